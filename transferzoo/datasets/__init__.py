@@ -1,0 +1,120 @@
+"""Data sets: the contract of a batch of images and of what reads one from disk.
+
+A reader is one file of this package with one `@READERS.register(NAME)` on a class. `sources.load` finds the
+images of a data set and picks the reader. Importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from transferzoo.errors import DataError
+from transferzoo.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from transferzoo.specs import DatasetSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images with their labels, as they lie on disk.
+
+    Attributes:
+        images: pixels, uint8 in 0..255, (N, C, H, W) with C = 1 (grey) or 3 (RGB).
+        labels: 0-based classes, int64, (N,).
+        ids: what names an image within its split, int64, (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+
+    def __post_init__(self) -> None:
+        """Check shapes and types.
+
+        Raises:
+            DataError: a tensor has the wrong type or shape.
+        """
+        import torch
+
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+            raise DataError(
+                "the images of a batch do not fit",
+                expected="uint8 of shape (N, 1 or 3, H, W)",
+                got=_form(self.images),
+            )
+        for name, values in (("labels", self.labels), ("ids", self.ids)):
+            if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
+                raise DataError(
+                    f"the {name} of a batch do not fit",
+                    expected=f"int64 of shape ({len(self.images)},)",
+                    got=_form(values),
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, indices: Sequence[int] | Tensor) -> Batch:
+        """Return the images at `indices`, in that order.
+
+        Args:
+            indices: positions in 0..N-1, or a boolean mask of shape (N,).
+
+        Raises:
+            DataError: a position outside 0..N-1, no integers, or a mask of another length.
+        """
+        import torch
+
+        index = torch.as_tensor(indices, device=self.images.device)
+        if index.dtype == torch.bool:
+            if index.shape != self.labels.shape:
+                raise DataError("the mask does not fit", expected=f"({len(self)},)", got=_form(index))
+            index = index.nonzero().flatten()
+        if index.ndim != 1 or (index.is_floating_point() and len(index)):
+            raise DataError("a batch is indexed by position", expected="a list of integers", got=_form(index))
+        index = index.to(torch.int64)
+        strays = index[(index < 0) | (index >= len(self))]
+        if len(strays):
+            raise DataError(
+                "the batch has no such image",
+                expected=f"positions in 0..{len(self) - 1}",
+                got=f"{int(strays[0])}",
+            )
+        return Batch(self.images[index], self.labels[index], self.ids[index])
+
+
+class Reader(Protocol):
+    """Reads one layout of files.
+
+    Attributes:
+        priority: where several readers accept a path, the lowest reads it.
+        layout: the files it looks for, in the words of an error message.
+    """
+
+    priority: ClassVar[int]
+    layout: ClassVar[str]
+
+    def accepts(self, root: Path, split: str) -> bool:
+        """Return whether `root` holds a split in this layout, judged by file names alone."""
+        ...
+
+    def read(self, root: Path, split: str, spec: DatasetSpec) -> Batch:
+        """Read a whole split into memory.
+
+        Raises:
+            DataError: a file is missing, broken, or does not fit `spec`.
+        """
+        ...
+
+
+READERS: Registry[type[Reader]] = Registry("data format", "transferzoo.datasets")
+
+
+def _form(values: Tensor) -> str:
+    return f"{str(values.dtype).removeprefix('torch.')} of shape {tuple(values.shape)}"

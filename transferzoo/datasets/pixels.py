@@ -1,0 +1,72 @@
+"""One encoded image → uint8 pixels of the form a data set asks for."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from transferzoo.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from transferzoo.specs import DatasetSpec
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm"})
+
+
+def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, *, resize: bool) -> NDArray[np.uint8]:
+    """Decode an image with Pillow, upright as its EXIF data says, grey or RGB as `spec.channels` says.
+
+    Args:
+        encoded: a PNG, JPEG, … as bytes, or the file that holds it.
+        spec: gives channels (1 or 3) and size (pixels).
+        where: names the image in an error.
+        resize: whether an image of another size is scaled to `spec.size` (bilinear, both sides, so that the
+            aspect ratio may change) or is an error.
+
+    Returns:
+        Pixels in 0..255, (C, H, W).
+
+    Raises:
+        DataError: not a readable image, more than 8 bits a channel, or another size.
+    """
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+            picture = _upright(image, spec.channels, where)
+    except DataError:
+        raise
+    except Exception as error:  # what Pillow raises for a broken file depends on format and version
+        reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+        raise DataError(
+            f"{where} cannot be decoded ({reason})", expected="a whole PNG or JPEG image"
+        ) from error
+    if picture.size != (spec.size, spec.size):
+        if not resize:
+            raise DataError(
+                f"{where} has the wrong size",
+                expected=f"{spec.size}x{spec.size} pixels for '{spec.name}'",
+                got=f"{picture.width}x{picture.height}",
+            )
+        picture = picture.resize((spec.size, spec.size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(picture, dtype=np.uint8)
+    return pixels[None] if spec.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _upright(image: Any, channels: int, where: str) -> Any:  # Pillow's Image, imported only when needed
+    from PIL import ImageOps
+
+    image.load()
+    if image.mode.startswith(("I", "F")):
+        raise DataError(f"{where} is not an 8-bit image", expected="8 bits a channel", got=image.mode)
+    upright = ImageOps.exif_transpose(image) if image.getexif() else image
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return upright.convert("L" if channels == 1 else "RGB")
