@@ -1,0 +1,91 @@
+"""Our architectures as timm models: `timm.create_model("small_resnet50")`, and timm's checkpoint folders."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.abc import MetaPathFinder
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.architectures import ARCHITECTURES, Architecture
+from transferzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    from torch import nn
+
+default_cfgs: dict[str, dict[str, Any]] = {}
+"""Name → timm's pretrained configuration, under the name where timm looks for it; no weights."""
+
+
+def register_with_timm() -> None:
+    """Give timm every architecture as soon as `timm.models` is imported: at once if it already is."""
+    if "timm.models" in sys.modules:
+        _register(sys.modules["timm.models"])
+    else:
+        sys.meta_path.insert(0, _AfterTimm())
+
+
+class _AfterTimm(MetaPathFinder):
+    """Waits for the import of `timm.models` and registers behind it; importing timm takes seconds."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "timm.models":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: ModuleType) -> None:
+                execute(module)
+                _register(module)
+
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+
+def _register(timm_models: ModuleType) -> None:
+    for name in ARCHITECTURES:
+        entry = ARCHITECTURES[name]
+        defaults = entry.defaults
+        default_cfgs[name] = {
+            "input_size": (defaults["in_chans"], defaults["img_size"], defaults["img_size"]),
+            "num_classes": defaults["num_classes"],
+            "fixed_input_size": entry.fixes_img_size,
+            "mean": (0.0,),
+            "std": (1.0,),
+            "crop_pct": 1.0,
+            "paper_ids": f"arXiv:{entry.paper.rpartition(' ')[2]}",
+        }
+        timm_models.register_model(_entrypoint(entry, timm_models.build_model_with_cfg))
+
+
+def _entrypoint(entry: Architecture, build_with_cfg: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def build(**arguments: Any) -> nn.Module:
+        return entry.build(**_without_timm_idioms(entry.name, arguments))
+
+    def create(pretrained: bool = False, **options: Any) -> nn.Module:
+        return build_with_cfg(build, entry.name, pretrained, **options)
+
+    create.__name__ = entry.name
+    create.__doc__ = entry.builder.__doc__
+    return create
+
+
+def _without_timm_idioms(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return `arguments` as ours take them: timm writes the size as a pair and spells out the pooling."""
+    ours = dict(arguments)
+    if ours.pop("global_pool", "avg") != "avg":
+        raise UsageError(f"bad global_pool of {name}", expected="avg", got=f"'{arguments['global_pool']}'")
+    size = ours.get("img_size")
+    if isinstance(size, (tuple, list)):
+        if len(set(size)) != 1:
+            raise UsageError(f"bad img_size of {name}", expected="a square", got=str(tuple(size)))
+        ours["img_size"] = size[0]
+    return ours
