@@ -1,0 +1,126 @@
+"""From [0, 1] pixels to logits: every model brings its own channels, size and normalisation."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from transferzoo import checkpoint
+from transferzoo.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from transferzoo.specs import DatasetSpec
+
+
+class Classifier(nn.Module):
+    """A model that reads pixels; gradients flow through all it does to them.
+
+    Args:
+        model: maps normalised images (N, channels, H, W) to logits (N, K).
+        size: height and width the model reads; None for any. Other images are resized bilinearly, with
+            antialiasing.
+        channels: 1 (grey) or 3 (RGB). Grey images are repeated for an RGB model.
+        mean: subtracted from the pixels, a value a channel.
+        std: divides them then, likewise.
+
+    Raises:
+        ModelError: mean or std do not fit the channels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        size: tuple[int, int] | None,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) != channels or (name == "std" and min(values) <= 0):
+                raise ModelError(
+                    f"the model's {name} does not fit its {channels} channel(s)",
+                    expected=f"{channels} value(s)" + (" above zero" if name == "std" else ""),
+                    got=str(list(values)),
+                )
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1), False)
+        self.model = model
+        self.size = size
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of images (N, C, H, W) in [0, 1], of the weights' dtype and device.
+
+        Raises:
+            DataError: the images are not floating point.
+            ModelError: the images have other channels than the model can read.
+        """
+        if not images.is_floating_point():
+            raise DataError(
+                "the classifier reads pixels in [0, 1]", expected="floating point", got=str(images.dtype),
+                hint="divide 8-bit images by 255",
+            )  # fmt: skip
+        images = self._with_channels(images)
+        if self.size is not None and tuple(images.shape[-2:]) != self.size:
+            images = functional.interpolate(images, self.size, mode="bilinear", antialias=True)
+        logits: Tensor = self.model((images - self.mean) / self.std)
+        return logits
+
+    def _with_channels(self, images: Tensor) -> Tensor:
+        given = images.shape[1]
+        if given == self.channels:
+            return images
+        if given != 1:
+            raise ModelError(
+                "the model cannot read these images", expected=f"{self.channels} channel(s)", got=str(given),
+                hint="choose a model trained on images of this kind",
+            )  # fmt: skip
+        return images.expand(-1, self.channels, -1, -1)
+
+
+def load(folder: Path, dataset: DatasetSpec) -> Classifier:
+    """Load a checkpoint folder as a classifier of a data set's images: float32, evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: the checkpoint is damaged, or does not fit the data set.
+    """
+    model, pretrained = checkpoint.load(folder, classes=len(dataset.classes))
+    channels, height, width = pretrained["input_size"]
+    classifier = Classifier(
+        model, size=(height, width), channels=channels, mean=pretrained["mean"], std=pretrained["std"]
+    )
+    return classifier.to(memory_format=torch.channels_last).eval()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Hold a model still: evaluation mode, no gradients for its parameters.
+
+    Afterwards, and after an exception, every submodule has its own mode and every parameter its own
+    `requires_grad` again (one `train()` would wake layers that were frozen on purpose). `.grad` is not
+    touched.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    wishes = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        for parameter, _ in wishes:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for parameter, wish in wishes:
+            parameter.requires_grad_(wish)

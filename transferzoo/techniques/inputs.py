@@ -1,0 +1,120 @@
+"""Views: the gradient at a random transform of the image, T(x), brought back to x by the chain rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from transferzoo.notation import require
+from transferzoo.techniques import TECHNIQUES, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from transferzoo.techniques import Oracle, Unit
+
+
+def through(transform: Callable[[Tensor], Tensor], oracle: Oracle) -> Oracle:
+    """Return the oracle x ↦ (∂T/∂x)ᵀ g(T(x)).
+
+    Args:
+        transform: T, differentiable, images (N, C, H, W) → images.
+        oracle: g; it need not be a gradient, and may itself be seen through another view.
+    """
+
+    def seen_through(images: Tensor) -> Tensor:
+        import torch
+
+        with torch.enable_grad():
+            leaf = images.detach().requires_grad_()
+            view = transform(leaf)
+        (direction,) = torch.autograd.grad(view, leaf, oracle(view.detach()))
+        return direction
+
+    return seen_through
+
+
+@TECHNIQUES.register("di")
+@dataclass(frozen=True)
+class DiverseInputs:
+    """Input diversity (DI): the model sees the image at a random size and place.
+
+    With probability p the image of side s is resized to r ~ U{s, …, ⌊ratio·s⌋}, padded with zeros at a random
+    offset to ⌊ratio·s⌋, and resized back to s; otherwise it is left alone. Each image has draws of its own,
+    new ones at every step. Both resizes are bilinear, without antialiasing.
+
+    Some implementations, torchattacks among them, draw once for the whole batch and hand the model the padded
+    size; here the size stays the image's own.
+
+    Attributes:
+        p: probability of a transform, 0..1.
+        ratio: padded side over the image's side, at least 1. Small images may have few sizes: 28 → 28..30.
+    """
+
+    stage: ClassVar[Stage] = Stage.VIEWS
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Xie et al. 2019, https://arxiv.org/abs/1803.06978"
+
+    p: float = 0.5
+    ratio: float = 1.1
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require(0 <= self.p <= 1, "option 'p' of 'di' is a probability", expected="0 to 1", got=self.p)
+        require(
+            1 <= self.ratio <= 4, "option 'ratio' of 'di' is out of range", expected="1 to 4", got=self.ratio
+        )
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+        return through(lambda images: self.transform(images, unit.uniform(4)), oracle)
+
+    def transform(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return T(x): rows and columns are resampled by one matrix each, since resizing is linear.
+
+        Args:
+            images: x, (N, C, H, W).
+            draws: four numbers of U[0, 1) an image, (N, 4): whether, size, offset down, offset right.
+        """
+        rows = self._resampling(images.shape[-2], draws[:, [0, 1, 2]], images)
+        columns = self._resampling(images.shape[-1], draws[:, [0, 1, 3]], images)
+        return rows[:, None] @ images @ columns[:, None].mT
+
+    def _resampling(self, side: int, draws: Tensor, like: Tensor) -> Tensor:
+        """Return the matrices (N, side, side) that enlarge, pad and shrink a line of `side` pixels.
+
+        Args:
+            side: length of the line.
+            draws: whether, size and offset, float64 (N, 3): rounded to float32 some would become 1.
+            like: whose dtype and device the matrices take.
+        """
+        import torch
+
+        whether, size, offset = draws[..., None].unbind(1)
+        padded = int(side * self.ratio + 1e-9)
+        resized = side + (size * (padded - side + 1)).floor()
+        start = (offset * (padded - resized + 1)).floor()
+        inner, resized = (torch.arange(padded) - start).to(like), resized.to(like)
+        inside = (inner >= 0) & (inner < resized)
+        enlarge = _bilinear(inner, resized, side) * inside[..., None]
+        shrink = _bilinear(torch.arange(side).to(like), side, padded)
+        chosen = (whether < self.p).to(like.device)
+        return torch.where(chosen[..., None], shrink @ enlarge, torch.eye(side).to(like))
+
+
+def _bilinear(pixel: Tensor, target: Tensor | int, source: int) -> Tensor:
+    """Return the weights (…, source) of a line of `source` pixels in pixels of one of `target`.
+
+    Pixel i of the new line lies at x = (i + ½)·source/target − ½ of the old one, moved inside it, and takes
+    the weight 1 − |x − k| of each pixel k within 1 of x (PyTorch's `interpolate` with `align_corners=False`).
+    """
+    import torch
+
+    place = ((pixel + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
+    return (1 - (place[..., None] - torch.arange(source).to(place)).abs()).clamp_min(0)
