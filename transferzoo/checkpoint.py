@@ -1,0 +1,256 @@
+"""Checkpoint folders: `model.safetensors`, timm's `config.json`, and `recipe.json`.
+
+Any timm user can load one: `timm.create_model("local-dir:PATH", pretrained=True)`, after `import transferzoo`
+where the architecture is ours. `recipe.json` holds what is needed to make it again and what was measured.
+Weights may be stored in half precision; they are always loaded as float32.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.architectures import ARCHITECTURES
+from transferzoo.atomic import replacing, sha256, write_json
+from transferzoo.errors import ModelError, UnknownNameError, UsageError
+from transferzoo.notation import parse_terms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from transferzoo.specs import DatasetSpec
+
+WEIGHTS, CONFIG, RECIPE = "model.safetensors", "config.json", "recipe.json"
+
+
+def create(architecture: str, dataset: DatasetSpec) -> tuple[nn.Module, dict[str, Any]]:
+    """Build a freshly initialised classifier for a data set.
+
+    Args:
+        architecture: a spec such as "small_resnet50:width=12"; one of ours or any name timm knows.
+        dataset: gives classes, channels and, for our architectures, the image size.
+
+    Returns:
+        The model, and the arguments timm's `create_model` needs to build it again (classes aside).
+
+    Raises:
+        UsageError: unknown architecture, or an argument it does not take.
+    """
+    terms = parse_terms(architecture)
+    if len(terms) != 1:
+        raise UsageError(
+            "cannot read the architecture",
+            expected="one name, as in small_resnet50:width=12",
+            got=f"'{architecture}'",
+        )
+    name = terms[0].name
+    arguments: dict[str, Any] = {key: _value(text) for key, text in terms[0].options.items()}
+    arguments["in_chans"] = dataset.channels
+    if name in ARCHITECTURES and ARCHITECTURES[name].fixes_img_size:
+        arguments["img_size"] = dataset.size
+    return _create(name, len(dataset.classes), arguments), arguments
+
+
+def _create(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise UnknownNameError("architecture", name, [*ARCHITECTURES, *timm.list_models()])
+    try:
+        model: nn.Module = timm.create_model(name, num_classes=classes, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"cannot build architecture '{name}' with {dict(arguments)}: {error}") from error
+    return model
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def save(
+    folder: Path,
+    model: nn.Module,
+    architecture: str,
+    dataset: DatasetSpec,
+    arguments: Mapping[str, Any],
+    *,
+    half: bool,
+) -> None:
+    """Write the weights and timm's config; each file atomically, the weights last.
+
+    Args:
+        folder: made if absent.
+        model: what `create` built, trained.
+        architecture: its spec.
+        dataset: what it classifies.
+        arguments: what `create` returned beside the model.
+        half: store floating-point weights as float16.
+
+    Raises:
+        ModelError: a weight is not finite (float16 overflow included).
+        TransferZooError: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    weights = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
+    _check_finite(weights, folder)
+    config = {
+        "architecture": parse_terms(architecture)[0].name,
+        "num_classes": len(dataset.classes),
+        "num_features": int(getattr(model, "num_features", 0)),
+        "pretrained_cfg": {
+            "tag": dataset.name,
+            "custom_load": False,
+            "input_size": [dataset.channels, dataset.size, dataset.size],
+            "fixed_input_size": True,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+            "num_classes": len(dataset.classes),
+            "label_names": list(dataset.classes),
+        },
+        "model_args": dict(arguments),
+    }
+    write_json(folder / CONFIG, config)
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    import torch
+
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.to(torch.float16) if half and tensor.is_floating_point() else tensor
+
+
+def load(folder: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a checkpoint folder.
+
+    Args:
+        folder: holds config.json and model.safetensors.
+        classes: how many classes the data set has.
+
+    Returns:
+        The model in float32 on the CPU, and the `pretrained_cfg` of its config.
+
+    Raises:
+        ModelError: a file is missing, truncated or not what it says; a weight is not finite; the architecture
+            or the number of classes does not fit.
+    """
+    config = read_config(folder)
+    if config["num_classes"] != classes:
+        raise ModelError(
+            f"the checkpoint {folder} has the wrong number of classes", expected=f"{classes} as the data set",
+            got=str(config["num_classes"]),
+        )  # fmt: skip
+    try:
+        model = _create(config["architecture"], classes, config["model_args"])
+    except UsageError as error:
+        raise ModelError(f"{folder / CONFIG}: {str(error).removesuffix('.')}") from None
+    weights = _read_weights(folder / WEIGHTS)
+    _check_finite(weights, folder)
+    _fill(model, weights, folder)
+    return model, config["pretrained_cfg"]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read and check the config.json of a checkpoint folder.
+
+    Raises:
+        ModelError: absent, not JSON, or without the keys timm writes.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        checked: dict[str, Any] = {
+            "architecture": str(config["architecture"]),
+            "num_classes": int(config["num_classes"]),
+            "model_args": dict(config.get("model_args") or {}),
+            "pretrained_cfg": dict(config["pretrained_cfg"]),
+        }
+        size, mean, std = (list(checked["pretrained_cfg"][key]) for key in ("input_size", "mean", "std"))
+        if len(size) != 3 or len(mean) != size[0] or len(std) != size[0]:
+            raise ValueError("input_size, mean and std do not fit together")
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} is not a checkpoint folder", expected=f"{CONFIG} and {WEIGHTS} in it",
+            hint="name a folder that `transferzoo train` wrote",
+        ) from None  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"cannot read {path}", expected="timm's config.json", got=f"{type(error).__name__}: {error}"
+        ) from None
+    return checked
+
+
+def read_recipe(folder: Path) -> dict[str, Any] | None:
+    """Return what a finished training run wrote into recipe.json, None where there is none.
+
+    Raises:
+        ModelError: the file is not JSON.
+    """
+    path = folder / RECIPE
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ModelError(f"cannot read {path}", expected="JSON", got=str(error)) from None
+
+
+def digest(folder: Path) -> str:
+    """Return the SHA-256 of a checkpoint's weight file.
+
+    Raises:
+        ModelError: there is none.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no weights", expected=f"a file {WEIGHTS} in it")
+    return sha256(path)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"cannot read the weights {path}: {error}",
+            hint="the file may be truncated; copy or train it again",
+        ) from None
+
+
+def _check_finite(weights: Mapping[str, Tensor], folder: Path) -> None:
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ModelError(
+                f"weight '{name}' of {folder} is not finite", expected="numbers", got="NaN or infinity"
+            )
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+    own = model.state_dict()
+    for name in own.keys() | weights.keys():
+        if name not in own or name not in weights:
+            raise ModelError(
+                f"the weights in {folder} do not fit their architecture: "
+                f"'{name}' is {'missing' if name in own else 'unexpected'}"
+            )
+        if own[name].shape != weights[name].shape:
+            raise ModelError(
+                f"the weights in {folder} do not fit their architecture: shape of '{name}'",
+                expected=str(tuple(own[name].shape)), got=str(tuple(weights[name].shape)),
+            )  # fmt: skip
+    model.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in weights.items()})
