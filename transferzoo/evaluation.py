@@ -1,0 +1,48 @@
+"""What a model says about images: predictions, and the gate that a model must pass before it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from transferzoo.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@torch.no_grad()
+def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Classify images in float32.
+
+    Args:
+        classifier: [0, 1] pixels (B, C, H, W) → logits (B, K), in eval mode.
+        images: uint8 (N, C, H, W).
+        batch_size: images at a time.
+
+    Returns:
+        The predicted classes, int64 (N,), on the CPU.
+    """
+    device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
+    parts = [classifier(part.to(device).float() / 255).argmax(1).cpu() for part in images.split(batch_size)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+def gate(name: str, predictions: Tensor, labels: Tensor, classes: int) -> float:
+    """Return the clean accuracy of a model, or refuse a model that does not classify.
+
+    Wrong normalisation or class order shows as accuracy near chance; the gate is halfway between chance and 1
+    on a logarithmic scale, √(1/K), for example 31.6 % for ten classes.
+
+    Raises:
+        ModelError: the accuracy is below the gate.
+    """
+    accuracy = float((predictions == labels).float().mean())
+    least = classes**-0.5
+    if accuracy < least:
+        raise ModelError(
+            f"'{name}' does not classify these images", expected=f"a clean accuracy of at least {least:.1%}",
+            got=f"{accuracy:.1%}", hint="check its normalisation, class order and data set",
+        )  # fmt: skip
+    return accuracy

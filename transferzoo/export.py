@@ -1,0 +1,110 @@
+"""Records → files: JSON, CSV, Markdown, LaTeX, by suffix; pure functions, without torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.errors import UsageError
+from transferzoo.report import Table, paired_tests, rows_of, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from transferzoo.runs import Record
+
+
+def to_json(records: Sequence[Record], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return records, paired tests and seconds an image as JSON can hold them."""
+    tests = paired_tests(records) if len(rows_of(records)) > 1 else []
+    return {
+        "records": [asdict(r) for r in records],
+        "paired_tests": tests,
+        "seconds_per_image": dict(seconds),
+    }
+
+
+def to_csv(records: Sequence[Record]) -> str:
+    """Return one line a record, the versions left out."""
+    stream = io.StringIO()
+    lines = [{k: v for k, v in asdict(r).items() if k != "versions"} for r in records]
+    writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return stream.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """Return a table in GitHub's Markdown."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|").replace("\n", "<br>") for c in cells) + " |"
+
+    rule = "| --- |" + " ---: |" * (len(table.columns) - 1)
+    body = "\n".join(line(row) for row in table.rows)
+    return f"**{table.title}**\n\n{line(table.columns)}\n{rule}\n{body}\n\n{table.caption}\n"
+
+
+def to_latex(table: Table) -> str:
+    """Return a table for LaTeX with the package booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(_escape(c.replace("\n", " ")) for c in cells) + r" \\"
+
+    body = "\n".join(line(row) for row in table.rows)
+    return (
+        "\\begin{table}\n\\centering\n"
+        f"\\caption{{{_escape(table.title)}. {_escape(table.caption)}}}\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}\n"
+        f"\\toprule\n{line(table.columns)}\n\\midrule\n"
+        f"{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+    )
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "%": r"\%",
+    "_": r"\_",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "▲": r"$\uparrow$",
+    "▼": r"$\downarrow$",
+    "–": "--",
+    "<": r"$<$",
+    "∞": r"$\infty$",
+}
+
+
+def _escape(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def render(path: Path, records: Sequence[Record], seconds: Mapping[str, float]) -> str:
+    """Return the report in the format that a file's suffix asks for.
+
+    Raises:
+        UsageError: not .json, .csv, .md or .tex.
+    """
+    if path.suffix == ".json":
+        return json.dumps(to_json(records, seconds), indent=2, ensure_ascii=False) + "\n"
+    if path.suffix == ".csv":
+        return to_csv(records)
+    write = {".md": to_markdown, ".tex": to_latex}[check_format(path).suffix]
+    return "\n".join(write(table) for table in tables(records))
+
+
+def check_format(path: Path) -> Path:
+    """Return `path` if a report can be written in its format.
+
+    Raises:
+        UsageError: not .json, .csv, .md or .tex.
+    """
+    if path.suffix not in (".json", ".csv", ".md", ".tex"):
+        raise UsageError(f"cannot tell the format of {path}", expected="a name in .json, .csv, .md or .tex")
+    return path

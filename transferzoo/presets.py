@@ -1,0 +1,129 @@
+"""From what a user asks of an attack to its configuration: presets, data set defaults, flags, in that order.
+
+A preset's name stands for its techniques anywhere in a spec string, and brings its budget where it has one:
+`pgd+mi` is a random start with momentum, `fgsm` is one step of length ε.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.config import AttackConfig
+from transferzoo.errors import UnknownNameError, UsageError
+from transferzoo.notation import parse_epsilon, parse_step, parse_terms, show_fraction, show_step
+from transferzoo.techniques import TECHNIQUES, Composition, compose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from fractions import Fraction
+
+    from transferzoo.notation import Term
+    from transferzoo.zoo import Zoo
+
+BUDGET = ("norm", "epsilon", "step", "steps")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far an attack may go.
+
+    Attributes:
+        norm: name of the ball.
+        epsilon: its radius, exact.
+        step: step size, exact.
+        steps: number of steps.
+    """
+
+    norm: str
+    epsilon: Fraction
+    step: Fraction
+    steps: int
+
+
+def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
+    """Replace preset names by their techniques.
+
+    Returns:
+        The techniques, and the parts of the budget that the presets set.
+
+    Raises:
+        UsageError: the spec cannot be read, a preset is given options, or two presets disagree on the budget.
+        UnknownNameError: neither a preset nor a technique.
+    """
+    techniques: list[str] = []
+    budget: dict[str, Any] = {}
+    for term in parse_terms(spec):
+        preset = zoo.presets.get(term.name)
+        if preset is None:
+            if term.name not in TECHNIQUES:
+                raise UnknownNameError("attack", term.name, [*zoo.presets, *TECHNIQUES])
+            techniques.append(_write(term))
+            continue
+        if term.options:
+            raise UsageError(
+                f"'{term.name}' in '{spec}' is a preset and takes no options",
+                hint=f"write '{preset.spec}' out",
+            )
+        techniques += [preset.spec] if preset.spec else []
+        for key in BUDGET:
+            value = getattr(preset, key)
+            if value is not None and budget.setdefault(key, value) != value:
+                raise UsageError(
+                    f"the presets of '{spec}' disagree on the {key}", got=f"{budget[key]} and {value}"
+                )
+    return compose("+".join(techniques)), budget
+
+
+def configure(
+    zoo: Zoo,
+    dataset: str,
+    attack: str,
+    surrogates: Sequence[str],
+    targets: Sequence[str],
+    flags: Mapping[str, Any],
+) -> tuple[AttackConfig, Composition, Budget]:
+    """Return the configuration of an attack run.
+
+    Args:
+        zoo: what names mean.
+        dataset: name of the data set.
+        attack: spec string of presets and techniques.
+        surrogates: full names.
+        targets: full names.
+        flags: fields of `AttackConfig` a user set; None where nothing was said.
+
+    Raises:
+        UsageError: something is out of range or cannot be read.
+    """
+    composition, preset = expand(attack, zoo)
+    defaults = zoo.dataset(dataset).attack
+    given = {key: value for key, value in flags.items() if value is not None}
+    values = {**defaults.model_dump(), **preset, **given}
+    if (
+        not ("norm" in given or "norm" in preset)
+        or "epsilon" in given
+        or "epsilon" in preset
+        or values["norm"] == defaults.norm
+    ):
+        epsilon = parse_epsilon(str(values["epsilon"]), str(values["norm"]))
+    else:
+        raise UsageError(
+            f"the data set's default epsilon is for {defaults.norm}",
+            expected=f"--epsilon for {values['norm']}",
+        )
+    step = parse_step(str(values["step"]), epsilon)
+    values |= {"epsilon": show_fraction(epsilon), "step": show_step(step, epsilon)}
+    config = AttackConfig.of(
+        dataset=dataset,
+        attack=composition.canonical,
+        surrogates=tuple(surrogates),
+        targets=tuple(targets),
+        **values,
+    )
+    return config, composition, Budget(config.norm, epsilon, step, config.steps)
+
+
+def _write(term: Term) -> str:
+    options = ",".join(f"{key}={value}" for key, value in term.options.items())
+    return f"{term.name}:{options}" if options else term.name

@@ -1,0 +1,246 @@
+"""Records → tables; pure functions, without torch.
+
+One surrogate: a row a target. Several: a row a surrogate and attack, a column a target, and below it the
+paired tests against the first row. The mean is over images and all targets but white-box ones.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from transferzoo import statistics
+from transferzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from transferzoo.runs import Record
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        title: above it.
+        columns: headings.
+        rows: cells; a cell may have several lines.
+        caption: below it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+Row = tuple[str, str]
+"""What a row of the matrix stands for: surrogate and attack."""
+
+
+def tables(records: Sequence[Record]) -> list[Table]:
+    """Return the tables of one or several runs.
+
+    Args:
+        records: at least one; all on one data set.
+
+    Raises:
+        UsageError: records of several data sets.
+    """
+    if len(datasets := {r.dataset for r in records}) > 1:
+        raise UsageError(
+            "runs of different data sets cannot share a table", got=" and ".join(sorted(datasets))
+        )
+    rows = rows_of(records)
+    if len(rows) == 1:
+        return [_single(records)]
+    tests = _tests(rows)
+    return [_matrix(rows), tests] if tests.rows else [_matrix(rows)]
+
+
+def paired_tests(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return each row's tests against the first: the difference of means, and McNemar's p a target.
+
+    A row that shares no images with the first, or has other targets, is left out.
+    """
+    rows = rows_of(records)
+    baseline, *others = rows
+    result = []
+    for row in others:
+        if not _comparable(rows[baseline], rows[row]):
+            continue
+        first, second = (_per_image(rows[name]) for name in (baseline, row))
+        result.append(
+            {
+                "surrogate": row[0],
+                "attack": row[1],
+                "baseline": {"surrogate": baseline[0], "attack": baseline[1]},
+                "mean_difference": asdict(statistics.paired_difference(first, second)),
+                "mcnemar_p": {target: _p(rows[baseline][target], r) for target, r in rows[row].items()},
+            }
+        )
+    return result
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _single(records: Sequence[Record]) -> Table:
+    first = records[0]
+    rows = [
+        (
+            _short(r.target) + ("*" if r.white_box else ""),
+            _percent(r.target_accuracy),
+            _percent(r.rate),
+            _interval(r.low, r.high),
+            str(r.n),
+        )
+        for r in records
+    ]
+    shares = _per_image({r.target: r for r in records})
+    if shares and len(records) > 1:
+        low, high = statistics.mean_interval(shares)
+        rows.append(("mean", "", _percent(sum(shares) / len(shares)), _interval(low, high), str(len(shares))))
+    return Table(
+        title=f"Success rate of {_short(first.surrogate)} on {first.dataset} (%)",
+        columns=("target", "clean accuracy", "success rate", "95 % interval", "n"),
+        rows=tuple(rows),
+        caption=_caption(records),
+    )
+
+
+def _matrix(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
+    targets = list(dict.fromkeys(target for cells in rows.values() for target in cells))
+    baseline = next(iter(rows.values()))
+    lines = []
+    for name, cells in rows.items():
+        shares = _per_image(cells)
+        mean = _cell(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else "–"
+        lines.append(
+            (_label(name, rows), mean, *(_matrix_cell(cells.get(t), baseline.get(t)) for t in targets))
+        )
+    records = [record for cells in rows.values() for record in cells.values()]
+    note = (
+        "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
+    )
+    return Table(
+        title=f"Success rates on {records[0].dataset} (%, with 95 % intervals)",
+        columns=("surrogate", "mean", *(_short(t) for t in targets)),
+        rows=tuple(lines),
+        caption=f"{_caption(records)} {note}",
+    )
+
+
+def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
+    records = [record for cells in rows.values() for record in cells.values()]
+    baseline = next(iter(rows))
+    lines = []
+    for test in paired_tests(records):
+        difference, ps = test["mean_difference"], test["mcnemar_p"]
+        name = (test["surrogate"], test["attack"])
+        signs = [_sign(rows[name][t], rows[baseline][t]) for t, p in ps.items() if p < SIGNIFICANT]
+        interval = f"[{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
+        lines.append(
+            (_label(name, rows), f"{100 * difference['mean']:+.1f}", interval, _p_value(difference["p"]),
+             f"{signs.count(1)} of {len(ps)}", f"{signs.count(-1)} of {len(ps)}")
+        )  # fmt: skip
+    return Table(
+        title=f"Paired tests against {_label(baseline, rows)}, on the same images",
+        columns=("surrogate", "mean difference (points)", "95 % interval", "p", "targets better", "worse"),
+        rows=tuple(lines),
+        caption="Difference of the means: paired t-test over images. "
+        "Targets: McNemar's exact test, p < 0.05, uncorrected. "
+        "One training run a surrogate: the tests speak of these weights, not of the training method.",
+    )
+
+
+def _matrix_cell(record: Record | None, baseline: Record | None) -> str:
+    if record is None:
+        return "–"
+    mark = "*" if record.white_box else ""
+    if baseline is not None and not (record.white_box or baseline.white_box) and _paired(baseline, record):
+        sign = _sign(record, baseline) if _p(baseline, record) < SIGNIFICANT else 0
+        mark += {1: "▲", -1: "▼", 0: ""}[sign]
+    return _cell(record.rate, record.low, record.high, mark)
+
+
+def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
+    return f"{_percent(rate)}{mark}\n{_interval(low, high)}"
+
+
+def _caption(records: Sequence[Record]) -> str:
+    first = records[0]
+    counts = sorted({r.n for r in records})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    attacks = " and ".join(dict.fromkeys(r.attack for r in records))
+    gradients = " and ".join(str(g) for g in dict.fromkeys(r.gradients for r in records))
+    starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
+    return f"{attacks}; {gradients} gradient evaluations an image; n = {n}; seed {first.seed}.{starred}"
+
+
+# ---------------------------------------------------------------- what the tables are made of
+
+
+def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
+    """Return the records by row of the matrix and by target."""
+    rows: dict[Row, dict[str, Record]] = defaultdict(dict)
+    for record in records:
+        rows[record.surrogate, record.attack][record.target] = record
+    return dict(rows)
+
+
+def _per_image(cells: Mapping[str, Record]) -> list[float]:
+    """Return the share of transfer targets that each counted image fools, in order of id."""
+    outcomes = [r.outcomes for r in cells.values() if not r.white_box]
+    images = ("".join(image).replace("-", "") for image in zip(*outcomes, strict=True))
+    return [image.count("1") / len(image) for image in images if image]
+
+
+def _paired(first: Record, second: Record) -> bool:
+    same = (first.dataset, first.split, first.seed) == (second.dataset, second.split, second.seed)
+    counted = [[c == "-" for c in r.outcomes] for r in (first, second)]
+    return same and first.target_sha256 == second.target_sha256 and counted[0] == counted[1]
+
+
+def _comparable(first: Mapping[str, Record], second: Mapping[str, Record]) -> bool:
+    kept = [{t: r for t, r in cells.items() if not r.white_box} for cells in (first, second)]
+    return (
+        bool(kept[0])
+        and kept[0].keys() == kept[1].keys()
+        and all(_paired(r, kept[1][t]) for t, r in kept[0].items())
+    )
+
+
+def _p(first: Record, second: Record) -> float:
+    pairs = [(a == "1", b == "1") for a, b in zip(first.outcomes, second.outcomes, strict=True) if a != "-"]
+    return statistics.mcnemar([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def _sign(record: Record, baseline: Record) -> int:
+    return (record.successes > baseline.successes) - (record.successes < baseline.successes)
+
+
+def _label(name: Row, rows: Mapping[Row, object]) -> str:
+    surrogate, attack = name
+    several = len({attack for _, attack in rows}) > 1
+    return f"{_short(surrogate)}\n{attack}" if several else _short(surrogate)
+
+
+def _short(full_name: str) -> str:
+    return full_name.rpartition("/")[2]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
