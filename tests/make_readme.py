@@ -1,0 +1,36 @@
+"""Fill the README's outputs in: `python tests/make_readme.py`.
+
+Every block that begins `<!-- output of: COMMAND -->` and ends `<!-- end -->` is replaced by what
+COMMAND prints on stdout, run in an empty folder; so no number there is typed by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"<!-- output of: (?P<command>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def printed(block: re.Match[str]) -> str:
+    """Return a block with its command's output."""
+    command = block["command"]
+    print(f"+ {command}")
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(shlex.split(command), cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+    lines = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    return f"<!-- output of: {command} -->\n```text\n{lines}\n```\n<!-- end -->"
+
+
+def main() -> None:
+    os.environ["PYTHONUTF8"] = "1"
+    README.write_text(BLOCK.sub(printed, README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
