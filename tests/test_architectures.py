@@ -140,7 +140,7 @@ def test_patches_must_tile(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_argument(name: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"unknown argument of {name} 'widht'.* did you mean width"):
+    with pytest.raises(UnknownNameError, match=f"unknown argument 'widht' of {name}.* did you mean width"):
         build(name, widht=8)
 
 

@@ -1,6 +1,17 @@
-"""`python -m transferzoo`."""
+"""`python -m transferzoo`, and the console script."""
 
-from transferzoo.cli.app import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is still being imported is as quiet as later."""
+    try:
+        from transferzoo.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

@@ -59,10 +59,19 @@ def writing(place: Path) -> Iterator[None]:
         raise TransferZooError(f"cannot write to {place}: {reason}", hint=hint) from error
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically.
+
+    Weights come here serialised: torch and safetensors would report a full disk as errors of their own, and
+    safetensors would make the file readable for its owner alone.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, content: object) -> None:

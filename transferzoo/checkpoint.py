@@ -8,10 +8,11 @@ Weights may be stored in half precision; they are always loaded as float32.
 from __future__ import annotations
 
 import json
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.architectures import ARCHITECTURES
-from transferzoo.atomic import replacing, sha256, write_json
+from transferzoo.atomic import sha256, write_bytes, write_json
 from transferzoo.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.notation import parse_terms
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from transferzoo.specs import DatasetSpec
 
 WEIGHTS, CONFIG, RECIPE = "model.safetensors", "config.json", "recipe.json"
+
+_LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+"""Arguments of timm's `create_model` that would fetch weights from elsewhere or unpickle a file."""
 
 
 def create(architecture: str, dataset: DatasetSpec) -> tuple[nn.Module, dict[str, Any]]:
@@ -48,9 +52,12 @@ def create(architecture: str, dataset: DatasetSpec) -> tuple[nn.Module, dict[str
         )
     name = terms[0].name
     arguments: dict[str, Any] = {key: _value(text) for key, text in terms[0].options.items()}
-    arguments["in_chans"] = dataset.channels
+    fixed: dict[str, int] = {"in_chans": dataset.channels}
     if name in ARCHITECTURES and ARCHITECTURES[name].fixes_img_size:
-        arguments["img_size"] = dataset.size
+        fixed["img_size"] = dataset.size
+    for key in fixed.keys() & arguments.keys():
+        raise UsageError(f"the data set sets '{key}' of architecture '{name}'", hint="leave it out")
+    arguments |= fixed
     return _create(name, len(dataset.classes), arguments), arguments
 
 
@@ -58,11 +65,15 @@ def _create(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        raise UnknownNameError("architecture", name, [*ARCHITECTURES, *timm.list_models()])
+        near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        raise UnknownNameError("architecture", name, {*ARCHITECTURES, *near})  # timm knows too many to list
+    for key in _LOADING & arguments.keys():
+        raise UsageError(f"'{key}' is no option of architecture '{name}'", hint="leave it out")
     try:
         model: nn.Module = timm.create_model(name, num_classes=classes, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"cannot build architecture '{name}' with {dict(arguments)}: {error}") from error
+    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"cannot build architecture '{name}' with {dict(arguments)}: {reason}") from error
     return model
 
 
@@ -98,10 +109,10 @@ def save(
         ModelError: a weight is not finite (float16 overflow included).
         TransferZooError: the folder cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialise
 
     weights = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
-    _check_finite(weights, folder)
+    _check_finite(weights, folder, hint="float16 ends at 65504; store with --storage fp32" if half else "")
     config = {
         "architecture": parse_terms(architecture)[0].name,
         "num_classes": len(dataset.classes),
@@ -110,7 +121,7 @@ def save(
             "tag": dataset.name,
             "custom_load": False,
             "input_size": [dataset.channels, dataset.size, dataset.size],
-            "fixed_input_size": True,
+            "fixed_input_size": bool(getattr(model, "pretrained_cfg", {}).get("fixed_input_size")),
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "mean": list(dataset.mean),
@@ -121,8 +132,7 @@ def save(
         "model_args": dict(arguments),
     }
     write_json(folder / CONFIG, config)
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+    write_bytes(folder / WEIGHTS, serialise(weights, metadata={"format": "pt"}))
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
@@ -146,6 +156,8 @@ def load(folder: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
         ModelError: a file is missing, truncated or not what it says; a weight is not finite; the architecture
             or the number of classes does not fit.
     """
+    import torch
+
     config = read_config(folder)
     if config["num_classes"] != classes:
         raise ModelError(
@@ -153,7 +165,8 @@ def load(folder: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
             got=str(config["num_classes"]),
         )  # fmt: skip
     try:
-        model = _create(config["architecture"], classes, config["model_args"])
+        with torch.random.fork_rng(devices=[]):  # the initial weights are drawn, then overwritten
+            model = _create(config["architecture"], classes, config["model_args"])
     except UsageError as error:
         raise ModelError(f"{folder / CONFIG}: {str(error).removesuffix('.')}") from None
     weights = _read_weights(folder / WEIGHTS)
@@ -177,8 +190,11 @@ def read_config(folder: Path) -> dict[str, Any]:
             "model_args": dict(config.get("model_args") or {}),
             "pretrained_cfg": dict(config["pretrained_cfg"]),
         }
-        size, mean, std = (list(checked["pretrained_cfg"][key]) for key in ("input_size", "mean", "std"))
-        if len(size) != 3 or len(mean) != size[0] or len(std) != size[0]:
+        pretrained = checked["pretrained_cfg"]
+        size = pretrained["input_size"] = [int(number) for number in pretrained["input_size"]]
+        mean = pretrained["mean"] = [float(number) for number in pretrained["mean"]]
+        std = pretrained["std"] = [float(number) for number in pretrained["std"]]
+        if len(size) != 3 or min(size) < 1 or len(mean) != size[0] or len(std) != size[0]:
             raise ValueError("input_size, mean and std do not fit together")
     except FileNotFoundError:
         raise ModelError(
@@ -187,8 +203,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from None  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"cannot read {path}", expected="timm's config.json", got=f"{type(error).__name__}: {error}"
-        ) from None
+            f"cannot read {path}", expected="timm's config.json", got=f"{type(error).__name__}: {error}",
+            hint="copy or train it again",
+        ) from None  # fmt: skip
     return checked
 
 
@@ -196,15 +213,18 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
     """Return what a finished training run wrote into recipe.json, None where there is none.
 
     Raises:
-        ModelError: the file is not JSON.
+        ModelError: the file is not a JSON object.
     """
     path = folder / RECIPE
     if not path.is_file():
         return None
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ModelError(f"cannot read {path}", expected="JSON", got=str(error)) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"cannot read {path}", expected="what `transferzoo train` wrote", got=str(error),
+            hint="delete it or choose another folder",
+        ) from None  # fmt: skip
 
 
 def digest(folder: Path) -> str:
@@ -232,25 +252,28 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _check_finite(weights: Mapping[str, Tensor], folder: Path) -> None:
+def _check_finite(weights: Mapping[str, Tensor], folder: Path, hint: str = "") -> None:
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(
-                f"weight '{name}' of {folder} is not finite", expected="numbers", got="NaN or infinity"
-            )
+                f"weight '{name}' of {folder} is not finite",
+                expected="numbers", got="NaN or infinity", hint=hint,
+            )  # fmt: skip
 
 
 def _fill(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
     own = model.state_dict()
-    for name in own.keys() | weights.keys():
+    for name in sorted(own.keys() | weights.keys()):
         if name not in own or name not in weights:
             raise ModelError(
                 f"the weights in {folder} do not fit their architecture: "
-                f"'{name}' is {'missing' if name in own else 'unexpected'}"
+                f"'{name}' is {'missing' if name in own else 'unexpected'}",
+                hint=f"{CONFIG} and {WEIGHTS} must come from the same model",
             )
         if own[name].shape != weights[name].shape:
             raise ModelError(
                 f"the weights in {folder} do not fit their architecture: shape of '{name}'",
                 expected=str(tuple(own[name].shape)), got=str(tuple(weights[name].shape)),
+                hint=f"{CONFIG} and {WEIGHTS} must come from the same model",
             )  # fmt: skip
     model.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in weights.items()})

@@ -8,20 +8,22 @@ on the same machine, with the same bytes as one that was never stopped.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
 from transferzoo import checkpoint
-from transferzoo.atomic import replacing, write_json
+from transferzoo.atomic import write_bytes, write_json
 from transferzoo.augment import Augmenter
 from transferzoo.classifier import Classifier, load
-from transferzoo.errors import DataError, TransferZooError, UsageError
+from transferzoo.errors import DataError, ModelError, TransferZooError, UsageError
 from transferzoo.evaluation import predict
 from transferzoo.minimizers import Minimizer, read_rule
 
@@ -83,11 +85,13 @@ def train(
 
     Raises:
         UsageError: the folder holds another configuration's work.
+        ModelError: the folder is finished, but its weights are damaged.
         TransferZooError: the loss is no longer finite, or the folder cannot be written.
     """
-    work = {"config": config.model_dump(mode="json"), "data": _digest(data)}
+    work = {"config": config.model_dump(mode="json"), "data": _digest(data, dataset)}
     done = _finished(folder, work)
     if done is not None:
+        _tidy(folder)
         return done
     run = _Run(config, dataset, data, folder)
     curve, seconds = run.resume(work)
@@ -109,7 +113,7 @@ def train(
         "versions": {name: version(name) for name in ("transferzoo", "torch", "timm")},
     }
     write_json(folder / checkpoint.RECIPE, recipe)
-    (folder / RESUME).unlink(missing_ok=True)
+    _tidy(folder)
     return recipe
 
 
@@ -196,9 +200,9 @@ class _Run:
         """Keep everything a resume needs, atomically.
 
         Raises:
-            TransferZooError: a weight is not finite; what was kept before stays.
+            TransferZooError: a weight or running average is not finite; what was kept before stays.
         """
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+        if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
             raise self._diverged("a weight is not finite")
         state = {
             "work": work,
@@ -207,19 +211,31 @@ class _Run:
             "model": self.model.state_dict(),
             "minimizer": self.minimizer.state_dict(),
         }
-        with replacing(self.folder / RESUME) as temporary:
-            torch.save(state, temporary)
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_bytes(self.folder / RESUME, content.getvalue())
 
     def resume(self, work: dict[str, Any]) -> tuple[list[dict[str, float]], float]:
-        """Take up an earlier run's state; return its curve and seconds, empty for a new run."""
+        """Take up an earlier run's state; return its curve and seconds, empty for a new run.
+
+        Raises:
+            UsageError: the folder holds other work, or a checkpoint of unknown origin.
+            TransferZooError: the state cannot be read.
+        """
         path = self.folder / RESUME
         if not path.is_file():
+            if (self.folder / checkpoint.WEIGHTS).exists():
+                raise _taken(self.folder)
             return [], 0.0
         try:
             state = torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            raise TransferZooError(f"cannot read {path}: {error}", hint="delete it to start anew") from None
-        if state["work"] != work:
+            same = state["work"] == work
+        except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, UnpicklingError):
+            raise TransferZooError(
+                f"cannot read {path}", expected="the state of an unfinished training",
+                got="a truncated or foreign file", hint="delete it to start anew",
+            ) from None  # fmt: skip
+        if not same:
             raise _taken(self.folder)
         self.model.load_state_dict(state["model"])
         self.minimizer.load_state_dict(state["minimizer"])
@@ -232,7 +248,18 @@ def _finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if any(recipe.get(key) != value for key, value in work.items()):
         raise _taken(folder)
+    if checkpoint.digest(folder) != recipe.get("weights_sha256"):
+        raise ModelError(
+            f"the weights in {folder} are not those its {checkpoint.RECIPE} describes",
+            hint="delete the folder to train again",
+        )
     return recipe
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the resume state of a finished run, and what a kill while saving left beside it."""
+    for path in (folder / RESUME, *folder.glob(".*.tmp")):
+        path.unlink(missing_ok=True)
 
 
 def _taken(folder: Path) -> UsageError:
@@ -267,7 +294,8 @@ def _seed(seed: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}|{purpose}".encode()).digest()[:7], "big")
 
 
-def _digest(data: Batch) -> dict[str, Any]:
+def _digest(data: Batch, dataset: DatasetSpec) -> dict[str, Any]:
     state = hashlib.sha256(data.images.contiguous().numpy().tobytes())
     state.update(data.labels.numpy().tobytes())
-    return {"n": len(data), "sha256": state.hexdigest()}
+    seen_as = dataset.model_dump(mode="json", include={"classes", "mean", "std"})
+    return {"n": len(data), "sha256": state.hexdigest(), **seen_as}

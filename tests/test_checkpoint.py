@@ -1,0 +1,282 @@
+"""Checkpoint folders: what is saved comes back, here and in timm; what is damaged is a sentence."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from stripes import spec
+from torch import Tensor, nn
+
+from transferzoo import atomic, checkpoint
+from transferzoo.classifier import load as load_classifier
+from transferzoo.errors import ModelError, TransferZooError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transferzoo.specs import DatasetSpec
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ARCHITECTURES = ["small_vgg:width=4", "small_vit:width=16", "resnet18"]
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
+    return spec(tmp_path_factory.mktemp("zoo"))
+
+
+def stored(folder: Path, architecture: str, dataset: DatasetSpec, half: bool = False) -> nn.Module:
+    """Save a model whose running averages and zero heads are drawn too; return it."""
+    torch.manual_seed(0)
+    model, arguments = checkpoint.create(architecture, dataset)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.1 * torch.rand_like(tensor))
+    checkpoint.save(folder, model, architecture, dataset, arguments, half=half)
+    return model.eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, stripes: DatasetSpec) -> Path:
+    """A good checkpoint, to be damaged."""
+    stored(tmp_path / "model", "small_vgg:width=4", stripes)
+    return tmp_path / "model"
+
+
+def logits(model: nn.Module) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        return torch.as_tensor(model.eval()(torch.rand(4, 1, 12, 12, generator=generator)))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_round_trip_here_and_in_timm(tmp_path: Path, stripes: DatasetSpec, architecture: str) -> None:
+    model = stored(tmp_path, architecture, stripes)
+    state = torch.random.get_rng_state()
+    again, pretrained = checkpoint.load(tmp_path, classes=3)
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator is left alone"
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert torch.equal(logits(again), logits(model))
+    assert torch.equal(logits(theirs), logits(model))
+    assert (pretrained["input_size"], pretrained["mean"], pretrained["std"]) == ([1, 12, 12], [0.5], [0.25])
+    saved = json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"]
+    assert saved["label_names"] == ["lying", "standing", "chequered"]
+    mode = (tmp_path / "model.safetensors").stat().st_mode
+    assert mode == (tmp_path / "config.json").stat().st_mode, "others may read the weights too"
+
+
+def test_half_precision_is_stored_and_never_used(tmp_path: Path, stripes: DatasetSpec) -> None:
+    model = stored(tmp_path, "small_vgg:width=4", stripes, half=True)
+    kinds = {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()}
+    assert kinds == {torch.float16, torch.int64}
+    again, _ = checkpoint.load(tmp_path, classes=3)
+    assert {tensor.dtype for tensor in again.state_dict().values()} == {torch.float32, torch.int64}
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor.half().to(tensor.dtype))
+    assert torch.equal(logits(timm.create_model(f"local-dir:{tmp_path}", pretrained=True)), logits(again))
+    classifier = load_classifier(tmp_path, stripes)
+    images = torch.rand(4, 1, 12, 12)
+    torch.testing.assert_close(classifier(images), again.eval()((images - 0.5) / 0.25))
+
+
+@pytest.mark.parametrize(("half", "hint"), [(True, "; float16 ends at 65504"), (False, "")])
+def test_what_is_not_finite_is_not_saved(tmp_path: Path, stripes: DatasetSpec, half: bool, hint: str) -> None:
+    model, arguments = checkpoint.create("small_vgg:width=4", stripes)
+    model.get_buffer("features.1.running_var")[0] = 1e5 if half else float("inf")
+    with pytest.raises(ModelError, match=f"'features.1.running_var' of .* is not finite.*{hint}"):
+        checkpoint.save(tmp_path / "new", model, "small_vgg:width=4", stripes, arguments, half=half)
+    assert not (tmp_path / "new").exists()
+
+
+def change_config(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+def change_weights(folder: Path, name: str, tensor: Tensor | None) -> None:
+    weights = load_file(folder / "model.safetensors")
+    if tensor is None:
+        del weights[name]
+    else:
+        weights[name] = tensor
+    save_file(weights, folder / "model.safetensors")
+
+
+HEAD = "head.fc.weight"
+DAMAGES: dict[str, tuple[Any, str]] = {
+    "truncated": (
+        lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-9]),
+        r"^cannot read the weights .*/model/model\.safetensors: .*; the file may be truncated; copy or train",
+    ),
+    "empty": (
+        lambda f: (f / "model.safetensors").write_bytes(b""),
+        r"^cannot read the weights .*/model/model\.safetensors: .*; the file may be truncated; copy or train",
+    ),
+    "no weights": (
+        lambda f: (f / "model.safetensors").unlink(),
+        r"^cannot read the weights .*/model/model\.safetensors: No such file",
+    ),
+    "no config": (
+        lambda f: (f / "config.json").unlink(),
+        r"/model is not a checkpoint folder: expected config\.json and model\.safetensors in it; name a",
+    ),
+    "garbage": (
+        lambda f: (f / "config.json").write_bytes(b"\xff{"),
+        r"^cannot read .*/model/config\.json: expected timm's config\.json, got .*; copy or train it",
+    ),
+    "list": (lambda f: (f / "config.json").write_text("[1]"), r"^cannot read .*config\.json: expected timm"),
+    "no classes": (lambda f: (f / "config.json").write_text("{}"), r"config\.json: .* got KeyError: "),
+    "bad size": (
+        lambda f: change_config(f, pretrained_cfg={"input_size": ["a"], "mean": [0], "std": [1]}),
+        r"^cannot read .*config\.json: .*invalid literal",
+    ),
+    "bad mean": (
+        lambda f: change_config(f, pretrained_cfg={"input_size": [1, 8, 8], "mean": [0, 0], "std": [1]}),
+        r"^cannot read .*config\.json: .*input_size, mean and std do not fit together",
+    ),
+    "unknown architecture": (
+        lambda f: change_config(f, architecture="small_vggg"),
+        r"/model/config\.json: unknown architecture 'small_vggg': .*; did you mean small_vgg or ",
+    ),
+    "unknown argument": (
+        lambda f: change_config(f, model_args={"widht": 4}),
+        r"/model/config\.json: unknown argument 'widht' of small_vgg: .*; did you mean width\.$",
+    ),
+    "other weights": (
+        lambda f: change_config(f, model_args={"checkpoint_path": "/tmp/evil.pt"}),
+        r"/model/config\.json: 'checkpoint_path' is no option of architecture 'small_vgg'; leave it out\.$",
+    ),
+    "classes": (
+        lambda f: change_config(f, num_classes=10),
+        r"/model has the wrong number of classes: expected 3 as the data set, got 10\.$",
+    ),
+    "other architecture": (
+        lambda f: change_config(f, architecture="resnet18", model_args={"in_chans": 1}),
+        r"/model do not fit their architecture: 'bn1\.bias' is missing; config\.json and model",
+    ),
+    "shape": (
+        lambda f: change_config(f, model_args={"in_chans": 1, "width": 8}),
+        r"/model do not fit their architecture: shape of '.*': expected \(.*\), got \(.*\); config\.json and",
+    ),
+    "missing": (lambda f: change_weights(f, HEAD, None), rf"'{HEAD}' is missing"),
+    "unexpected": (lambda f: change_weights(f, "extra", torch.ones(1)), "'extra' is unexpected"),
+    "nan": (
+        lambda f: change_weights(f, HEAD, torch.full((3, 32), torch.nan)),
+        rf"^weight '{HEAD}' of .*/model is not finite: expected numbers, got NaN or infinity\.$",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_a_sentence(folder: Path, damage: str) -> None:
+    inflict, sentence = DAMAGES[damage]
+    inflict(folder)
+    with pytest.raises(ModelError, match=sentence) as caught:
+        checkpoint.load(folder, classes=3)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "5", '"a"'])
+def test_a_damaged_recipe_is_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(ModelError, match=r"^cannot read .*/recipe\.json: expected what `transferzoo train`"):
+        checkpoint.read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "sentence"),
+    [
+        ("small_vggg", UnknownNameError, r"one of small_convmixer, .*; did you mean small_vgg or"),
+        ("resnet19", UnknownNameError, r"did you mean (?=.*resnet18)"),
+        ("small_vgg:widht=4", UnknownNameError, r"unknown argument 'widht' of small_vgg"),
+        ("small_vgg:width=0", UsageError, r"bad width of small_vgg"),
+        ("small_vgg+small_vit", UsageError, r"cannot read the architecture: expected one name"),
+        ("resnet18:wdith=4", UsageError, r"cannot build architecture 'resnet18' with .*wdith"),
+        ("resnet18:act_layer=nope", UsageError, r"cannot build architecture 'resnet18' with .*nope"),
+        ("resnet18:pretrained=1", UsageError, r"'pretrained' is no option of architecture 'resnet18'"),
+        ("small_vgg:in_chans=3", UsageError, r"the data set sets 'in_chans' of architecture"),
+    ],
+)
+def test_architectures_that_cannot_be(
+    stripes: DatasetSpec, architecture: str, kind: type[UsageError], sentence: str
+) -> None:
+    with pytest.raises(kind, match=sentence) as caught:
+        checkpoint.create(architecture, stripes)
+    assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- files that are whole or absent
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk that is full: what is written beside any of these names goes to /dev/full."""
+    for name in ("config.json", "model.safetensors", "a.txt"):
+        (tmp_path / f".{name}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    yield tmp_path
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_full_disk_is_a_sentence(full: Path) -> None:
+    (full / "a.txt").write_text("old")
+    with pytest.raises(TransferZooError) as caught:
+        atomic.write_text(full / "a.txt", "new")
+    hint = "free some space and run the same command again"
+    assert str(caught.value) == f"cannot write to {full}: the disk is full; {hint}."
+    assert (full / "a.txt").read_text() == "old"
+    for name in ("config.json", "model.safetensors"):
+        (full / f".{name}.{os.getpid()}.tmp").unlink()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_full_disk_while_saving_weights(full: Path, stripes: DatasetSpec, name: str) -> None:
+    for other in {"config.json", "model.safetensors", "a.txt"} - {name}:
+        (full / f".{other}.{os.getpid()}.tmp").unlink()
+    with pytest.raises(TransferZooError, match="the disk is full; free some space"):
+        stored(full, "small_vgg:width=4", stripes)
+    assert not (full / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_at_the_last_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "a.json").write_text("old")
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(TransferZooError, match="the disk is full"):
+        atomic.write_json(tmp_path / "a.json", {})
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "old"
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic.replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("place", ["file/a.txt", "file/deeper/a.txt", "/proc/nowhere/a.txt"])
+def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TransferZooError, match=r"^cannot write to .*: .*; choose a folder you may write\.$"):
+        atomic.write_text(tmp_path / place, "new")
+
+
+def test_text_and_json_arrive(tmp_path: Path) -> None:
+    atomic.write_json(tmp_path / "new" / "a.json", {"b": "ε", "a": 1})
+    assert (tmp_path / "new" / "a.json").read_text(encoding="utf-8") == '{\n  "b": "ε",\n  "a": 1\n}\n'
+    assert Path(tmp_path / "new").stat().st_mode & 0o700 == 0o700
