@@ -34,9 +34,8 @@ class Record(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            message = first["msg"].removeprefix("Value error, ")
             raise UsageError(
-                f"option '{name}' is wrong", expected=_lower(message), got=f"{first.get('input')!r}"
+                f"option '{name}' is wrong", expected=wanted(first["msg"]), got=f"{first.get('input')!r}"
             ) from None
 
     def canonical(self) -> str:
@@ -48,7 +47,9 @@ class Record(BaseModel):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
-def _lower(message: str) -> str:
+def wanted(message: str) -> str:
+    """Return what Pydantic says of a wrong value as the end of "expected …"."""
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
     return message[:1].lower() + message[1:]
 
 

@@ -33,7 +33,7 @@ class TransferZooError(Exception):
             sentence += f"{',' if expected else ':'} got {got}"
         if hint:
             sentence += f"; {hint}"
-        super().__init__(sentence + ".")
+        super().__init__(sentence if sentence.endswith("?") else sentence + ".")
 
 
 class UsageError(TransferZooError):
@@ -46,19 +46,19 @@ class UnknownNameError(UsageError):
     """A name that nothing is registered under; near names are offered.
 
     Args:
-        kind: what the name should denote, for example "surrogate".
+        kind: what the name should denote, for example "surrogate" or "option of technique 'mi'".
         name: the name that came.
         known: the names that exist.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
+        names = sorted(set(known))
         near = get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else ""
         listed = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
-        super().__init__(
-            f"unknown {kind} '{name}'", expected=f"one of {listed or '(none)'}", hint=hint.rstrip("?")
-        )
+        noun, of, whole = kind.partition(" of ")
+        expected = f"one of {listed}" if names else "none"
+        super().__init__(f"unknown {noun} '{name}'{of}{whole}", expected=expected, hint=hint.rstrip("?"))
         self.known = names
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.errors import UsageError
+from transferzoo.errors import TransferZooError, UsageError
 from transferzoo.report import Table, paired_tests, rows_of, tables
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ _LATEX = {
     "▼": r"$\downarrow$",
     "–": "--",
     "<": r"$<$",
+    ">": r"$>$",
+    "{": r"\{",
+    "}": r"\}",
+    "^": r"\textasciicircum{}",
+    "ε": r"$\varepsilon$",
     "∞": r"$\infty$",
 }
 
@@ -86,25 +92,29 @@ def _escape(text: str) -> str:
 
 
 def render(path: Path, records: Sequence[Record], seconds: Mapping[str, float]) -> str:
-    """Return the report in the format that a file's suffix asks for.
-
-    Raises:
-        UsageError: not .json, .csv, .md or .tex.
-    """
+    """Return the report in the format that the suffix of a checked path asks for."""
     if path.suffix == ".json":
         return json.dumps(to_json(records, seconds), indent=2, ensure_ascii=False) + "\n"
     if path.suffix == ".csv":
         return to_csv(records)
-    write = {".md": to_markdown, ".tex": to_latex}[check_format(path).suffix]
+    write = {".md": to_markdown, ".tex": to_latex}[path.suffix]
     return "\n".join(write(table) for table in tables(records))
 
 
-def check_format(path: Path) -> Path:
-    """Return `path` if a report can be written in its format.
+def check_output(path: Path) -> Path:
+    """Return `path` if a report can be written there, as far as can be told before there is one.
 
     Raises:
         UsageError: not .json, .csv, .md or .tex.
+        TransferZooError: it is a folder, or its folder cannot be written.
     """
     if path.suffix not in (".json", ".csv", ".md", ".tex"):
         raise UsageError(f"cannot tell the format of {path}", expected="a name in .json, .csv, .md or .tex")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        refused = path if path.is_dir() else folder
+        raise TransferZooError(
+            f"cannot write {path}", expected="a file in a folder you may write", got=f"{refused}",
+            hint="choose another --output",
+        )  # fmt: skip
     return path

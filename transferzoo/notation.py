@@ -7,7 +7,6 @@ needs no shell quoting. Numbers stay exact fractions until they meet a tensor. N
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,7 +38,7 @@ def parse_fraction(text: str, what: str) -> Fraction:
         UsageError: not a finite number greater than zero.
     """
     try:
-        value = Fraction(text.strip())
+        value = _exact(text)
     except (ValueError, ZeroDivisionError):
         raise UsageError(
             f"cannot read {what}", expected="a positive number such as 8/255 or 0.03", got=f"'{text}'"
@@ -47,6 +46,14 @@ def parse_fraction(text: str, what: str) -> Fraction:
     if value <= 0:
         raise UsageError(f"{what} must be greater than zero", expected="for example 8/255", got=f"'{text}'")
     return value
+
+
+def _exact(text: str) -> Fraction:
+    """Read a number, unless writing it out would take more than a few hundred digits."""
+    exponent = re.search(r"[eE]([+-]?[0-9_]+)\s*$", text)
+    if len(text) > 300 or (exponent and abs(int(exponent[1])) > 300):
+        raise ValueError("out of range")
+    return Fraction(text)
 
 
 def parse_epsilon(text: str, norm: str) -> Fraction:
@@ -81,12 +88,11 @@ def parse_step(text: str, epsilon: Fraction) -> Fraction:
 
 
 def show_fraction(value: Fraction) -> str:
-    """Write a number in the shortest exact form people use: "8/255", "0.5", "1", "1/3"."""
+    """Write a number in the shortest exact form people use: "8/255", "0.5", "1", "1/7"."""
     if (value * 255).denominator == 1 and value < 1:
         return f"{value * 255}/255"
-    if math.gcd(value.denominator, 10**12) == value.denominator:
-        return format(float(value), ".12g")
-    return str(value)
+    decimal = format(float(value), ".12g")
+    return decimal if Fraction(decimal) == value else str(value)
 
 
 def show_step(step: Fraction, epsilon: Fraction) -> str:
@@ -162,8 +168,8 @@ def _convert(text: str, kind: Any, what: str) -> object:
     if kind is str:
         return text
     try:
-        value = float(Fraction(text)) if kind is float else kind(text)
-    except (ValueError, ZeroDivisionError):
+        value = float(_exact(text)) if kind is float else kind(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
         wanted = {int: "a whole number", float: "a number"}[kind]
         raise UsageError(f"cannot read {what}", expected=wanted, got=f"'{text}'") from None
     return value

@@ -7,7 +7,7 @@ A preset's name stands for its techniques anywhere in a spec string, and brings 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from transferzoo.config import AttackConfig
 from transferzoo.errors import UnknownNameError, UsageError
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from transferzoo.notation import Term
+    from transferzoo.specs import Preset
     from transferzoo.zoo import Zoo
 
 BUDGET = ("norm", "epsilon", "step", "steps")
+BALLS = get_args(AttackConfig.model_fields["norm"].annotation)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
                 f"'{term.name}' in '{spec}' is a preset and takes no options",
                 hint=f"write '{preset.spec}' out",
             )
-        techniques += [preset.spec] if preset.spec else []
+        techniques += _techniques(term.name, preset)
         for key in BUDGET:
             value = getattr(preset, key)
             if value is not None and budget.setdefault(key, value) != value:
@@ -100,18 +102,15 @@ def configure(
     defaults = zoo.dataset(dataset).attack
     given = {key: value for key, value in flags.items() if value is not None}
     values = {**defaults.model_dump(), **preset, **given}
-    if (
-        not ("norm" in given or "norm" in preset)
-        or "epsilon" in given
-        or "epsilon" in preset
-        or values["norm"] == defaults.norm
-    ):
-        epsilon = parse_epsilon(str(values["epsilon"]), str(values["norm"]))
-    else:
+    if values["norm"] not in BALLS:
+        raise UnknownNameError("norm", str(values["norm"]), BALLS)
+    if values["norm"] != defaults.norm and not {"epsilon"} & (given.keys() | preset.keys()):
         raise UsageError(
-            f"the data set's default epsilon is for {defaults.norm}",
-            expected=f"--epsilon for {values['norm']}",
+            f"'{dataset}' has no default epsilon for {values['norm']}",
+            expected="--epsilon too",
+            hint=f"its default, {defaults.epsilon}, is for {defaults.norm}",
         )
+    epsilon = parse_epsilon(str(values["epsilon"]), str(values["norm"]))
     step = parse_step(str(values["step"]), epsilon)
     values |= {"epsilon": show_fraction(epsilon), "step": show_step(step, epsilon)}
     config = AttackConfig.of(
@@ -122,6 +121,15 @@ def configure(
         **values,
     )
     return config, composition, Budget(config.norm, epsilon, step, config.steps)
+
+
+def _techniques(name: str, preset: Preset) -> list[str]:
+    """Return the techniques of a preset, checked here because the zoo file is read before they are known."""
+    try:
+        compose(preset.spec)
+    except UsageError as error:
+        raise UsageError(f"the preset '{name}' is wrong: {str(error).removesuffix('.')}") from None
+    return [preset.spec] if preset.spec else []
 
 
 def _write(term: Term) -> str:

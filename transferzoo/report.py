@@ -57,7 +57,8 @@ def tables(records: Sequence[Record]) -> list[Table]:
         )
     rows = rows_of(records)
     if len(rows) == 1:
-        return [_single(records)]
+        (cells,) = rows.values()
+        return [_single(list(cells.values()))]
     tests = _tests(rows)
     return [_matrix(rows), tests] if tests.rows else [_matrix(rows)]
 
@@ -173,24 +174,41 @@ def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
 
 
 def _caption(records: Sequence[Record]) -> str:
-    first = records[0]
     counts = sorted({r.n for r in records})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     attacks = " and ".join(dict.fromkeys(r.attack for r in records))
     gradients = " and ".join(str(g) for g in dict.fromkeys(r.gradients for r in records))
+    seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))
     starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
-    return f"{attacks}; {gradients} gradient evaluations an image; n = {n}; seed {first.seed}.{starred}"
+    return f"{attacks}; {gradients} gradient evaluations an image; n = {n}; seed {seeds}.{starred}"
 
 
 # ---------------------------------------------------------------- what the tables are made of
 
 
 def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
-    """Return the records by row of the matrix and by target."""
+    """Return the records by row of the matrix and by target.
+
+    Raises:
+        UsageError: two records of one row speak of different images, seeds or weights.
+    """
     rows: dict[Row, dict[str, Record]] = defaultdict(dict)
     for record in records:
-        rows[record.surrogate, record.attack][record.target] = record
+        row = rows[record.surrogate, record.attack]
+        for other in row.values():
+            if _origin(other) != _origin(record) or row.get(record.target, record) != record:
+                raise UsageError(
+                    f"two runs of {_short(record.surrogate)} with {record.attack} differ in images, seed or "
+                    "weights and cannot share a row",
+                    hint="report them one by one",
+                )
+        row[record.target] = record
     return dict(rows)
+
+
+def _origin(record: Record) -> tuple[object, ...]:
+    """Return what the records of a row have in common, surrogate and attack aside."""
+    return record.split, record.selection, record.seed, record.surrogate_sha256
 
 
 def _per_image(cells: Mapping[str, Record]) -> list[float]:
@@ -201,7 +219,7 @@ def _per_image(cells: Mapping[str, Record]) -> list[float]:
 
 
 def _paired(first: Record, second: Record) -> bool:
-    same = (first.dataset, first.split, first.seed) == (second.dataset, second.split, second.seed)
+    same = (first.dataset, first.split, first.selection) == (second.dataset, second.split, second.selection)
     counted = [[c == "-" for c in r.outcomes] for r in (first, second)]
     return same and first.target_sha256 == second.target_sha256 and counted[0] == counted[1]
 

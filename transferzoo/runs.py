@@ -18,7 +18,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.atomic import replacing, write_json, write_text, writing
+from transferzoo.atomic import replacing, sha256, write_json, write_text, writing
 from transferzoo.errors import DataError, TransferZooError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Record:
         dataset: name of the data set.
         split: its split.
         seed: of the run.
+        selection: SHA-256 of the ids and labels of the attacked images; equal for the same images.
         n: images counted.
         successes: of them, those that the target does not classify correctly.
         rate: successes / n.
@@ -60,6 +61,7 @@ class Record:
     dataset: str
     split: str
     seed: int
+    selection: str
     n: int
     successes: int
     rate: float
@@ -92,13 +94,15 @@ class RunFolder:
         return cls(root / hashlib.sha256(text.encode()).hexdigest()[:12])
 
     def begin(self, content: Mapping[str, Any]) -> None:
-        """Make the folder and write `config.json`, unless an earlier try did.
+        """Make the folder and write `config.json`, unless an earlier try did; sweep what it left half-done.
 
         Raises:
             TransferZooError: the folder cannot be written.
         """
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            for leftover in self.path.rglob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
         if not (self.path / "config.json").exists():
             write_json(self.path / "config.json", content)
 
@@ -118,9 +122,14 @@ class RunFolder:
 
     def save_selection(self, ids: Sequence[int], labels: Sequence[int]) -> None:
         """Keep which images are attacked."""
-        write_text(
-            self.path / "selection.json", json.dumps({"ids": list(ids), "labels": list(labels)}) + "\n"
-        )
+        write_text(self._selection(), json.dumps({"ids": list(ids), "labels": list(labels)}) + "\n")
+
+    def selection(self) -> str:
+        """Return the SHA-256 of which images are attacked."""
+        return sha256(self._selection())
+
+    def _selection(self) -> Path:
+        return self.path / "selection.json"
 
     # ------------------------------------------------------------ adversarial images
 
@@ -130,10 +139,10 @@ class RunFolder:
 
     def save_unit(self, surrogate: str, unit: int, images: Tensor, ids: Tensor, seconds: float) -> None:
         """Keep the adversarial images of a work unit and how long they took."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         with replacing(self._unit(surrogate, unit)) as temporary:
-            save_file({"images": images.contiguous(), "ids": ids.contiguous()}, temporary)
+            temporary.write_bytes(save({"images": images.contiguous(), "ids": ids.contiguous()}))
         line = {"surrogate": surrogate, "unit": unit, "images": len(ids), "seconds": round(seconds, 3)}
         with writing(self.path), (self.path / "timings.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
@@ -203,17 +212,22 @@ def open_run(path: Path) -> RunFolder:
     """Return an existing run.
 
     Raises:
-        TransferZooError: no run folder, or a run without a finished record.
+        TransferZooError: no run folder, or a run that is not finished.
     """
     run = RunFolder(path)
-    if not (path / "config.json").is_file():
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))["config"]
+        cells = len(config["surrogates"]) * len(config["targets"])
+    except (OSError, ValueError, KeyError, TypeError):
         raise TransferZooError(
-            f"{path} is not a run folder", expected="a folder that `transferzoo attack` wrote"
-        )
-    if not run.records():
+            f"{path} is not a run folder", expected="a folder that `transferzoo attack` wrote",
+            got="no readable config.json in it",
+        ) from None  # fmt: skip
+    if (done := len(run.records())) < cells:
         raise TransferZooError(
-            f"the run {path} has no records yet", hint="run its attack command again to finish it"
-        )
+            f"the run {path} is not finished", expected=f"{cells} records", got=str(done),
+            hint="run its attack command again to finish it",
+        )  # fmt: skip
     return run
 
 

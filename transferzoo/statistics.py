@@ -64,26 +64,37 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     """Compare two means over the same images with the paired t-test.
 
     Args:
-        first: a value an image, for example the share of targets that are fooled.
-        second: likewise, of the same images in the same order; at least two.
+        first: a value in [0, 1] an image, for example the share of targets that are fooled.
+        second: likewise, of the same images in the same order; at least one.
+
+    Where all differences are equal the t-test has no variance to work with: the p-value is then that of the
+    sign test, 2·½ⁿ, and the interval Wilson's, both wider.
     """
     from scipy.stats import ttest_rel
 
     differences = [b - a for a, b in zip(first, second, strict=True)]
     mean = sum(differences) / len(differences)
-    if len(differences) < 2 or len(set(differences)) == 1:
-        return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    if len(set(differences)) == 1:
+        low, high = _without_variance((mean + 1) / 2, len(differences))
+        p = min(1.0, 2 * 0.5 ** len(differences)) if mean else 1.0
+        return Difference(mean, 2 * low - 1, 2 * high - 1, p)
     test = ttest_rel(second, first)
     interval = test.confidence_interval(CONFIDENCE)
     return Difference(mean, float(interval.low), float(interval.high), float(test.pvalue))
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % t interval of a mean over images, clipped to [0, 1]."""
+    """Return the 95 % t interval of a mean over images of values in [0, 1]; Wilson's where all are equal."""
     from scipy.stats import sem, t
 
     mean = sum(values) / len(values)
-    if len(values) < 2 or len(set(values)) == 1:
-        return mean, mean
+    if len(set(values)) == 1:
+        return _without_variance(mean, len(values))
     low, high = t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=sem(values))
     return max(0.0, float(low)), min(1.0, float(high))
+
+
+def _without_variance(mean: float, n: int) -> tuple[float, float]:
+    """Return Wilson's interval for `n` equal values in [0, 1]; no such values vary more than a proportion."""
+    low, high = wilson(round(mean * n), n)
+    return min(low, mean), max(high, mean)

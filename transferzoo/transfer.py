@@ -8,6 +8,7 @@ time. Every stage takes up what an earlier, interrupted run of the same configur
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import time
 from dataclasses import dataclass
@@ -60,7 +61,9 @@ class Job:
         Raises:
             ModelError: a model has no weights.
         """
-        models = {m.full_name: checkpoint.digest(m.folder) for m in (*self.surrogates, *self.targets)}
+        folders = {m.full_name: m.folder for m in (*self.surrogates, *self.targets)}
+        models = {name: checkpoint.digest(folder) for name, folder in folders.items()}
+        configs = {name: _fingerprint(checkpoint.read_config(folder)) for name, folder in folders.items()}
         state = hashlib.sha256()
         for tensor in (self.data.images, self.data.labels, self.data.ids):
             state.update(tensor.contiguous().numpy().tobytes())
@@ -68,9 +71,14 @@ class Job:
             "config": self.config.model_dump(mode="json"),
             "attack": self.attack.canonical,
             "models": models,
+            "model_configs": configs,
             "data": {"n": len(self.data), "sha256": state.hexdigest()},
             "versions": versions(),
         }
+
+
+def _fingerprint(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -95,7 +103,7 @@ def run(
     """
     content = job.content()
     folder.begin(content)
-    accuracy = {m.full_name: _clean(job, m, folder, on_progress) for m in (*job.targets, *job.surrogates)}
+    accuracy = {m.full_name: _clean(job, m, folder, on_progress) for m in (*job.surrogates, *job.targets)}
     chosen = _select(job, folder)
     for number, surrogate in enumerate(job.surrogates):
         _craft(job, surrogate, number, chosen, folder, on_progress)
@@ -109,9 +117,12 @@ def _clean(
     known = folder.clean(model.full_name)
     if known is None:
         on_progress(f"checking {model.name}", 0, 1)
-        known = predict(_load(job, model), job.data.images).tolist()
-    accuracy = gate(model.name, torch.tensor(known), job.data.labels, len(job.dataset.classes))
-    folder.save_clean(model.full_name, known)
+        predictions = predict(_load(job, model), job.data.images)
+    else:
+        predictions = torch.tensor(known)
+    accuracy = gate(model.name, predictions, job.data.labels, len(job.dataset.classes))
+    if known is None:
+        folder.save_clean(model.full_name, predictions.tolist())
     return accuracy
 
 
@@ -175,7 +186,7 @@ def _measure(
             predictions = predict(model, folder.images(surrogate.full_name, units))
             outcomes = _outcomes(predictions != chosen.labels, counted)
             known[surrogate.full_name, target.full_name] = _record(
-                job, surrogate, target, outcomes, accuracy, content
+                job, surrogate, target, outcomes, accuracy, content, folder.selection()
             )
         folder.save_records(_ordered(job, known))
     return _ordered(job, known)
@@ -203,7 +214,7 @@ def _outcomes(fooled: Tensor, counted: Tensor) -> str:
 
 def _record(
     job: Job, surrogate: ModelSpec, target: ModelSpec, outcomes: str, accuracy: dict[str, float],
-    content: dict[str, Any],
+    content: dict[str, Any], selection: str,
 ) -> Record:  # fmt: skip
     successes, n = outcomes.count("1"), len(outcomes) - outcomes.count("-")
     if n == 0:
@@ -217,6 +228,7 @@ def _record(
         dataset=job.config.dataset,
         split=job.config.split,
         seed=job.config.seed,
+        selection=selection,
         n=n,
         successes=successes,
         rate=successes / n,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from transferzoo.config import wanted
 from transferzoo.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class YamlFile:
         try:
             return model.model_validate_json(json.dumps(self.data), strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
+            # a mistyped key is both unknown and missing: unknown says more
+            first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
             raise self._explain(first["loc"], first["type"], first["msg"], first["input"], model) from None
         except TypeError as error:
             raise self.error(
@@ -65,9 +67,7 @@ class YamlFile:
             return self.unknown(key, "key", str(key[-1]), _fields(model, key[:-1]))
         if kind == "missing":
             return self.error(key[:-1], f"key '{key[-1]}' is missing")
-        return self.error(
-            key, "wrong value", expected=_lower(message.removeprefix("Value error, ")), got=_brief(value)
-        )
+        return self.error(key, "wrong value", expected=wanted(message), got=_brief(value))
 
     def _place(self, key: Key) -> str:
         known = key
@@ -86,7 +86,9 @@ def read_yaml(path: Path) -> YamlFile:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the zoo file {path}", hint=_reason(error)) from None
+        raise UsageError(
+            f"cannot read the zoo file {path}: {_reason(error)}", hint="check --zoo or TRANSFERZOO_ZOO"
+        ) from None
     try:
         loader = _Loader(text)
         try:
@@ -100,6 +102,8 @@ def read_yaml(path: Path) -> YamlFile:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except RecursionError:
+        raise UsageError(f"{path}: wrong content", expected="no key inside itself") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: wrong content", expected="a mapping of sections", got=type(data).__name__)
     return YamlFile(path, data, lines)
@@ -131,10 +135,6 @@ def _fields(model: type[BaseModel], key: Key) -> list[str]:
         else:
             kind = kind.__args__[-1] if getattr(kind, "__args__", None) else kind
     return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
-
-
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]
 
 
 def _brief(value: object) -> str:

@@ -82,48 +82,90 @@ class Zoo:
 
         Raises:
             UnknownNameError: nothing of that name.
-            UsageError: a model of another data set.
+            UsageError: a model of another data set, or two models of one name.
         """
-        chosen: dict[str, ModelSpec] = {}
-        for name in (part.strip() for text in names for part in text.split(",")):
-            for spec in self._matching(name, dataset, role):
-                chosen.setdefault(spec.full_name, spec)
-        return tuple(chosen.values())
+        found = (
+            spec
+            for text in names
+            for name in text.split(",")
+            for spec in self._matching(name.strip(), dataset, role)
+        )
+        return distinct(found)
 
     def _matching(self, name: str, dataset: str, role: Role) -> list[ModelSpec]:
         here = {m.name: m for m in self.models.values() if m.dataset == dataset}
         serving = [m for m in here.values() if role in m.roles]
         if name == "all":
             return serving
-        if (folder := Path(name).expanduser()).is_dir() and (os.sep in name or name.startswith(".")):
-            return [_local_model(folder, dataset)]
-        if name in self.models:
-            if self.models[name].dataset != dataset:
-                raise UsageError(
-                    f"{role} '{name}' belongs to another data set", expected=f"a model of '{dataset}'",
-                    got=f"one of '{self.models[name].dataset}'",
-                    hint="surrogate and targets must share their data set (--dataset)",
-                )  # fmt: skip
-            return [self.models[name]]
+        if name.startswith((".", "/", "~")) or (
+            os.sep in name and name not in self.models and Path(name).is_dir()
+        ):
+            return [_local_model(Path(name).expanduser(), dataset, role)]
         if name in here:
             return [here[name]]
         matching = [m for m in serving if fnmatchcase(m.name, name)]
-        if matching and any(c in name for c in "*?["):
+        if matching and is_pattern(name):
             return matching
-        elsewhere = [m.full_name for m in self.models.values() if m.name == name]
-        raise UnknownNameError(role, name, elsewhere or [m.name for m in serving])
+        for model in self.models.values():
+            if name == model.full_name and model.dataset == dataset:
+                return [model]
+            if name in (model.name, model.full_name):
+                raise UsageError(
+                    f"{role} '{name}' belongs to another data set", expected=f"a model of '{dataset}'",
+                    got=f"one of '{model.dataset}'",
+                    hint="surrogate and targets must share their data set (--dataset)",
+                )  # fmt: skip
+        raise UnknownNameError(role, name, [m.name for m in serving])
 
 
-def _local_model(folder: Path, dataset: str) -> ModelSpec:
+def is_pattern(name: str) -> bool:
+    """Return whether a name stands for whatever there is: "all" or a glob."""
+    return name == "all" or any(character in name for character in "*?[")
+
+
+def distinct(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
+    """Return models in order and without repeats.
+
+    Raises:
+        UsageError: two different folders share a name, so that a table could not tell them apart.
+    """
+    chosen: dict[str, ModelSpec] = {}
+    for model in models:
+        known = chosen.setdefault(model.full_name, model)
+        if known.folder != model.folder:
+            raise UsageError(
+                f"two models are called '{model.full_name}'", expected="a name each",
+                got=f"{known.folder} and {model.folder}", hint="rename one of the folders",
+            )  # fmt: skip
+    return tuple(chosen.values())
+
+
+def _local_model(folder: Path, dataset: str, role: Role) -> ModelSpec:
+    if not folder.is_dir():
+        raise UsageError(
+            f"{role} '{folder}' is no folder", expected="a checkpoint folder that `transferzoo train` wrote"
+        )
     folder = folder.resolve()
-    recipe = folder / "recipe.json"
-    trained_on = json.loads(recipe.read_text())["config"]["dataset"] if recipe.is_file() else dataset
+    trained_on = _trained_on(folder / "recipe.json") or dataset
     if trained_on != dataset:
         raise UsageError(
             f"the checkpoint {folder} belongs to another data set", expected=f"'{dataset}'",
             got=f"'{trained_on}'", hint=f"choose it with --dataset {trained_on}",
         )  # fmt: skip
     return ModelSpec(name=folder.name, dataset=dataset, roles=ROLES, source=f"local:{folder}")
+
+
+def _trained_on(recipe: Path) -> str | None:
+    """Return the data set that a recipe.json names, if there is one and it names any."""
+    try:
+        return str(json.loads(recipe.read_text(encoding="utf-8"))["config"]["dataset"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"cannot read {recipe}", expected="what `transferzoo train` wrote", got=type(error).__name__,
+            hint="delete it, or copy the checkpoint again",
+        ) from None  # fmt: skip
 
 
 def _look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
@@ -141,7 +183,6 @@ def packaged_file() -> Path:
     return installed if installed.exists() else Path(__file__).parent.parent / "zoo.yaml"
 
 
-@cache
 def load_zoo(extra: Path | None = None) -> Zoo:
     """Read the packaged zoo file, and over it the user's.
 
@@ -152,28 +193,43 @@ def load_zoo(extra: Path | None = None) -> Zoo:
         UsageError: a file is wrong; the message names file, line and key.
     """
     if extra is None and (named := os.environ.get("TRANSFERZOO_ZOO")):
-        extra = Path(named).expanduser()
+        extra = Path(named)
+    return _read(extra and extra.expanduser().absolute())
+
+
+@cache
+def _read(extra: Path | None) -> Zoo:
     files = [read_yaml(path) for path in (packaged_file(), extra) if path is not None]
     parts = [(file, file.records(_File)) for file in files]
-    zoo = _merge(part for _, part in parts)
+    zoo = _merge((file.path.parent, part) for file, part in parts)
     for file, part in parts:
         _check_references(file, part, zoo)
     return zoo
 
 
-def _merge(parts: Iterable[_File]) -> Zoo:
+def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
     datasets: dict[str, DatasetSpec] = {}
     models: dict[str, ModelSpec] = {}
     presets: dict[str, Preset] = {}
     recipes: dict[str, TrainConfig] = {}
-    for part in parts:
-        datasets |= {name: d.model_copy(update={"name": name}) for name, d in part.datasets.items()}
+    for folder, part in parts:
+        for name, data in part.datasets.items():
+            splits = {s: tuple(_beside(folder, p) for p in places) for s, places in data.splits.items()}
+            datasets[name] = data.model_copy(update={"name": name, "splits": splits})
         for dataset, entries in part.models.items():
-            named = (m.model_copy(update={"name": n, "dataset": dataset}) for n, m in entries.items())
-            models |= {m.full_name: m for m in named}
+            for name, entry in entries.items():
+                names = {"name": name, "dataset": dataset, "source": _beside(folder, entry.source)}
+                model = entry.model_copy(update=names)
+                models[model.full_name] = model
         presets |= part.attacks
         recipes |= part.recipes
     return Zoo(datasets, models, presets, recipes)
+
+
+def _beside(folder: Path, source: str) -> str:
+    """Return a source whose relative path, if it is one, starts at the folder of the zoo file."""
+    kind, _, place = source.partition(":")
+    return f"local:{folder / Path(place).expanduser()}" if kind == "local" else source
 
 
 def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:

@@ -104,4 +104,5 @@ def read_rule(spec: str) -> Rule:
 
 def show_rule(spec: str) -> str:
     """Return the canonical form of a minimizer spec, every option filled in."""
-    return show_term(parse_terms(spec)[0].name, read_rule(spec))
+    rule = read_rule(spec)
+    return show_term(parse_terms(spec)[0].name, rule)

@@ -1,0 +1,32 @@
+"""How a command refuses: shared by the tests of bad input."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Result
+
+    Run = Callable[..., Result]
+
+ATTACK = ("attack", "--surrogate", "resnet50-sgd", "--targets", "vgg", "--steps", 2, "--images", 4)
+
+
+def refused(result: Result, code: int, *words: str) -> None:
+    """Check that a command failed as it should: its exit code and one sentence that holds `words`."""
+    assert result.code == code, result
+    assert result.out == ""
+    (line,) = result.err.splitlines()
+    assert re.fullmatch(r"Error: .+[.?]", line), line
+    assert "Traceback" not in line
+    assert not line.endswith(("..", "?."))
+    for word in words:
+        assert word in line
+
+
+def nothing_written(folder: Path) -> None:
+    assert [path.name for path in folder.iterdir() if path.name in ("runs", "checkpoints")] == []

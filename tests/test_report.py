@@ -1,0 +1,178 @@
+"""Tables, their formats and what may share one, from records written by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from transferzoo.cli.tables import render as render_table
+from transferzoo.errors import TransferZooError, UsageError
+from transferzoo.export import check_output, render, to_csv, to_json, to_latex, to_markdown
+from transferzoo.report import Table, paired_tests, tables
+from transferzoo.runs import Record
+from transferzoo.statistics import mcnemar, wilson
+
+
+def record(surrogate: str, target: str, outcomes: str, **changes: object) -> Record:
+    n, successes = len(outcomes.replace("-", "")), outcomes.count("1")
+    low, high = wilson(successes, n)
+    values: dict[str, object] = {
+        "surrogate": f"toys/{surrogate}", "target": f"toys/{target}", "attack": "bim@linf,eps=8/255",
+        "dataset": "toys", "split": "test", "seed": 0, "selection": "s", "n": n, "successes": successes,
+        "rate": successes / n, "low": low, "high": high, "white_box": surrogate == target,
+        "surrogate_accuracy": 0.95, "target_accuracy": 0.9, "gradients": 10, "surrogate_sha256": surrogate,
+        "target_sha256": target, "outcomes": outcomes, "versions": {"torch": "2"},
+    }  # fmt: skip
+    return Record(**(values | changes))  # type: ignore[arg-type]
+
+
+ONE = [record("a", "a", "1111"), record("a", "b", "1100"), record("a", "c", "1000")]
+MATRIX = [
+    record("a", "c", "1" * 4 + "0" * 16), record("a", "d", "0" * 20),
+    record("b", "c", "1" * 12 + "0" * 8), record("b", "d", "0" * 19 + "1"),
+]  # fmt: skip
+
+
+def test_one_surrogate() -> None:
+    (table,) = tables(ONE)
+    assert table.columns == ("target", "clean accuracy", "success rate", "95 % interval", "n")
+    assert [row[:3] for row in table.rows] == [
+        ("a*", "90.0", "100.0"), ("b", "90.0", "50.0"), ("c", "90.0", "25.0"), ("mean", "", "37.5"),
+    ]  # fmt: skip
+    low, high = wilson(2, 4)
+    assert table.rows[1][3:] == (f"{100 * low:.1f}–{100 * high:.1f}", "4")
+    for part in ("bim@linf", "10 gradient evaluations", "n = 4", "seed 0", "* white box"):
+        assert part in table.caption
+
+
+def test_white_box_alone_has_no_mean() -> None:
+    (table,) = tables(ONE[:1])
+    assert [row[0] for row in table.rows] == ["a*"]
+
+
+def test_matrix_and_paired_tests() -> None:
+    matrix, tests = tables(MATRIX)
+    assert matrix.columns == ("surrogate", "mean", "c", "d")
+    first, second = matrix.rows
+    assert [cell.partition("\n")[0] for cell in first] == ["a", "10.0", "20.0", "0.0"]
+    assert [cell.partition("\n")[0] for cell in second] == ["b", "32.5", "60.0▲", "5.0"]
+    (row,) = tests.rows
+    assert row[:2] == ("b", "+22.5")
+    assert row[4:] == ("1 of 2", "0 of 2")
+    (test,) = paired_tests(MATRIX)
+    assert test["baseline"]["surrogate"] == "toys/a"
+    assert test["mcnemar_p"]["toys/c"] == mcnemar([True] * 4 + [False] * 16, [True] * 12 + [False] * 8)
+
+
+def test_surrogates_with_other_targets_are_not_tested() -> None:
+    """Each surrogate is the other's target: no transfer target in common, so no test and no empty table."""
+    records = [record("a", "b", "10"), record("b", "a", "11")]
+    assert paired_tests(records) == []
+    (matrix,) = tables(records)
+    assert [row[2:].count("–") for row in matrix.rows] == [1, 1]
+
+
+def test_other_images_are_not_paired() -> None:
+    other = [replace(r, selection="t") for r in MATRIX[2:]]
+    (matrix,) = tables([*MATRIX[:2], *other])
+    assert "▲" not in matrix.rows[1][2]
+
+
+def test_counted_images_only() -> None:
+    (table,) = tables([record("a", "b", "1-0-"), record("a", "c", "-10-")])
+    assert table.rows[-1][2:] == ("66.7", table.rows[-1][3], "3")
+    assert "n = 2" in table.caption
+
+
+@pytest.mark.parametrize("change", [{"selection": "t"}, {"seed": 1}, {"surrogate_sha256": "new"}])
+def test_unlike_runs_cannot_share_a_row(change: dict[str, object]) -> None:
+    """Neither silently overwrites the other, nor are their images mixed in one mean."""
+    for target in ("b", "d"):
+        with pytest.raises(UsageError, match="differ in images, seed or weights"):
+            tables([*ONE, record("a", target, "0000", **change)])
+
+
+def test_same_run_twice_is_one_run() -> None:
+    assert tables(ONE * 2)[0].rows == tables(ONE)[0].rows
+
+
+def test_several_attacks_and_seeds_are_told() -> None:
+    matrix, _ = tables([*ONE[1:], *(replace(r, attack="mi", seed=3, gradients=20) for r in ONE[1:])])
+    assert [row[0] for row in matrix.rows] == ["a\nbim@linf,eps=8/255", "a\nmi"]
+    assert "seed 0 and 3" in matrix.caption
+    assert "10 and 20 gradient evaluations" in matrix.caption
+
+
+def test_data_sets_cannot_share_a_table() -> None:
+    with pytest.raises(UsageError, match=r"different data sets .* got cifar10 and toys"):
+        tables([ONE[0], replace(ONE[1], dataset="cifar10")])
+
+
+def test_json_is_complete() -> None:
+    content = json.loads(render(Path("x.json"), MATRIX, {"toys/a": 0.5}))
+    assert [Record(**r) for r in content["records"]] == MATRIX
+    assert content["seconds_per_image"] == {"toys/a": 0.5}
+    assert len(content["paired_tests"]) == 1
+    assert to_json(ONE, {})["paired_tests"] == []
+    json.dumps(content, allow_nan=False)
+
+
+def test_csv_is_complete() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(MATRIX))))
+    assert [row["target"] for row in rows] == [r.target for r in MATRIX]
+    assert rows[0].keys() == asdict(MATRIX[0]).keys() - {"versions"}
+    assert float(rows[0]["high"]) == MATRIX[0].high
+
+
+ODD = Table("50 % of a_b", ("name", "x|y"), (("a_b & $c$ # ~^{}\\", "1\n[0–2]"), ("<0.1", "▲")), "ε ∞")
+
+
+def test_markdown() -> None:
+    lines = to_markdown(ODD).splitlines()
+    assert lines[0] == "**50 % of a_b**"
+    assert lines[2:4] == [r"| name | x\|y |", "| --- | ---: |"]
+    assert lines[4].endswith("| 1<br>[0–2] |")
+    assert all(line.replace(r"\|", "").count("|") == 3 for line in lines[2:6])
+
+
+def test_latex() -> None:
+    text = to_latex(ODD)
+    body = text[text.index("\\midrule") :]
+    escaped = r"a\_b \& \$c\$ \# \textasciitilde{}\textasciicircum{}\{\}\textbackslash{} & 1 [0--2] \\"
+    assert escaped in body
+    assert r"$<$0.1 & $\uparrow$ \\" in body
+    assert text.startswith("\\begin{table}\n\\centering\n\\caption{50 \\% of a\\_b. ")
+    assert text.count("{") == text.count("}")
+    assert text.isascii()
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.csv", "t.md", "t.tex"])
+def test_formats(tmp_path: Path, name: str) -> None:
+    path = check_output(tmp_path / "new" / "folder" / name)
+    assert "toys" in render(path, MATRIX, {})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t", "t.JSON", ".md", "json"])
+def test_unknown_format(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TransferZooError, match=r"expected a name in \.json, \.csv, \.md or \.tex"):
+        check_output(tmp_path / name)
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_terminal_tables_fit(width: int) -> None:
+    for table in [*tables(ONE), *tables(MATRIX)]:
+        console = Console(width=width, file=io.StringIO(), color_system=None)
+        console.print(render_table(table, width))
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        assert max(map(len, text.splitlines())) <= width
+        for row in table.rows:
+            for cell in row[1:]:
+                assert all(part in text for part in cell.split())

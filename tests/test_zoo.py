@@ -1,0 +1,160 @@
+"""The packaged zoo holds together, and users' files go over it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from transferzoo import checkpoint
+from transferzoo.architectures import ARCHITECTURES
+from transferzoo.atomic import sha256
+from transferzoo.errors import UnknownNameError, UsageError
+from transferzoo.minimizers import read_rule
+from transferzoo.notation import parse_terms
+from transferzoo.presets import configure, expand
+from transferzoo.specs import assets
+from transferzoo.zoo import load_zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ZOO = load_zoo()
+BUILTIN = sorted(name for name, model in ZOO.models.items() if model.source.startswith("builtin:"))
+
+
+def test_default_data_set_is_built_in() -> None:
+    assert ZOO.default_dataset == "fashion-mnist"
+    spec = ZOO.dataset("fashion-mnist")
+    assert any(place.startswith("builtin:") for place in spec.splits[spec.attack.split])
+    assert len(spec.classes) == 10
+
+
+@pytest.mark.parametrize("name", ZOO.presets)
+def test_presets_compose_and_configure(name: str) -> None:
+    composition, _ = expand(name, ZOO)
+    assert composition.cost >= 1
+    for dataset in ZOO.datasets:
+        config, _, budget = configure(ZOO, dataset, name, ["a"], ["b"], {})
+        assert config.attack == composition.canonical
+        assert budget.epsilon <= 1
+
+
+@pytest.mark.parametrize("name", ZOO.recipes)
+def test_recipes_name_what_exists(name: str) -> None:
+    recipe = ZOO.recipe(name)
+    (term,) = parse_terms(recipe.architecture)
+    entry = ARCHITECTURES[term.name]
+    assert term.options.keys() <= entry.defaults.keys()
+    assert read_rule(recipe.minimizer).base in ("sgd", "adamw")
+    assert recipe.dataset in ZOO.datasets
+
+
+def test_surrogates_and_targets() -> None:
+    surrogates = ZOO.select(["all"], "fashion-mnist", "surrogate")
+    targets = ZOO.select(["all"], "fashion-mnist", "target")
+    assert {"resnet50-sgd", "resnet50-sam", "resnet50-lsam"} <= {m.name for m in surrogates}
+    families = {
+        ARCHITECTURES[parse_terms(ZOO.recipe(str(m.recipe)).architecture)[0].name].family for m in targets
+    }
+    assert len(families) >= 6
+    seeds = [ZOO.recipe(str(m.recipe)).seed for m in (*targets, surrogates[0])]
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_built_in_model_is_what_the_manifest_says(name: str) -> None:
+    model = ZOO.models[name]
+    entry = json.loads((assets() / "manifest.json").read_text())["models"][name]
+    recipe = checkpoint.read_recipe(model.folder)
+    assert recipe is not None
+    weights = model.folder / checkpoint.WEIGHTS
+    assert entry["sha256"] == sha256(weights) == checkpoint.digest(model.folder) == recipe["weights_sha256"]
+    assert entry["bytes"] == weights.stat().st_size
+    assert (entry["licence"], entry["recipe"]) == ("MIT", model.recipe)
+    assert entry["n"] == 10_000
+    assert entry["accuracy"] == recipe["accuracy"]["accuracy"] == entry["correct"] / entry["n"]
+    assert entry["accuracy"] >= 0.90
+    written = recipe["config"]
+    wanted = ZOO.recipe(str(model.recipe)).model_dump(mode="json")
+    assert {**written, "minimizer": ""} == {**wanted, "minimizer": ""}
+    assert read_rule(written["minimizer"]) == read_rule(wanted["minimizer"])
+    assert checkpoint.read_config(model.folder)["num_classes"] == 10
+
+
+def test_manifest_names_the_built_in_models_only() -> None:
+    assert sorted(json.loads((assets() / "manifest.json").read_text())["models"]) == BUILTIN
+
+
+def test_built_in_zoo_is_small() -> None:
+    assert sum(path.stat().st_size for path in assets().rglob("*") if path.is_file()) <= 12_000_000
+    assert "MIT" in (assets() / "fashion-mnist" / "LICENSE").read_text()
+
+
+MINE = """
+models:
+  fashion-mnist:
+    vgg: {roles: [surrogate], source: "local:/elsewhere/vgg"}
+    mine: {roles: [surrogate, target], source: "local:mine"}
+attacks:
+  fgsm: {spec: "", step: eps, steps: 1, epsilon: 2/255, about: mine}
+  strong: {spec: mi+ti, about: mine}
+recipes:
+  tiny: {dataset: fashion-mnist, architecture: small_vgg, epochs: 1}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    (tmp_path / "mine.yaml").write_text(MINE)
+    return tmp_path / "mine.yaml"
+
+
+def test_users_file_goes_over_entry_by_entry(mine: Path) -> None:
+    zoo = load_zoo(mine)
+    assert zoo.models["fashion-mnist/vgg"].source == "local:/elsewhere/vgg"
+    assert zoo.models["fashion-mnist/resnet18"] == ZOO.models["fashion-mnist/resnet18"]
+    assert zoo.models.keys() - ZOO.models.keys() == {"fashion-mnist/mine"}
+    assert zoo.presets["fgsm"].epsilon == "2/255"
+    assert zoo.presets["pgd"] == ZOO.presets["pgd"]
+    assert expand("strong", zoo)[0].canonical == expand("mi+ti", zoo)[0].canonical
+    assert zoo.recipes.keys() - ZOO.recipes.keys() == {"tiny"}
+    assert zoo.default_dataset == "fashion-mnist"
+
+
+def test_local_models_lie_beside_the_zoo_file(mine: Path) -> None:
+    assert load_zoo(mine).models["fashion-mnist/mine"].folder == mine.parent / "mine"
+
+
+def test_users_file_by_variable(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFERZOO_ZOO", str(mine))
+    assert "fashion-mnist/mine" in load_zoo().models
+    monkeypatch.delenv("TRANSFERZOO_ZOO")
+    assert "fashion-mnist/mine" not in load_zoo().models
+
+
+def test_selection() -> None:
+    def names(*texts: str) -> list[str]:
+        return [m.name for m in ZOO.select(texts, "fashion-mnist", "surrogate")]
+
+    assert names("resnet50-sam", "resnet50-sgd,resnet50-sam") == ["resnet50-sam", "resnet50-sgd"]
+    assert names("fashion-mnist/resnet50-sam") == ["resnet50-sam"]
+    assert names("resnet50-*") == ["resnet50-sgd", "resnet50-sam", "resnet50-lsam"]
+    assert names("all") == names("*")
+    assert names("vgg") == ["vgg"], "a model that is named may serve in any role"
+    with pytest.raises(UnknownNameError, match=r"unknown surrogate 'v\?\?\?'"):
+        names("v???")
+
+
+def test_preset_over_data_set_and_flags_over_preset() -> None:
+    def budget(attack: str, **flags: object) -> tuple[str, str, int]:
+        config, _, _ = configure(ZOO, "fashion-mnist", attack, ["a"], ["b"], flags)
+        return config.epsilon, config.step, config.steps
+
+    assert budget("bim") == ("16/255", "eps/10", 50)
+    assert budget("paper") == ("4/255", "eps/10", 50)
+    assert budget("fgsm", epsilon="8/255") == ("8/255", "eps", 1)
+    assert budget("fgsm", steps=3, step="1/255") == ("16/255", "eps/16", 3)
+    with pytest.raises(UsageError, match="the presets of 'fgsm\\+paper' disagree on the step"):
+        budget("fgsm+paper")

@@ -1,0 +1,62 @@
+"""The root command and the error boundary: one sentence on stderr, exit code 1, 2 or 130."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from transferzoo.cli.attack import attack
+from transferzoo.cli.list import list_
+from transferzoo.cli.output import say
+from transferzoo.cli.report import report
+from transferzoo.cli.show import show
+from transferzoo.cli.train import train
+from transferzoo.errors import TransferZooError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Evaluate how adversarial examples transfer between image classifiers.",
+)
+app.command("list")(list_)
+app.command("show")(show)
+app.command("attack")(attack)
+app.command("report")(report)
+app.command("train")(train)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C; no `Exception`, so that nothing on the way up takes it for a failure of its own."""
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Interrupted
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        app()
+    except TransferZooError as error:
+        say(f"Error: {error}")
+        sys.exit(error.exit_code)
+    except Interrupted:
+        say("Interrupted; the same command goes on from here.")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        reason = (error.strerror or str(error)).lower()
+        say(f"Error: the system refuses{place}: {reason}; check the path and its permissions.")
+        sys.exit(1)

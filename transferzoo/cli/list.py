@@ -1,0 +1,156 @@
+"""`transferzoo list`: what there is."""
+
+from __future__ import annotations
+
+import json as json_module
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferzoo.cli.options import Dataset, Json, ZooFile
+from transferzoo.cli.output import show, show_json, terminal_width
+from transferzoo.cli.tables import render
+from transferzoo.errors import UsageError
+from transferzoo.report import Table
+from transferzoo.specs import assets
+from transferzoo.zoo import load_zoo
+
+if TYPE_CHECKING:
+    from transferzoo.specs import ModelSpec
+    from transferzoo.zoo import Zoo
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    models = "models"
+    surrogates = "surrogates"
+    targets = "targets"
+    datasets = "datasets"
+    attacks = "attacks"
+    minimizers = "minimizers"
+    architectures = "architectures"
+    recipes = "recipes"
+
+
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.models,
+    dataset: Dataset = None,
+    match: Annotated[
+        str | None, typer.Option(help="Only names that hold this text.", show_default=False)
+    ] = None,
+    json: Json = False,
+    zoo: ZooFile = None,
+) -> None:
+    """List models, data sets, attacks, minimizers, architectures or recipes."""
+    records = load_zoo(zoo)
+    if dataset is not None:
+        records.dataset(dataset)
+        if kind in (Kind.attacks, Kind.minimizers, Kind.architectures):
+            raise UsageError(
+                f"{kind.value} belong to no data set", expected=f"`list {kind.value}` without --dataset"
+            )
+    entries = [e for e in _entries(kind, records, dataset) if match is None or match in str(e["name"])]
+    if json:
+        show_json(entries)
+        return
+    columns = tuple(entries[0]) if entries else ("name",)
+    rows = tuple(tuple(_text(entry[column]) for column in columns) for entry in entries)
+    show(render(Table(kind.value, columns, rows), terminal_width()))
+
+
+def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
+    match kind:
+        case Kind.models | Kind.surrogates | Kind.targets:
+            role = {Kind.surrogates: "surrogate", Kind.targets: "target"}.get(kind)
+            chosen = [m for m in zoo.models.values() if dataset in (None, m.dataset)]
+            return [_model(m, zoo) for m in chosen if role is None or role in m.roles]
+        case Kind.datasets:
+            return [
+                {"name": n, "classes": len(d.classes), "pixels": f"{d.size}×{d.size}×{d.channels}",
+                 "splits": ", ".join(d.splits), "epsilon": d.attack.epsilon, "licence": d.licence}
+                for n, d in zoo.datasets.items()
+                if dataset in (None, n)
+            ]  # fmt: skip
+        case Kind.recipes:
+            return [
+                {"name": n, "dataset": r.dataset, "architecture": r.architecture, "minimizer": r.minimizer,
+                 "epochs": r.epochs}
+                for n, r in zoo.recipes.items()
+                if dataset in (None, r.dataset)
+            ]  # fmt: skip
+        case Kind.attacks:
+            return _attacks(zoo)
+        case Kind.minimizers:
+            return _minimizers()
+        case Kind.architectures:
+            return _architectures()
+
+
+def accuracies() -> dict[str, float]:
+    """Return the measured accuracy of every built-in model, by full name."""
+    manifest = json_module.loads((assets() / "manifest.json").read_text(encoding="utf-8"))
+    return {name: entry["accuracy"] for name, entry in manifest["models"].items()}
+
+
+def _model(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
+    recipe = zoo.recipes[model.recipe] if model.recipe else None
+    return {
+        "name": model.name,
+        "dataset": model.dataset,
+        "role": ", ".join(model.roles),
+        "architecture": recipe.architecture if recipe else None,
+        "minimizer": recipe.minimizer if recipe else None,
+        "accuracy": accuracies().get(model.full_name),
+        "source": model.source.partition(":")[0],
+    }
+
+
+def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
+    from transferzoo.notation import show_term
+    from transferzoo.techniques import TECHNIQUES
+
+    presets = [
+        {
+            "name": name,
+            "kind": "preset",
+            "spec": p.spec or "(no technique)",
+            "stage": None,
+            "cost": None,
+            "source": p.about,
+        }
+        for name, p in zoo.presets.items()
+    ]
+    techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
+    return presets + [
+        {"name": name, "kind": "technique", "spec": show_term(name, cls()), "stage": cls.stage.name.lower(),
+         "cost": cls.cost, "source": cls.paper}
+        for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
+    ]  # fmt: skip
+
+
+def _minimizers() -> list[dict[str, Any]]:
+    from transferzoo.minimizers import MINIMIZERS
+    from transferzoo.notation import show_term
+
+    entries = ((name, MINIMIZERS[name]) for name in MINIMIZERS)
+    return [
+        {"name": n, "defaults": show_term(n, cls()), "passes": cls.passes, "source": cls.paper}
+        for n, cls in entries
+    ]
+
+
+def _architectures() -> list[dict[str, Any]]:
+    from transferzoo.architectures import ARCHITECTURES
+
+    entries = (ARCHITECTURES[name] for name in ARCHITECTURES)
+    return [
+        {"name": a.name, "family": a.family, "width": a.defaults["width"], "source": a.paper} for a in entries
+    ]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if isinstance(value, float) else str(value)

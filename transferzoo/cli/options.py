@@ -1,0 +1,99 @@
+"""Options that several commands share, and the names the shell completes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferzoo.errors import TransferZooError
+from transferzoo.zoo import Zoo, load_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _zoo() -> Zoo:
+    """Return the zoo; an empty one where the user's file is wrong, since a completion must not complain."""
+    try:
+        return load_zoo()
+    except TransferZooError:
+        return Zoo({}, {}, {}, {})
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Complete a model's name, for the shell, also behind a comma."""
+    models = _zoo().models
+    before, comma, last = incomplete.rpartition(",")
+    names = ["all", *sorted({m.name for m in models.values()}), *models]
+    return [before + comma + name for name in _starting(names, last)]
+
+
+def complete_datasets(incomplete: str) -> list[str]:
+    """Complete a data set's name, for the shell."""
+    return _starting(_zoo().datasets, incomplete)
+
+
+def complete_recipes(incomplete: str) -> list[str]:
+    """Complete a recipe's name, for the shell."""
+    return _starting(_zoo().recipes, incomplete)
+
+
+def complete_attacks(incomplete: str) -> list[str]:
+    """Complete a preset's or technique's name, for the shell, also behind a `+`."""
+    from transferzoo.techniques import TECHNIQUES
+
+    before, plus, last = incomplete.rpartition("+")
+    names = sorted({*_zoo().presets, *TECHNIQUES})
+    return [before + plus + name for name in _starting(names, last)]
+
+
+def complete_architectures(incomplete: str) -> list[str]:
+    """Complete an architecture's name, for the shell."""
+    from transferzoo.architectures import ARCHITECTURES
+
+    return _starting(ARCHITECTURES, incomplete)
+
+
+def complete_minimizers(incomplete: str) -> list[str]:
+    """Complete a minimizer's name, for the shell."""
+    from transferzoo.minimizers import MINIMIZERS
+
+    return _starting(MINIMIZERS, incomplete)
+
+
+def complete_names(incomplete: str) -> list[str]:
+    """Complete any name that `show` knows, for the shell."""
+    zoo = _zoo()
+    found = (
+        *complete_models(incomplete), *_starting((*zoo.datasets, *zoo.recipes), incomplete),
+        *complete_attacks(incomplete), *complete_minimizers(incomplete), *complete_architectures(incomplete),
+    )  # fmt: skip
+    return sorted({name for name in found if name != "all"})
+
+
+ZooFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--zoo", metavar="FILE", help="Your own zoo file, merged over the built-in one.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="Data set.", autocompletion=complete_datasets, show_default="fashion-mnist, the built-in one"
+    ),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="PATH", show_default=False,
+        help="Your images: parquet as on the Hub, IDX files, a folder a class, or a folder with a CSV.",
+    ),
+]  # fmt: skip

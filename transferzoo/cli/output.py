@@ -1,0 +1,54 @@
+"""The one place that speaks: data on stdout, talk and progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PIPE_WIDTH = 120
+"""Columns of a table that is not printed on a terminal."""
+
+
+def say(message: str) -> None:
+    """Tell the user something on stderr, unwrapped and without markup."""
+    Console(stderr=True).print(Text(message), soft_wrap=True)
+
+
+def show(*renderables: RenderableType) -> None:
+    """Print tables and text on stdout, as wide as the terminal, or 120 columns in a pipe."""
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def terminal_width() -> int:
+    """Return the columns a table may take."""
+    return Console().width if sys.stdout.isatty() else PIPE_WIDTH
+
+
+def show_json(content: object) -> None:
+    """Print JSON on stdout."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def progress_bar() -> Progress:
+    """Return a progress bar on stderr; silent where stderr is not a terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )

@@ -1,0 +1,62 @@
+"""`transferzoo report`: the tables of finished runs, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferzoo.atomic import write_text
+from transferzoo.cli.options import Json
+from transferzoo.cli.output import say, show, show_json, terminal_width
+from transferzoo.cli.tables import render as render_table
+from transferzoo.export import check_output, render, to_json
+from transferzoo.report import tables
+from transferzoo.runs import open_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from transferzoo.runs import Record
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders that `attack` wrote.")],
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Also write .json, .csv, .md or .tex; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the tables of one or several runs again."""
+    files = [check_output(path) for path in output or []]
+    opened = [open_run(path) for path in runs]
+    records = [record for run in opened for record in run.records()]
+    seconds = {name: value for run in opened for name, value in run.seconds().items()}
+    publish(records, seconds, files, as_json=json)
+
+
+def publish(
+    records: Sequence[Record], seconds: Mapping[str, float], files: Sequence[Path], *, as_json: bool
+) -> None:
+    """Print the tables, or JSON, on stdout and write them to files.
+
+    Raises:
+        UsageError: the records do not fit one table.
+        TransferZooError: a file cannot be written.
+    """
+    if as_json:
+        show_json(to_json(records, seconds))
+    else:
+        width = terminal_width()
+        show(*(render_table(table, width) for table in tables(records)))
+    for path in files:
+        write_text(path, render(path, records, seconds))
+        say(f"Written: {path}")

@@ -1,0 +1,109 @@
+"""`transferzoo show NAME`: everything known about anything that `list` prints."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferzoo.cli.list import accuracies
+from transferzoo.cli.options import Json, ZooFile, complete_names
+from transferzoo.cli.output import show as print_out
+from transferzoo.cli.output import show_json
+from transferzoo.errors import UnknownNameError
+from transferzoo.notation import show_term
+from transferzoo.zoo import load_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transferzoo.specs import ModelSpec
+    from transferzoo.zoo import Zoo
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Any name that `list` prints.", autocompletion=complete_names)],
+    json: Json = False,
+    zoo: ZooFile = None,
+) -> None:
+    """Show everything known about a name."""
+    records = load_zoo(zoo)
+    found = list(_find(name, records))
+    if not found:
+        raise UnknownNameError("name", name, _names(records))
+    if json:
+        show_json(found)
+        return
+    for entry in found:
+        for key, value in entry.items():
+            text = _text(value)
+            print_out(f"[bold]{key}[/]:" + (f"\n\n{text}\n" if "\n" in text else f" {text}"))
+
+
+def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
+    from transferzoo.architectures import ARCHITECTURES
+    from transferzoo.minimizers import MINIMIZERS
+    from transferzoo.techniques import TECHNIQUES
+
+    yield from (_model(m) for m in zoo.models.values() if name in (m.name, m.full_name))
+    if name in zoo.datasets:
+        yield {"kind": "data set", **zoo.datasets[name].model_dump(mode="json")}
+    if name in zoo.presets:
+        yield {
+            "kind": "attack preset",
+            "name": name,
+            **zoo.presets[name].model_dump(mode="json", exclude_none=True),
+        }
+    if name in zoo.recipes:
+        yield {"kind": "recipe", "name": name, **zoo.recipes[name].model_dump(mode="json")}
+    if name in TECHNIQUES:
+        technique = TECHNIQUES[name]
+        yield {
+            "kind": "technique", "name": name, "defaults": show_term(name, technique()),
+            "source": technique.paper, "stage": technique.stage.name.lower(),
+            "gradient evaluations": technique.cost, "about": inspect.getdoc(technique),
+        }  # fmt: skip
+    if name in MINIMIZERS:
+        rule = MINIMIZERS[name]
+        yield {
+            "kind": "minimizer", "name": name, "defaults": show_term(name, rule()), "source": rule.paper,
+            "passes a step": rule.passes, "about": inspect.getdoc(rule),
+        }  # fmt: skip
+    if name in ARCHITECTURES:
+        entry = ARCHITECTURES[name]
+        yield {
+            "kind": "architecture", "name": name, "family": entry.family, "source": entry.paper,
+            "arguments": entry.defaults, "about": inspect.getdoc(entry.builder),
+        }  # fmt: skip
+
+
+def _model(model: ModelSpec) -> dict[str, Any]:
+    from transferzoo import checkpoint
+
+    measured = accuracies().get(model.full_name)
+    known = {"sha256": checkpoint.digest(model.folder)} if model.folder.is_dir() else {}
+    config = checkpoint.read_config(model.folder) if model.folder.is_dir() else {}
+    return {
+        "kind": "model", **model.model_dump(mode="json"), "folder": str(model.folder), "accuracy": measured,
+        **known, "config": config or None,
+    }  # fmt: skip
+
+
+def _names(zoo: Zoo) -> list[str]:
+    from transferzoo.architectures import ARCHITECTURES
+    from transferzoo.minimizers import MINIMIZERS
+    from transferzoo.techniques import TECHNIQUES
+
+    models = {m.name for m in zoo.models.values()}
+    return [*models, *zoo.datasets, *zoo.presets, *zoo.recipes, *TECHNIQUES, *MINIMIZERS, *ARCHITECTURES]
+
+
+def _text(value: object) -> str:
+    from rich.markup import escape
+
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={escape(str(item))}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(escape(str(item)) for item in value)
+    return escape(str(value))

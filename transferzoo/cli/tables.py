@@ -1,0 +1,57 @@
+"""Tables on the terminal: wide ones are cut into blocks of columns that fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from transferzoo.report import Table
+
+_PADDING = 3
+
+
+def render(table: Table, width: int) -> RenderableType:
+    """Return a table for a terminal of `width` columns.
+
+    The first column is repeated in every block; a column too wide for the terminal alone is folded.
+    """
+    widths = [
+        _width([heading, *(row[i] for row in table.rows)]) + _PADDING
+        for i, heading in enumerate(table.columns)
+    ]
+    blocks: list[list[int]] = [[]]
+    used = widths[0]
+    for column in range(1, len(widths)):
+        if blocks[-1] and used + widths[column] > width - 1:
+            blocks.append([])
+            used = widths[0]
+        blocks[-1].append(column)
+        used += widths[column]
+    parts: list[RenderableType] = [_block(table, [0, *block]) for block in blocks]
+    return Group(Text(table.title, style="bold"), *parts, Text(table.caption, style="dim"), Text())
+
+
+def _block(table: Table, columns: list[int]) -> RichTable:
+    rich = RichTable(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False)
+    for column in columns:
+        left = column == 0 or not _numeric([row[column] for row in table.rows])
+        rich.add_column(table.columns[column], justify="left" if left else "right", overflow="fold")
+    for row in table.rows:
+        rich.add_row(*(Text(row[column]) for column in columns))
+    return rich
+
+
+def _numeric(cells: list[str]) -> bool:
+    return all(not cell or cell[0] in "0123456789–+-<[" for cell in cells)
+
+
+def _width(cells: list[str]) -> int:
+    return max(cell_len(line) for cell in cells for line in cell.splitlines() or [""])
