@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.cli.options import DataRoot, Dataset, Json, ZooFile, complete_attacks, complete_models
+from transferzoo.cli.options import (
+    DataRoot,
+    Dataset,
+    Json,
+    Output,
+    ZooFile,
+    complete_attacks,
+    complete_models,
+)
 from transferzoo.cli.output import progress_bar, say, show_json
 from transferzoo.cli.report import publish
 from transferzoo.errors import UsageError
@@ -84,16 +92,7 @@ def attack(
     ] = None,
     data: DataRoot = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders are kept.")] = Path("runs"),
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Also write .json, .csv, .md or .tex; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    output: Output = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and what it costs.")
     ] = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -88,6 +89,7 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
             return _architectures()
 
 
+@cache
 def accuracies() -> dict[str, float]:
     """Return the measured accuracy of every built-in model, by full name."""
     manifest = json_module.loads((assets() / "manifest.json").read_text(encoding="utf-8"))

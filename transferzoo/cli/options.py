@@ -97,3 +97,10 @@ DataRoot = Annotated[
         help="Your images: parquet as on the Hub, IDX files, a folder a class, or a folder with a CSV.",
     ),
 ]  # fmt: skip
+Output = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", show_default=False,
+        help="Also write .json, .csv, .md or .tex; repeatable.",
+    ),
+]  # fmt: skip

@@ -22,11 +22,16 @@ def say(message: str) -> None:
     Console(stderr=True).print(Text(message), soft_wrap=True)
 
 
-def show(*renderables: RenderableType) -> None:
-    """Print tables and text on stdout, as wide as the terminal, or 120 columns in a pipe."""
+def show(*tables: RenderableType) -> None:
+    """Print tables on stdout, as wide as the terminal, or 120 columns in a pipe."""
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    for renderable in renderables:
-        console.print(renderable)
+    for table in tables:
+        console.print(table)
+
+
+def show_line(text: str, label: str = "") -> None:
+    """Print text on stdout as it is, unwrapped and without markup, behind a bold label if there is one."""
+    Console().print(Text.assemble((label, "bold"), text), soft_wrap=True)
 
 
 def terminal_width() -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.atomic import write_text
-from transferzoo.cli.options import Json
+from transferzoo.cli.options import Json, Output
 from transferzoo.cli.output import say, show, show_json, terminal_width
 from transferzoo.cli.tables import render as render_table
 from transferzoo.export import check_output, render, to_json
@@ -23,16 +23,7 @@ if TYPE_CHECKING:
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders that `attack` wrote.")],
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Also write .json, .csv, .md or .tex; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    output: Output = None,
     json: Json = False,
 ) -> None:
     """Print the tables of one or several runs again."""

@@ -9,8 +9,7 @@ import typer
 
 from transferzoo.cli.list import accuracies
 from transferzoo.cli.options import Json, ZooFile, complete_names
-from transferzoo.cli.output import show as print_out
-from transferzoo.cli.output import show_json
+from transferzoo.cli.output import show_json, show_line
 from transferzoo.errors import UnknownNameError
 from transferzoo.notation import show_term
 from transferzoo.zoo import load_zoo
@@ -38,7 +37,7 @@ def show(
     for entry in found:
         for key, value in entry.items():
             text = _text(value)
-            print_out(f"[bold]{key}[/]:" + (f"\n\n{text}\n" if "\n" in text else f" {text}"))
+            show_line(f"\n\n{text}\n" if "\n" in text else f" {text}", label=f"{key}:")
 
 
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
@@ -100,10 +99,8 @@ def _names(zoo: Zoo) -> list[str]:
 
 
 def _text(value: object) -> str:
-    from rich.markup import escape
-
     if isinstance(value, dict):
-        return ", ".join(f"{key}={escape(str(item))}" for key, item in value.items())
+        return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(escape(str(item)) for item in value)
-    return escape(str(value))
+        return "[" + ", ".join(_text(item) for item in value) + "]"
+    return str(value)

@@ -17,7 +17,7 @@ from transferzoo.cli.options import (
     complete_minimizers,
     complete_recipes,
 )
-from transferzoo.cli.output import progress_bar, say, show, show_json
+from transferzoo.cli.output import progress_bar, say, show_json, show_line
 from transferzoo.config import TrainConfig
 from transferzoo.errors import DataError, UsageError
 from transferzoo.notation import parse_terms
@@ -89,7 +89,7 @@ def train(
     accuracy = (
         f"{measured['accuracy']:.2%} of {measured['n']:,} test images" if measured else "no test images"
     )
-    show(f"{folder}: {accuracy}, {result['seconds']:.0f} s of training")
+    show_line(f"{folder}: {accuracy}, {result['seconds']:.0f} s of training")
     say(f"Attack from it with: {_attack_from(folder, config.dataset)}")
 
 
