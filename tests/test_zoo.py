@@ -75,7 +75,8 @@ def test_built_in_model_is_what_the_manifest_says(name: str) -> None:
     assert (entry["licence"], entry["recipe"]) == ("MIT", model.recipe)
     assert entry["n"] == 10_000
     assert entry["accuracy"] == recipe["accuracy"]["accuracy"] == entry["correct"] / entry["n"]
-    assert entry["accuracy"] >= 0.90
+    if "target" in model.roles:
+        assert entry["accuracy"] >= 0.90
     written = recipe["config"]
     wanted = ZOO.recipe(str(model.recipe)).model_dump(mode="json")
     assert {**written, "minimizer": ""} == {**wanted, "minimizer": ""}
