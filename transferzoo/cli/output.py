@@ -7,11 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.progress import Progress
 
 PIPE_WIDTH = 120
 """Columns of a table that is not printed on a terminal."""
@@ -46,6 +46,8 @@ def show_json(content: object) -> None:
 
 def progress_bar() -> Progress:
     """Return a progress bar on stderr; silent where stderr is not a terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
