@@ -37,26 +37,36 @@ class Interrupted(BaseException):
     """Ctrl-C; no `Exception`, so that nothing on the way up takes it for a failure of its own."""
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise Interrupted
-
-
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGINT, _interrupt)
+    interrupted = False
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        nonlocal interrupted
+        interrupted = True
+        raise Interrupted
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         app()
-    except TransferZooError as error:
+    except BaseException as error:
+        if interrupted:  # whatever it has become: an import that is interrupted raises errors of its own
+            say("Interrupted; the same command goes on from here.")
+            sys.exit(130)
+        _end(error)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Exit with one sentence for what a user can act on; raise the rest again."""
+    if isinstance(error, TransferZooError):
         say(f"Error: {error}")
         sys.exit(error.exit_code)
-    except Interrupted:
-        say("Interrupted; the same command goes on from here.")
-        sys.exit(130)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
+    if isinstance(error, OSError):
         place = f" {error.filename}" if error.filename else ""
         reason = (error.strerror or str(error)).lower()
         say(f"Error: the system refuses{place}: {reason}; check the path and its permissions.")
         sys.exit(1)
+    raise error
