@@ -21,7 +21,7 @@ LAYERS = [
     {"zoo"},
     {"hub", "runs", "report", "export"},
     {"architectures", "techniques", "minimizers", "datasets", "losses", "norms"},
-    {"presets", "checkpoint", "augment"},
+    {"presets", "checkpoint", "augment", "timm_hook"},
     {"classifier"},
     {"engine", "evaluation"},
     {"trainer", "transfer"},

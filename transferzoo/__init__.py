@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from transferzoo.architectures.entrypoints import register_with_timm
+from transferzoo.timm_hook import register_with_timm
 
 _PUBLIC = {
     "AttackConfig": "config",

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.architectures import ARCHITECTURES, Architecture
 from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from importlib.machinery import ModuleSpec
+    from collections.abc import Callable
     from types import ModuleType
 
     from torch import nn
@@ -21,36 +17,8 @@ default_cfgs: dict[str, dict[str, Any]] = {}
 """Name → timm's pretrained configuration, under the name where timm looks for it; no weights."""
 
 
-def register_with_timm() -> None:
-    """Give timm every architecture as soon as `timm.models` is imported: at once if it already is."""
-    if "timm.models" in sys.modules:
-        _register(sys.modules["timm.models"])
-    else:
-        sys.meta_path.insert(0, _AfterTimm())
-
-
-class _AfterTimm(MetaPathFinder):
-    """Waits for the import of `timm.models` and registers behind it; importing timm takes seconds."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != "timm.models":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_register(module: ModuleType) -> None:
-                execute(module)
-                _register(module)
-
-            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
-        return spec
-
-
-def _register(timm_models: ModuleType) -> None:
+def register(timm_models: ModuleType) -> None:
+    """Give `timm.models` every architecture."""
     for name in ARCHITECTURES:
         entry = ARCHITECTURES[name]
         defaults = entry.defaults

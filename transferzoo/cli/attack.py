@@ -19,13 +19,10 @@ from transferzoo.cli.options import (
 from transferzoo.cli.output import progress_bar, say, show_json
 from transferzoo.cli.report import publish
 from transferzoo.errors import UsageError
-from transferzoo.export import check_output
-from transferzoo.presets import configure
-from transferzoo.runs import RunFolder
-from transferzoo.zoo import distinct, is_pattern, load_zoo
 
 if TYPE_CHECKING:
     from transferzoo.config import AttackConfig
+    from transferzoo.runs import RunFolder
     from transferzoo.specs import ModelSpec
     from transferzoo.transfer import Job
     from transferzoo.zoo import Zoo
@@ -100,6 +97,11 @@ def attack(
     zoo: ZooFile = None,
 ) -> None:
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
+    from transferzoo.export import check_output
+    from transferzoo.presets import configure
+    from transferzoo.runs import RunFolder
+    from transferzoo.zoo import load_zoo
+
     files = [check_output(path) for path in output or []]
     flags = {
         "split": split, "norm": norm, "epsilon": epsilon, "step": step, "steps": steps, "images": images,
@@ -138,6 +140,8 @@ def models(
     Raises:
         UsageError: a name is unknown or stands for two folders, or no target is left.
     """
+    from transferzoo.zoo import distinct, is_pattern
+
     sources = zoo.select(surrogates, dataset, "surrogate")
     victims = zoo.select(targets, dataset, "target")
     named = [part for text in targets for part in text.split(",") if not is_pattern(part.strip())]

@@ -11,11 +11,7 @@ import typer
 
 from transferzoo.cli.options import Dataset, Json, ZooFile
 from transferzoo.cli.output import show, show_json, terminal_width
-from transferzoo.cli.tables import render
 from transferzoo.errors import UsageError
-from transferzoo.report import Table
-from transferzoo.specs import assets
-from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
     from transferzoo.specs import ModelSpec
@@ -45,6 +41,10 @@ def list_(
     zoo: ZooFile = None,
 ) -> None:
     """List models, data sets, attacks, minimizers, architectures or recipes."""
+    from transferzoo.cli.tables import render
+    from transferzoo.report import Table
+    from transferzoo.zoo import load_zoo
+
     records = load_zoo(zoo)
     if dataset is not None:
         records.dataset(dataset)
@@ -92,6 +92,8 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
 @cache
 def accuracies() -> dict[str, float]:
     """Return the measured accuracy of every built-in model, by full name."""
+    from transferzoo.specs import assets
+
     manifest = json_module.loads((assets() / "manifest.json").read_text(encoding="utf-8"))
     return {name: entry["accuracy"] for name, entry in manifest["models"].items()}
 

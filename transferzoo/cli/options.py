@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.errors import TransferZooError
-from transferzoo.zoo import Zoo, load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from transferzoo.zoo import Zoo
 
 
 def _starting(names: Iterable[str], incomplete: str) -> list[str]:
@@ -20,6 +21,8 @@ def _starting(names: Iterable[str], incomplete: str) -> list[str]:
 
 def _zoo() -> Zoo:
     """Return the zoo; an empty one where the user's file is wrong, since a completion must not complain."""
+    from transferzoo.zoo import Zoo, load_zoo
+
     try:
         return load_zoo()
     except TransferZooError:

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferzoo.atomic import write_text
 from transferzoo.cli.options import Json, Output
 from transferzoo.cli.output import say, show, show_json, terminal_width
-from transferzoo.cli.tables import render as render_table
-from transferzoo.export import check_output, render, to_json
-from transferzoo.report import tables
-from transferzoo.runs import open_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +22,9 @@ def report(
     json: Json = False,
 ) -> None:
     """Print the tables of one or several runs again."""
+    from transferzoo.export import check_output
+    from transferzoo.runs import open_run
+
     files = [check_output(path) for path in output or []]
     opened = [open_run(path) for path in runs]
     records = [record for run in opened for record in run.records()]
@@ -43,6 +41,11 @@ def publish(
         UsageError: the records do not fit one table.
         TransferZooError: a file cannot be written.
     """
+    from transferzoo.atomic import write_text
+    from transferzoo.cli.tables import render as render_table
+    from transferzoo.export import render, to_json
+    from transferzoo.report import tables
+
     if as_json:
         show_json(to_json(records, seconds))
     else:

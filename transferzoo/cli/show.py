@@ -11,8 +11,6 @@ from transferzoo.cli.list import accuracies
 from transferzoo.cli.options import Json, ZooFile, complete_names
 from transferzoo.cli.output import show_json, show_line
 from transferzoo.errors import UnknownNameError
-from transferzoo.notation import show_term
-from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +25,8 @@ def show(
     zoo: ZooFile = None,
 ) -> None:
     """Show everything known about a name."""
+    from transferzoo.zoo import load_zoo
+
     records = load_zoo(zoo)
     found = list(_find(name, records))
     if not found:
@@ -43,6 +43,7 @@ def show(
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     from transferzoo.architectures import ARCHITECTURES
     from transferzoo.minimizers import MINIMIZERS
+    from transferzoo.notation import show_term
     from transferzoo.techniques import TECHNIQUES
 
     yield from (_model(m) for m in zoo.models.values() if name in (m.name, m.full_name))

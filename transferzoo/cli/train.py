@@ -18,12 +18,10 @@ from transferzoo.cli.options import (
     complete_recipes,
 )
 from transferzoo.cli.output import progress_bar, say, show_json, show_line
-from transferzoo.config import TrainConfig
 from transferzoo.errors import DataError, UsageError
-from transferzoo.notation import parse_terms
-from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
+    from transferzoo.config import TrainConfig
     from transferzoo.datasets import Batch
     from transferzoo.specs import DatasetSpec
     from transferzoo.zoo import Zoo
@@ -68,6 +66,8 @@ def train(
     zoo: ZooFile = None,
 ) -> None:
     """Train a surrogate or target; the same command resumes a run that was stopped."""
+    from transferzoo.zoo import load_zoo
+
     records = load_zoo(zoo)
     flags = {
         "dataset": dataset, "architecture": architecture, "minimizer": minimizer, "epochs": epochs,
@@ -99,6 +99,7 @@ def resolve(zoo: Zoo, recipe: str | None, flags: dict[str, Any], rho: float | No
     Raises:
         UsageError: an option is missing or wrong.
     """
+    from transferzoo.config import TrainConfig
     from transferzoo.minimizers import show_rule
 
     values: dict[str, Any] = {"dataset": zoo.default_dataset}
@@ -127,6 +128,8 @@ def _check_architecture(config: TrainConfig, dataset: DatasetSpec) -> None:
 
 
 def _with_rho(minimizer: str, rho: float) -> str:
+    from transferzoo.notation import parse_terms
+
     terms = parse_terms(minimizer)
     if len(terms) != 1:
         raise UsageError("--rho needs one minimizer", got=f"'{minimizer}'")
@@ -135,6 +138,8 @@ def _with_rho(minimizer: str, rho: float) -> str:
 
 
 def _name(config: TrainConfig) -> str:
+    from transferzoo.notation import parse_terms
+
     return f"{parse_terms(config.architecture)[0].name}-{parse_terms(config.minimizer)[0].name}"
 
 
