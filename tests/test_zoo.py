@@ -10,6 +10,7 @@ import pytest
 from transferzoo import checkpoint
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.atomic import sha256
+from transferzoo.engine import Attack
 from transferzoo.errors import UnknownNameError, UsageError
 from transferzoo.minimizers import read_rule
 from transferzoo.notation import parse_terms
@@ -36,9 +37,10 @@ def test_presets_compose_and_configure(name: str) -> None:
     composition, _ = expand(name, ZOO)
     assert composition.cost >= 1
     for dataset in ZOO.datasets:
-        config, _, budget = configure(ZOO, dataset, name, ["a"], ["b"], {})
-        assert config.attack == composition.canonical
-        assert budget.epsilon <= 1
+        config = configure(ZOO, dataset, name, ["a"], ["b"], {})
+        attack = Attack.of(config)
+        assert (config.attack, attack.composition) == (composition.spec, composition)
+        assert attack.epsilon <= 1
 
 
 @pytest.mark.parametrize("name", ZOO.recipes)
@@ -150,7 +152,7 @@ def test_selection() -> None:
 
 def test_preset_over_data_set_and_flags_over_preset() -> None:
     def budget(attack: str, **flags: object) -> tuple[str, str, int]:
-        config, _, _ = configure(ZOO, "fashion-mnist", attack, ["a"], ["b"], flags)
+        config = configure(ZOO, "fashion-mnist", attack, ["a"], ["b"], flags)
         return config.epsilon, config.step, config.steps
 
     assert budget("bim") == ("16/255", "eps/10", 50)

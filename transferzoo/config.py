@@ -17,6 +17,16 @@ from transferzoo.errors import UsageError
 Options = TypeVar("Options", bound="Record")
 
 
+def canonical(content: object) -> str:
+    """Return the one JSON text of what JSON can hold."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def fingerprint(content: object) -> str:
+    """Return the SHA-256 of the canonical form, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
 class Record(BaseModel):
     """A frozen record that refuses unknown keys."""
 
@@ -40,11 +50,11 @@ class Record(BaseModel):
 
     def canonical(self) -> str:
         """Return the one JSON text of this configuration."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return canonical(self.model_dump(mode="json"))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the canonical form, 64 hexadecimal digits."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()
+        return fingerprint(self.model_dump(mode="json"))
 
 
 def wanted(message: str) -> str:
@@ -61,7 +71,7 @@ class AttackConfig(Record):
         split: which split's images.
         surrogates: models the images are crafted on, one run of the attack each.
         targets: models they are tried on.
-        attack: canonical spec of the techniques; empty for plain BIM.
+        attack: canonical spec of the techniques, as `compose` reads it; empty for plain BIM.
         norm: ball of the perturbation.
         epsilon: budget in [0, 1] pixels, as a fraction.
         step: step size in [0, 1] pixels (L∞) or length (L2), as a fraction.

@@ -20,14 +20,15 @@ from transferzoo.classifier import frozen
 from transferzoo.errors import ModelError, UnknownNameError
 from transferzoo.losses import cross_entropy
 from transferzoo.norms import NORMS
-from transferzoo.notation import require, show_fraction, show_step
-from transferzoo.techniques import Stage, Unit
+from transferzoo.notation import parse_epsilon, parse_step, require, show_fraction, show_step
+from transferzoo.techniques import Stage, Unit, compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from torch import Tensor, nn
 
+    from transferzoo.config import AttackConfig
     from transferzoo.techniques import Composition, Oracle, Starter, Wrapper
 
 
@@ -70,6 +71,17 @@ class Attack:
             expected="at most 1 in L∞", got=self.epsilon,
         )  # fmt: skip
         require(self.steps >= 1, "an attack has steps", expected="at least 1", got=self.steps)
+
+    @classmethod
+    def of(cls, config: AttackConfig) -> Attack:
+        """Return the attack that a configuration describes.
+
+        Raises:
+            UsageError: the configuration cannot be read.
+        """
+        epsilon = parse_epsilon(config.epsilon, config.norm)
+        step = parse_step(config.step, epsilon)
+        return cls(compose(config.attack), config.norm, epsilon, step, config.steps, config.seed)
 
     @property
     def cost(self) -> int:

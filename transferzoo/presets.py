@@ -6,7 +6,6 @@ A preset's name stands for its techniques anywhere in a spec string, and brings 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from transferzoo.config import AttackConfig
@@ -16,7 +15,6 @@ from transferzoo.techniques import TECHNIQUES, Composition, compose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from fractions import Fraction
 
     from transferzoo.notation import Term
     from transferzoo.specs import Preset
@@ -24,23 +22,6 @@ if TYPE_CHECKING:
 
 BUDGET = ("norm", "epsilon", "step", "steps")
 BALLS = get_args(AttackConfig.model_fields["norm"].annotation)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How far an attack may go.
-
-    Attributes:
-        norm: name of the ball.
-        epsilon: its radius, exact.
-        step: step size, exact.
-        steps: number of steps.
-    """
-
-    norm: str
-    epsilon: Fraction
-    step: Fraction
-    steps: int
 
 
 def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
@@ -84,7 +65,7 @@ def configure(
     surrogates: Sequence[str],
     targets: Sequence[str],
     flags: Mapping[str, Any],
-) -> tuple[AttackConfig, Composition, Budget]:
+) -> AttackConfig:
     """Return the configuration of an attack run.
 
     Args:
@@ -113,14 +94,13 @@ def configure(
     epsilon = parse_epsilon(str(values["epsilon"]), str(values["norm"]))
     step = parse_step(str(values["step"]), epsilon)
     values |= {"epsilon": show_fraction(epsilon), "step": show_step(step, epsilon)}
-    config = AttackConfig.of(
+    return AttackConfig.of(
         dataset=dataset,
-        attack=composition.canonical,
+        attack=composition.spec,
         surrogates=tuple(surrogates),
         targets=tuple(targets),
         **values,
     )
-    return config, composition, Budget(config.norm, epsilon, step, config.steps)
 
 
 def _techniques(name: str, preset: Preset) -> list[str]:

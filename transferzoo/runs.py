@@ -13,12 +13,12 @@ is named by the fingerprint of all that its content depends on. Nothing here imp
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.atomic import replacing, sha256, write_json, write_text, writing
+from transferzoo.atomic import sha256, write_bytes, write_json, write_text, writing
+from transferzoo.config import fingerprint
 from transferzoo.errors import DataError, TransferZooError
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class RunFolder:
     @classmethod
     def of(cls, root: Path, content: Mapping[str, Any]) -> RunFolder:
         """Return the folder under `root` for what a run depends on, named by its fingerprint."""
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return cls(root / hashlib.sha256(text.encode()).hexdigest()[:12])
+        return cls(root / fingerprint(content)[:12])
 
     def begin(self, content: Mapping[str, Any]) -> None:
         """Make the folder and write `config.json`, unless an earlier try did; sweep what it left half-done.
@@ -141,8 +140,8 @@ class RunFolder:
         """Keep the adversarial images of a work unit and how long they took."""
         from safetensors.torch import save
 
-        with replacing(self._unit(surrogate, unit)) as temporary:
-            temporary.write_bytes(save({"images": images.contiguous(), "ids": ids.contiguous()}))
+        content = save({"images": images.contiguous(), "ids": ids.contiguous()})
+        write_bytes(self._unit(surrogate, unit), content)
         line = {"surrogate": surrogate, "unit": unit, "images": len(ids), "seconds": round(seconds, 3)}
         with writing(self.path), (self.path / "timings.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")

@@ -8,10 +8,10 @@ time. Every stage takes up what an earlier, interrupted run of the same configur
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ import torch
 
 from transferzoo import checkpoint, statistics
 from transferzoo.classifier import Classifier, load
-from transferzoo.engine import craft
+from transferzoo.config import fingerprint
+from transferzoo.engine import Attack, craft
 from transferzoo.errors import DataError
 from transferzoo.evaluation import gate, predict
 from transferzoo.runs import Record, RunFolder
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from transferzoo.config import AttackConfig
     from transferzoo.datasets import Batch
-    from transferzoo.engine import Attack
     from transferzoo.specs import DatasetSpec, ModelSpec
 
 
@@ -41,7 +41,6 @@ class Job:
 
     Attributes:
         config: what was asked.
-        attack: the same, as the engine takes it.
         dataset: what is classified.
         surrogates: models the images are crafted on.
         targets: models they are tried on.
@@ -49,21 +48,26 @@ class Job:
     """
 
     config: AttackConfig
-    attack: Attack
     dataset: DatasetSpec
     surrogates: tuple[ModelSpec, ...]
     targets: tuple[ModelSpec, ...]
     data: Batch
 
+    @cached_property
+    def attack(self) -> Attack:
+        """What is done to the images."""
+        return Attack.of(self.config)
+
+    @cached_property
     def content(self) -> dict[str, Any]:
-        """Return all that the run's result depends on; its fingerprint names the run folder.
+        """All that the run's result depends on; its fingerprint names the run folder.
 
         Raises:
             ModelError: a model has no weights.
         """
         folders = {m.full_name: m.folder for m in (*self.surrogates, *self.targets)}
         models = {name: checkpoint.digest(folder) for name, folder in folders.items()}
-        configs = {name: _fingerprint(checkpoint.read_config(folder)) for name, folder in folders.items()}
+        configs = {name: fingerprint(checkpoint.read_config(folder)) for name, folder in folders.items()}
         state = hashlib.sha256()
         for tensor in (self.data.images, self.data.labels, self.data.ids):
             state.update(tensor.contiguous().numpy().tobytes())
@@ -75,10 +79,6 @@ class Job:
             "data": {"n": len(self.data), "sha256": state.hexdigest()},
             "versions": versions(),
         }
-
-
-def _fingerprint(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -101,13 +101,12 @@ def run(
         DataError: no image is left after the selection.
         TransferZooError: the folder cannot be written.
     """
-    content = job.content()
-    folder.begin(content)
+    folder.begin(job.content)
     accuracy = {m.full_name: _clean(job, m, folder, on_progress) for m in (*job.surrogates, *job.targets)}
     chosen = _select(job, folder)
     for number, surrogate in enumerate(job.surrogates):
         _craft(job, surrogate, number, chosen, folder, on_progress)
-    return _measure(job, chosen, accuracy, content, folder, on_progress)
+    return _measure(job, chosen, accuracy, folder, on_progress)
 
 
 def _clean(
@@ -170,7 +169,7 @@ def _craft(
 
 
 def _measure(
-    job: Job, chosen: Batch, accuracy: dict[str, float], content: dict[str, Any], folder: RunFolder,
+    job: Job, chosen: Batch, accuracy: dict[str, float], folder: RunFolder,
     on_progress: Callable[[str, int, int], None],
 ) -> list[Record]:  # fmt: skip
     known = {(r.surrogate, r.target): r for r in folder.records()}
@@ -186,7 +185,7 @@ def _measure(
             predictions = predict(model, folder.images(surrogate.full_name, units))
             outcomes = _outcomes(predictions != chosen.labels, counted)
             known[surrogate.full_name, target.full_name] = _record(
-                job, surrogate, target, outcomes, accuracy, content, folder.selection()
+                job, surrogate, target, outcomes, accuracy, folder.selection()
             )
         folder.save_records(_ordered(job, known))
     return _ordered(job, known)
@@ -214,13 +213,13 @@ def _outcomes(fooled: Tensor, counted: Tensor) -> str:
 
 def _record(
     job: Job, surrogate: ModelSpec, target: ModelSpec, outcomes: str, accuracy: dict[str, float],
-    content: dict[str, Any], selection: str,
+    selection: str,
 ) -> Record:  # fmt: skip
     successes, n = outcomes.count("1"), len(outcomes) - outcomes.count("-")
     if n == 0:
         raise DataError(f"'{target.name}' classifies none of the attacked images correctly")
     low, high = statistics.wilson(successes, n)
-    digests = content["models"]
+    digests = job.content["models"]
     return Record(
         surrogate=surrogate.full_name,
         target=target.full_name,
@@ -241,7 +240,7 @@ def _record(
         surrogate_sha256=digests[surrogate.full_name],
         target_sha256=digests[target.full_name],
         outcomes=outcomes,
-        versions=content["versions"],
+        versions=job.content["versions"],
     )
 
 

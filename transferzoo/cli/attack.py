@@ -111,11 +111,11 @@ def attack(
     name = dataset or records.default_dataset
     records.dataset(name)
     surrogates, victims = models(records, name, surrogate, targets)
-    config, *parts = configure(
+    config = configure(
         records, name, attack, [m.full_name for m in surrogates], [m.full_name for m in victims], flags
     )
-    job = _job(records, config, parts, surrogates, victims, data)
-    folder = RunFolder.of(runs, job.content())
+    job = _job(records, config, surrogates, victims, data)
+    folder = RunFolder.of(runs, job.content)
     if dry_run:
         show_json(_plan(job, folder))
         return
@@ -159,25 +159,20 @@ def models(
 def _job(
     zoo: Zoo,
     config: AttackConfig,
-    parts: list[Any],
     surrogates: tuple[ModelSpec, ...],
     targets: tuple[ModelSpec, ...],
     data: Path | None,
 ) -> Job:
-    composition, budget = parts
     from transferzoo.datasets.sources import load
-    from transferzoo.engine import Attack
     from transferzoo.transfer import Job
 
-    attack = Attack(composition, budget.norm, budget.epsilon, budget.step, budget.steps, config.seed)
     dataset = zoo.dataset(config.dataset)
-    return Job(config, attack, dataset, surrogates, targets, load(dataset, config.split, root=data))
+    return Job(config, dataset, surrogates, targets, load(dataset, config.split, root=data))
 
 
 def _plan(job: Job, folder: RunFolder) -> dict[str, Any]:
-    content = job.content()
     return {
-        **content,
+        **job.content,
         "run_folder": str(folder.path),
         "exists": folder.path.exists(),
         "gradient_evaluations": {

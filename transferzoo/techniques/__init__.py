@@ -120,9 +120,14 @@ class Composition:
     techniques: tuple[tuple[str, Technique], ...]
 
     @property
+    def spec(self) -> str:
+        """The spec string with every option filled in, as `compose` reads it; empty without techniques."""
+        return "+".join(show_term(name, technique) for name, technique in self.techniques)
+
+    @property
     def canonical(self) -> str:
-        """The spec string with every option filled in; "bim" where there is no technique."""
-        return "+".join(show_term(name, technique) for name, technique in self.techniques) or "bim"
+        """The same for people: "bim" where there is no technique."""
+        return self.spec or "bim"
 
     @property
     def cost(self) -> int:
