@@ -134,6 +134,7 @@ def _parse_term(part: str, spec: str) -> Term:
     options: dict[str, str] = {}
     for pair in rest.split(",") if rest else ():
         key, equals, value = pair.partition("=")
+        key = key.replace("-", "_")
         if not equals or not _NAME.match(key) or not value:
             raise UsageError(f"cannot read '{pair}' in '{spec}'", expected="key=value")
         if key in options:

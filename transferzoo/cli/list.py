@@ -138,10 +138,10 @@ def _minimizers() -> list[dict[str, Any]]:
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.notation import show_term
 
-    entries = ((name, MINIMIZERS[name]) for name in MINIMIZERS)
+    rules = ((name, MINIMIZERS[name]()) for name in MINIMIZERS)
     return [
-        {"name": n, "defaults": show_term(n, cls()), "passes": cls.passes, "source": cls.paper}
-        for n, cls in entries
+        {"name": name, "defaults": show_term(name, rule), "passes": f"{rule.passes:g}", "source": rule.paper}
+        for name, rule in rules
     ]
 
 

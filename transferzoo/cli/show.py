@@ -65,9 +65,9 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
             "gradient evaluations": technique.cost, "about": inspect.getdoc(technique),
         }  # fmt: skip
     if name in MINIMIZERS:
-        rule = MINIMIZERS[name]
+        rule = MINIMIZERS[name]()
         yield {
-            "kind": "minimizer", "name": name, "defaults": show_term(name, rule()), "source": rule.paper,
+            "kind": "minimizer", "name": name, "defaults": show_term(name, rule), "source": rule.paper,
             "passes a step": rule.passes, "about": inspect.getdoc(rule),
         }  # fmt: skip
     if name in ARCHITECTURES:

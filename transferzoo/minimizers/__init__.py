@@ -2,41 +2,74 @@
 
 A *rule* is a frozen dataclass of options that says which gradient the base optimizer shall use; a `Minimizer`
 joins a rule, a model and a `torch.optim` optimizer, counts the steps and keeps the state. The trainer knows a
-minimizer only through `step(closure)`; the closure zeroes the gradients, runs forward and backward, and
-returns the loss. A rule may call it as often as it needs.
+minimizer only through `step(closure)` and `collect()`; the closure sets the gradients to None, runs forward
+and backward, and returns the loss. A rule may call it as often as it needs.
+
+Conventions that hold for every rule: norms are over all parameters together; the perturbation is made of the
+gradient of the loss alone, weight decay is the base optimizer's and acts at the unperturbed weights; every
+pass normalises with batch statistics, running averages count the first pass only; weights are restored from
+copies. Several closures in one step are micro-batches: each has its own perturbation (m-sharpness with m the
+size of a micro-batch), what they leave is averaged, and so are their running averages.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from transferzoo.errors import UsageError
+from transferzoo.minimizers.neighbourhood import averaged_buffers, give, take
 from transferzoo.notation import build, parse_terms, show_term
 from transferzoo.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
     from torch import Tensor, nn
 
+    from transferzoo.minimizers.neighbourhood import Vector
+
     Closure = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """When weights are averaged (SWA).
+
+    Attributes:
+        start: fraction of the training after which it begins, in [0, 1).
+        per_epoch: how often an epoch, the last time at its end.
+        rate: learning rate from then on; 0 keeps the schedule's.
+    """
+
+    start: float
+    per_epoch: int
+    rate: float
 
 
 class Rule(Protocol):
     """Which gradient the base optimizer uses.
 
     Attributes:
-        passes: forward and backward passes a step.
         paper: where it comes from.
     """
 
-    passes: ClassVar[int]
     paper: ClassVar[str]
+
+    @property
+    def passes(self) -> float:
+        """Forward and backward passes a step, in the mean."""
+        ...
 
     @property
     def base(self) -> str:
         """Name of the base optimizer, "sgd" or "adamw"."""
+        ...
+
+    @property
+    def averaging(self) -> Averaging | None:
+        """When the trainer shall call `Minimizer.collect`; None for never."""
         ...
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
@@ -58,33 +91,135 @@ class Minimizer:
         rule: which gradient to use.
         model: whose parameters are trained.
         optimizer: the base optimizer over these parameters.
+        clip: largest norm of the gradient that reaches the base optimizer; 0 for any.
+        average: replaces tensors by their means over the processes, in place; None for one process.
+
+    Attributes:
+        steps: how many were made.
+        rho_factor: what the trainer multiplies the rule's radius with, in [0, 1].
+        memory: what the rule keeps from one step to later ones, a tensor a parameter (None for none).
+        mean: of the collected weights, a tensor a parameter; empty without any.
+        averaged: how many weights are in the mean.
     """
 
-    def __init__(self, rule: Rule, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        clip: float = 0.0,
+        average: Callable[[Sequence[Tensor]], None] | None = None,
+    ) -> None:
         self.rule = rule
         self.model = model
         self.optimizer = optimizer
+        self.clip = clip
+        self.average = average
         self.steps = 0
+        self.rho_factor = 1.0
+        self.memory: Vector | None = None
+        self.averaged = 0
+        self.mean: list[Tensor] = []
+        self._remembered: Vector | None = None
 
-    def step(self, closure: Closure) -> Tensor:
-        """Make one step and return the loss at the weights before it.
+    def step(self, *closures: Closure) -> Tensor:
+        """Make one step and return the mean loss at the weights before it.
 
         Args:
-            closure: zeroes the gradients, runs forward and backward on one batch, returns the loss.
+            closures: one a micro-batch, all of the same size.
         """
-        loss = self.rule.gradients(self, closure)
+        import torch
+
+        loss, gradients = self.gradients(closures)
+        give(self.model, gradients)
+        if self._remembered is not None:
+            self.memory, self._remembered = self._remembered, None
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         self.steps += 1
         return loss
 
+    def gradients(self, closures: Sequence[Closure]) -> tuple[Tensor, Vector]:
+        """Return loss and gradient of a step, averaged over micro-batches and processes; weights stay."""
+        self._remembered = None
+        if len(closures) == 1:
+            loss, gradients = self.rule.gradients(self, closures[0]), take(self.model)
+        else:
+            loss, gradients = self._over_micro_batches(closures)
+        if self.average is not None:
+            used = self._without_gaps(gradients)
+            kept: list[Tensor] = [] if self._remembered is None else self._without_gaps(self._remembered)
+            self.average([loss, *used, *kept])
+            gradients, self._remembered = [*used], [*kept] or None
+        return loss, gradients
+
+    def _without_gaps(self, vector: Vector) -> list[Tensor]:
+        """Return a vector with zeros for None, so that all processes share the same number of tensors."""
+        import torch
+
+        pairs = zip(self.model.parameters(), vector, strict=True)
+        return [torch.zeros_like(p) if t is None else t for p, t in pairs]
+
+    def _over_micro_batches(self, closures: Sequence[Closure]) -> tuple[Tensor, Vector]:
+        share = 1 / len(closures)
+        losses: list[Tensor] = []
+        total: Vector = [None for _ in self.model.parameters()]
+        with averaged_buffers(self.model) as between:
+            for closure in closures:
+                losses.append(self.rule.gradients(self, closure) * share)
+                _add(total, take(self.model), share)
+                between()
+        if self._remembered is not None:
+            self._remembered = [None if t is None else t * share for t in self._remembered]
+        return sum(losses[1:], losses[0]), total
+
+    def remember(self, tensors: Vector) -> None:
+        """Keep tensors, one a parameter, as `memory` of the next step; micro-batches' are averaged."""
+        if self._remembered is None:
+            self._remembered = tensors
+        else:
+            _add(self._remembered, tensors, 1.0)
+
+    def collect(self) -> None:
+        """Take the weights into their mean: w̄ ← w̄ + (w − w̄) / (n + 1)."""
+        import torch
+
+        with torch.no_grad():
+            weights: list[Tensor] = [p.detach() for p in self.model.parameters()]
+            if self.mean:
+                torch._foreach_lerp_(self.mean, weights, 1 / (self.averaged + 1))
+            else:
+                self.mean = [w.clone() for w in weights]
+        self.averaged += 1
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything but the weights that the next step depends on."""
-        return {"steps": self.steps, "optimizer": self.optimizer.state_dict()}
+        return {
+            "steps": self.steps,
+            "optimizer": self.optimizer.state_dict(),
+            "memory": self.memory,
+            "mean": self.mean,
+            "averaged": self.averaged,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that `state_dict` returned."""
         self.steps = state["steps"]
         self.optimizer.load_state_dict(state["optimizer"])
+        self.memory = state["memory"]
+        self.mean = state["mean"]
+        self.averaged = state["averaged"]
+
+
+def _add(total: Vector, tensors: Sequence[Tensor | None], factor: float) -> None:
+    """Add `factor` times each tensor to its total, in place; None stands for zero."""
+    for index, tensor in enumerate(tensors):
+        if tensor is None:
+            continue
+        known = total[index]
+        total[index] = tensor * factor if known is None else known.add_(tensor, alpha=factor)
 
 
 def read_rule(spec: str) -> Rule:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class Sgd:
     """Stochastic gradient descent with momentum: w ← w − η m, m ← μ m + ∇L(w) + λ w."""
 
-    passes: ClassVar[int] = 1
+    passes: ClassVar[float] = 1
     paper: ClassVar[str] = "Robbins and Monro 1951; Polyak 1964"
     base: ClassVar[str] = "sgd"
+    averaging: ClassVar[None] = None
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at the weights."""
@@ -32,9 +33,10 @@ class Sgd:
 class AdamW:
     """Adam with decoupled weight decay."""
 
-    passes: ClassVar[int] = 1
+    passes: ClassVar[float] = 1
     paper: ClassVar[str] = "Loshchilov and Hutter 2019, arXiv 1711.05101"
     base: ClassVar[str] = "adamw"
+    averaging: ClassVar[None] = None
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at the weights."""

@@ -1,19 +1,19 @@
-"""Sharpness-aware minimization."""
+"""Sharpness-aware minimization: in a ball (SAM) and in an ellipsoid that scales with the weights (ASAM)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from transferzoo.minimizers import MINIMIZERS
-from transferzoo.minimizers.neighbourhood import displaced, global_norm
+from transferzoo.minimizers.neighbourhood import at_the_worst, elliptic, require_radius, spherical
 from transferzoo.notation import require
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from transferzoo.minimizers import Closure, Minimizer
+    from transferzoo.minimizers.neighbourhood import Moves, Vector
 
 
 @MINIMIZERS.register("sam")
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 class Sam:
     """Minimise the worst loss in a ball around the weights, to first order.
 
-    e = ρ g / ‖g‖₂ with g = ∇L(w) and the norm over all parameters together; the base optimizer then uses
-    ∇L(w + e), taken on the same batch, at w. Weight decay is the base optimizer's and stays out of e. Both
-    passes normalise with batch statistics; running averages count the first only. No gradient, no e.
+    e = ρ g / ‖g‖₂ with g = ∇L(w); the base optimizer then uses ∇L(w + e), taken on the same batch, at w.
 
     Attributes:
         rho: radius of the ball, ≥ 0; 0 is the base optimizer. "l-SAM" is a large one.
@@ -33,20 +31,63 @@ class Sam:
     rho: float = 0.05
     base: Literal["sgd", "adamw"] = "sgd"
 
-    passes: ClassVar[int] = 2
+    passes: ClassVar[float] = 2
     paper: ClassVar[str] = "Foret et al. 2021, arXiv 2010.01412"
+    averaging: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        valid = math.isfinite(self.rho) and self.rho >= 0
-        require(valid, "rho of sam is out of range", expected="a number of at least 0", got=self.rho)
+        require_radius("sam", self.rho)
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at w + e."""
-        loss = closure()
-        if self.rho == 0:
-            return loss
-        gradients = [p.grad for p in minimizer.model.parameters()]
-        scale = self.rho / (global_norm(gradients) + 1e-12)
-        with displaced(minimizer.model, [None if g is None else g * scale for g in gradients]):
-            closure()
-        return loss
+        rho = self.rho * minimizer.rho_factor
+        return at_the_worst(minimizer.model, closure, (lambda g: spherical(g, rho)) if rho else None)
+
+
+@MINIMIZERS.register("asam")
+@dataclass(frozen=True)
+class Asam:
+    """SAM in an ellipsoid whose axes are as long as the weights: rescaling a layer does not change it.
+
+    e = ρ T² g / ‖T g‖₂, so that ‖T⁻¹ e‖ = ρ, with a diagonal T. There are two conventions, and their radii
+    are not interchangeable (the same ρ moves the weights several times farther in one of them):
+
+    * "official" (github.com/SamsungLabs/ASAM, the paper's authors; the default, since the paper's radii
+      belong to it): T = |w| + η for parameters named "weight", 1 for biases.
+    * "all" (github.com/davda54/sam, `adaptive=True`): T = |w| for every parameter; η is not used.
+
+    Attributes:
+        rho: ρ ≥ 0; the paper's 0.5 for CIFAR-10, 1 for CIFAR-100.
+        eta: η ≥ 0, keeps weights near 0 movable.
+        convention: "official" or "all".
+        base: base optimizer.
+    """
+
+    rho: float = 0.5
+    eta: float = 0.01
+    convention: Literal["official", "all"] = "official"
+    base: Literal["sgd", "adamw"] = "sgd"
+
+    passes: ClassVar[float] = 2
+    paper: ClassVar[str] = "Kwon et al. 2021, arXiv 2102.11600"
+    averaging: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        require_radius("asam", self.rho)
+        valid = 0 <= self.eta < float("inf")
+        require(valid, "eta of asam is out of range", expected="a number of at least 0", got=self.eta)
+
+    def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
+        """Use the gradient at w + e."""
+        rho, model = self.rho * minimizer.rho_factor, minimizer.model
+
+        def displacement(gradients: Vector) -> Moves:
+            return elliptic(gradients, self._scales(model), rho)
+
+        return at_the_worst(model, closure, displacement if rho else None)
+
+    def _scales(self, model: nn.Module) -> Vector:
+        """Return the diagonal of T, None where it is 1."""
+        if self.convention == "all":
+            return [p.detach().abs() for p in model.parameters()]
+        return [p.detach().abs() + self.eta if "weight" in n else None for n, p in model.named_parameters()]

@@ -1,0 +1,130 @@
+"""GSAM: sharpness-aware minimization that also closes the gap between the perturbed and the plain loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from transferzoo.minimizers import MINIMIZERS
+from transferzoo.minimizers.neighbourhood import (
+    TINY,
+    combined,
+    displaced,
+    elliptic,
+    give,
+    norm,
+    rejection,
+    require_radius,
+    spherical,
+    take,
+)
+from transferzoo.notation import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from transferzoo.minimizers import Closure, Minimizer
+    from transferzoo.minimizers.neighbourhood import Moves, Vector
+
+
+@MINIMIZERS.register("gsam")
+@dataclass(frozen=True)
+class Gsam:
+    """Descend the perturbed loss, and ascend the part of the plain loss's gradient orthogonal to that.
+
+    e = ρ g / ‖g‖ with g = ∇L(w); g_s = ∇L(w + e); g⊥ = g − (⟨g, g_s⟩ / ‖g_s‖²) g_s; the base optimizer uses
+    g_s − α g⊥ at w. With α = 0 this is SAM. The paper lets ρ follow the learning rate: `rho_schedule: rate`
+    of the training configuration does, with `rho_floor` = ρ_min / ρ_max.
+
+    Attributes:
+        rho: radius of the ball, ≥ 0 (ρ_max where it follows the learning rate).
+        alpha: α ≥ 0, weight of the ascent; 0.4 is the default of the authors' PyTorch code, their ImageNet
+            table has 0.01 for ResNets and up to 1 for transformers.
+        base: base optimizer.
+    """
+
+    rho: float = 0.05
+    alpha: float = 0.4
+    base: Literal["sgd", "adamw"] = "sgd"
+
+    passes: ClassVar[float] = 2
+    paper: ClassVar[str] = "Zhuang et al. 2022, arXiv 2203.08065"
+    averaging: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        require_radius("gsam", self.rho)
+        _require_alpha("gsam", self.alpha)
+
+    def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
+        """Use g_s − α g⊥."""
+        rho = self.rho * minimizer.rho_factor
+        return _surrogate_gap(minimizer, closure, lambda g: spherical(g, rho), self.alpha if rho else None)
+
+
+@MINIMIZERS.register("agsam")
+@dataclass(frozen=True)
+class Agsam:
+    """GSAM whose perturbation scales with the weights. The decomposition is GSAM's, with plain norms.
+
+    Two conventions exist, and their radii are not interchangeable:
+
+    * "repository" (github.com/juntang-zhuang/GSAM, `adaptive=True`, the code its published CIFAR results come
+      from; the default): e = ρ w² g / ‖ |w| g ‖, as ASAM with T = |w| for every parameter.
+    * "paper" (the algorithm box): e = ρ |w| g / ‖g‖.
+
+    Attributes:
+        rho: ρ ≥ 0; the repository's example has 2.
+        alpha: α ≥ 0, weight of the ascent; the repository's example has 0.4.
+        convention: "repository" or "paper".
+        base: base optimizer.
+    """
+
+    rho: float = 2.0
+    alpha: float = 0.4
+    convention: Literal["repository", "paper"] = "repository"
+    base: Literal["sgd", "adamw"] = "sgd"
+
+    passes: ClassVar[float] = 2
+    paper: ClassVar[str] = "Zhuang et al. 2022, arXiv 2203.08065"
+    averaging: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        require_radius("agsam", self.rho)
+        _require_alpha("agsam", self.alpha)
+
+    def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
+        """Use g_s − α g⊥."""
+        rho = self.rho * minimizer.rho_factor
+
+        def displacement(gradients: Vector) -> Moves:
+            sizes: Vector = [p.detach().abs() for p in minimizer.model.parameters()]
+            if self.convention == "repository":
+                return elliptic(gradients, sizes, rho)
+            factor = rho / (norm(gradients) + TINY)
+            pairs = zip(gradients, sizes, strict=True)
+            return (None if g is None or s is None else g * s * factor for g, s in pairs)
+
+        return _surrogate_gap(minimizer, closure, displacement, self.alpha if rho else None)
+
+
+def _surrogate_gap(
+    minimizer: Minimizer, closure: Closure, displacement: Callable[[Vector], Moves], alpha: float | None
+) -> Tensor:
+    """Leave g_s − α g⊥ in `.grad`; the plain gradient where `alpha` is None."""
+    loss = closure()
+    if alpha is None:
+        return loss
+    model = minimizer.model
+    plain = take(model)
+    with displaced(model, displacement(plain)):
+        closure()
+    perturbed = take(model)
+    give(model, combined(perturbed, rejection(plain, perturbed), -alpha))
+    return loss
+
+
+def _require_alpha(name: str, alpha: float) -> None:
+    valid = 0 <= alpha < float("inf")
+    require(valid, f"alpha of {name} is out of range", expected="a number of at least 0", got=alpha)

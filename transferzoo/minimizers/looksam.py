@@ -1,0 +1,83 @@
+"""LookSAM: the second pass of SAM only now and then, its direction reused in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from transferzoo.minimizers import MINIMIZERS
+from transferzoo.minimizers.neighbourhood import (
+    combined,
+    displaced,
+    give,
+    norm,
+    rejection,
+    require_radius,
+    spherical,
+    take,
+)
+from transferzoo.notation import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferzoo.minimizers import Closure, Minimizer
+
+
+@MINIMIZERS.register("looksam")
+@dataclass(frozen=True)
+class LookSam:
+    """SAM at every k-th step; in between its change of direction is added to the plain gradient.
+
+    At steps 0, k, 2k, …: e = ρ g / ‖g‖, g_s = ∇L(w + e) is used as in SAM, and
+    g_v = g_s − (⟨g, g_s⟩ / ‖g‖²) g is remembered. At the other steps, with one pass: g + α (‖g‖ / ‖g_v‖) g_v.
+    Norms and products are over all parameters together, as the equations say (some ports take them per
+    tensor). g_v is averaged over micro-batches and processes.
+
+    Attributes:
+        rho: radius of the ball, ≥ 0; 0 is the base optimizer.
+        k: steps from one second pass to the next, ≥ 1; 1 is SAM.
+        alpha: α ≥ 0, weight of the remembered direction.
+        base: base optimizer.
+    """
+
+    rho: float = 0.1
+    k: int = 5
+    alpha: float = 0.7
+    base: Literal["sgd", "adamw"] = "sgd"
+
+    paper: ClassVar[str] = "Liu et al. 2022, arXiv 2203.02714"
+    averaging: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        require_radius("looksam", self.rho)
+        require(self.k >= 1, "k of looksam is out of range", expected="at least 1", got=self.k)
+        valid = 0 <= self.alpha < float("inf")
+        require(valid, "alpha of looksam is out of range", expected="a number of at least 0", got=self.alpha)
+
+    @property
+    def passes(self) -> float:
+        """One, and a second at every k-th step."""
+        return 1 + 1 / self.k
+
+    def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
+        """Use g_s, or g with the remembered direction."""
+        loss = closure()
+        rho = self.rho * minimizer.rho_factor
+        if rho == 0:
+            return loss
+        model = minimizer.model
+        if minimizer.steps % self.k == 0 or minimizer.memory is None:
+            minimizer.memory = None
+            plain = take(model)
+            with displaced(model, spherical(plain, rho)):
+                closure()
+            perturbed = take(model)
+            minimizer.remember(list(rejection(perturbed, plain)))
+            give(model, perturbed)
+            return loss
+        length = norm(minimizer.memory)
+        if length > 0:
+            plain = take(model)
+            give(model, combined(plain, minimizer.memory, self.alpha * norm(plain) / length))
+        return loss
