@@ -1,0 +1,69 @@
+"""The images a training needs: small ones in memory, large ones streamed from disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferzoo.cli.output import say
+from transferzoo.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transferzoo.config import TrainConfig
+    from transferzoo.datasets import Batch
+    from transferzoo.feeds import Feed
+    from transferzoo.specs import DatasetSpec
+
+MEASURED = 5000
+"""Images of a streamed data set that the accuracy is measured on."""
+
+
+def training_images(
+    dataset: DatasetSpec, root: Path | None, config: TrainConfig, workers: int
+) -> tuple[Batch | Feed, Batch | None]:
+    """Return training images and those to measure the accuracy on; None, with a note, where there are none.
+
+    Raises:
+        DataError: no training images, or they cannot be read.
+    """
+    from transferzoo.stream import streams
+
+    return _streamed(dataset, root, config, workers) if streams(dataset) else _in_memory(dataset, root)
+
+
+def _in_memory(dataset: DatasetSpec, root: Path | None) -> tuple[Batch, Batch | None]:
+    from transferzoo.datasets.sources import load
+
+    train = load(dataset, "train", root=root)
+    if "test" not in dataset.splits:
+        return train, None
+    try:
+        test = load(dataset, "test", root=root)
+    except DataError as error:
+        _unmeasured(str(error))
+        return train, None
+    if test.images.equal(train.images):  # a folder of classes without train/ and test/ in it
+        _unmeasured(f"{root} holds the same images for train and test.")
+        return train, None
+    return train, test
+
+
+def _streamed(
+    dataset: DatasetSpec, root: Path | None, config: TrainConfig, workers: int
+) -> tuple[Feed, Batch | None]:
+    from transferzoo.stream import open_stream, sample
+
+    train = open_stream(dataset, "train", root, config, workers=workers)
+    split = next((name for name in ("test", "validation") if name in dataset.splits), None)
+    if split is None:
+        return train, None
+    try:
+        return train, sample(dataset, split, root, MEASURED, apart_from=train, workers=workers)
+    except DataError as error:
+        _unmeasured(str(error))
+        return train, None
+
+
+def _unmeasured(reason: str) -> None:
+    say(f"Note: the accuracy will not be measured: {reason}")

@@ -1,0 +1,134 @@
+"""Images that stay on disk: what an index of them is, where one is found, and how an image is decoded.
+
+Nothing but the index is held in memory, and by whoever reads Parquet shards the row groups it read last.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Protocol
+
+from transferzoo.datasets import pixels, sources
+from transferzoo.datasets.files import Files, walk
+from transferzoo.datasets.parquet import Parquet, _shards
+from transferzoo.datasets.shards import Shards
+from transferzoo.errors import DataError, TransferZooError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from transferzoo.specs import DatasetSpec
+
+SYNONYMS = {"validation": ("validation", "val")}
+"""Split → names of its folder, where there is more than one."""
+LAYOUT = "{split}-*.parquet; or a sub-folder of images a class, or {split}/ with those"
+
+
+class Source(Protocol):
+    """An index of N images in G groups; a group is what is read in one piece.
+
+    Attributes:
+        labels: 0-based classes, int64 (N,).
+        bounds: the first image of every group, and N, (G + 1,).
+        sizes: encoded bytes that are read at once with a group, (G,); 0 where images are read one by one.
+        digest: SHA-256 of names, sizes and labels; of the images themselves only their number of bytes.
+    """
+
+    labels: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    digest: str
+
+    def where(self, index: int) -> str:
+        """Name an image in an error."""
+        ...
+
+    def encoded(self, index: int) -> bytes | Path:
+        """Return an image as it lies on disk, or the file that holds it.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        ...
+
+
+def open_source(spec: DatasetSpec, split: str, root: Path | None) -> Source:
+    """Index the images of a split.
+
+    Args:
+        spec: the data set.
+        split: one of `spec.splits`.
+        root: the user's own folder or Parquet file; without it, `spec.splits[split]` is tried in order.
+
+    Raises:
+        UnknownNameError: no such split.
+        DataError: nothing found, or what was found cannot be indexed.
+    """
+    if split not in spec.splits:
+        raise UnknownNameError("split", split, spec.splits)
+    if root is not None:
+        root = root.expanduser()
+        if not root.exists():
+            raise DataError(
+                f"there is no {root}", expected="a folder or file with the images", hint="check --data"
+            )
+        return _index(root, split, spec)
+    tried = []
+    for place in spec.splits[split]:
+        try:
+            path = sources._locate(place)
+        except TransferZooError as error:
+            tried.append(f"{place} ({str(error).removesuffix('.')})")
+            continue
+        if path.exists():
+            return _index(path, split, spec)
+        tried.append(f"{place} (absent)")
+    raise DataError(
+        f"the '{split}' images of '{spec.name}' were not found; tried {' and '.join(tried) or 'nothing'}",
+        hint="give their folder with --data PATH",
+    )
+
+
+def _index(root: Path, split: str, spec: DatasetSpec) -> Source:
+    if Parquet().accepts(root, split):
+        return Shards([root] if root.is_file() else _shards(root, split), spec)
+    homes = [root / name for name in SYNONYMS.get(split, (split,))]
+    home = next((home for home in homes if home.is_dir()), root)
+    if not home.is_dir() or not any(any(walk(path)) for path in home.iterdir() if path.is_dir()):
+        raise DataError(
+            f"{root} holds no '{split}' images that can be streamed",
+            expected=LAYOUT.replace("{split}", split), hint="check --data",
+        )  # fmt: skip
+    return Files(home, spec)
+
+
+def picture(source: Source, index: int, channels: int) -> Any:
+    """Decode an image with Pillow, upright as its EXIF data says.
+
+    Args:
+        source: the index.
+        index: of the image, 0..N-1.
+        channels: 1 (grey) or 3 (RGB).
+
+    Returns:
+        A Pillow image of mode L or RGB, of its own size.
+
+    Raises:
+        DataError: it cannot be read, is not a whole image, or has more than 8 bits a channel.
+    """
+    from PIL import Image
+
+    encoded = source.encoded(index)
+    try:
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+            return pixels._upright(image, channels, source.where(index))
+    except DataError:
+        raise
+    except Exception as error:  # what Pillow raises for a broken file depends on format and version
+        reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+        raise DataError(
+            f"{source.where(index)} cannot be decoded ({reason})", expected="a whole PNG or JPEG image"
+        ) from error

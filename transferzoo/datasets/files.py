@@ -1,0 +1,86 @@
+"""An index of images in class folders: the file names, in one piece, and the labels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from transferzoo.datasets import pixels
+from transferzoo.datasets.labels import of_folder
+from transferzoo.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from transferzoo.specs import DatasetSpec
+
+
+class Files:
+    """`HOME/CLASS/…/image.jpg`; see `disk.Source`. Hidden files and files that are no images are passed over.
+
+    CLASS is a class name or number (`labels.of_folder`). Where the classes are nameless, as ImageNet's are
+    here, and the folders bear no numbers, there must be one folder a class, and their sorted order counts.
+
+    Raises:
+        DataError: there is no image, or a folder is no class.
+    """
+
+    def __init__(self, home: Path, spec: DatasetSpec) -> None:
+        import numpy as np
+
+        state, names, ends, lasts = hashlib.sha256(), bytearray(), [0], [0]
+        try:
+            found = sorted(path.name for path in home.iterdir() if path.is_dir())
+            found = [name for name in found if not name.startswith(".") and any(walk(home / name))]
+            label_of = _classes(found, spec, home)
+            for folder in found:
+                for name, size in sorted(walk(home / folder)):
+                    encoded = os.fsencode(f"{folder}/{name}")
+                    names += encoded
+                    ends.append(len(names))
+                    state.update(encoded + f"\0{size}\0{label_of[folder]}\n".encode())
+                lasts.append(len(ends) - 1)
+        except OSError as error:
+            raise DataError(f"{home} cannot be read ({error})") from error
+        self._home, self._names, self._ends = home, bytes(names), np.array(ends)
+        self.labels = np.repeat([label_of[folder] for folder in found], np.diff(lasts)).astype(np.int64)
+        self.bounds, self.sizes = np.array([0, len(self.labels)]), np.zeros(1, np.int64)
+        self.digest = state.hexdigest()
+
+    def where(self, index: int) -> str:
+        """See `Source.where`."""
+        return str(self.encoded(index))
+
+    def encoded(self, index: int) -> Path:
+        """See `Source.encoded`."""
+        return self._home / os.fsdecode(self._names[self._ends[index] : self._ends[index + 1]])
+
+
+def walk(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
+    """Yield (relative path, bytes) of every image in a folder, in no order."""
+    with os.scandir(folder / below) as entries:
+        for entry in entries:
+            suffix = entry.name[entry.name.rfind(".") :].lower()
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from walk(folder, f"{below}{entry.name}/")
+            elif suffix in pixels.SUFFIXES and entry.is_file():
+                yield f"{below}{entry.name}", entry.stat().st_size
+
+
+def _classes(folders: Sequence[str], spec: DatasetSpec, home: Path) -> dict[str, int]:
+    nameless = spec.classes == tuple(str(label) for label in range(len(spec.classes)))
+    if not folders:
+        raise DataError(f"{home} holds no image", expected="a sub-folder of images a class")
+    if not nameless or any(name.isdecimal() for name in folders):
+        return {name: of_folder(name, spec, str(home / name)) for name in folders}
+    if len(folders) != len(spec.classes):
+        raise DataError(
+            f"the folders of {home} cannot be told apart",
+            expected=f"a folder for each of the {len(spec.classes)} classes of '{spec.name}'",
+            got=f"{len(folders)}, {folders[0]} among them",
+        )
+    return {name: label for label, name in enumerate(folders)}
