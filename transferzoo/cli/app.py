@@ -11,11 +11,12 @@ import typer
 
 from transferzoo.cli.attack import attack
 from transferzoo.cli.list import list_
-from transferzoo.cli.output import say
+from transferzoo.cli.output import hush, say
 from transferzoo.cli.report import report
 from transferzoo.cli.show import show
 from transferzoo.cli.train import train
 from transferzoo.errors import TransferZooError
+from transferzoo.parallel import follows
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,6 +40,8 @@ class Interrupted(BaseException):
 
 def main() -> None:
     """Run the command line."""
+    if sys.argv[1:2] == ["train"] and follows():
+        hush()
     interrupted = False
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from rich.console import RenderableType
     from rich.progress import Progress
 
@@ -20,6 +25,28 @@ PIPE_WIDTH = 120
 def say(message: str) -> None:
     """Tell the user something on stderr, unwrapped and without markup."""
     Console(stderr=True).print(Text(message), soft_wrap=True)
+
+
+def hush() -> None:
+    """Send what this process says from now on nowhere: another one says it."""
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+@contextmanager
+def told_once(fails_first: Callable[[], bool]) -> Iterator[None]:
+    """Let only one of several processes speak of what ends the block.
+
+    Args:
+        fails_first: whether this is the one.
+    """
+    try:
+        yield
+    except BaseException:
+        if not fails_first():
+            hush()
+        elif getattr(sys.stderr, "name", None) == os.devnull:
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        raise
 
 
 def show(*tables: RenderableType) -> None:
