@@ -18,6 +18,7 @@ from transferzoo.notation import parse_terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG, RECIPE = "model.safetensors", "config.json", "recipe.json"
 
+_KEPT = {"input_size", "fixed_input_size", "mean", "std", "pool_size", "first_conv", "classifier"}
+"""What fine-tuning keeps of its source's `pretrained_cfg`."""
 _LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 """Arguments of timm's `create_model` that would fetch weights from elsewhere or unpickle a file."""
 
@@ -94,6 +97,7 @@ def save(
     arguments: Mapping[str, Any],
     *,
     half: bool,
+    reads: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the weights and timm's config; each file atomically, the weights last.
 
@@ -104,15 +108,14 @@ def save(
         dataset: what it classifies.
         arguments: what `create` returned beside the model.
         half: store floating-point weights as float16.
+        reads: `pretrained_cfg` of the checkpoint it was fine-tuned from, whose preprocessing it keeps; None
+            for the data set's own.
 
     Raises:
         ModelError: a weight is not finite (float16 overflow included).
         TransferZooError: the folder cannot be written.
     """
-    from safetensors.torch import save as serialise
-
-    weights = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
-    _check_finite(weights, folder, hint="float16 ends at 65504; store with --storage fp32" if half else "")
+    content = serialised(model, half=half)
     config = {
         "architecture": parse_terms(architecture)[0].name,
         "num_classes": len(dataset.classes),
@@ -126,20 +129,39 @@ def save(
             "crop_pct": 1.0,
             "mean": list(dataset.mean),
             "std": list(dataset.std),
+            **{key: value for key, value in (reads or {}).items() if key in _KEPT},
             "num_classes": len(dataset.classes),
             "label_names": list(dataset.classes),
         },
         "model_args": dict(arguments),
     }
     write_json(folder / CONFIG, config)
-    write_bytes(folder / WEIGHTS, serialise(weights, metadata={"format": "pt"}))
+    write_bytes(folder / WEIGHTS, content)
+
+
+def serialised(model: nn.Module, *, half: bool) -> bytes:
+    """Return the content of a weight file.
+
+    Args:
+        model: whose weights and buffers.
+        half: store floating-point numbers as float16 rather than float32.
+
+    Raises:
+        ModelError: a weight is not finite (float16 overflow included).
+    """
+    from safetensors.torch import save as serialise
+
+    weights = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
+    hint = "float16 ends at 65504; store with --storage fp32" if half else ""
+    _check_finite(weights, "the model", hint=hint)
+    return serialise(weights, metadata={"format": "pt"})
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
     import torch
 
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.to(torch.float16) if half and tensor.is_floating_point() else tensor
+    return tensor.to(torch.float16 if half else torch.float32) if tensor.is_floating_point() else tensor
 
 
 def load(folder: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
@@ -164,19 +186,45 @@ def load(folder: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
             f"the checkpoint {folder} has the wrong number of classes", expected=f"{classes} as the data set",
             got=str(config["num_classes"]),
         )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):  # the initial weights are drawn, then overwritten
+        return restore(folder, config, classes), config["pretrained_cfg"]
+
+
+def restore(
+    folder: Path, config: Mapping[str, Any], classes: int, fresh: AbstractSet[str] = frozenset()
+) -> nn.Module:
+    """Build the model of a checkpoint and give it the weights, but those that stay freshly initialised.
+
+    Args:
+        folder: the checkpoint.
+        config: what `read_config` says of it.
+        classes: how many the model shall tell apart.
+        fresh: names of the weights that are not taken from the file.
+
+    Raises:
+        ModelError: see `load`.
+    """
+    model = rebuild(folder, config, classes)
+    weights = _read_weights(folder / WEIGHTS)
+    _check_finite(weights, str(folder))
+    _fill(model, weights, folder, fresh)
+    return model
+
+
+def rebuild(folder: Path, config: Mapping[str, Any], classes: int) -> nn.Module:
+    """Build the model of a checkpoint, freshly initialised.
+
+    Raises:
+        ModelError: its architecture is unknown or does not take the arguments.
+    """
     try:
-        with torch.random.fork_rng(devices=[]):  # the initial weights are drawn, then overwritten
-            model = _create(config["architecture"], classes, config["model_args"])
+        return _create(config["architecture"], classes, config["model_args"])
     except UsageError as error:
         raise ModelError(f"{folder / CONFIG}: {str(error).removesuffix('.')}") from None
-    weights = _read_weights(folder / WEIGHTS)
-    _check_finite(weights, folder)
-    _fill(model, weights, folder)
-    return model, config["pretrained_cfg"]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read and check the config.json of a checkpoint folder.
+    """Read and check the config.json of a checkpoint folder; what it leaves out is filled in as timm does.
 
     Raises:
         ModelError: absent, not JSON, or without the keys timm writes.
@@ -196,6 +244,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         std = pretrained["std"] = [float(number) for number in pretrained["std"]]
         if len(size) != 3 or min(size) < 1 or len(mean) != size[0] or len(std) != size[0]:
             raise ValueError("input_size, mean and std do not fit together")
+        checked["model_args"].pop("num_classes", None)  # newer versions of timm repeat it there
+        checked["model_args"].setdefault("in_chans", size[0])
+        if pretrained.get("fixed_input_size"):
+            checked["model_args"].setdefault("img_size", size[1:])
+        if "label_names" in config:
+            pretrained["label_names"] = config["label_names"]
     except FileNotFoundError:
         raise ModelError(
             f"{folder} is not a checkpoint folder", expected=f"{CONFIG} and {WEIGHTS} in it",
@@ -252,18 +306,18 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _check_finite(weights: Mapping[str, Tensor], folder: Path, hint: str = "") -> None:
+def _check_finite(weights: Mapping[str, Tensor], of: str, hint: str = "") -> None:
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(
-                f"weight '{name}' of {folder} is not finite",
+                f"weight '{name}' of {of} is not finite",
                 expected="numbers", got="NaN or infinity", hint=hint,
             )  # fmt: skip
 
 
-def _fill(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], folder: Path, fresh: AbstractSet[str]) -> None:
     own = model.state_dict()
-    for name in sorted(own.keys() | weights.keys()):
+    for name in sorted((own.keys() | weights.keys()) - fresh):
         if name not in own or name not in weights:
             raise ModelError(
                 f"the weights in {folder} do not fit their architecture: "
@@ -276,4 +330,5 @@ def _fill(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None
                 expected=str(tuple(own[name].shape)), got=str(tuple(weights[name].shape)),
                 hint=f"{CONFIG} and {WEIGHTS} must come from the same model",
             )  # fmt: skip
-    model.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in weights.items()})
+    taken = {name: tensor.to(own[name].dtype) for name, tensor in weights.items() if name not in fresh}
+    model.load_state_dict(own | taken)
