@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import struct
 import sys
@@ -12,12 +13,16 @@ import torch
 
 from transferzoo.config import TrainConfig
 from transferzoo.datasets import Batch
+from transferzoo.minimizers import Minimizer
+from transferzoo.trainer import train
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from transferzoo.specs import DatasetSpec
+    from transferzoo.trainer import Progress
 
 SIZE = 12
 ZOO = """
@@ -29,7 +34,7 @@ datasets:
     mean: [0.5]
     std: [0.25]
     splits: {train: ["local:/nowhere"], test: ["local:/nowhere"]}
-    attack: {split: test, epsilon: 16/255}
+    attack: {split: test, epsilon: 80/255, steps: 5, images: 40, batch_size: 16}
     licence: MIT
     origin: tests/stripes.py
 """
@@ -65,6 +70,24 @@ def config(**changes: object) -> TrainConfig:
     return TrainConfig.of(**values)
 
 
+def validators(folder: Path) -> dict[str, Path]:
+    """Train two validation targets; return their full names and folders."""
+    judges = {"stripes/one": folder / "one", "stripes/two": folder / "two"}
+    for seed, place in enumerate(judges.values(), 7):
+        train(config(seed=seed), spec(folder), draw(160, seed), None, place)
+    return judges
+
+
+def stop_at(step: int) -> Callable[[Progress], None]:
+    """Return what interrupts a training after a step, as `on_progress`."""
+
+    def watch(at: Progress) -> None:
+        if at.step == step:
+            raise KeyboardInterrupt
+
+    return watch
+
+
 def write_idx(folder: Path, stem: str, batch: Batch) -> None:
     """Write images and labels as IDX files."""
     folder.mkdir(exist_ok=True)
@@ -80,20 +103,38 @@ def run_command(arguments: list[str], output: Path, fate: str) -> None:
     Args:
         arguments: what follows `transferzoo`.
         output: where the two files go.
-        fate: "before" or "after" kills this process just before or after a file it saved takes its place;
-            "" lets it run.
+        fate: when this process is killed: "before" or "after" the first file it saved takes its place,
+            "after 3" for the third one, "step 5" after its fifth step; "limit 9" lets it write no file
+            longer than 9 bytes; "" lets it run.
     """
     for stream, suffix in ((1, ".out"), (2, ".err")):
         file = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream)
-    replace = os.replace
+    moment, _, number = fate.partition(" ")
+    countdown = iter(range(int(number or 1) - 1, -1, -1))
+    replace, step = os.replace, Minimizer.step
+
+    def die_in_time() -> None:
+        if next(countdown) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def replace_and_die(*paths: Any) -> None:
-        if fate == "after":
-            replace(*paths)
-        os.kill(os.getpid(), signal.SIGKILL)
+        if moment == "before":
+            die_in_time()
+        replace(*paths)
+        if moment == "after":
+            die_in_time()
 
-    if fate:
+    def step_and_die(*arguments: Any) -> Any:
+        loss = step(*arguments)
+        die_in_time()
+        return loss
+
+    if moment == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(number), int(number)))
+    elif moment == "step":
+        Minimizer.step = step_and_die  # type: ignore[method-assign, assignment]
+    elif moment:
         os.replace = replace_and_die  # type: ignore[assignment]
     sys.argv = ["transferzoo", *arguments]
     from transferzoo.cli.app import main

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from transferzoo.architectures import ARCHITECTURES
-from transferzoo.config import AttackConfig, TrainConfig
+from transferzoo.config import Adversarial, AttackConfig, Collection, TrainConfig
 from transferzoo.errors import TransferZooError, UnknownNameError, UsageError
 from transferzoo.minimizers import read_rule, show_rule
 from transferzoo.notation import (
@@ -170,6 +170,41 @@ def test_fingerprint_follows_every_field() -> None:
     assert AttackConfig(**json.loads(CONFIG.canonical())) == CONFIG
 
 
+def test_fingerprint_follows_every_field_of_a_training() -> None:
+    plain = TrainConfig(dataset="d", architecture="a", validation=9, validators=("d/v",))
+    others: dict[str, object] = {
+        "dataset": "e", "architecture": "b", "start": "m", "minimizer": "sam", "epochs": 3, "batch_size": 64,
+        "micro_batch": 8, "sync_perturbation": True, "learning_rate": 0.2, "momentum": 0.5, "weight_decay": 0,
+        "clip": 1, "schedule": "linear", "warmup": 0.1, "decay_at": (0.5,), "decay": 0.5,
+        "rho_schedule": "rate", "rho_warmup": 0.1, "rho_floor": 0.1, "augment": "none",
+        "auto_augment": "rand-m9", "mixup": 0.1, "cutmix": 1, "label_smoothing": 0.1,
+        "adversarial": "l2:0.1", "collect": "lgv", "validation": 8, "save_every": "epoch",
+        "select": "accuracy", "validators": ("d/w",), "tune": (0.1, 0.2), "precision": "fp64",
+        "compile": True, "storage": "fp16", "seed": 1,
+    }  # fmt: skip
+    assert others.keys() == TrainConfig.model_fields.keys()
+    values = plain.model_dump(mode="json")
+    prints = {TrainConfig.of(**{**values, key: value}).fingerprint() for key, value in others.items()}
+    assert len(prints | {plain.fingerprint()}) == len(others) + 1
+    assert TrainConfig(**json.loads(plain.canonical())) == plain
+
+
+def test_short_forms() -> None:
+    values = {"dataset": "d", "architecture": "a"}
+    for text, adversarial in (
+        ("l2:0.1", Adversarial(norm="l2", epsilon="0.1", step="eps*2/3", steps=3)),
+        ("linf:8/255,steps=7", Adversarial(norm="linf", epsilon="8/255", steps=7)),
+        ("linf:8/255,step=2/255", Adversarial(norm="linf", epsilon="8/255", step="2/255")),
+    ):
+        assert TrainConfig.of(**values, adversarial=text).adversarial == adversarial
+    for text, collection in (
+        ("lgv", Collection(epochs=10, per_epoch=4, lr=0.05)),
+        ("lgv:epochs=2,per-epoch=3,lr=0.1", Collection(epochs=2, per_epoch=3, lr=0.1)),
+        ("lgv:per_epoch=3", Collection(per_epoch=3)),
+    ):
+        assert TrainConfig.of(**values, collect=text).collect == collection
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -177,6 +212,9 @@ def test_fingerprint_follows_every_field() -> None:
         ({"epochs": "many"}, "'epochs' is wrong: expected a valid integer"),
         ({"learning_rate": float("nan")}, "expected a finite number, got nan"),
         ({"decay_at": (0.5, 1.5)}, "'decay_at' is wrong: expected fractions of the training"),
+        ({"select": "accuracy"}, "images to select by: validation above 0"),
+        ({"select": "transfer", "validation": 9}, "models to select by: validators"),
+        ({"tune": (0.1,), "validation": 9}, "models to select by: validators"),
         ({"augment": "flip"}, "expected 'crop-flip', 'crop' or 'none', got 'flip'"),
         ({"epoch": 3}, "'epoch' is wrong: expected extra inputs are not permitted"),
     ],

@@ -14,17 +14,19 @@ import transferzoo
 ROOT = Path(transferzoo.__file__).parent
 LAYERS = [
     {"errors"},
-    {"registry"},
+    {"registry", "parallel"},
     {"notation", "atomic", "statistics"},
-    {"config"},
+    {"config", "schedules"},
     {"yaml_file", "specs"},
     {"zoo"},
     {"hub", "runs", "report", "export"},
     {"architectures", "techniques", "minimizers", "datasets", "losses", "norms"},
-    {"presets", "checkpoint", "augment", "timm_hook"},
-    {"classifier"},
-    {"engine", "evaluation"},
-    {"trainer", "transfer"},
+    {"presets", "checkpoint", "augment", "timm_hook", "pipeline"},
+    {"classifier", "feeds", "state"},
+    {"engine", "evaluation", "finetuning", "stream"},
+    {"loop", "selection", "transfer", "recipes"},
+    {"trainer"},
+    {"tuning"},
     {"cli"},
 ]
 INSIDE = {"export": {"report"}}

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
-from stripes import ZOO, draw, run_command, write_idx
+from stripes import ZOO, draw, run_command, validators, write_idx
+
+from transferzoo.minimizers import MINIMIZERS, read_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,18 +40,32 @@ class Bench:
         self._context.set_forkserver_preload(["timm", "transferzoo.trainer", "transferzoo.cli.app"])
         write_idx(folder / "data", "train", draw(256, 0))
         write_idx(folder / "data", "t10k", draw(64, 1))
-        (folder / "zoo.yaml").write_text(ZOO)
+        validators(folder)
+        models = {name: {"roles": ["validator"], "source": f"local:{name}"} for name in ("one", "two")}
+        (folder / "zoo.yaml").write_text(ZOO + json.dumps({"models": {"stripes": models}})[1:-1] + "\n")
 
     def arguments(self, output: str, data: str = "data") -> list[str]:
+        return [*self.command(output, data), *OPTIONS]
+
+    def command(self, output: str, data: str = "data") -> list[str]:
         model = ["--dataset", "stripes", "--architecture", "small_vgg:width=4"]
         places = ["--zoo", self.folder / "zoo.yaml", "--data", self.folder / data]
-        return ["train", *model, *OPTIONS, *map(str, places), "--output", str(self.folder / output)]
+        return ["train", *model, *map(str, places), "--output", str(self.folder / output)]
 
     def start(self, output: str, *options: str, data: str = "data", fate: str = "") -> ForkServerProcess:
-        arguments = [*self.arguments(output, data), *options]
+        return self.launch([*self.arguments(output, data), *options], output, fate)
+
+    def launch(self, arguments: list[str], output: str, fate: str) -> ForkServerProcess:
         process = self._context.Process(target=run_command, args=(arguments, self.folder / output, fate))
         process.start()
         return process
+
+    def small(self, output: str, options: list[str], fate: str = "") -> int | None:
+        """Run a training of three epochs of four steps and return its exit code."""
+        size = ["--batch-size", "48", "--epochs", "3"]
+        process = self.launch([*self.command(output), *size, *options], output, fate)
+        process.join(120)
+        return process.exitcode
 
     def finish(self, output: str, *options: str, data: str = "data", fate: str = "") -> int | None:
         process = self.start(output, *options, data=data, fate=fate)
@@ -133,6 +149,85 @@ def test_killed_at_random(bench: Bench, undisturbed: bytes, seed: int) -> None:
     assert bench.weights(output) == undisturbed
     recipe = json.loads((bench.folder / output / "recipe.json").read_text())
     assert [line["epoch"] for line in recipe["curve"]] == list(range(1, EPOCHS + 1))
+
+
+def _survives(bench: Bench, name: str, options: list[str], fates: list[str]) -> None:
+    """Check that a training that is killed again and again leaves the files of one that is not."""
+    assert bench.small(f"{name} whole", options) == 0, bench.said(f"{name} whole")
+    for fate in fates:
+        assert bench.small(f"{name} cut", options, fate) == -signal.SIGKILL, bench.said(f"{name} cut")
+    assert bench.small(f"{name} cut", options) == 0, bench.said(f"{name} cut")
+    whole, cut = (_files(bench.folder / f"{name} {end}") for end in ("whole", "cut"))
+    recipes = [json.loads(files.pop("recipe.json")) for files in (whole, cut)]
+    assert whole == cut
+    for recipe in recipes:
+        _untime(recipe)
+    assert recipes[0] == recipes[1]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Return a folder's files; a trial's recipe holds the seconds it took."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.parent.parent.name != "tune")
+    found = {str(file.relative_to(folder)): file.read_bytes() for file in files}
+    trials = (file for file in folder.glob("tune/*/*") if file.name != "recipe.json")
+    return found | {str(file.relative_to(folder)): file.read_bytes() for file in trials}
+
+
+def _untime(recipe: dict[str, Any]) -> None:
+    for part in (recipe, *recipe.get("tuning", {}).get("curve", ())):
+        assert part.pop("seconds") >= 0
+
+
+def _moments(name: str, count: int = 2) -> list[str]:
+    """Return when to kill, drawn for each name: first after some whole epoch, then anywhere."""
+    generator = random.Random(name)
+    first = f"step {generator.randint(5, 12)}"
+    others = [generator.choice(["step 1", "step 3", "before", "after", "after 2"]) for _ in range(count - 1)]
+    return [first, *others]
+
+
+@pytest.mark.parametrize("minimizer", [*MINIMIZERS, "sam:base=adamw"])
+def test_every_minimizer_survives_kills(bench: Bench, minimizer: str) -> None:
+    """Averages start in the second epoch, LookSAM keeps a gradient over its second step."""
+    more = {"swa": ":start=0.4,per_epoch=2", "wasam": ":start=0.4,per_epoch=2", "looksam": ":k=3"}
+    rate = "0.01" if read_rule(minimizer).base == "adamw" else "0.1"
+    spec = minimizer + more.get(minimizer, "")
+    options = ["--minimizer", spec, "--lr", rate, "--rho-schedule", "rate", "--schedule", "linear"]
+    _survives(bench, minimizer, options, _moments(minimizer))
+
+
+METHODS = {
+    "select": ["--select", "transfer", "--validation", "64", "--save-every", "epoch", "--epochs", "4"],
+    "collect": ["--collect", "lgv:epochs=2,per-epoch=2", "--epochs", "2"],
+    "tune": ["--tune", "rho=0.05,0.2", "--minimizer", "sam", "--validation", "64", "--epochs", "1"],
+}
+FATES = {
+    "select": ["step 6", "after 6", "step 3", "before"],
+    "collect": ["step 10", "step 7", "after", "step 6", "after 2"],
+    "tune": ["step 3", "step 4", "after 3", "step 2", "after 6"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_survives_kills(bench: Bench, method: str) -> None:
+    _survives(bench, method, METHODS[method], FATES[method])
+
+
+def test_a_full_disk_keeps_the_last_epoch(bench: Bench, undisturbed: bytes) -> None:
+    """The second epoch cannot be kept, nor the finished weights; then there is room again."""
+    assert bench.finish("full", fate="after") == -signal.SIGKILL
+    state = bench.folder / "full" / "resume.pt"
+    kept = state.read_bytes()
+    for limit in (len(kept) // 2, 2000):
+        process = bench.start("full", fate=f"limit {limit}")
+        process.join(120)
+        assert process.exitcode == 1
+        assert bench.said("full").splitlines()[-1].startswith(f"Error: cannot write to {state.parent}: ")
+        assert "Traceback" not in bench.said("full")
+        assert state.read_bytes() == kept
+        assert [file.name for file in state.parent.iterdir()] == ["resume.pt"]
+    assert bench.finish("full") == 0
+    assert bench.weights("full") == undisturbed
 
 
 def test_interrupted(bench: Bench, undisturbed: bytes) -> None:

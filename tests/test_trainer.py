@@ -94,7 +94,7 @@ def test_rates_and_progress(
         config(epochs=6, batch_size=150, **changes), stripes, TRAIN, None, tmp_path, on_progress=seen.append
     )
     assert [line["learning_rate"] for line in recipe["curve"]] == pytest.approx(rates, rel=1e-12)
-    assert [(at.epoch, at.step, at.steps) for at in seen] == [(i, i, 6) for i in range(1, 7)]
+    assert [(at.epoch, at.epochs, at.step, at.steps) for at in seen] == [(i, 6, i, 6) for i in range(1, 7)]
     assert recipe["curve"][-1]["loss"] == pytest.approx(seen[-1].loss, abs=1e-6)
     assert recipe["accuracy"] is None
 
@@ -165,13 +165,13 @@ def test_divergence_keeps_the_last_good_epoch(
     batch = Augmenter.batch
     calls: list[None] = []
 
-    def poisoned(self: Augmenter, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def poisoned(self: Augmenter, *arguments: Any) -> torch.Tensor:
         calls.append(None)
-        images = batch(self, indices, generator)
+        images = batch(self, *arguments)
         return images if len(calls) < 30 else images.float() * factor
 
     monkeypatch.setattr(Augmenter, "batch", poisoned)
-    with pytest.raises(TransferZooError, match=f"diverged at step 30: {sign}; .* is kept in"):
+    with pytest.raises(TransferZooError, match=f"diverged at step 30: {sign}; .* is kept"):
         train(config(), stripes, TRAIN, TEST, tmp_path)
     assert list(content(tmp_path)) == ["resume.pt"]
     state = torch.load(tmp_path / "resume.pt", weights_only=True)
@@ -194,7 +194,10 @@ def test_rates_that_cannot_be(rate: float) -> None:
 def test_unwritable_output(tmp_path: Path, stripes: DatasetSpec) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TransferZooError, match=r"cannot write to .*/file/run: .*; choose a folder"):
-        train(config(epochs=1), stripes, TRAIN, TEST, tmp_path / "file" / "run")
+        train(config(epochs=1), stripes, TRAIN, TEST, tmp_path / "file" / "run", on_progress=_no_step)
+    (tmp_path / "proc").symlink_to("/proc")  # even its owner cannot make files there
+    with pytest.raises(TransferZooError, match=r"cannot write to .*/proc/run: .*; choose a folder"):
+        train(config(epochs=1), stripes, TRAIN, TEST, tmp_path / "proc" / "run", on_progress=_no_step)
 
 
 @pytest.mark.parametrize("kind", ["crop-flip", "crop", "none"])

@@ -27,21 +27,23 @@ class Augmenter:
         padded = F.pad(images, (self._pad,) * 4)
         self._pixels = padded.permute(0, 2, 3, 1).contiguous()
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+    def batch(self, indices: Tensor, generator: torch.Generator, part: slice = slice(None)) -> Tensor:
         """Return augmented images.
 
         Args:
             indices: positions (B,).
             generator: source of the draws; three a batch, of B numbers each.
+            part: which of the images are made; the draws do not depend on it.
 
         Returns:
-            uint8 (B, C, H, W), channels-last in memory.
+            uint8 (B, C, H, W), or fewer where `part` says so, channels-last in memory.
         """
         count = len(indices)
         top = torch.randint(0, 2 * self._pad + 1, (count, 1), generator=generator)
         left = torch.randint(0, 2 * self._pad + 1, (count, 1), generator=generator)
         mirrored = torch.rand((count, 1), generator=generator) < (0.5 if self._flips else 0.0)
+        indices, top, left, mirrored = indices[part], top[part], left[part], mirrored[part]
         rows = top + torch.arange(self._height)
-        columns = torch.arange(self._width).expand(count, -1)
+        columns = torch.arange(self._width).expand(len(indices), -1)
         columns = left + torch.where(mirrored, columns.flip(1), columns)
         return self._pixels[indices[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

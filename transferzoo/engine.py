@@ -111,7 +111,8 @@ def craft(
         attack: what to do.
         classifier: the surrogate, [0, 1] pixels (N, C, H, W) → logits (N, K), with weights of `dtype`. It is
             held in evaluation mode and handed back as it came.
-        images: clean images, uint8 (N, C, H, W), on the classifier's device.
+        images: clean images, uint8 (N, C, H, W), on the classifier's device; `perturb` also takes floating
+            point in [0, 1].
         labels: true classes, int64 (N,).
         ids: what seeds an image's draws, int64 (N,): the result does not depend on the batch around it.
         dtype: of the perturbation.
@@ -140,7 +141,7 @@ def perturb(
     """
     norm = NORMS[attack.norm]
     epsilon, step = float(attack.epsilon), float(attack.step)
-    clean = images.to(dtype) / 255
+    clean = images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
     lowest, highest = -clean, 1 - clean
     generators = seeded(attack.seed, attack.composition.canonical, ids.tolist())
     unit = Unit(clean, epsilon, step, attack.norm, generators)

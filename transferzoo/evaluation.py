@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Classify images in float32.
+    """Classify images, in the precision of the weights.
 
     Args:
         classifier: [0, 1] pixels (B, C, H, W) → logits (B, K), in eval mode.
@@ -24,8 +24,8 @@ def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Ten
     Returns:
         The predicted classes, int64 (N,), on the CPU.
     """
-    device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    parts = [classifier(part.to(device).float() / 255).argmax(1).cpu() for part in images.split(batch_size)]
+    weight = next(classifier.parameters(), torch.empty(0))
+    parts = [classifier(part.to(weight) / 255).argmax(1).cpu() for part in images.split(batch_size)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
 

@@ -11,8 +11,8 @@ from transferzoo.config import Record
 from transferzoo.errors import UsageError
 from transferzoo.notation import parse_epsilon, parse_step
 
-Role = Literal["surrogate", "target"]
-ROLES: tuple[Role, ...] = ("surrogate", "target")
+Role = Literal["surrogate", "target", "validator"]
+ROLES: tuple[Role, ...] = ("surrogate", "target", "validator")
 
 
 def assets() -> Path:
@@ -100,7 +100,7 @@ class ModelSpec(Record):
     Attributes:
         name: its name within the data set.
         dataset: the data set it classifies.
-        roles: "surrogate", "target" or both.
+        roles: "surrogate", "target", and "validator" for what epochs and radii are chosen by, never reported.
         source: "builtin:FOLDER" (in the package) or "local:PATH" (a checkpoint folder, design section 3).
         recipe: name of the training recipe that makes it, if known.
         licence: licence of the weights.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferzoo.cli.images import training_images
 from transferzoo.cli.options import (
     DataRoot,
     Dataset,
@@ -15,19 +17,23 @@ from transferzoo.cli.options import (
     ZooFile,
     complete_architectures,
     complete_minimizers,
+    complete_models,
     complete_recipes,
 )
-from transferzoo.cli.output import progress_bar, say, show_json, show_line
-from transferzoo.errors import DataError, UsageError
+from transferzoo.cli.output import progress_bar, say, show_json, show_line, told_once
 
 if TYPE_CHECKING:
-    from transferzoo.config import TrainConfig
-    from transferzoo.datasets import Batch
+    from transferzoo.parallel import Team
+    from transferzoo.recipes import Plan
     from transferzoo.specs import DatasetSpec
-    from transferzoo.zoo import Zoo
+    from transferzoo.trainer import Progress
+
+MINIMIZER, RATES, SELECTION, METHODS = "Minimizer", "Learning rate and radius", "Selection", "Other methods"
+STREAMED = "Large images, read from disk"
 
 
 def train(
+    context: typer.Context,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -39,49 +45,163 @@ def train(
         str | None,
         typer.Option(help="For example small_resnet50:width=12.", autocompletion=complete_architectures),
     ] = None,
-    minimizer: Annotated[
+    start: Annotated[
         str | None,
-        typer.Option(help="For example sgd, sam, sam:rho=0.2.", autocompletion=complete_minimizers),
+        typer.Option(
+            "--from", metavar="MODEL", help="Fine-tune this model, by name or folder.",
+            autocompletion=complete_models,
+        ),
     ] = None,
-    rho: Annotated[float | None, typer.Option(help="Radius of a sharpness-aware minimizer.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Initial learning rate.")] = None,
-    momentum: Annotated[float | None, typer.Option(help="Momentum of SGD.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="step (×0.1 at 1/3 and 2/3) or constant.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
     augment: Annotated[str | None, typer.Option(help="crop-flip, crop or none.")] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16 or fp32.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp32 or fp64.")] = None,
     storage: Annotated[
         str | None, typer.Option(help="Precision of the stored weights: fp32 or fp16.")
     ] = None,
+    compile: Annotated[bool | None, typer.Option("--compile", help="Use torch.compile.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
+    minimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="For example sgd, sam, sam:rho=0.2.", autocompletion=complete_minimizers,
+            rich_help_panel=MINIMIZER,
+        ),
+    ] = None,
+    rho: Annotated[
+        float | None, typer.Option(help="Radius of its neighbourhood.", rich_help_panel=MINIMIZER)
+    ] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(
+            "--micro-batch", "--m", rich_help_panel=MINIMIZER,
+            help="Images a forward pass and a perturbation (m-sharpness).",
+        ),
+    ] = None,
+    sync_perturbation: Annotated[
+        bool | None,
+        typer.Option(
+            "--sync-perturbation", help="One perturbation for the whole batch.", rich_help_panel=MINIMIZER
+        ),
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of SGD.", rich_help_panel=MINIMIZER)] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Outside the perturbation.", rich_help_panel=MINIMIZER)
+    ] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="Largest norm of a gradient.", rich_help_panel=MINIMIZER)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", "--lr", help="Initial.", rich_help_panel=RATES)
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="step, cosine, linear or constant.", rich_help_panel=RATES)
+    ] = None,
+    warmup: Annotated[
+        float | None, typer.Option(help="Fraction of the training.", rich_help_panel=RATES)
+    ] = None,
+    decay_at: Annotated[
+        str | None,
+        typer.Option(help="Fractions at which a step schedule decays: 0.5,0.75.", rich_help_panel=RATES),
+    ] = None,
+    decay: Annotated[float | None, typer.Option(help="Factor of a decay.", rich_help_panel=RATES)] = None,
+    rho_schedule: Annotated[
+        str | None,
+        typer.Option(help="constant, or rate: follow the learning rate.", rich_help_panel=RATES),
+    ] = None,
+    rho_warmup: Annotated[
+        float | None, typer.Option(help="Fraction of the training.", rich_help_panel=RATES)
+    ] = None,
+    rho_floor: Annotated[
+        float | None, typer.Option(help="Smallest share of the radius.", rich_help_panel=RATES)
+    ] = None,
+    validation: Annotated[
+        int | None, typer.Option(help="Training images held out.", rich_help_panel=SELECTION)
+    ] = None,
+    save_every: Annotated[
+        str | None, typer.Option(help="epoch: keep a checkpoint of each.", rich_help_panel=SELECTION)
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(help="Which epoch is kept: last, accuracy or transfer.", rich_help_panel=SELECTION),
+    ] = None,
+    validators: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--validator", help="Validation target; repeatable.", autocompletion=complete_models,
+            rich_help_panel=SELECTION, show_default="those of the data set",
+        ),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="rho=…", help="Radii; the one that transfers best is kept.", rich_help_panel=SELECTION
+        ),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Probability spread over the classes.", rich_help_panel=METHODS)
+    ] = None,
+    adversarial: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NORM:EPS", help="Train on adversarial images, l2:0.1.", rich_help_panel=METHODS
+        ),
+    ] = None,
+    collect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="lgv[:…]", help="Collect weights after the training.", rich_help_panel=METHODS
+        ),
+    ] = None,
+    auto_augment: Annotated[
+        str | None,
+        typer.Option(help="timm's policy, as in rand-m9-mstd0.5.", rich_help_panel=STREAMED),
+    ] = None,
+    mixup: Annotated[float | None, typer.Option(help="α of mixup.", rich_help_panel=STREAMED)] = None,
+    cutmix: Annotated[float | None, typer.Option(help="α of CutMix.", rich_help_panel=STREAMED)] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=STREAMED)
+    ] = 2,
     data: DataRoot = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Checkpoint folder.", show_default="checkpoints/NAME-FINGERPRINT"),
     ] = None,
+    log_with: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Track the curve: tensorboard, trackio or wandb."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
     json: Json = False,
     zoo: ZooFile = None,
-) -> None:
+) -> None:  # fmt: skip
     """Train a surrogate or target; the same command resumes a run that was stopped."""
+    from transferzoo.config import TrainConfig
+    from transferzoo.parallel import gather
+    from transferzoo.recipes import plan, short_name
     from transferzoo.zoo import load_zoo
 
     records = load_zoo(zoo)
-    flags = {
-        "dataset": dataset, "architecture": architecture, "minimizer": minimizer, "epochs": epochs,
-        "batch_size": batch_size, "learning_rate": learning_rate, "momentum": momentum,
-        "weight_decay": weight_decay, "schedule": schedule, "augment": augment, "precision": precision,
-        "storage": storage, "seed": seed,
-    }  # fmt: skip
-    config = resolve(records, recipe, flags, rho)
-    _check_architecture(config, records.dataset(config.dataset))
-    folder = output or Path("checkpoints") / f"{recipe or _name(config)}-{config.fingerprint()[:8]}"
+    given = {key: value for key, value in context.params.items() if value is not None and key != "tune"}
+    flags: dict[str, Any] = {key: given[key] for key in TrainConfig.model_fields if key in given}
+    if decay_at is not None:
+        flags["decay_at"] = tuple(decay_at.split(","))
+    what = plan(records, recipe, flags, rho=rho, tune=tune)
+    config, spec = what.config, records.dataset(what.config.dataset)
+    _check_architecture(what, spec)
+    folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{config.fingerprint()[:8]}"
     if dry_run:
         show_json({"output": str(folder), "config": config.model_dump(mode="json")})
         return
-    result = _run(records.dataset(config.dataset), config, data, folder)
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched not in ("no", config.precision):
+        say(
+            f"Note: Accelerate's mixed precision '{launched}' is not used; --precision is {config.precision}."
+        )
+    with gather(log_with, folder) as team, told_once(team.fails_first):
+        result = _run(spec, what, data, folder, team, workers)
+    if not team.leads:
+        return
     if json:
         show_json({"folder": str(folder), **result})
         return
@@ -93,54 +213,20 @@ def train(
     say(f"Attack from it with: {_attack_from(folder, config.dataset)}")
 
 
-def resolve(zoo: Zoo, recipe: str | None, flags: dict[str, Any], rho: float | None) -> TrainConfig:
-    """Lay the flags that were given over the recipe and bring specs into their canonical form.
-
-    Raises:
-        UsageError: an option is missing or wrong.
-    """
-    from transferzoo.config import TrainConfig
-    from transferzoo.minimizers import show_rule
-
-    values: dict[str, Any] = {"dataset": zoo.default_dataset}
-    if recipe is not None:
-        values |= zoo.recipe(recipe).model_dump()
-    values |= {key: value for key, value in flags.items() if value is not None}
-    if "architecture" not in values:
-        raise UsageError(
-            "nothing to train", expected="--recipe or --architecture", hint="see `transferzoo list recipes`"
-        )
-    zoo.dataset(values["dataset"])
-    config = TrainConfig.of(**values)
-    spec = config.minimizer if rho is None else _with_rho(config.minimizer, rho)
-    return config.model_copy(update={"minimizer": show_rule(spec)})
-
-
-def _check_architecture(config: TrainConfig, dataset: DatasetSpec) -> None:
-    """Build the model once, so that a wrong name or argument is told before any data is fetched.
+def _check_architecture(what: Plan, dataset: DatasetSpec) -> None:
+    """Build the model once, so that what is wrong with it is told before any data is fetched.
 
     Raises:
         UsageError: the architecture cannot be built.
+        ModelError: the checkpoint it starts from is damaged or does not fit.
     """
     from transferzoo.checkpoint import create
+    from transferzoo.finetuning import begin
 
-    create(config.architecture, dataset)
-
-
-def _with_rho(minimizer: str, rho: float) -> str:
-    from transferzoo.notation import parse_terms
-
-    terms = parse_terms(minimizer)
-    if len(terms) != 1:
-        raise UsageError("--rho needs one minimizer", got=f"'{minimizer}'")
-    options = {**terms[0].options, "rho": repr(rho)}
-    return f"{terms[0].name}:" + ",".join(f"{key}={value}" for key, value in options.items())
-
-
-def _name(config: TrainConfig) -> str:
-    from transferzoo.notation import parse_terms
-
-    return f"{parse_terms(config.architecture)[0].name}-{parse_terms(config.minimizer)[0].name}"
+    if what.start is None:
+        create(what.config.architecture, dataset)
+    elif note := begin(what.start, dataset, what.config.architecture).note:
+        say(f"Note: {note}")
 
 
 def _attack_from(folder: Path, dataset: str) -> str:
@@ -149,36 +235,23 @@ def _attack_from(folder: Path, dataset: str) -> str:
     return f"transferzoo attack --dataset {dataset} --surrogate {quote(place)} --targets all"
 
 
-def _run(dataset: DatasetSpec, config: TrainConfig, root: Path | None, folder: Path) -> dict[str, Any]:
-    from transferzoo.datasets.sources import load
-    from transferzoo.trainer import Progress, train
+def _run(
+    dataset: DatasetSpec, what: Plan, root: Path | None, folder: Path, team: Team, workers: int
+) -> dict[str, Any]:
+    from transferzoo.tuning import train_or_tune
 
-    images = load(dataset, "train", root=root)
-    test = _test_images(dataset, root, images)
+    images, test = training_images(dataset, root, what.config, workers)
     with progress_bar() as bar:
         task = bar.add_task("training", total=None, note="")
 
         def advance(at: Progress) -> None:
             note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
-            title = f"epoch {at.epoch}/{config.epochs}"
+            title = f"epoch {at.epoch}/{at.epochs}"
             bar.update(task, completed=at.step, total=at.steps, description=title, note=note)
-            if bar.disable and at.step * config.epochs % at.steps == 0:
+            if bar.disable and at.step * at.epochs % at.steps == 0:
                 say(f"{title}  {note}")
 
-        return train(config, dataset, images, test, folder, on_progress=advance)
-
-
-def _test_images(dataset: DatasetSpec, root: Path | None, train: Batch) -> Batch | None:
-    from transferzoo.datasets.sources import load
-
-    if "test" not in dataset.splits:
-        return None
-    try:
-        test = load(dataset, "test", root=root)
-    except DataError as error:
-        say(f"Note: the accuracy will not be measured: {error}")
-        return None
-    if test.images.equal(train.images):  # a folder of classes without train/ and test/ in it
-        say(f"Note: the accuracy will not be measured: {root} holds the same images for train and test.")
-        return None
-    return test
+        return train_or_tune(
+            what.config, dataset, images, test, folder, start=what.start, validators=what.validators,
+            team=team, on_progress=advance,
+        )  # fmt: skip
