@@ -5,15 +5,21 @@ from __future__ import annotations
 import signal
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from folders import data_folder
+from stripes import TINY, config, draw, spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from torch import Tensor
+
+    from transferzoo.minimizers import Minimizer
+    from transferzoo.specs import DatasetSpec
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +69,52 @@ def cli(
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a data folder with 60 of the built-in images, for `--data`."""
     return data_folder(tmp_path_factory.mktemp("few"), range(60))
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
+    """Return the made-up data set of stripes.py."""
+    return spec(tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, stripes: DatasetSpec) -> Path:
+    """A model of the stripes."""
+    from transferzoo.trainer import train
+
+    folder = tmp_path_factory.mktemp("models") / "source"
+    train(config(epochs=3), stripes, draw(160, 0), None, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of timm's own, as timm saves it: RGB, 32 pixels, five classes."""
+    import timm
+    from timm.models import save_for_hf
+
+    folder = tmp_path_factory.mktemp("timm") / "foreign"
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=5, **TINY)
+    reads = {"input_size": (3, 32, 32), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
+    save_for_hf(
+        model, str(folder), model_config={"pretrained_cfg": reads}, model_args=TINY, safe_serialization=True
+    )
+    return folder
+
+
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """Return what every step was made with: learning rates of all groups (one value), share of the radius."""
+    from transferzoo.minimizers import Minimizer
+
+    seen: list[tuple[float, float]] = []
+    step = Minimizer.step
+
+    def spy(self: Minimizer, *closures: Any) -> Tensor:
+        (rate,) = {group["lr"] for group in self.optimizer.param_groups}
+        seen.append((rate, self.rho_factor))
+        return step(self, *closures)
+
+    monkeypatch.setattr(Minimizer, "step", spy)
+    return seen

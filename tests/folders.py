@@ -73,3 +73,8 @@ def data_folder(folder: Path, rows: Sequence[int], labels: Sequence[int] | None 
 
 def labels() -> list[int]:
     return list(pq.read_table(SAMPLE, columns=["label"])["label"].to_pylist())
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file, by name."""
+    return {file.name: file.read_bytes() for file in folder.iterdir()}

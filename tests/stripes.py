@@ -39,6 +39,23 @@ datasets:
     origin: tests/stripes.py
 """
 
+MORE = """
+  bricks:
+    classes: [one, two, three, four]
+    channels: 1
+    size: 12
+    mean: [0.5]
+    std: [0.25]
+    splits: {train: ["local:/nowhere"], test: ["local:/nowhere"]}
+    attack: {split: test, epsilon: 16/255}
+    licence: MIT
+    origin: tests/stripes.py
+"""
+"""Another data set, of four classes, to follow `ZOO`."""
+
+TINY: dict[str, Any] = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
+"""Arguments of timm's resnet18 that make it small."""
+
 
 def spec(folder: Path) -> DatasetSpec:
     """Return the data set, read from a zoo file written into `folder`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from stripes import config, draw, spec, stop_at
+from stripes import config, draw, stop_at
 from torch import Tensor, nn
 
 from transferzoo.atomic import sha256
@@ -26,26 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TEST = draw(97, 1)
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
-    return spec(tmp_path_factory.mktemp("zoo"))
-
-
-@pytest.fixture
-def walked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
-    """Return what every step was made with: learning rates of all groups (one value), share of the radius."""
-    seen: list[tuple[float, float]] = []
-    step = Minimizer.step
-
-    def spy(self: Minimizer, *closures: Any) -> Tensor:
-        (rate,) = {group["lr"] for group in self.optimizer.param_groups}
-        seen.append((rate, self.rho_factor))
-        return step(self, *closures)
-
-    monkeypatch.setattr(Minimizer, "step", spy)
-    return seen
 
 
 @pytest.fixture

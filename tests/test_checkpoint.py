@@ -12,7 +12,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from stripes import spec
 from torch import Tensor, nn
 
 from transferzoo import atomic, checkpoint
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ARCHITECTURES = ["small_vgg:width=4", "small_vit:width=16", "resnet18"]
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
-    return spec(tmp_path_factory.mktemp("zoo"))
 
 
 def stored(folder: Path, architecture: str, dataset: DatasetSpec, half: bool = False) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Fine-tuning: what is kept of the source, what starts afresh, and surrogates that an attack fine-tunes."""
+"""Fine-tuning: what is kept of the source, and what starts afresh."""
 
 from __future__ import annotations
 
@@ -13,75 +13,26 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from folders import BUILTIN, copied, with_json, with_weights
+from folders import BUILTIN, content, copied, with_json, with_weights
 from hub_server import COMMIT, client_environment, serving
-from refusals import nothing_written, refused
 from safetensors.torch import load_file
-from stripes import ZOO, config, draw, spec, write_idx
+from stripes import MORE, TINY, ZOO, config, draw, write_idx
 from timm.models import save_for_hf
 
 from transferzoo import checkpoint, finetuning
 from transferzoo.classifier import load
 from transferzoo.config import fingerprint
 from transferzoo.errors import ModelError, UsageError
-from transferzoo.finetuning import architecture_of, begin, find, prepare, read_spec
-from transferzoo.specs import ModelSpec
+from transferzoo.finetuning import architecture_of, begin, find
 from transferzoo.trainer import Progress, train
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
-    from refusals import Run
-
     from transferzoo.specs import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-DATA = draw(160, 0)
-MORE = """
-  bricks:
-    classes: [one, two, three, four]
-    channels: 1
-    size: 12
-    mean: [0.5]
-    std: [0.25]
-    splits: {train: ["local:/nowhere"], test: ["local:/nowhere"]}
-    attack: {split: test, epsilon: 16/255}
-    licence: MIT
-    origin: tests/test_finetuning.py
-"""
 HEAD = ["head.fc.bias", "head.fc.weight"]
-TINY: dict[str, Any] = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
-"""A ResNet-18 of timm's that is small."""
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
-    return spec(tmp_path_factory.mktemp("zoo"))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory, stripes: DatasetSpec) -> Path:
-    """A model of the stripes."""
-    folder = tmp_path_factory.mktemp("models") / "source"
-    train(config(epochs=3), stripes, DATA, None, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of timm's own, as timm saves it: RGB, 32 pixels, five classes."""
-    folder = tmp_path_factory.mktemp("timm") / "foreign"
-    torch.manual_seed(0)
-    model = timm.create_model("resnet18", num_classes=5, **TINY)
-    reads = {"input_size": (3, 32, 32), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
-    save_for_hf(
-        model, str(folder), model_config={"pretrained_cfg": reads}, model_args=TINY, safe_serialization=True
-    )
-    return folder
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def tuned(start: Path, **changes: Any) -> Any:
@@ -95,10 +46,10 @@ def test_it_starts_from_the_source(tmp_path: Path, stripes: DatasetSpec, source:
     """The first loss is the source's, a tiny rate leaves its weights, and its files are not touched."""
     before, seen = content(source), list[Progress]()
     wanted = tuned(source, learning_rate=1e-9, weight_decay=0, batch_size=160, augment="none")
-    recipe = train(wanted, stripes, DATA, None, tmp_path, start=source, on_progress=seen.append)
+    recipe = train(wanted, stripes, draw(160, 0), None, tmp_path, start=source, on_progress=seen.append)
     with torch.no_grad():
-        logits = load(source, stripes).train()(DATA.images / 255)
-    assert seen[0].loss == pytest.approx(float(F.cross_entropy(logits, DATA.labels)), rel=1e-5)
+        logits = load(source, stripes).train()(draw(160, 0).images / 255)
+    assert seen[0].loss == pytest.approx(float(F.cross_entropy(logits, draw(160, 0).labels)), rel=1e-5)
     old, new = (load_file(folder / "model.safetensors") for folder in (source, tmp_path))
     assert old.keys() == new.keys()
     for name in (name for name in old if "running" not in name and "num_batches" not in name):
@@ -115,7 +66,7 @@ def test_another_number_of_classes_replaces_the_head(tmp_path: Path, source: Pat
     bricks = load_zoo(tmp_path / "zoo.yaml").dataset("bricks")
     seen: list[Progress] = []
     wanted = tuned(source, learning_rate=1e-9, weight_decay=0, dataset="bricks")
-    recipe = train(wanted, bricks, DATA, None, tmp_path / "a", start=source, on_progress=seen.append)
+    recipe = train(wanted, bricks, draw(160, 0), None, tmp_path / "a", start=source, on_progress=seen.append)
     assert recipe["fresh"] == HEAD
     assert seen[0].loss > 1
     old, new = (load_file(folder / "model.safetensors") for folder in (source, tmp_path / "a"))
@@ -124,7 +75,7 @@ def test_another_number_of_classes_replaces_the_head(tmp_path: Path, source: Pat
         torch.testing.assert_close(new[name], old[name], rtol=0, atol=1e-6)
     for number, seed in (("b", 0), ("c", 1)):
         again = wanted.model_copy(update={"seed": seed})
-        train(again, bricks, DATA, None, tmp_path / number, start=source)
+        train(again, bricks, draw(160, 0), None, tmp_path / number, start=source)
     a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not torch.equal(a["head.fc.weight"], c["head.fc.weight"])
@@ -161,7 +112,7 @@ def test_a_model_of_timm_learns_grey_images(tmp_path: Path, stripes: DatasetSpec
     before = content(foreign)
     assert architecture_of(foreign).partition(":")[0] == "resnet18"
     wanted = tuned(foreign, epochs=10, augment="none")
-    recipe = train(wanted, stripes, DATA, draw(60, 1), tmp_path / "a", start=foreign)
+    recipe = train(wanted, stripes, draw(160, 0), draw(60, 1), tmp_path / "a", start=foreign)
     assert content(foreign) == before
     assert recipe["fresh"] == ["fc.bias", "fc.weight"]
     kept = json.loads((tmp_path / "a" / "config.json").read_text())
@@ -182,7 +133,7 @@ def test_a_model_of_timm_learns_grey_images(tmp_path: Path, stripes: DatasetSpec
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(theirs(images), classifier.model(images))
-    again = train(tuned(tmp_path / "a"), stripes, DATA, None, tmp_path / "b", start=tmp_path / "a")
+    again = train(tuned(tmp_path / "a"), stripes, draw(160, 0), None, tmp_path / "b", start=tmp_path / "a")
     assert "fresh" not in again
     assert (tmp_path / "b" / "config.json").read_bytes() == (tmp_path / "a" / "config.json").read_bytes()
 
@@ -246,17 +197,17 @@ def test_what_cannot_be_started_from(
 
 def test_resumed_it_ends_with_the_same_bytes(tmp_path: Path, stripes: DatasetSpec, foreign: Path) -> None:
     wanted = tuned(foreign, epochs=3, minimizer="sam:rho=0.05", learning_rate=0.01)
-    train(wanted, stripes, DATA, None, tmp_path / "whole", start=foreign)
+    train(wanted, stripes, draw(160, 0), None, tmp_path / "whole", start=foreign)
 
     def stop(at: Progress) -> None:
         if at.epoch == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(wanted, stripes, DATA, None, tmp_path / "parts", start=foreign, on_progress=stop)
+        train(wanted, stripes, draw(160, 0), None, tmp_path / "parts", start=foreign, on_progress=stop)
     seen: list[int] = []
     train(
-        wanted, stripes, DATA, None, tmp_path / "parts", start=foreign,
+        wanted, stripes, draw(160, 0), None, tmp_path / "parts", start=foreign,
         on_progress=lambda at: seen.append(at.epoch),
     )  # fmt: skip
     assert set(seen) == {3}
@@ -266,9 +217,9 @@ def test_resumed_it_ends_with_the_same_bytes(tmp_path: Path, stripes: DatasetSpe
 
 def test_other_weights_are_another_training(tmp_path: Path, stripes: DatasetSpec, source: Path) -> None:
     wanted = tuned(source)
-    train(wanted, stripes, DATA, None, tmp_path / "a", start=source)
+    train(wanted, stripes, draw(160, 0), None, tmp_path / "a", start=source)
     with pytest.raises(UsageError, match="holds another training run"):
-        train(wanted, stripes, DATA, None, tmp_path / "a", start=tmp_path / "a")
+        train(wanted, stripes, draw(160, 0), None, tmp_path / "a", start=tmp_path / "a")
 
 
 # ---------------------------------------------------------------- names
@@ -312,7 +263,7 @@ for name in sys.argv[1:]:
 
 def test_from_the_hub(tmp_path: Path, foreign: Path) -> None:
     """The real client and the real command line: both files come, of one commit, and once."""
-    write_idx(tmp_path / "data", "train", DATA)
+    write_idx(tmp_path / "data", "train", draw(160, 0))
     (tmp_path / "zoo.yaml").write_text(ZOO)
     files = {f"owner/model/{name}": data for name, data in content(foreign).items()}
 
@@ -337,223 +288,3 @@ def test_from_the_hub(tmp_path: Path, foreign: Path) -> None:
     assert {name: Path(first, name).read_bytes() for name in content(foreign)} == content(foreign)
     assert bare == f"the model owner/bare has no file model.safetensors in '{COMMIT}'; check the file name."
     assert run("-c", FIND, names[0], HF_HUB_OFFLINE="1").stdout.splitlines() == [first]
-
-
-# ---------------------------------------------------------------- `transferzoo train --from`
-
-
-@pytest.fixture
-def bench(tmp_path: Path, source: Path) -> list[object]:
-    """Options of a data set, a zoo and images in the folder of `cli`, with two targets of the stripes."""
-    for stem, batch in (("train", DATA), ("t10k", draw(40, 1))):
-        write_idx(tmp_path / "data", stem, batch)
-    copied("vgg", tmp_path / "damaged")
-    (tmp_path / "damaged" / "recipe.json").unlink()
-    with_json(tmp_path / "damaged", "config.json", lambda config: config.update(num_classes=3))
-    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"")
-    target = f'{{roles: [target], source: "local:{source}"}}'
-    (tmp_path / "zoo.yaml").write_text(f"{ZOO}{MORE}models:\n  stripes: {{t: {target}, u: {target}}}\n")
-    return ["--zoo", "zoo.yaml", "--dataset", "stripes", "--data", "data"]
-
-
-def test_train_says_what_is_replaced(cli: Run, bench: list[object], source: Path) -> None:
-    options = [*bench, "--epochs", 1, "--batch-size", 80, "--lr", 0.01, "--output", "out"]
-    same = cli("train", "--from", source, *options)
-    assert (same.code, "Note" in same.err) == (0, False), same
-    other = cli("train", "--from", source, *options, "--dataset", "bricks", "--dry-run")
-    assert other.code == 0
-    assert other.err == (
-        "Note: the model source has 3 classes and 'bricks' 4; its head (head.fc.bias, head.fc.weight) starts "
-        "afresh.\n"
-    )
-    assert json.loads(other.out)["config"]["architecture"] == "small_vgg:width=4"
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "words"),
-    [
-        (("--from", "resnet50-smm"), 2, ("unknown model 'resnet50-smm'", "did you mean resnet50-s")),
-        (("--from", "./nowhere"), 2, ("'./nowhere' is no folder", "expected a checkpoint folder")),
-        (("--from", "data"), 1, ("is not a checkpoint folder", "expected config.json and model.safetensors")),
-        (("--from", "t", "--architecture", "resnet18"), 2, ("keeps the architecture", "small_vgg:width=4")),
-        (("--from", "hf-hub:a/b/c"), 1, ("'a/b/c' is no repository of the Hub",)),
-        (("--from", "t", "--data", "nowhere"), 1, ("there is no nowhere",)),
-    ],
-)
-def test_train_refuses(
-    cli: Run, tmp_path: Path, bench: list[object], options: tuple[str, ...], code: int, words: tuple[str, ...]
-) -> None:
-    refused(cli("train", *bench, *options), code, *words)
-    nothing_written(tmp_path)
-
-
-# ---------------------------------------------------------------- `transferzoo attack --finetune`
-
-
-def test_specs() -> None:
-    minimizer, changes, _ = read_spec("sam:rho=.4,epochs=2,lr=0.01,batch-size=32")
-    assert minimizer == "sam:rho=0.4,base=sgd"
-    assert changes == {"epochs": "2", "learning_rate": "0.01", "batch_size": "32"}
-    own = "start=0.5,per_epoch=2"  # of the minimizer, though a training has a `start` too
-    assert read_spec(f"swa:{own}")[:2] == (f"swa:{own},rate=0,base=sgd", {})
-
-
-def test_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    zoo = load_zoo()
-    model = zoo.models["fashion-mnist/resnet50-sgd"]
-    one = prepare(zoo, model, "sam:epochs=2,lr=0.0100,rho=.4", None)
-    assert one.model.name == "resnet50-sgd+sam:rho=0.4,epochs=2,lr=0.01"
-    assert one.model.folder == tmp_path / one.folder
-    assert one.folder.parent == Path("checkpoints")
-    assert one.folder.name.startswith("resnet50-sgd+")
-    assert one == prepare(zoo, model, "sam:rho=0.4,lr=1e-2,epochs=2", None)
-    recipe = json.loads((model.folder / "recipe.json").read_text())["config"]
-    plain = prepare(zoo, model, "sgd", None)
-    assert plain.model.name == "resnet50-sgd+sgd"
-    wanted = {
-        "epochs": 1, "learning_rate": 0.01, "schedule": "cosine", "minimizer": "sgd",
-        "storage": recipe["storage"], "augment": recipe["augment"], "start": model.full_name,
-    }  # fmt: skip
-    assert plain.config.model_dump(include=set(wanted)) == wanted
-    local = ModelSpec(name="source", dataset="stripes", roles=("surrogate",), source=f"local:{source}")
-    assert prepare(zoo, local, "sgd", None).config.start == str(source)
-    folders = {
-        prepare(zoo, model, spec, data).folder
-        for model in (model, local)
-        for spec in ("sgd", "sam", "sam:rho=0.1", "sgd:epochs=2", "sgd:seed=1")
-        for data in (None, Path("here"), Path("there"))
-    }
-    assert len(folders) == 2 * 5 * 3
-
-
-FINETUNE = ("attack", "--steps", 3, "--images", 20, "--train-data", "data", "--finetune")
-SPEC = "sam:rho=0.1,epochs=2,batch_size=32"
-
-
-def test_attack_trains_once(
-    cli: Run, tmp_path: Path, bench: list[object], source: Path, foreign: Path
-) -> None:
-    command = (*FINETUNE, SPEC, "-s", source, "-s", "t", "-t", "u", "--json", *bench)
-    plan = json.loads(cli(*command, "--dry-run").out)
-    nothing_written(tmp_path)
-    names = ["stripes/source", "stripes/t", f"stripes/source+{SPEC}", f"stripes/t+{SPEC}"]
-    assert plan["config"]["surrogates"] == names
-    assert [one["done"] for one in plan["fine_tunes"]] == [False, False]
-    assert (plan["run_folder"], plan["exists"]) == (None, False)
-    first = cli(*command)
-    assert first.code == 0, first.err
-    folders = [Path(one["into"]) for one in plan["fine_tunes"]]
-    assert sorted(Path("checkpoints").iterdir()) == sorted(folders)
-    said = first.err.splitlines()
-    assert said[:2] == [
-        f"Fine-tuning {name} into {folder}, once."
-        for name, folder in zip(("source", "t"), folders, strict=True)
-    ]
-    (run,) = Path("runs").iterdir()
-    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
-    assert [(r["surrogate"], r["target"]) for r in records] == [(name, "stripes/u") for name in names]
-    assert [r["surrogate_sha256"] for r in records[2:]] == [checkpoint.digest(folder) for folder in folders]
-    assert [r["white_box"] for r in records] == [True, True, False, False]
-    recipe = json.loads((folders[0] / "recipe.json").read_text())
-    assert recipe["config"]["minimizer"] == "sam:rho=0.1,base=sgd"
-    assert recipe["start"] == checkpoint.digest(source)
-    assert [line["epoch"] for line in recipe["curve"]] == [1, 2]
-    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in Path("checkpoints").rglob("*")}
-    (tmp_path / "data").rename(tmp_path / "gone")  # what is trained needs no training images
-    command = (*command, "--data", "gone")
-    again = cli(*command)
-    assert (again.code, json.loads(again.out)["records"]) == (0, json.loads(first.out)["records"])
-    assert again.err == first.err.splitlines(keepends=True)[-1]
-    assert {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in Path("checkpoints").rglob("*")} == before
-    assert list(Path("runs").iterdir()) == [run]
-    planned = json.loads(cli(*command, "--dry-run").out)
-    assert planned["run_folder"] == str(run)
-    assert [one["done"] for one in planned["fine_tunes"]] == [True, True]
-
-
-def test_attack_compares_before_and_after(cli: Run, bench: list[object], stripes: DatasetSpec) -> None:
-    """Originals come first, so that the paired tests have the first as their baseline."""
-    train(config(seed=1), stripes, DATA, None, Path("other"))
-    command = (*FINETUNE, SPEC, "--finetune", "sgd:batch_size=32", "-s", "t", "-t", "./other", *bench)
-    done = cli(*command, "-o", "all.json")
-    assert done.code == 0, done.err
-    assert "Paired tests against t, on the same images" in done.out
-    content = json.loads(Path("all.json").read_text())
-    tests = content["paired_tests"]
-    assert [test["surrogate"] for test in tests] == [f"stripes/t+{SPEC}", "stripes/t+sgd:batch_size=32"]
-    assert {test["baseline"]["surrogate"] for test in tests} == {"stripes/t"}
-    (run,) = Path("runs").iterdir()
-    assert f"t+{SPEC}" in cli("report", run).out.replace("\n", "")
-
-
-def test_attack_from_a_model_of_other_classes(cli: Run, bench: list[object], foreign: Path) -> None:
-    """It cannot be attacked from before, only after."""
-    done = cli(*FINETUNE, "sgd:epochs=10,batch_size=16,lr=0.1,augment=none", "-s", foreign, "-t", "t", *bench)
-    assert done.code == 0, done.err
-    assert done.err.splitlines()[0] == (
-        "Note: the model foreign has 5 classes and 'stripes' 3; its head starts afresh, and only the "
-        "fine-tuned model is attacked from."
-    )
-    assert "Success rate of foreign+sgd:epochs=10,batch_size=16,lr=0.1,augment=none on stripes" in done.out
-
-
-def test_attack_resumes_the_fine_tuning(
-    cli: Run, bench: list[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = (*FINETUNE, "sgd:epochs=3,batch_size=32", "-s", "t", "-t", "u", *bench)
-    assert cli(*command).code == 0
-    (folder,) = Path("checkpoints").iterdir()
-    whole = content(folder)["model.safetensors"]
-    for file in folder.iterdir():
-        file.unlink()
-    from transferzoo.loop import Loop
-
-    epoch, epochs = Loop.epoch, list[int]()
-
-    def stopping(loop: Loop, number: int, *rest: Any) -> dict[str, float]:
-        if number == 2 and not epochs.count(2):
-            epochs.append(2)
-            raise KeyboardInterrupt
-        epochs.append(number)
-        return epoch(loop, number, *rest)
-
-    monkeypatch.setattr(Loop, "epoch", stopping)
-    assert cli(*command).code
-    assert sorted(content(folder)) == ["resume.pt"]
-    assert cli(*command).code == 0
-    assert epochs == [0, 1, 2, 2]
-    assert content(folder)["model.safetensors"] == whole
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "words"),
-    [
-        (("samm",), 2, ("unknown minimizer 'samm'", "did you mean")),
-        (("sam+sgd",), 2, ("cannot read --finetune", "as in sam:rho=0.4,epochs=2", "'sam+sgd'")),
-        (("",), 2, ("cannot read --finetune", "''")),
-        (("sam:rho=-1",), 2, ("rho of sam is out of range",)),
-        (("sam:roh=1",), 2, ("option 'roh' of minimizer 'sam' and of fine-tuning", "did you mean rho")),
-        (("sam:tune=1",), 2, ("unknown option 'tune'", "expected one of")),
-        (("sam:epochs=0",), 2, ("'epochs'", "greater than or equal to 1", "'0'")),
-        (("sam:epochs=1.5",), 2, ("'epochs'", "integer")),
-        (("sam:lr=1,learning_rate=2",), 2, ("'learning_rate' is given twice",)),
-        (("sam", "-s", "nobody"), 2, ("unknown surrogate 'nobody'",)),
-        (("sam", "--attack", "mii"), 2, ("unknown attack 'mii'",)),
-        (("sam", "--train-data", "nowhere"), 1, ("nothing to fine-tune on", "no nowhere", "--train-data")),
-        (("sam", "--train-data", "."), 1, ("nothing to fine-tune on", "'train' images", "--train-data")),
-        (("sam", "-t", "./damaged"), 1, ("cannot read the weights", "damaged")),
-        (("sam:batch_size=200",), 1, ("too few training images", "200")),
-    ],
-)  # fmt: skip
-def test_attack_refuses(
-    cli: Run, tmp_path: Path, bench: list[object], options: tuple[str, ...], code: int, words: tuple[str, ...]
-) -> None:
-    refused(cli(*FINETUNE, options[0], "-s", "t", "-t", "u", *bench, *options[1:]), code, *words)
-    nothing_written(tmp_path)
-
-
-def test_training_images_without_a_training(cli: Run, tmp_path: Path, bench: list[object]) -> None:
-    result = cli("attack", "-s", "t", "-t", "u", "--train-data", "data", *bench)
-    refused(result, 2, "nothing to train on --train-data", "expected --finetune too")
-    nothing_written(tmp_path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from stripes import config, draw, spec
+from stripes import config, draw
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TRAIN, TEST = draw(64, 0), draw(97, 1)
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
-    return spec(tmp_path_factory.mktemp("zoo"))
 
 
 def digest(folder: Path) -> str:

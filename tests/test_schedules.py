@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from stripes import config, draw, spec, stop_at
-from torch import Tensor, nn
+from stripes import config, draw, stop_at
+from torch import nn
 
 from transferzoo.atomic import sha256
-from transferzoo.minimizers import Minimizer
 from transferzoo.schedules import learning_rate, rho_factor
 from transferzoo.trainer import train
 
@@ -26,11 +25,6 @@ TRAIN = draw(160, 0)
 STEPS = 120
 RISE = {n: [0.001] + [0.1 * step / n for step in range(1, n)] for n in (30, 60)}
 """Warm-up over n steps; it starts at a hundredth of the rate, not at zero."""
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
-    return spec(tmp_path_factory.mktemp("zoo"))
 
 
 def rates(**changes: Any) -> list[float]:
@@ -109,21 +103,6 @@ def test_radius_follows_the_rate_as_in_gsam(changes: dict[str, Any]) -> None:
 
 def test_radius_that_follows_a_constant_rate_is_constant() -> None:
     assert radii(rho_schedule="rate", schedule="constant") == [1.0] * STEPS
-
-
-@pytest.fixture
-def walked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
-    """Return what every step was made with: learning rates of all groups (one value), share of the radius."""
-    seen: list[tuple[float, float]] = []
-    step = Minimizer.step
-
-    def spy(self: Minimizer, *closures: Any) -> Tensor:
-        (rate,) = {group["lr"] for group in self.optimizer.param_groups}
-        seen.append((rate, self.rho_factor))
-        return step(self, *closures)
-
-    monkeypatch.setattr(Minimizer, "step", spy)
-    return seen
 
 
 SCHEDULED = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from stripes import config, draw, spec
+from stripes import config, draw
 
 from transferzoo.atomic import sha256
 from transferzoo.augment import Augmenter
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TRAIN, TEST = draw(160, 0), draw(97, 1)
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
-    return spec(tmp_path_factory.mktemp("zoo"))
 
 
 def content(folder: Path) -> dict[str, bytes]:
