@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transferzoo.minimizers import MINIMIZERS, Minimizer, read_rule
-from transferzoo.minimizers.neighbourhood import take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,7 +108,7 @@ def closure_of(
     def closure() -> Tensor:
         calls.append(None)
         before(len(calls))
-        take(model)
+        model.zero_grad()
         loss = loss_of()
         loss.backward()
         return loss.detach()

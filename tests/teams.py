@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from stripes import ZOO, config, draw, spec, write_idx
+from stripes import ZOO, config, draw, write_idx
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
@@ -141,14 +141,14 @@ def train_cases(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
     """Train in double precision, unless a case says otherwise, through the trainer itself."""
     from transferzoo import trainer
     from transferzoo.parallel import gather
+    from transferzoo.zoo import load_zoo
 
     data = draw(192, 0)
     with patch("transferzoo.trainer.tidy"), gather(None, folder) as team:
         if team.leads:
             folder.mkdir()
-            spec(folder)
         team.wait()
-        dataset = spec(folder)
+        dataset = load_zoo(folder.parent / "zoo.yaml").dataset("stripes")
         for name, changes in cases.items():
             values = {"epochs": 2, "batch_size": 64, "precision": "fp64", **changes}
             trainer.train(config(**values), dataset, data, None, folder / name, team=team)

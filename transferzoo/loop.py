@@ -16,7 +16,6 @@ from torch.optim.swa_utils import update_bn
 from transferzoo.engine import Attack, perturb
 from transferzoo.errors import ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer, read_rule
-from transferzoo.minimizers.neighbourhood import give, take
 from transferzoo.notation import parse_epsilon, parse_step
 from transferzoo.schedules import learning_rate, rho_factor
 from transferzoo.techniques import compose
@@ -197,7 +196,7 @@ class Loop:
         bf16 = self.config.precision == "bf16"
 
         def closure() -> Tensor:
-            take(self.model)
+            self.minimizer.weights.take()
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
                 logits = self.classifier(images)
             logits = logits.float() if bf16 else logits
@@ -217,7 +216,7 @@ class Loop:
             rule, optimizer = read_rule("sgd"), self.minimizer.optimizer
             plain = Minimizer(rule, self.model, optimizer, average=self.team.average)
             loss, gradients = plain.gradients(closures)
-            give(self.model, gradients)
+            plain.weights.give(gradients)
             return loss
 
         return closure

@@ -25,7 +25,7 @@ from transferzoo.config import TrainConfig
 from transferzoo.datasets import Batch
 from transferzoo.feeds import Memory
 from transferzoo.minimizers import MINIMIZERS, Minimizer, read_rule
-from transferzoo.minimizers.neighbourhood import take
+from transferzoo.minimizers.neighbourhood import Weights
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
@@ -85,8 +85,10 @@ class Bench:
         return self.network().to(memory_format=torch.channels_last).train()
 
     def closure(self, model: nn.Module) -> Callable[[], Tensor]:
+        weights = Weights(model)
+
         def closure() -> Tensor:
-            take(model)
+            weights.take()
             loss = functional.cross_entropy(model(self.images), self.labels)
             loss.backward()
             return loss.detach()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from transferzoo.errors import UsageError
-from transferzoo.minimizers.neighbourhood import averaged_buffers, give, take
+from transferzoo.minimizers.neighbourhood import Weights
 from transferzoo.notation import build, parse_terms, show_term
 from transferzoo.registry import Registry
 
@@ -95,6 +95,7 @@ class Minimizer:
         average: replaces tensors by their means over the processes, in place; None for one process.
 
     Attributes:
+        weights: the model's.
         steps: how many were made.
         rho_factor: what the trainer multiplies the rule's radius with, in [0, 1].
         memory: what the rule keeps from one step to later ones, a tensor a parameter (None for none).
@@ -113,6 +114,7 @@ class Minimizer:
     ) -> None:
         self.rule = rule
         self.model = model
+        self.weights = Weights(model)
         self.optimizer = optimizer
         self.clip = clip
         self.average = average
@@ -132,11 +134,11 @@ class Minimizer:
         import torch
 
         loss, gradients = self.gradients(closures)
-        give(self.model, gradients)
+        self.weights.give(gradients)
         if self._remembered is not None:
             self.memory, self._remembered = self._remembered, None
         if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            torch.nn.utils.clip_grad_norm_(self.weights.parameters, self.clip)
         self.optimizer.step()
         self.steps += 1
         return loss
@@ -145,7 +147,7 @@ class Minimizer:
         """Return loss and gradient of a step, averaged over micro-batches and processes; weights stay."""
         self._remembered = None
         if len(closures) == 1:
-            loss, gradients = self.rule.gradients(self, closures[0]), take(self.model)
+            loss, gradients = self.rule.gradients(self, closures[0]), self.weights.take()
         else:
             loss, gradients = self._over_micro_batches(closures)
         if self.average is not None:
@@ -159,17 +161,17 @@ class Minimizer:
         """Return a vector with zeros for None, so that all processes share the same number of tensors."""
         import torch
 
-        pairs = zip(self.model.parameters(), vector, strict=True)
+        pairs = zip(self.weights.parameters, vector, strict=True)
         return [torch.zeros_like(p) if t is None else t for p, t in pairs]
 
     def _over_micro_batches(self, closures: Sequence[Closure]) -> tuple[Tensor, Vector]:
         share = 1 / len(closures)
         losses: list[Tensor] = []
-        total: Vector = [None for _ in self.model.parameters()]
-        with averaged_buffers(self.model) as between:
+        total: Vector = [None for _ in self.weights.parameters]
+        with self.weights.averaged_buffers() as between:
             for closure in closures:
                 losses.append(self.rule.gradients(self, closure) * share)
-                _add(total, take(self.model), share)
+                _add(total, self.weights.take(), share)
                 between()
         if self._remembered is not None:
             self._remembered = [None if t is None else t * share for t in self._remembered]
@@ -187,7 +189,7 @@ class Minimizer:
         import torch
 
         with torch.no_grad():
-            weights: list[Tensor] = [p.detach() for p in self.model.parameters()]
+            weights: list[Tensor] = [p.detach() for p in self.weights.parameters]
             if self.mean:
                 torch._foreach_lerp_(self.mean, weights, 1 / (self.averaged + 1))
             else:

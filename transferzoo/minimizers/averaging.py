@@ -85,7 +85,7 @@ class Wasam:
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at w + e, as SAM does."""
         rho = self.rho * minimizer.rho_factor
-        return at_the_worst(minimizer.model, closure, (lambda g: spherical(g, rho)) if rho else None)
+        return at_the_worst(minimizer.weights, closure, (lambda g: spherical(g, rho)) if rho else None)
 
 
 def _require_averaging(name: str, averaging: Averaging) -> None:

@@ -9,14 +9,11 @@ from transferzoo.minimizers import MINIMIZERS
 from transferzoo.minimizers.neighbourhood import (
     TINY,
     combined,
-    displaced,
     elliptic,
-    give,
     norm,
     rejection,
     require_radius,
     spherical,
-    take,
 )
 from transferzoo.notation import require
 
@@ -99,7 +96,7 @@ class Agsam:
         rho = self.rho * minimizer.rho_factor
 
         def displacement(gradients: Vector) -> Moves:
-            sizes: Vector = [p.detach().abs() for p in minimizer.model.parameters()]
+            sizes: Vector = [p.detach().abs() for p in minimizer.weights.parameters]
             if self.convention == "repository":
                 return elliptic(gradients, sizes, rho)
             factor = rho / (norm(gradients) + TINY)
@@ -116,12 +113,12 @@ def _surrogate_gap(
     loss = closure()
     if alpha is None:
         return loss
-    model = minimizer.model
-    plain = take(model)
-    with displaced(model, displacement(plain)):
+    weights = minimizer.weights
+    plain = weights.take()
+    with weights.displaced(displacement(plain)):
         closure()
-    perturbed = take(model)
-    give(model, combined(perturbed, rejection(plain, perturbed), -alpha))
+    perturbed = weights.take()
+    weights.give(combined(perturbed, rejection(plain, perturbed), -alpha))
     return loss
 
 

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from transferzoo.minimizers import MINIMIZERS
 from transferzoo.minimizers.neighbourhood import (
     combined,
-    displaced,
-    give,
     norm,
     rejection,
     require_radius,
     spherical,
-    take,
 )
 from transferzoo.notation import require
 
@@ -66,18 +63,18 @@ class LookSam:
         rho = self.rho * minimizer.rho_factor
         if rho == 0:
             return loss
-        model = minimizer.model
+        weights = minimizer.weights
         if minimizer.steps % self.k == 0 or minimizer.memory is None:
             minimizer.memory = None
-            plain = take(model)
-            with displaced(model, spherical(plain, rho)):
+            plain = weights.take()
+            with weights.displaced(spherical(plain, rho)):
                 closure()
-            perturbed = take(model)
+            perturbed = weights.take()
             minimizer.remember(list(rejection(perturbed, plain)))
-            give(model, perturbed)
+            weights.give(perturbed)
             return loss
         length = norm(minimizer.memory)
         if length > 0:
-            plain = take(model)
-            give(model, combined(plain, minimizer.memory, self.alpha * norm(plain) / length))
+            plain = weights.take()
+            weights.give(combined(plain, minimizer.memory, self.alpha * norm(plain) / length))
         return loss

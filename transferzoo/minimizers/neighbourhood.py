@@ -35,99 +35,111 @@ def require_radius(name: str, rho: float) -> None:
     require(valid, f"rho of {name} is out of range", expected="a number of at least 0", got=rho)
 
 
-def take(model: nn.Module) -> Vector:
-    """Return the gradients and leave none, so that no later pass can write into them."""
-    gradients = []
-    for parameter in model.parameters():
-        gradients.append(parameter.grad)
-        parameter.grad = None
-    return gradients
+class Weights:
+    """The parameters and buffers of a model, and what a minimizer does to them for the length of a pass.
 
-
-def give(model: nn.Module, gradients: Iterable[Tensor | None]) -> None:
-    """Make these the gradients."""
-    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-        parameter.grad = gradient
-
-
-@contextmanager
-def displaced(model: nn.Module, displacement: Iterable[Tensor | None]) -> Iterator[None]:
-    """Add a displacement to the weights inside the block, then put everything back.
-
-    On leaving, also through an exception, the parameters are restored from saved copies (subtracting would
-    drift by rounding), those without a gradient too, and so are all buffers: batch norm normalises with
-    the statistics of the batch inside the block, but its running averages count only the passes outside.
+    They are listed once: to walk the modules of a ResNet-50 takes as long as to add up its weights.
 
     Args:
-        model: the model.
-        displacement: a tensor a parameter, None for zero; made one by one, so that a pass does not find its
-            memory taken.
+        model: whose they are. No parameter or buffer may be replaced by another tensor later on.
+
+    Attributes:
+        names: of the parameters.
+        parameters: in the order of `model.parameters()`.
+        buffers: in the order of `model.buffers()`.
     """
-    import torch
 
-    saved: list[tuple[Tensor, Tensor]] = []
-    try:
+    def __init__(self, model: nn.Module) -> None:
+        self.names: list[str] = [name for name, _ in model.named_parameters()]
+        self.parameters: list[Tensor] = [*model.parameters()]
+        self.buffers: list[Tensor] = [*model.buffers()]
+
+    def take(self) -> Vector:
+        """Return the gradients and leave none, so that no later pass can write into them."""
+        gradients = [p.grad for p in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        return gradients
+
+    def give(self, gradients: Iterable[Tensor | None]) -> None:
+        """Make these the gradients."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+    @contextmanager
+    def displaced(self, displacement: Iterable[Tensor | None]) -> Iterator[None]:
+        """Add a displacement to the weights inside the block, then put everything back.
+
+        On leaving, also through an exception, the parameters are restored from saved copies (subtracting
+        would drift by rounding), those without a gradient too, and so are all buffers: batch norm normalises
+        with the statistics of the batch inside the block, but its running averages count only the passes
+        outside.
+
+        Args:
+            displacement: a tensor a parameter, None for zero; made one by one, so that a pass does not find
+                its memory taken.
+        """
+        import torch
+
+        saved: list[tuple[Tensor, Tensor]] = []
+        try:
+            with torch.no_grad():
+                self._move(displacement, saved)
+            yield
+        finally:
+            with torch.no_grad():
+                if saved:
+                    torch._foreach_copy_([tensor for tensor, _ in saved], [content for _, content in saved])
+
+    def _move(self, displacement: Iterable[Tensor | None], saved: list[tuple[Tensor, Tensor]]) -> None:
+        """Move the parameters, and note what they and the buffers were; no move outlives its turn."""
+        for parameter, move in zip(self.parameters, displacement, strict=True):
+            if move is not None:
+                saved.append((parameter, parameter.detach().clone()))
+                parameter.add_(move)
+        saved.extend((buffer, buffer.detach().clone()) for buffer in self.buffers)
+
+    @contextmanager
+    def averaged_buffers(self) -> Iterator[Callable[[], None]]:
+        """Let micro-batches count as one batch in the running averages.
+
+        Gives a function to be called after each micro-batch. Every one starts from the buffers as they are
+        now; in the end floating-point buffers are the mean of what the micro-batches left, others the last
+        one's.
+        """
+        import torch
+
+        start = [b.detach().clone() for b in self.buffers]
+        seen: list[list[Tensor]] = []
+
+        def between() -> None:
+            with torch.no_grad():
+                seen.append([b.detach().clone() for b in self.buffers])
+                for buffer, content in zip(self.buffers, start, strict=True):
+                    buffer.copy_(content)
+
+        yield between
         with torch.no_grad():
-            _move(model, displacement, saved)
-        yield
-    finally:
-        with torch.no_grad():
-            if saved:
-                torch._foreach_copy_([tensor for tensor, _ in saved], [content for _, content in saved])
-
-
-def _move(
-    model: nn.Module, displacement: Iterable[Tensor | None], saved: list[tuple[Tensor, Tensor]]
-) -> None:
-    """Move the parameters, and note what they and the buffers were; no move outlives its turn."""
-    for parameter, move in zip(model.parameters(), displacement, strict=True):
-        if move is not None:
-            saved.append((parameter, parameter.detach().clone()))
-            parameter.add_(move)
-    saved.extend((buffer, buffer.detach().clone()) for buffer in model.buffers())
+            for index, buffer in enumerate(self.buffers):
+                values = [contents[index] for contents in seen]
+                buffer.copy_(torch.stack(values).mean(0) if buffer.is_floating_point() else values[-1])
 
 
 def at_the_worst(
-    model: nn.Module, closure: Closure, displacement: Callable[[Vector], Moves] | None
+    weights: Weights, closure: Closure, displacement: Callable[[Vector], Moves] | None
 ) -> Tensor:
     """Leave in `.grad` the gradient at the displaced weights; return the loss at the weights themselves.
 
     Args:
-        model: the model.
+        weights: the model's.
         closure: as `Minimizer.step` takes it.
         displacement: the gradient at the weights → how to move them; None for not at all, in one pass.
     """
     loss = closure()
     if displacement is not None:
-        with displaced(model, displacement(take(model))):
+        with weights.displaced(displacement(weights.take())):
             closure()
     return loss
-
-
-@contextmanager
-def averaged_buffers(model: nn.Module) -> Iterator[Callable[[], None]]:
-    """Let micro-batches count as one batch in the running averages.
-
-    Gives a function to be called after each micro-batch. Every one starts from the buffers as they are now;
-    in the end floating-point buffers are the mean of what the micro-batches left, others the last one's.
-    """
-    import torch
-
-    buffers = list(model.buffers())
-    start = [b.detach().clone() for b in buffers]
-    seen: list[list[Tensor]] = []
-
-    def between() -> None:
-        with torch.no_grad():
-            seen.append([b.detach().clone() for b in buffers])
-            for buffer, content in zip(buffers, start, strict=True):
-                buffer.copy_(content)
-
-    yield between
-    with torch.no_grad():
-        for index, buffer in enumerate(buffers):
-            values = [contents[index] for contents in seen]
-            buffer.copy_(torch.stack(values).mean(0) if buffer.is_floating_point() else values[-1])
 
 
 # ---------------------------------------------------------------- displacements

@@ -10,10 +10,10 @@ from transferzoo.minimizers.neighbourhood import at_the_worst, elliptic, require
 from transferzoo.notation import require
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from transferzoo.minimizers import Closure, Minimizer
-    from transferzoo.minimizers.neighbourhood import Moves, Vector
+    from transferzoo.minimizers.neighbourhood import Moves, Vector, Weights
 
 
 @MINIMIZERS.register("sam")
@@ -41,7 +41,7 @@ class Sam:
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at w + e."""
         rho = self.rho * minimizer.rho_factor
-        return at_the_worst(minimizer.model, closure, (lambda g: spherical(g, rho)) if rho else None)
+        return at_the_worst(minimizer.weights, closure, (lambda g: spherical(g, rho)) if rho else None)
 
 
 @MINIMIZERS.register("asam")
@@ -79,15 +79,16 @@ class Asam:
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at w + e."""
-        rho, model = self.rho * minimizer.rho_factor, minimizer.model
+        rho, weights = self.rho * minimizer.rho_factor, minimizer.weights
 
         def displacement(gradients: Vector) -> Moves:
-            return elliptic(gradients, self._scales(model), rho)
+            return elliptic(gradients, self._scales(weights), rho)
 
-        return at_the_worst(model, closure, displacement if rho else None)
+        return at_the_worst(weights, closure, displacement if rho else None)
 
-    def _scales(self, model: nn.Module) -> Vector:
+    def _scales(self, weights: Weights) -> Vector:
         """Return the diagonal of T, None where it is 1."""
         if self.convention == "all":
-            return [p.detach().abs() for p in model.parameters()]
-        return [p.detach().abs() + self.eta if "weight" in n else None for n, p in model.named_parameters()]
+            return [p.detach().abs() for p in weights.parameters]
+        named = zip(weights.names, weights.parameters, strict=True)
+        return [p.detach().abs() + self.eta if "weight" in name else None for name, p in named]
