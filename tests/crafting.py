@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from transferzoo import engine
-from transferzoo.engine import Attack
+from transferzoo.engine import Attack, seeded
 from transferzoo.norms import NORMS
 from transferzoo.techniques import compose
+from transferzoo.techniques.unit import Pool, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,12 +66,37 @@ def random_images(n: int = 5, channels: int = 3, side: int = 16, seed: int = 1) 
     return Images(noise.to(torch.uint8), labels, torch.arange(100, 100 + n))
 
 
+def pool_for(batch: Images) -> Pool:
+    """Return images of the same size to mix with, the same whatever part of a batch is attacked."""
+    others = random_images(12, batch.images.shape[1], batch.images.shape[2], seed=9)
+    return Pool(others.images, others.labels)
+
+
 def craft(attack: Attack, model: nn.Module, batch: Images, dtype: torch.dtype = DOUBLE) -> Tensor:
-    return engine.craft(attack, model, batch.images, batch.labels, batch.ids, dtype=dtype)
+    pool = pool_for(batch)
+    return engine.craft(attack, model, batch.images, batch.labels, batch.ids, pool=pool, dtype=dtype)
 
 
 def perturb(attack: Attack, model: nn.Module, batch: Images, dtype: torch.dtype = DOUBLE) -> Tensor:
-    return engine.perturb(attack, model, batch.images, batch.labels, batch.ids, dtype=dtype)
+    pool = pool_for(batch)
+    return engine.perturb(attack, model, batch.images, batch.labels, batch.ids, pool=pool, dtype=dtype)
+
+
+def work_unit(attack: Attack, batch: Images, dtype: torch.dtype = DOUBLE) -> Unit:
+    """Return the unit that an attack on these images has."""
+    return Unit(
+        batch.images.to(dtype) / 255, batch.labels, None, float(attack.epsilon), float(attack.step),
+        attack.steps, attack.norm, seeded(attack.seed, attack.composition.canonical, batch.ids.tolist()),
+        pool_for(batch),
+    )  # fmt: skip
+
+
+def blank_unit(
+    n: int = 3, shape: tuple[int, ...] = (3, 8, 8), norm: str = "linf", epsilon: float = 0.1
+) -> Unit:
+    """Return a unit of black images, for a technique by itself."""
+    labels, generators = torch.zeros(n, dtype=torch.int64), seeded(0, "test", range(n))
+    return Unit(torch.zeros(n, *shape, dtype=DOUBLE), labels, None, epsilon, 0.01, 10, norm, generators)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def test_names_complete() -> None:
     assert "all" in options.complete_models("")
     assert options.complete_datasets("cif") == ["cifar10"]
     assert options.complete_recipes("vg") == ["vgg"]
-    assert options.complete_attacks("di+m") == ["di+mi", "di+mi-di-ti"]
+    assert options.complete_attacks("di+mi") == ["di+mi", "di+mi-di-ti"]
     assert options.complete_architectures("small_v") == ["small_vgg", "small_vit"]
     assert options.complete_minimizers("sg") == ["sgd"]
     assert {"vgg", "fashion-mnist", "bim", "sam", "small_vgg"} <= set(options.complete_names(""))

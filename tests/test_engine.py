@@ -19,13 +19,14 @@ from crafting import (
     perturb,
     random_images,
     small_cnn,
+    work_unit,
 )  # fmt: skip
 from torch import Tensor, nn
 
-from transferzoo.engine import Attack, seeded
+from transferzoo.engine import Attack
 from transferzoo.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.norms import NORMS
-from transferzoo.techniques import TECHNIQUES, Unit, compose
+from transferzoo.techniques import TECHNIQUES, compose
 from transferzoo.techniques.updates import RandomStart
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -69,8 +70,7 @@ def test_one_step_of_length_epsilon_is_fgsm() -> None:
 
 def test_random_start_is_pgd(monkeypatch: pytest.MonkeyPatch) -> None:
     attack, model, batch = make_attack("rs"), small_cnn(), random_images()
-    generators = seeded(attack.seed, "rs", batch.ids.tolist())
-    start = RandomStart().start(Unit(batch.images.double() / 255, 16 / 255, 1.6 / 255, "linf", generators))
+    start = RandomStart().start(work_unit(attack, batch), lambda delta, _: delta)
     monkeypatch.setattr(torch.Tensor, "uniform_", lambda *_: start)
     found = against_torchattacks(attack, torchattacks.PGD, model, batch)
     assert found.share == 0

@@ -36,7 +36,7 @@ def test_default_data_set_is_built_in() -> None:
 @pytest.mark.parametrize("name", ZOO.presets)
 def test_presets_compose_and_configure(name: str) -> None:
     composition, _ = expand(name, ZOO)
-    assert composition.cost >= 1
+    assert composition.cost(1) >= 1
     for dataset in ZOO.datasets:
         config = configure(ZOO, dataset, name, ["a"], ["b"], {})
         attack = Attack.of(config)

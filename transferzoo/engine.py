@@ -1,15 +1,17 @@
 """The one attack loop: surrogate and images in, adversarial images of 8 bits out.
 
-    δ₀ = start;  δ ← box(ball(δ + step · direction(g(x + δ))));  result = quantise(x + δ)
+    δ₀ = start;  δ ← box(ball(δ + stride(g(x + δ))));  result = quantise(x + δ)
 
-g is the gradient of the loss at the perturbed image, wrapped by the techniques of the composition. Without
-any of them this is BIM in L∞ (Kurakin et al. 2017, https://arxiv.org/abs/1607.02533), and one step of length
-ε is FGSM. The perturbation is carried, never recovered from the image; nothing couples the images of a batch.
+g is the gradient of the loss at the perturbed image and stride a step in its direction, both wrapped by the
+techniques of the composition. Without any of them this is BIM in L∞ (Kurakin et al. 2017,
+https://arxiv.org/abs/1607.02533), and one step of length ε is FGSM. The perturbation is carried, never
+recovered from the image; nothing couples the images of a batch.
 """
 
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
@@ -18,18 +20,31 @@ import torch
 
 from transferzoo.classifier import frozen
 from transferzoo.errors import ModelError, UnknownNameError
-from transferzoo.losses import cross_entropy
 from transferzoo.norms import NORMS
 from transferzoo.notation import parse_epsilon, parse_step, require, show_fraction, show_step
-from transferzoo.techniques import Stage, Unit, compose
+from transferzoo.techniques import DEFAULT_LOSS, TECHNIQUES, WRAPPING, Stage, compose
+from transferzoo.techniques.unit import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor, nn
 
     from transferzoo.config import AttackConfig
-    from transferzoo.techniques import Composition, Oracle, Starter, Wrapper
+    from transferzoo.techniques import (
+        Composition,
+        Features,
+        Logits,
+        Loss,
+        Objective,
+        Oracle,
+        Patch,
+        Refinement,
+        Starter,
+        Stepper,
+        Wrapper,
+    )
+    from transferzoo.techniques.unit import Pool
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ class Attack:
     @property
     def cost(self) -> int:
         """Gradient evaluations an image."""
-        return self.composition.cost * self.steps
+        return self.composition.cost(self.steps)
 
     @property
     def canonical(self) -> str:
@@ -102,6 +117,8 @@ def craft(
     labels: Tensor,
     ids: Tensor,
     *,
+    targets: Tensor | None = None,
+    pool: Pool | None = None,
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -115,13 +132,19 @@ def craft(
             point in [0, 1].
         labels: true classes, int64 (N,).
         ids: what seeds an image's draws, int64 (N,): the result does not depend on the batch around it.
+        targets: classes to be predicted instead, int64 (N,); None for any other than the true one.
+        pool: images that techniques such as `admix` mix with.
         dtype: of the perturbation.
         on_step: called after each step with the steps done.
 
     Raises:
-        ModelError: no gradient reaches the images, or it is not finite.
+        ModelError: no gradient reaches the images, or it is not finite; or a technique does not fit the
+            surrogate.
+        UsageError: a technique needs a pool and there is none.
     """
-    perturbed = perturb(attack, classifier, images, labels, ids, dtype=dtype, on_step=on_step)
+    perturbed = perturb(
+        attack, classifier, images, labels, ids, targets=targets, pool=pool, dtype=dtype, on_step=on_step
+    )
     return NORMS[attack.norm].quantise(perturbed, images, attack.epsilon)
 
 
@@ -132,6 +155,8 @@ def perturb(
     labels: Tensor,
     ids: Tensor,
     *,
+    targets: Tensor | None = None,
+    pool: Pool | None = None,
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -139,21 +164,40 @@ def perturb(
 
     See `craft`, which is what a run saves and measures.
     """
-    norm = NORMS[attack.norm]
-    epsilon, step = float(attack.epsilon), float(attack.step)
     clean = images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
-    lowest, highest = -clean, 1 - clean
-    generators = seeded(attack.seed, attack.composition.canonical, ids.tolist())
-    unit = Unit(clean, epsilon, step, attack.norm, generators)
-    with frozen(classifier):
-        oracle = _wrapped(attack.composition, _gradient(classifier, labels.to(images.device)), unit)
-        delta = norm.project(_start(attack.composition, unit), epsilon).clamp(lowest, highest)
-        for done in range(1, attack.steps + 1):
-            moved = delta + step * norm.direction(oracle(clean + delta))
-            delta = norm.project(moved, epsilon).clamp(lowest, highest)
-            if on_step is not None:
-                on_step(done)
-    return clean + delta
+    unit = Unit(
+        clean, labels.to(images.device), None if targets is None else targets.to(images.device),
+        float(attack.epsilon), float(attack.step), attack.steps, attack.norm,
+        seeded(attack.seed, attack.composition.canonical, ids.tolist()), pool,
+    )  # fmt: skip
+    with frozen(classifier), _objective(attack.composition, classifier, unit) as objective:
+        return clean + _climb(attack.composition, objective, unit, on_step or (lambda done: None))
+
+
+def _climb(
+    composition: Composition, objective: Objective, unit: Unit, on_step: Callable[[int], None]
+) -> Tensor:
+    """Return the perturbation that a whole attack ends with."""
+    norm = NORMS[unit.norm]
+    clean, lowest, highest = unit.images, -unit.images, 1 - unit.images
+    oracle = _wrapped(composition, _gradient(objective), unit)
+    stride = _stride(composition, unit)
+
+    def inside(delta: Tensor) -> Tensor:
+        return norm.project(delta, unit.epsilon).clamp(lowest, highest)
+
+    def advance(delta: Tensor, factor: float = 1.0) -> Tensor:
+        move = stride(oracle(clean + delta))
+        return inside(delta + (move if factor == 1 else factor * move))
+
+    delta = torch.zeros_like(clean)
+    for starter in cast("list[Starter]", composition.of(Stage.START)):
+        delta = inside(starter.start(unit, advance))
+    for done in range(1, unit.steps + 1):
+        delta = advance(delta)
+        unit.done = done
+        on_step(done)
+    return delta
 
 
 def seeded(seed: int, composition: str, ids: Iterable[int]) -> tuple[torch.Generator, ...]:
@@ -169,18 +213,52 @@ def seeded(seed: int, composition: str, ids: Iterable[int]) -> tuple[torch.Gener
     return tuple(torch.Generator().manual_seed(int.from_bytes(digest[:8])) for digest in digests)
 
 
-def _gradient(classifier: nn.Module, labels: Tensor) -> Oracle:
+@contextmanager
+def _objective(composition: Composition, classifier: nn.Module, unit: Unit) -> Iterator[Objective]:
+    """Give what is maximised, images (N, C, H, W) → (N,), with the surrogate's passes changed as asked."""
+    with ExitStack() as block:
+        for name, technique in composition.techniques:
+            if technique.stage is Stage.PATCHES:
+                block.enter_context(_watched(name, cast("Patch", technique), classifier, unit))
+        features = cast("list[Features]", composition.of(Stage.FEATURES))
+        if features:
+            yield block.enter_context(features[0].objective(classifier, unit))
+            return
+        chosen = composition.of(Stage.LOSS) or [TECHNIQUES[DEFAULT_LOSS]()]
+        loss, logits = cast("Loss", chosen[0]), cast("Logits", classifier)
+        for refinement in cast("list[Refinement]", composition.of(Stage.LOGITS)):
+            logits = refinement.refine(logits, unit)
+        yield lambda images: unit.maximised(loss.value, logits(images))
+
+
+@contextmanager
+def _watched(name: str, technique: Patch, classifier: nn.Module, unit: Unit) -> Iterator[None]:
+    """Patch a model, and see to it that the patch acts.
+
+    Raises:
+        ModelError: it did not act at all.
+    """
+    with technique.patch(classifier, unit) as acted:
+        yield
+        if not acted():
+            raise ModelError(
+                f"'{name}' changed nothing of the surrogate",
+                hint="leave the technique out, or choose a surrogate of another architecture",
+            )
+
+
+def _gradient(objective: Objective) -> Oracle:
     """Return the innermost oracle: images (N, C, H, W) → ∂J/∂x of every image."""
 
     def gradient(images: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = images.detach().requires_grad_()
-            objective = cross_entropy(classifier(leaf), labels).sum()
-        if not objective.requires_grad:
+            total = objective(leaf).sum()
+        if not total.requires_grad:
             raise ModelError(
                 "no gradient reaches the images", hint="the model detaches its input from its output"
             )
-        (slope,) = torch.autograd.grad(objective, leaf)
+        (slope,) = torch.autograd.grad(total, leaf)
         if not slope.isfinite().all():
             raise ModelError("the gradient of the surrogate is not finite", hint="check its weights for NaN")
         return slope
@@ -189,14 +267,22 @@ def _gradient(classifier: nn.Module, labels: Tensor) -> Oracle:
 
 
 def _wrapped(composition: Composition, oracle: Oracle, unit: Unit) -> Oracle:
-    for _, technique in composition.techniques:
-        if technique.stage is not Stage.START:
-            oracle = cast("Wrapper", technique).wrap(oracle, unit)
+    for technique in cast("list[Wrapper]", composition.of(*WRAPPING)):
+        outer = technique.wrap(oracle, unit)
+        after = getattr(technique, "after", 0)
+        oracle = _joining(oracle, outer, unit, after) if after else outer
     return oracle
 
 
-def _start(composition: Composition, unit: Unit) -> Tensor:
-    for _, technique in composition.techniques:
-        if technique.stage is Stage.START:
-            return cast("Starter", technique).start(unit)
-    return torch.zeros_like(unit.images)
+def _joining(before: Oracle, later: Oracle, unit: Unit, after: int) -> Oracle:
+    """Return an oracle that is another one from a step on."""
+    return lambda images: (later if unit.done >= after else before)(images)
+
+
+def _stride(composition: Composition, unit: Unit) -> Oracle:
+    """Return how an ascent direction becomes a step."""
+    direction, size = NORMS[unit.norm].direction, unit.step
+    stride: Oracle = lambda ascent: size * direction(ascent)  # noqa: E731
+    for technique in cast("list[Stepper]", composition.of(Stage.STEP)):
+        stride = technique.stride(stride, unit)
+    return stride

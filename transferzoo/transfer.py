@@ -24,6 +24,7 @@ from transferzoo.engine import Attack, craft
 from transferzoo.errors import DataError
 from transferzoo.evaluation import gate, predict
 from transferzoo.runs import Record, RunFolder
+from transferzoo.techniques.unit import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +164,7 @@ def _craft(
         started = time.monotonic()
         images = craft(
             job.attack, model, part.images.to(model.mean.device), part.labels, part.ids,
-            on_step=advance,
+            pool=Pool(job.data.images, job.data.labels), on_step=advance,
         ).cpu()  # fmt: skip
         folder.save_unit(surrogate.full_name, unit, images, part.ids, time.monotonic() - started)
 

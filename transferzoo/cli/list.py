@@ -129,7 +129,7 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
     techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
     return presets + [
         {"name": name, "kind": "technique", "spec": show_term(name, cls()), "stage": cls.stage.name.lower(),
-         "cost": cls.cost, "source": cls.paper}
+         "cost": cls().cost, "source": cls.paper}
         for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
     ]  # fmt: skip
 

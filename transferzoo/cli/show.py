@@ -62,7 +62,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         yield {
             "kind": "technique", "name": name, "defaults": show_term(name, technique()),
             "source": technique.paper, "stage": technique.stage.name.lower(),
-            "gradient evaluations": technique.cost, "about": inspect.getdoc(technique),
+            "gradient evaluations": technique().cost, "about": inspect.getdoc(technique),
         }  # fmt: skip
     if name in MINIMIZERS:
         rule = MINIMIZERS[name]()

@@ -1,12 +1,17 @@
 """Attack techniques: the contract.
 
-A technique is a frozen dataclass of hyper-parameters that wraps a gradient oracle. Its stage fixes its place
-in the one attack loop, so `ti+mi+di` and `mi+di+ti` are the same attack. From the model outwards:
+A technique is a frozen dataclass of hyper-parameters. Its stage fixes its place in the one attack loop, so
+`ti+mi+di` and `mi+di+ti` are the same attack. From the model outwards:
 
-    views → estimators → filters → momentum, and `start` before the first step
+    patches → loss or features → logits → views → estimators → filters → momentum → step, and start before
 
-Inside a stage the order is as written, nearest the model first. State lives in the closure that `wrap`
-returns, for one work unit: nothing leaks from one batch to the next. Draws and reductions are per image.
+Most techniques wrap a function of images by another: a gradient oracle, images (N, C, H, W) → ascent
+direction of the same shape. Inside a stage the order is as written, nearest the model first. State lives in
+the closure that `wrap` returns, for one work unit: nothing leaks from one batch to the next. Draws and
+reductions are per image.
+
+A technique says what it costs: `cost` gradient evaluations where what it wraps has one. One with an attribute
+`after` joins the attack at that step, from 0; the engine leaves it out until then.
 """
 
 from __future__ import annotations
@@ -22,58 +27,44 @@ from transferzoo.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-    import torch
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from transferzoo.techniques.unit import Unit
 
     Oracle = Callable[[Tensor], Tensor]
+    Logits = Callable[[Tensor], Tensor]
+    Objective = Callable[[Tensor], Tensor]
+
+DEFAULT_LOSS = "ce"
 
 
 class Stage(IntEnum):
     """Where in the loop a technique acts, in the order of wrapping.
 
-    VIEWS transform the image before the model; ESTIMATORS average or correct gradients; FILTERS act on the
-    gradient as an image; MOMENTUM accumulates over steps; START chooses the first perturbation.
+    PATCHES change the model's passes while it is attacked; LOSS and FEATURES say what is maximised, of the
+    logits or of a layer; LOGITS replace what the model says of an image; VIEWS transform the image before the
+    model; ESTIMATORS average or correct gradients; FILTERS act on the gradient as an image; MOMENTUM
+    accumulates over steps; STEP changes how far each pixel goes; START chooses the first perturbation.
     """
 
-    VIEWS = 1
-    ESTIMATORS = 2
-    FILTERS = 3
-    MOMENTUM = 4
-    START = 5
+    PATCHES = 1
+    LOSS = 2
+    FEATURES = 3
+    LOGITS = 4
+    VIEWS = 5
+    ESTIMATORS = 6
+    FILTERS = 7
+    MOMENTUM = 8
+    STEP = 9
+    START = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """A work unit: the images attacked together and the budget.
-
-    Attributes:
-        images: clean images (N, C, H, W) in [0, 1].
-        epsilon: radius of the ball, in [0, 1] pixels (L∞) or length (L2).
-        step: step size, same unit.
-        norm: name of the ball.
-        generators: one CPU generator an image, so that draws do not depend on the batch.
-    """
-
-    images: Tensor
-    epsilon: float
-    step: float
-    norm: str
-    generators: tuple[torch.Generator, ...]
-
-    def uniform(self, *shape: int) -> Tensor:
-        """Draw from U[0, 1), every image from its own generator: float64 (N, *shape) on the CPU."""
-        import torch
-
-        draws = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators]
-        return torch.stack(draws)
-
-    def normal(self, *shape: int) -> Tensor:
-        """Draw from N(0, 1), every image from its own generator: float64 (N, *shape) on the CPU."""
-        import torch
-
-        draws = [torch.randn(shape, generator=g, dtype=torch.float64) for g in self.generators]
-        return torch.stack(draws)
+SINGLE = ((Stage.LOSS, Stage.FEATURES), (Stage.MOMENTUM,), (Stage.START,))
+"""Groups of stages that hold one technique at most."""
+WRAPPING = (Stage.VIEWS, Stage.ESTIMATORS, Stage.FILTERS, Stage.MOMENTUM)
+"""Stages whose techniques wrap the gradient oracle, in this order."""
 
 
 class Technique(Protocol):
@@ -81,28 +72,94 @@ class Technique(Protocol):
 
     Attributes:
         stage: its place in the loop.
-        cost: gradient evaluations it makes of one.
         paper: where it comes from.
     """
 
     stage: ClassVar[Stage]
-    cost: ClassVar[int]
     paper: ClassVar[str]
+
+    @property
+    def cost(self) -> int:
+        """Gradient evaluations it makes of one; of START: steps made before the first."""
+        ...
+
+
+class Patch(Technique, Protocol):
+    """A technique of the stage PATCHES."""
+
+    def patch(self, model: nn.Module, unit: Unit) -> AbstractContextManager[Callable[[], int]]:
+        """Change the model inside the block and hand it back as it was.
+
+        Gives a function that returns how often the patch has acted so far: a step without is an error.
+
+        Raises:
+            ModelError: the model has nothing that can be patched.
+        """
+        ...
+
+
+class Loss(Technique, Protocol):
+    """A technique of the stage LOSS."""
+
+    def value(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """Return how far the logits (N, K) are from the classes (N,): larger is farther, (N,), not reduced.
+
+        A targeted attack minimises it with the target classes.
+        """
+        ...
+
+
+class Features(Technique, Protocol):
+    """A technique of the stage FEATURES."""
+
+    @property
+    def setup(self) -> int:
+        """Gradient evaluations made once, before the first step."""
+        ...
+
+    def objective(self, model: nn.Module, unit: Unit) -> AbstractContextManager[Objective]:
+        """Give what is maximised, images (N, C, H, W) → (N,), by hooks that live as long as the block.
+
+        Raises:
+            ModelError: the model has no such layer.
+        """
+        ...
+
+
+class Refinement(Technique, Protocol):
+    """A technique of the stage LOGITS."""
+
+    def refine(self, logits: Logits, unit: Unit) -> Logits:
+        """Return a function, images (N, C, H, W) → logits (N, K), around `logits`; it is differentiable."""
+        ...
 
 
 class Wrapper(Technique, Protocol):
-    """A technique of any stage but START."""
+    """A technique of the stages VIEWS to MOMENTUM."""
 
     def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
         """Return an oracle, images (N, C, H, W) → ascent direction of the same shape, around `oracle`."""
         ...
 
 
-class Starter(Technique, Protocol):
-    """A technique of stage START."""
+class Stepper(Technique, Protocol):
+    """A technique of the stage STEP."""
 
-    def start(self, unit: Unit) -> Tensor:
-        """Return the perturbation (N, C, H, W) before the first step; the engine projects it."""
+    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+        """Return a function, ascent direction (N, C, H, W) → what is added to δ, around `stride`."""
+        ...
+
+
+class Starter(Technique, Protocol):
+    """A technique of the stage START."""
+
+    def start(self, unit: Unit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
+        """Return the perturbation (N, C, H, W) before the first step; the engine projects it.
+
+        Args:
+            unit: what is attacked.
+            advance: a perturbation and a factor → the perturbation after one step that many times as long.
+        """
         ...
 
 
@@ -129,17 +186,27 @@ class Composition:
         """The same for people: "bim" where there is no technique."""
         return self.spec or "bim"
 
-    @property
-    def cost(self) -> int:
-        """Gradient evaluations of one step."""
-        return prod(technique.cost for _, technique in self.techniques)
+    def of(self, *stages: Stage) -> list[Technique]:
+        """Return the techniques of some stages, in order."""
+        return [technique for _, technique in self.techniques if technique.stage in stages]
+
+    def cost(self, steps: int) -> int:
+        """Return the gradient evaluations an image of an attack of so many steps."""
+        before = sum(technique.cost for technique in self.of(Stage.START))
+        setup = sum(getattr(technique, "setup", 0) for technique in self.of(Stage.FEATURES))
+        return setup + before * self._cost_at(0) + sum(map(self._cost_at, range(steps)))
+
+    def _cost_at(self, step: int) -> int:
+        active = (t for t in self.of(*sorted(set(Stage) - {Stage.START})) if step >= getattr(t, "after", 0))
+        return prod(technique.cost for technique in active)
 
 
 def compose(spec: str) -> Composition:
     """Read a spec string of techniques, such as "mi+di:p=0.7".
 
     Raises:
-        UsageError: it cannot be read, an option is out of range, or a name stands twice.
+        UsageError: it cannot be read, an option is out of range, a name stands twice, or two techniques
+            exclude each other.
         UnknownNameError: no such technique or option.
     """
     terms = parse_terms(spec)
@@ -147,11 +214,13 @@ def compose(spec: str) -> Composition:
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"technique '{min(repeated)}' stands twice in '{spec}'", expected="each name once")
     built = [(term.name, build(term, TECHNIQUES)) for term in terms]
-    for stage in (Stage.MOMENTUM, Stage.START):
-        rivals = [name for name, technique in built if technique.stage is stage]
+    for group in SINGLE:
+        rivals = [name for name, technique in built if technique.stage in group]
         if len(rivals) > 1:
+            kind = " or ".join(stage.name.lower() for stage in group)
             raise UsageError(
-                f"'{spec}' has {len(rivals)} techniques of the stage {stage.name.lower()}", expected="one",
+                f"'{spec}' has {len(rivals)} techniques of the stage {kind}", expected="one",
                 got=" and ".join(rivals),
             )  # fmt: skip
-    return Composition(tuple(sorted(built, key=lambda pair: pair[1].stage)))
+    told = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
+    return Composition(tuple(sorted(told, key=lambda pair: pair[1].stage)))

@@ -11,7 +11,8 @@ from transferzoo.techniques import TECHNIQUES, Stage
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferzoo.techniques import Oracle, Unit
+    from transferzoo.techniques import Oracle
+    from transferzoo.techniques.unit import Unit
 
 
 @TECHNIQUES.register("ti")

@@ -7,33 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.oracles import through
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
-    from transferzoo.techniques import Oracle, Unit
-
-
-def through(transform: Callable[[Tensor], Tensor], oracle: Oracle) -> Oracle:
-    """Return the oracle x ↦ (∂T/∂x)ᵀ g(T(x)).
-
-    Args:
-        transform: T, differentiable, images (N, C, H, W) → images.
-        oracle: g; it need not be a gradient, and may itself be seen through another view.
-    """
-
-    def seen_through(images: Tensor) -> Tensor:
-        import torch
-
-        with torch.enable_grad():
-            leaf = images.detach().requires_grad_()
-            view = transform(leaf)
-        (direction,) = torch.autograd.grad(view, leaf, oracle(view.detach()))
-        return direction
-
-    return seen_through
+    from transferzoo.techniques import Oracle
+    from transferzoo.techniques.unit import Unit
 
 
 @TECHNIQUES.register("di")

@@ -10,9 +10,12 @@ from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-    from transferzoo.techniques import Oracle, Unit
+    from transferzoo.techniques import Oracle
+    from transferzoo.techniques.unit import Unit
 
 
 @TECHNIQUES.register("mi")
@@ -72,10 +75,10 @@ class RandomStart:
     """
 
     stage: ClassVar[Stage] = Stage.START
-    cost: ClassVar[int] = 1
+    cost: ClassVar[int] = 0
     paper: ClassVar[str] = "Madry et al. 2018, https://arxiv.org/abs/1706.06083"
 
-    def start(self, unit: Unit) -> Tensor:
+    def start(self, unit: Unit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
         """See `Starter.start`."""
         shape = unit.images.shape[1:]
         if unit.norm == "linf":
