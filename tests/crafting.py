@@ -16,9 +16,11 @@ from transferzoo.techniques import compose
 from transferzoo.techniques.unit import Pool, Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torchattacks
+
+    Surrogate = nn.Module | Sequence[nn.Module]
 
 DOUBLE = torch.float64
 
@@ -72,12 +74,12 @@ def pool_for(batch: Images) -> Pool:
     return Pool(others.images, others.labels)
 
 
-def craft(attack: Attack, model: nn.Module, batch: Images, dtype: torch.dtype = DOUBLE) -> Tensor:
+def craft(attack: Attack, model: Surrogate, batch: Images, dtype: torch.dtype = DOUBLE) -> Tensor:
     pool = pool_for(batch)
     return engine.craft(attack, model, batch.images, batch.labels, batch.ids, pool=pool, dtype=dtype)
 
 
-def perturb(attack: Attack, model: nn.Module, batch: Images, dtype: torch.dtype = DOUBLE) -> Tensor:
+def perturb(attack: Attack, model: Surrogate, batch: Images, dtype: torch.dtype = DOUBLE) -> Tensor:
     pool = pool_for(batch)
     return engine.perturb(attack, model, batch.images, batch.labels, batch.ids, pool=pool, dtype=dtype)
 
@@ -87,7 +89,7 @@ def work_unit(attack: Attack, batch: Images, dtype: torch.dtype = DOUBLE) -> Uni
     return Unit(
         batch.images.to(dtype) / 255, batch.labels, None, float(attack.epsilon), float(attack.step),
         attack.steps, attack.norm, seeded(attack.seed, attack.composition.canonical, batch.ids.tolist()),
-        pool_for(batch),
+        torch.Generator(), pool_for(batch),
     )  # fmt: skip
 
 
@@ -96,7 +98,17 @@ def blank_unit(
 ) -> Unit:
     """Return a unit of black images, for a technique by itself."""
     labels, generators = torch.zeros(n, dtype=torch.int64), seeded(0, "test", range(n))
-    return Unit(torch.zeros(n, *shape, dtype=DOUBLE), labels, None, epsilon, 0.01, 10, norm, generators)
+    return Unit(
+        torch.zeros(n, *shape, dtype=DOUBLE),
+        labels,
+        None,
+        epsilon,
+        0.01,
+        10,
+        norm,
+        generators,
+        torch.Generator(),
+    )
 
 
 @dataclass(frozen=True)

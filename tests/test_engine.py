@@ -26,12 +26,13 @@ from torch import Tensor, nn
 from transferzoo.engine import Attack
 from transferzoo.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.norms import NORMS
-from transferzoo.techniques import TECHNIQUES, compose
+from transferzoo.techniques import TECHNIQUES, Stage, compose
 from transferzoo.techniques.updates import RandomStart
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COMPOSITIONS = [*TECHNIQUES, "", "mi+di+ti:kernel=5", "rs+mi:decay=0.5+di:p=0.9,ratio=1.3"]
+SINGLE = [name for name in TECHNIQUES if TECHNIQUES[name].stage is not Stage.ENSEMBLES]
+COMPOSITIONS = [*SINGLE, "", "mi+di+ti:kernel=5", "rs+mi:decay=0.5+di:p=0.9,ratio=1.3"]
 NORM_BUDGETS = {"linf": Fraction(16, 255), "l2": Fraction(3, 2)}
 
 

@@ -11,39 +11,29 @@ recovered from the image; nothing couples the images of a batch.
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import nn
 
+from transferzoo.assembly import ascent, check_number, objectives, steps_along
 from transferzoo.classifier import frozen
-from transferzoo.errors import ModelError, UnknownNameError
+from transferzoo.errors import UnknownNameError
 from transferzoo.norms import NORMS
 from transferzoo.notation import parse_epsilon, parse_step, require, show_fraction, show_step
-from transferzoo.techniques import DEFAULT_LOSS, TECHNIQUES, WRAPPING, Stage, compose
+from transferzoo.techniques import Stage, compose
 from transferzoo.techniques.unit import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from transferzoo.config import AttackConfig
-    from transferzoo.techniques import (
-        Composition,
-        Features,
-        Logits,
-        Loss,
-        Objective,
-        Oracle,
-        Patch,
-        Refinement,
-        Starter,
-        Stepper,
-        Wrapper,
-    )
+    from transferzoo.techniques import Composition, Objective, Starter
     from transferzoo.techniques.unit import Pool
 
 
@@ -112,7 +102,7 @@ class Attack:
 
 def craft(
     attack: Attack,
-    classifier: nn.Module,
+    surrogate: nn.Module | Sequence[nn.Module],
     images: Tensor,
     labels: Tensor,
     ids: Tensor,
@@ -126,9 +116,9 @@ def craft(
 
     Args:
         attack: what to do.
-        classifier: the surrogate, [0, 1] pixels (N, C, H, W) → logits (N, K), with weights of `dtype`. It is
-            held in evaluation mode and handed back as it came.
-        images: clean images, uint8 (N, C, H, W), on the classifier's device; `perturb` also takes floating
+        surrogate: a model, or several that are attacked together, [0, 1] pixels (N, C, H, W) → logits (N, K),
+            with weights of `dtype`. It is held in evaluation mode and handed back as it came.
+        images: clean images, uint8 (N, C, H, W), on the surrogate's device; `perturb` also takes floating
             point in [0, 1].
         labels: true classes, int64 (N,).
         ids: what seeds an image's draws, int64 (N,): the result does not depend on the batch around it.
@@ -140,17 +130,17 @@ def craft(
     Raises:
         ModelError: no gradient reaches the images, or it is not finite; or a technique does not fit the
             surrogate.
-        UsageError: a technique needs a pool and there is none.
+        UsageError: a technique needs a pool, or several surrogates, and has none.
     """
     perturbed = perturb(
-        attack, classifier, images, labels, ids, targets=targets, pool=pool, dtype=dtype, on_step=on_step
+        attack, surrogate, images, labels, ids, targets=targets, pool=pool, dtype=dtype, on_step=on_step
     )
     return NORMS[attack.norm].quantise(perturbed, images, attack.epsilon)
 
 
 def perturb(
     attack: Attack,
-    classifier: nn.Module,
+    surrogate: nn.Module | Sequence[nn.Module],
     images: Tensor,
     labels: Tensor,
     ids: Tensor,
@@ -168,31 +158,30 @@ def perturb(
     unit = Unit(
         clean, labels.to(images.device), None if targets is None else targets.to(images.device),
         float(attack.epsilon), float(attack.step), attack.steps, attack.norm,
-        seeded(attack.seed, attack.composition.canonical, ids.tolist()), pool,
+        *_generators(attack, ids), pool,
     )  # fmt: skip
-    with frozen(classifier), _objective(attack.composition, classifier, unit) as objective:
-        return clean + _climb(attack.composition, objective, unit, on_step or (lambda done: None))
+    surrogates = (surrogate,) if isinstance(surrogate, nn.Module) else tuple(surrogate)
+    check_number(attack.composition, len(surrogates))
+    with ExitStack() as block:
+        for model in surrogates:
+            block.enter_context(frozen(model))
+        parts = objectives(attack.composition, surrogates, unit, block)
+        return clean + _climb(attack.composition, parts, unit, on_step or (lambda done: None))
 
 
 def _climb(
-    composition: Composition, objective: Objective, unit: Unit, on_step: Callable[[int], None]
+    composition: Composition, parts: Sequence[Objective], unit: Unit, on_step: Callable[[int], None]
 ) -> Tensor:
     """Return the perturbation that a whole attack ends with."""
-    norm = NORMS[unit.norm]
-    clean, lowest, highest = unit.images, -unit.images, 1 - unit.images
-    oracle = _wrapped(composition, _gradient(objective), unit)
-    stride = _stride(composition, unit)
-
-    def inside(delta: Tensor) -> Tensor:
-        return norm.project(delta, unit.epsilon).clamp(lowest, highest)
+    oracle, stride = ascent(composition, parts, unit), steps_along(composition, unit)
 
     def advance(delta: Tensor, factor: float = 1.0) -> Tensor:
-        move = stride(oracle(clean + delta))
-        return inside(delta + (move if factor == 1 else factor * move))
+        move = stride(oracle(unit.images + delta))
+        return unit.inside(delta + (move if factor == 1 else factor * move))
 
-    delta = torch.zeros_like(clean)
+    delta = torch.zeros_like(unit.images)
     for starter in cast("list[Starter]", composition.of(Stage.START)):
-        delta = inside(starter.start(unit, advance))
+        delta = unit.inside(starter.start(unit, advance))
     for done in range(1, unit.steps + 1):
         delta = advance(delta)
         unit.done = done
@@ -200,7 +189,7 @@ def _climb(
     return delta
 
 
-def seeded(seed: int, composition: str, ids: Iterable[int]) -> tuple[torch.Generator, ...]:
+def seeded(seed: int, composition: str, ids: Iterable[object]) -> tuple[torch.Generator, ...]:
     """Return one CPU generator an image, seeded by the SHA-256 of seed, composition and image id.
 
     Args:
@@ -213,76 +202,7 @@ def seeded(seed: int, composition: str, ids: Iterable[int]) -> tuple[torch.Gener
     return tuple(torch.Generator().manual_seed(int.from_bytes(digest[:8])) for digest in digests)
 
 
-@contextmanager
-def _objective(composition: Composition, classifier: nn.Module, unit: Unit) -> Iterator[Objective]:
-    """Give what is maximised, images (N, C, H, W) → (N,), with the surrogate's passes changed as asked."""
-    with ExitStack() as block:
-        for name, technique in composition.techniques:
-            if technique.stage is Stage.PATCHES:
-                block.enter_context(_watched(name, cast("Patch", technique), classifier, unit))
-        features = cast("list[Features]", composition.of(Stage.FEATURES))
-        if features:
-            yield block.enter_context(features[0].objective(classifier, unit))
-            return
-        chosen = composition.of(Stage.LOSS) or [TECHNIQUES[DEFAULT_LOSS]()]
-        loss, logits = cast("Loss", chosen[0]), cast("Logits", classifier)
-        for refinement in cast("list[Refinement]", composition.of(Stage.LOGITS)):
-            logits = refinement.refine(logits, unit)
-        yield lambda images: unit.maximised(loss.value, logits(images))
-
-
-@contextmanager
-def _watched(name: str, technique: Patch, classifier: nn.Module, unit: Unit) -> Iterator[None]:
-    """Patch a model, and see to it that the patch acts.
-
-    Raises:
-        ModelError: it did not act at all.
-    """
-    with technique.patch(classifier, unit) as acted:
-        yield
-        if not acted():
-            raise ModelError(
-                f"'{name}' changed nothing of the surrogate",
-                hint="leave the technique out, or choose a surrogate of another architecture",
-            )
-
-
-def _gradient(objective: Objective) -> Oracle:
-    """Return the innermost oracle: images (N, C, H, W) → ∂J/∂x of every image."""
-
-    def gradient(images: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = images.detach().requires_grad_()
-            total = objective(leaf).sum()
-        if not total.requires_grad:
-            raise ModelError(
-                "no gradient reaches the images", hint="the model detaches its input from its output"
-            )
-        (slope,) = torch.autograd.grad(total, leaf)
-        if not slope.isfinite().all():
-            raise ModelError("the gradient of the surrogate is not finite", hint="check its weights for NaN")
-        return slope
-
-    return gradient
-
-
-def _wrapped(composition: Composition, oracle: Oracle, unit: Unit) -> Oracle:
-    for technique in cast("list[Wrapper]", composition.of(*WRAPPING)):
-        outer = technique.wrap(oracle, unit)
-        after = getattr(technique, "after", 0)
-        oracle = _joining(oracle, outer, unit, after) if after else outer
-    return oracle
-
-
-def _joining(before: Oracle, later: Oracle, unit: Unit, after: int) -> Oracle:
-    """Return an oracle that is another one from a step on."""
-    return lambda images: (later if unit.done >= after else before)(images)
-
-
-def _stride(composition: Composition, unit: Unit) -> Oracle:
-    """Return how an ascent direction becomes a step."""
-    direction, size = NORMS[unit.norm].direction, unit.step
-    stride: Oracle = lambda ascent: size * direction(ascent)  # noqa: E731
-    for technique in cast("list[Stepper]", composition.of(Stage.STEP)):
-        stride = technique.stride(stride, unit)
-    return stride
+def _generators(attack: Attack, ids: Tensor) -> tuple[tuple[torch.Generator, ...], torch.Generator]:
+    """Return one generator an image, and one for what all images share."""
+    (shared,) = seeded(attack.seed, attack.composition.canonical, ["all"])
+    return seeded(attack.seed, attack.composition.canonical, ids.tolist()), shared

@@ -3,7 +3,8 @@
 A technique is a frozen dataclass of hyper-parameters. Its stage fixes its place in the one attack loop, so
 `ti+mi+di` and `mi+di+ti` are the same attack. From the model outwards:
 
-    patches → loss or features → logits → views → estimators → filters → momentum → step, and start before
+    patches → loss or features → logits → surrogates → views → ensembles → estimators → filters → momentum
+    → step, and start before the first
 
 Most techniques wrap a function of images by another: a gradient oracle, images (N, C, H, W) → ascent
 direction of the same shape. Inside a stage the order is as written, nearest the model first. State lives in
@@ -19,14 +20,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from transferzoo.errors import UsageError
 from transferzoo.notation import build, parse_terms, show_term
 from transferzoo.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
@@ -38,14 +39,16 @@ if TYPE_CHECKING:
     Objective = Callable[[Tensor], Tensor]
 
 DEFAULT_LOSS = "ce"
+DEFAULT_FUSION = "ens"
 
 
 class Stage(IntEnum):
     """Where in the loop a technique acts, in the order of wrapping.
 
-    PATCHES change the model's passes while it is attacked; LOSS and FEATURES say what is maximised, of the
-    logits or of a layer; LOGITS replace what the model says of an image; VIEWS transform the image before the
-    model; ESTIMATORS average or correct gradients; FILTERS act on the gradient as an image; MOMENTUM
+    PATCHES change a model's passes while it is attacked; LOSS and FEATURES say what is maximised, of the
+    logits or of a layer; LOGITS replace what a model says of an image; SURROGATES make one objective of
+    several models; VIEWS transform the image before the model; ENSEMBLES make one gradient of several models'
+    gradients; ESTIMATORS average or correct gradients; FILTERS act on the gradient as an image; MOMENTUM
     accumulates over steps; STEP changes how far each pixel goes; START chooses the first perturbation.
     """
 
@@ -53,18 +56,22 @@ class Stage(IntEnum):
     LOSS = 2
     FEATURES = 3
     LOGITS = 4
-    VIEWS = 5
-    ESTIMATORS = 6
-    FILTERS = 7
-    MOMENTUM = 8
-    STEP = 9
-    START = 10
+    SURROGATES = 5
+    VIEWS = 6
+    ENSEMBLES = 7
+    ESTIMATORS = 8
+    FILTERS = 9
+    MOMENTUM = 10
+    STEP = 11
+    START = 12
 
 
-SINGLE = ((Stage.LOSS, Stage.FEATURES), (Stage.MOMENTUM,), (Stage.START,))
+SINGLE = (
+    (Stage.LOSS, Stage.FEATURES), (Stage.SURROGATES, Stage.ENSEMBLES), (Stage.MOMENTUM,), (Stage.START,),
+)  # fmt: skip
 """Groups of stages that hold one technique at most."""
-WRAPPING = (Stage.VIEWS, Stage.ESTIMATORS, Stage.FILTERS, Stage.MOMENTUM)
-"""Stages whose techniques wrap the gradient oracle, in this order."""
+OUTER = (Stage.ESTIMATORS, Stage.FILTERS, Stage.MOMENTUM)
+"""Stages whose techniques wrap the gradient of all models together, in this order."""
 
 
 class Technique(Protocol):
@@ -134,8 +141,38 @@ class Refinement(Technique, Protocol):
         ...
 
 
+class Fusion(Technique, Protocol):
+    """A technique of the stage SURROGATES."""
+
+    def evaluations(self, models: int) -> int:
+        """Return how many models a gradient of the objective takes."""
+        ...
+
+    def join(self, models: Sequence[Logits], value: Objective, unit: Unit) -> Objective:
+        """Return what is maximised of several models, images (N, C, H, W) → (N,).
+
+        Args:
+            models: images → logits (N, K).
+            value: logits → what is maximised of one model, (N,).
+            unit: what is attacked.
+        """
+        ...
+
+
+class Ensemble(Technique, Protocol):
+    """A technique of the stage ENSEMBLES; it needs two models at least."""
+
+    def evaluations(self, models: int) -> int:
+        """Return how many gradients of single models it takes for one."""
+        ...
+
+    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: Unit) -> Oracle:
+        """Return one oracle for several models, from the oracle and the objective of each."""
+        ...
+
+
 class Wrapper(Technique, Protocol):
-    """A technique of the stages VIEWS to MOMENTUM."""
+    """A technique of the stages VIEWS and ESTIMATORS to MOMENTUM."""
 
     def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
         """Return an oracle, images (N, C, H, W) → ascent direction of the same shape, around `oracle`."""
@@ -190,11 +227,14 @@ class Composition:
         """Return the techniques of some stages, in order."""
         return [technique for _, technique in self.techniques if technique.stage in stages]
 
-    def cost(self, steps: int) -> int:
-        """Return the gradient evaluations an image of an attack of so many steps."""
+    def cost(self, steps: int, models: int = 1) -> int:
+        """Return the gradient evaluations an image of an attack of so many steps on so many models."""
         before = sum(technique.cost for technique in self.of(Stage.START))
         setup = sum(getattr(technique, "setup", 0) for technique in self.of(Stage.FEATURES))
-        return setup + before * self._cost_at(0) + sum(map(self._cost_at, range(steps)))
+        together = self.of(Stage.SURROGATES, Stage.ENSEMBLES)
+        factor = cast("Fusion | Ensemble", together[0]).evaluations(models) if together else models
+        by_steps = before * self._cost_at(0) + sum(map(self._cost_at, range(steps)))
+        return models * setup + factor * by_steps
 
     def _cost_at(self, step: int) -> int:
         active = (t for t in self.of(*sorted(set(Stage) - {Stage.START})) if step >= getattr(t, "after", 0))

@@ -40,3 +40,9 @@ def mean(directions: Iterable[Tensor]) -> Tensor:
     if total is None:
         raise ValueError("the mean of no directions")
     return total / count
+
+
+def mean_normalised(gradient: Tensor) -> Tensor:
+    """Return g / mean|g| of every image, 0 where g is 0 everywhere."""
+    size = gradient.abs().mean((1, 2, 3), keepdim=True)
+    return (gradient / size).where(size > 0, 0)

@@ -42,6 +42,8 @@ class Unit:
         steps: steps of the whole attack.
         norm: name of the ball.
         generators: one CPU generator an image, so that draws do not depend on the batch.
+        shared: CPU generator of the draws that all images of the run share, such as which model comes next;
+            every work unit begins it anew.
         pool: images to mix with; None where there are none.
         done: steps done so far; the engine counts.
     """
@@ -54,6 +56,7 @@ class Unit:
     steps: int
     norm: str
     generators: tuple[torch.Generator, ...]
+    shared: torch.Generator
     pool: Pool | None = None
     done: int = 0
 
@@ -78,6 +81,23 @@ class Unit:
             logits: of the images.
         """
         return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
+
+    def along(self, ascent: Tensor, length: float | None = None) -> Tensor:
+        """Return a step (N, C, H, W) in the steepest direction that goes with an ascent direction.
+
+        Args:
+            ascent: (N, C, H, W).
+            length: of the step, in the norm of the ball; None for the attack's own.
+        """
+        from transferzoo.norms import NORMS
+
+        return (self.step if length is None else length) * NORMS[self.norm].direction(ascent)
+
+    def inside(self, delta: Tensor) -> Tensor:
+        """Return the perturbation (N, C, H, W), projected into the ball and then into the box."""
+        from transferzoo.norms import NORMS
+
+        return NORMS[self.norm].project(delta, self.epsilon).clamp(-self.images, 1 - self.images)
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw from U[0, 1), every image from its own generator: float64 (N, *shape) on the CPU."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.oracles import mean_normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,16 +54,11 @@ class Momentum:
 
         def accumulated(images: Tensor) -> Tensor:
             nonlocal momentum
-            new = self.decay * momentum + _mean_normalised(oracle(images))
+            new = self.decay * momentum + mean_normalised(oracle(images))
             momentum = new
             return new
 
         return accumulated
-
-
-def _mean_normalised(gradient: Tensor) -> Tensor:
-    mean = gradient.abs().mean((1, 2, 3), keepdim=True)
-    return (gradient / mean).where(mean > 0, 0)
 
 
 @TECHNIQUES.register("rs")
