@@ -46,7 +46,9 @@ def _wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> 
 
 def _units(folder: Path) -> dict[str, int]:
     """Return when each finished unit was written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/images/*/[0-9]*.safetensors")}
+    return {
+        path.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/images/*/*/[0-9]*.safetensors")
+    }
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from folders import data_folder
 
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.cli import options
-from transferzoo.config import AttackConfig
+from transferzoo.config import AttackConfig, AttackSpec
 from transferzoo.minimizers import MINIMIZERS
 from transferzoo.techniques import TECHNIQUES
 from transferzoo.zoo import load_zoo
@@ -86,15 +86,21 @@ FLIPS: dict[str, tuple[str, ...]] = {
     "split": ("--split", "test"),
     "surrogates": ("-s", "resnet50-sam"),
     "targets": ("-t", "resnet18"),
-    "attack": ("--attack", "mi"),
-    "norm": ("--norm", "l2", "--epsilon", "16/255"),
-    "epsilon": ("--epsilon", "8/255"),
-    "step": ("--step", "eps/5"),
-    "steps": ("--steps", "7"),
+    "ensemble": ("--ensemble",),
+    "targeted": ("--targeted", "next"),
+    "curve": ("--curve", "1,2"),
+    "attacks": ("--attack", "mi"),
     "images": ("--images", "5"),
     "images_correct_for": ("--images-correct-for", "none"),
     "seed": ("--seed", "1"),
     "batch_size": ("--batch-size", "3"),
+}
+BUDGETS: dict[str, tuple[str, ...]] = {
+    "techniques": ("--attack", "di"),
+    "norm": ("--norm", "l2", "--epsilon", "16/255"),
+    "epsilon": ("--epsilon", "8/255"),
+    "step": ("--step", "eps/5"),
+    "steps": ("--steps", "7"),
 }
 
 
@@ -124,14 +130,23 @@ def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: py
         folders.add(flipped["run_folder"])
         changed = {key for key, value in flipped["config"].items() if value != plain["config"][key]}
         assert changed - ({"surrogates", "targets"} if field == "dataset" else set()) == {field}
-    assert len(folders) == len(FLIPS) + 1
+    (first,) = plain["config"]["attacks"]
+    assert BUDGETS.keys() == first.keys() == AttackSpec.model_fields.keys()
+    for field, flags in BUDGETS.items():
+        flipped = plan(*flags)
+        folders.add(flipped["run_folder"])
+        (spec,) = flipped["config"]["attacks"]
+        assert {key for key, value in spec.items() if value != first[key]} == {field}
+    assert len(folders) == len(FLIPS) + len(BUDGETS) + 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_plan(cli: Run, few: Path) -> None:
     plan = json.loads(cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run").out)
-    assert plan["attack"] == "mi:decay=1@linf,eps=16/255,step=eps/10,steps=2"
-    assert plan["gradient_evaluations"] == {"per_image": 2, "in_all": 12}
+    canonical = "mi:decay=1@linf,eps=16/255,step=eps/10,steps=2"
+    assert plan["attacks"] == [canonical]
+    source = {"surrogate": "fashion-mnist/resnet50-sgd", "attack": canonical}
+    assert plan["gradient_evaluations"] == {"per_image": [{**source, "gradients": 2}], "in_all": 12}
     assert plan["exists"] is False
     names = ["fashion-mnist/resnet18", "fashion-mnist/resnet50-sgd", "fashion-mnist/vgg"]
     assert sorted(plan["loads"]) == sorted(plan["models"]) == names
@@ -156,7 +171,7 @@ def test_table_files_and_report_agree(cli: Run, few: Path, tmp_path: Path) -> No
     content = json.loads(as_json.out)
     assert len(content["records"]) == 4
     assert len(content["paired_tests"]) == 1
-    assert content["seconds_per_image"].keys() == {"fashion-mnist/resnet50-sgd", "fashion-mnist/resnet50-sam"}
+    assert all(record["seconds"] > 0 for record in content["records"])
     assert cli(*ATTACK, *surrogates, "--data", few, "--json").out == as_json.out
     assert cli("report", run, run).out == first.out
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from transferzoo.architectures import ARCHITECTURES
-from transferzoo.config import Adversarial, AttackConfig, Collection, TrainConfig
+from transferzoo.config import Adversarial, AttackConfig, AttackSpec, Collection, TrainConfig
 from transferzoo.errors import TransferZooError, UnknownNameError, UsageError
 from transferzoo.minimizers import read_rule, show_rule
 from transferzoo.notation import (
@@ -152,21 +152,25 @@ def test_minimizer_reads_back_as_itself(spec: str) -> None:
     assert read_rule(show_rule(spec)) == read_rule(spec)
 
 
+SPEC = AttackSpec(techniques="mi", norm="linf", epsilon="8/255", step="eps/10", steps=10)
 CONFIG = AttackConfig(
-    dataset="d", split="test", surrogates=("d/a",), targets=("d/b",), attack="bim", norm="linf",
-    epsilon="8/255", step="eps/10", steps=10, images=100,
+    dataset="d", split="test", surrogates=("d/a",), targets=("d/b",), attacks=(SPEC,), images=100,
 )  # fmt: skip
 
 
 def test_fingerprint_follows_every_field() -> None:
     others = {
-        "dataset": "e", "split": "train", "surrogates": ("d/c",), "targets": ("d/b", "d/c"), "attack": "mi",
-        "norm": "l2", "epsilon": "4/255", "step": "eps", "steps": 11, "images": 99,
+        "dataset": "e", "split": "train", "surrogates": ("d/c",), "targets": ("d/b", "d/c"),
+        "attacks": (SPEC, SPEC), "ensemble": True, "targeted": "next", "curve": (1,), "images": 99,
         "images_correct_for": "none", "seed": 1, "batch_size": 7,
     }  # fmt: skip
     assert others.keys() == AttackConfig.model_fields.keys()
     prints = {CONFIG.model_copy(update={key: value}).fingerprint() for key, value in others.items()}
     assert len(prints | {CONFIG.fingerprint()}) == len(others) + 1
+    budgets = {"techniques": "di", "norm": "l2", "epsilon": "4/255", "step": "eps", "steps": 11}
+    assert budgets.keys() == AttackSpec.model_fields.keys()
+    changed = {SPEC.model_copy(update={key: value}).fingerprint() for key, value in budgets.items()}
+    assert len(changed | {SPEC.fingerprint()}) == len(budgets) + 1
     assert AttackConfig(**json.loads(CONFIG.canonical())) == CONFIG
 
 

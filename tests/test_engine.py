@@ -248,7 +248,7 @@ def test_works_without_gradient_mode_and_tells_its_steps() -> None:
             batch.labels,
             batch.ids,
             dtype=DOUBLE,
-            on_step=steps.append,
+            on_step=lambda step, _: steps.append(step),
         )
     assert steps == [1, 2, 3]
     assert torch.equal(found, craft(make_attack(steps=3), model, batch))
@@ -260,7 +260,7 @@ def test_works_without_gradient_mode_and_tells_its_steps() -> None:
 def test_canonical_form_and_cost() -> None:
     attack = make_attack("mi", steps=10)
     assert attack.canonical == "mi:decay=1@linf,eps=16/255,step=eps/10,steps=10"
-    assert attack.cost == 10
+    assert attack.cost() == 10
     assert make_attack(norm="l2", epsilon=Fraction(1, 2), step=Fraction(1, 2)).canonical == (
         "bim@l2,eps=0.5,step=eps,steps=10"
     )

@@ -14,7 +14,7 @@ from rich.console import Console
 from transferzoo.cli.tables import render as render_table
 from transferzoo.errors import TransferZooError, UsageError
 from transferzoo.export import check_output, render, to_csv, to_json, to_latex, to_markdown
-from transferzoo.report import Table, paired_tests, tables
+from transferzoo.report import Findings, Table, paired_tests, tables
 from transferzoo.runs import Record
 from transferzoo.statistics import mcnemar, wilson
 
@@ -24,6 +24,7 @@ def record(surrogate: str, target: str, outcomes: str, **changes: object) -> Rec
     low, high = wilson(successes, n)
     values: dict[str, object] = {
         "surrogate": f"toys/{surrogate}", "target": f"toys/{target}", "attack": "bim@linf,eps=8/255",
+        "steps": 10, "targeted": "",
         "dataset": "toys", "split": "test", "seed": 0, "selection": "s", "n": n, "successes": successes,
         "rate": successes / n, "low": low, "high": high, "white_box": surrogate == target,
         "surrogate_accuracy": 0.95, "target_accuracy": 0.9, "gradients": 10, "surrogate_sha256": surrogate,
@@ -40,7 +41,7 @@ MATRIX = [
 
 
 def test_one_surrogate() -> None:
-    (table,) = tables(ONE)
+    (table,) = tables(Findings(ONE))
     assert table.columns == ("target", "clean accuracy", "success rate", "95 % interval", "n")
     assert [row[:3] for row in table.rows] == [
         ("a*", "90.0", "100.0"), ("b", "90.0", "50.0"), ("c", "90.0", "25.0"), ("mean", "", "37.5"),
@@ -52,12 +53,12 @@ def test_one_surrogate() -> None:
 
 
 def test_white_box_alone_has_no_mean() -> None:
-    (table,) = tables(ONE[:1])
+    (table,) = tables(Findings(ONE[:1]))
     assert [row[0] for row in table.rows] == ["a*"]
 
 
 def test_matrix_and_paired_tests() -> None:
-    matrix, tests = tables(MATRIX)
+    matrix, tests = tables(Findings(MATRIX))
     assert matrix.columns == ("surrogate", "mean", "c", "d")
     first, second = matrix.rows
     assert [cell.partition("\n")[0] for cell in first] == ["a", "10.0", "20.0", "0.0"]
@@ -74,18 +75,18 @@ def test_surrogates_with_other_targets_are_not_tested() -> None:
     """Each surrogate is the other's target: no transfer target in common, so no test and no empty table."""
     records = [record("a", "b", "10"), record("b", "a", "11")]
     assert paired_tests(records) == []
-    (matrix,) = tables(records)
+    (matrix,) = tables(Findings(records))
     assert [row[2:].count("–") for row in matrix.rows] == [1, 1]
 
 
 def test_other_images_are_not_paired() -> None:
     other = [replace(r, selection="t") for r in MATRIX[2:]]
-    (matrix,) = tables([*MATRIX[:2], *other])
+    (matrix,) = tables(Findings([*MATRIX[:2], *other]))
     assert "▲" not in matrix.rows[1][2]
 
 
 def test_counted_images_only() -> None:
-    (table,) = tables([record("a", "b", "1-0-"), record("a", "c", "-10-")])
+    (table,) = tables(Findings([record("a", "b", "1-0-"), record("a", "c", "-10-")]))
     assert table.rows[-1][2:] == ("66.7", table.rows[-1][3], "3")
     assert "n = 2" in table.caption
 
@@ -95,36 +96,38 @@ def test_unlike_runs_cannot_share_a_row(change: dict[str, object]) -> None:
     """Neither silently overwrites the other, nor are their images mixed in one mean."""
     for target in ("b", "d"):
         with pytest.raises(UsageError, match="differ in images, seed or weights"):
-            tables([*ONE, record("a", target, "0000", **change)])
+            tables(Findings([*ONE, record("a", target, "0000", **change)]))
 
 
 def test_same_run_twice_is_one_run() -> None:
-    assert tables(ONE * 2)[0].rows == tables(ONE)[0].rows
+    assert tables(Findings(ONE * 2))[0].rows == tables(Findings(ONE))[0].rows
 
 
 def test_several_attacks_and_seeds_are_told() -> None:
-    matrix, _ = tables([*ONE[1:], *(replace(r, attack="mi", seed=3, gradients=20) for r in ONE[1:])])
+    matrix, _ = tables(
+        Findings([*ONE[1:], *(replace(r, attack="mi", seed=3, gradients=20) for r in ONE[1:])])
+    )
     assert [row[0] for row in matrix.rows] == ["a\nbim@linf,eps=8/255", "a\nmi"]
     assert "seed 0 and 3" in matrix.caption
-    assert "10 and 20 gradient evaluations" in matrix.caption
+    assert "10 to 20 gradient evaluations" in matrix.caption
 
 
 def test_data_sets_cannot_share_a_table() -> None:
     with pytest.raises(UsageError, match=r"different data sets .* got cifar10 and toys"):
-        tables([ONE[0], replace(ONE[1], dataset="cifar10")])
+        tables(Findings([ONE[0], replace(ONE[1], dataset="cifar10")]))
 
 
 def test_json_is_complete() -> None:
-    content = json.loads(render(Path("x.json"), MATRIX, {"toys/a": 0.5}))
+    content = json.loads(render(Path("x.json"), Findings(MATRIX, seconds={MATRIX[0].source: 0.5})))
+    assert [r.pop("seconds") for r in content["records"]] == [0.5, 0.5, None, None]
     assert [Record(**r) for r in content["records"]] == MATRIX
-    assert content["seconds_per_image"] == {"toys/a": 0.5}
     assert len(content["paired_tests"]) == 1
-    assert to_json(ONE, {})["paired_tests"] == []
+    assert to_json(Findings(ONE))["paired_tests"] == []
     json.dumps(content, allow_nan=False)
 
 
 def test_csv_is_complete() -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(MATRIX))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(Findings(MATRIX)))))
     assert [row["target"] for row in rows] == [r.target for r in MATRIX]
     assert rows[0].keys() == asdict(MATRIX[0]).keys() - {"versions"}
     assert float(rows[0]["high"]) == MATRIX[0].high
@@ -155,7 +158,7 @@ def test_latex() -> None:
 @pytest.mark.parametrize("name", ["t.json", "t.csv", "t.md", "t.tex"])
 def test_formats(tmp_path: Path, name: str) -> None:
     path = check_output(tmp_path / "new" / "folder" / name)
-    assert "toys" in render(path, MATRIX, {})
+    assert "toys" in render(path, Findings(MATRIX))
     assert not (tmp_path / "new").exists()
 
 
@@ -167,7 +170,7 @@ def test_unknown_format(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("width", [30, 60, 80, 200])
 def test_terminal_tables_fit(width: int) -> None:
-    for table in [*tables(ONE), *tables(MATRIX)]:
+    for table in [*tables(Findings(ONE)), *tables(Findings(MATRIX))]:
         console = Console(width=width, file=io.StringIO(), color_system=None)
         console.print(render_table(table, width))
         assert isinstance(console.file, io.StringIO)

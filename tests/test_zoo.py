@@ -38,9 +38,9 @@ def test_presets_compose_and_configure(name: str) -> None:
     composition, _ = expand(name, ZOO)
     assert composition.cost(1) >= 1
     for dataset in ZOO.datasets:
-        config = configure(ZOO, dataset, name, ["a"], ["b"], {})
-        attack = Attack.of(config)
-        assert (config.attack, attack.composition) == (composition.spec, composition)
+        config = configure(ZOO, dataset, [name], ["a"], ["b"], {})
+        attack = Attack.of(config.attacks[0], config.seed)
+        assert (config.attacks[0].techniques, attack.composition) == (composition.spec, composition)
         assert attack.epsilon <= 1
 
 
@@ -152,8 +152,8 @@ def test_selection() -> None:
 
 def test_preset_over_data_set_and_flags_over_preset() -> None:
     def budget(attack: str, **flags: object) -> tuple[str, str, int]:
-        config = configure(ZOO, "fashion-mnist", attack, ["a"], ["b"], flags)
-        return config.epsilon, config.step, config.steps
+        (spec,) = configure(ZOO, "fashion-mnist", [attack], ["a"], ["b"], flags).attacks
+        return spec.epsilon, spec.step, spec.steps
 
     assert budget("bim") == ("16/255", "eps/10", 50)
     assert budget("paper") == ("4/255", "eps/10", 50)

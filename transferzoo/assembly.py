@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from transferzoo.errors import ModelError, UsageError
+from transferzoo.errors import ModelError
 from transferzoo.techniques import DEFAULT_FUSION, DEFAULT_LOSS, OUTER, TECHNIQUES, Stage
 
 if TYPE_CHECKING:
@@ -34,21 +34,6 @@ if TYPE_CHECKING:
         Wrapper,
     )
     from transferzoo.techniques.unit import Unit
-
-
-def check_number(composition: Composition, surrogates: int) -> None:
-    """Check that there are as many surrogates as the techniques need.
-
-    Raises:
-        UsageError: none, one for an ensemble technique, or several for one that takes one.
-    """
-    for name, technique in composition.techniques:
-        if technique.stage is Stage.ENSEMBLES and surrogates < 2:
-            raise UsageError(
-                f"'{name}' attacks several surrogates together", expected="two at least", got=str(surrogates)
-            )
-    if not surrogates:
-        raise UsageError("an attack needs a surrogate", expected="one at least", got="none")
 
 
 def objectives(

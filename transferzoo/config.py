@@ -65,19 +65,41 @@ def wanted(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
+AIMS = ("random", "next", "least-likely")
+"""Ways to choose the class aimed at, a list in a file aside."""
+
+
+class AttackSpec(Record):
+    """One attack of a run.
+
+    Attributes:
+        techniques: canonical spec, as `compose` reads it; empty for plain BIM.
+        norm: ball of the perturbation.
+        epsilon: budget in [0, 1] pixels (L∞) or length (L2), as a fraction.
+        step: step size, same unit, as a fraction.
+        steps: number of steps.
+    """
+
+    techniques: str
+    norm: Literal["linf", "l2"]
+    epsilon: str
+    step: str
+    steps: int = Field(ge=1)
+
+
 class AttackConfig(Record):
     """Everything the result of an attack run depends on, weights and images aside.
 
     Attributes:
         dataset: name in the zoo.
         split: which split's images.
-        surrogates: models the images are crafted on, one run of the attack each.
+        surrogates: models the images are crafted on.
+        ensemble: on all surrogates together, rather than on one after the other.
         targets: models they are tried on.
-        attack: canonical spec of the techniques, as `compose` reads it; empty for plain BIM.
-        norm: ball of the perturbation.
-        epsilon: budget in [0, 1] pixels, as a fraction.
-        step: step size in [0, 1] pixels (L∞) or length (L2), as a fraction.
-        steps: number of steps.
+        attacks: what is done to the images, each on every surrogate.
+        targeted: how the class to be predicted is chosen; empty where any wrong class will do. "random" and
+            "next" go by seed and label, "least-likely" by the first surrogate, "file" by a list.
+        curve: steps after which success is measured too.
         images: how many images at most.
         images_correct_for: only images that all targets ("all"), the cell's own target ("target"), or no
             one in particular ("none") must classify correctly.
@@ -88,12 +110,11 @@ class AttackConfig(Record):
     dataset: str
     split: str
     surrogates: tuple[str, ...] = Field(min_length=1)
+    ensemble: bool = False
     targets: tuple[str, ...] = Field(min_length=1)
-    attack: str
-    norm: Literal["linf", "l2"]
-    epsilon: str
-    step: str
-    steps: int = Field(ge=1)
+    attacks: tuple[AttackSpec, ...] = Field(min_length=1)
+    targeted: Literal["", "random", "least-likely", "next", "file"] = ""
+    curve: tuple[int, ...] = ()
     images: int = Field(ge=1)
     images_correct_for: Literal["all", "target", "none"] = "all"
     seed: int = Field(default=0, ge=0)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
-from transferzoo.assembly import ascent, check_number, objectives, steps_along
+from transferzoo.assembly import ascent, objectives, steps_along
 from transferzoo.classifier import frozen
 from transferzoo.errors import UnknownNameError
 from transferzoo.norms import NORMS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.config import AttackConfig
+    from transferzoo.config import AttackSpec
     from transferzoo.techniques import Composition, Objective, Starter
     from transferzoo.techniques.unit import Pool
 
@@ -78,20 +78,19 @@ class Attack:
         require(self.steps >= 1, "an attack has steps", expected="at least 1", got=self.steps)
 
     @classmethod
-    def of(cls, config: AttackConfig) -> Attack:
+    def of(cls, spec: AttackSpec, seed: int) -> Attack:
         """Return the attack that a configuration describes.
 
         Raises:
             UsageError: the configuration cannot be read.
         """
-        epsilon = parse_epsilon(config.epsilon, config.norm)
-        step = parse_step(config.step, epsilon)
-        return cls(compose(config.attack), config.norm, epsilon, step, config.steps, config.seed)
+        epsilon = parse_epsilon(spec.epsilon, spec.norm)
+        step = parse_step(spec.step, epsilon)
+        return cls(compose(spec.techniques), spec.norm, epsilon, step, spec.steps, seed)
 
-    @property
-    def cost(self) -> int:
-        """Gradient evaluations an image."""
-        return self.composition.cost(self.steps)
+    def cost(self, models: int = 1) -> int:
+        """Return the gradient evaluations an image, on so many surrogates."""
+        return self.composition.cost(self.steps, models)
 
     @property
     def canonical(self) -> str:
@@ -110,7 +109,7 @@ def craft(
     targets: Tensor | None = None,
     pool: Pool | None = None,
     dtype: torch.dtype = torch.float32,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Return adversarial images, uint8 (N, C, H, W), inside both the box and the budget.
 
@@ -125,7 +124,7 @@ def craft(
         targets: classes to be predicted instead, int64 (N,); None for any other than the true one.
         pool: images that techniques such as `admix` mix with.
         dtype: of the perturbation.
-        on_step: called after each step with the steps done.
+        on_step: called after each step with the steps done and the perturbation so far.
 
     Raises:
         ModelError: no gradient reaches the images, or it is not finite; or a technique does not fit the
@@ -148,7 +147,7 @@ def perturb(
     targets: Tensor | None = None,
     pool: Pool | None = None,
     dtype: torch.dtype = torch.float32,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Return the adversarial images before they become 8-bit: `dtype` (N, C, H, W) in [0, 1].
 
@@ -161,16 +160,16 @@ def perturb(
         *_generators(attack, ids), pool,
     )  # fmt: skip
     surrogates = (surrogate,) if isinstance(surrogate, nn.Module) else tuple(surrogate)
-    check_number(attack.composition, len(surrogates))
+    attack.composition.check(len(surrogates))
     with ExitStack() as block:
         for model in surrogates:
             block.enter_context(frozen(model))
         parts = objectives(attack.composition, surrogates, unit, block)
-        return clean + _climb(attack.composition, parts, unit, on_step or (lambda done: None))
+        return clean + _climb(attack.composition, parts, unit, on_step or (lambda *_: None))
 
 
 def _climb(
-    composition: Composition, parts: Sequence[Objective], unit: Unit, on_step: Callable[[int], None]
+    composition: Composition, parts: Sequence[Objective], unit: Unit, on_step: Callable[[int, Tensor], None]
 ) -> Tensor:
     """Return the perturbation that a whole attack ends with."""
     oracle, stride = ascent(composition, parts, unit), steps_along(composition, unit)
@@ -185,7 +184,7 @@ def _climb(
     for done in range(1, unit.steps + 1):
         delta = advance(delta)
         unit.done = done
-        on_step(done)
+        on_step(done, delta)
     return delta
 
 

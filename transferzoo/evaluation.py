@@ -9,6 +9,8 @@ import torch
 from transferzoo.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
 
@@ -24,8 +26,20 @@ def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Ten
     Returns:
         The predicted classes, int64 (N,), on the CPU.
     """
+    return _by_batches(classifier, images, batch_size, lambda logits: logits.argmax(1))
+
+
+@torch.no_grad()
+def least_likely(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Return the class with the smallest logit of every image; arguments and result as `predict`'s."""
+    return _by_batches(classifier, images, batch_size, lambda logits: logits.argmin(1))
+
+
+def _by_batches(
+    classifier: nn.Module, images: Tensor, batch_size: int, of: Callable[[Tensor], Tensor]
+) -> Tensor:
     weight = next(classifier.parameters(), torch.empty(0))
-    parts = [classifier(part.to(weight) / 255).argmax(1).cpu() for part in images.split(batch_size)]
+    parts = [of(classifier(part.to(weight) / 255)).cpu() for part in images.split(batch_size)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
 

@@ -10,29 +10,28 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.errors import TransferZooError, UsageError
-from transferzoo.report import Table, paired_tests, rows_of, tables
+from transferzoo.report import Findings, Table, paired_tests, rows_of, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from transferzoo.runs import Record
 
-
-def to_json(records: Sequence[Record], seconds: Mapping[str, float]) -> dict[str, Any]:
-    """Return records, paired tests and seconds an image as JSON can hold them."""
-    tests = paired_tests(records) if len(rows_of(records)) > 1 else []
+def to_json(found: Findings) -> dict[str, Any]:
+    """Return records with the seconds an image took, the curve and paired tests as JSON can hold them."""
+    tests = paired_tests(found.records) if len(rows_of(found.records)) > 1 else []
     return {
-        "records": [asdict(r) for r in records],
+        "records": [{**asdict(r), "seconds": found.seconds.get(r.source)} for r in found.records],
+        "curve": [asdict(r) for r in found.curve],
         "paired_tests": tests,
-        "seconds_per_image": dict(seconds),
     }
 
 
-def to_csv(records: Sequence[Record]) -> str:
-    """Return one line a record, the versions left out."""
+def to_csv(found: Findings) -> str:
+    """Return one line a record, then one a point of the curve, the versions left out."""
     stream = io.StringIO()
-    lines = [{k: v for k, v in asdict(r).items() if k != "versions"} for r in records]
+    earlier = (r for r in found.curve if r not in found.records)
+    lines = [{k: v for k, v in asdict(r).items() if k != "versions"} for r in (*found.records, *earlier)]
     writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
@@ -91,14 +90,14 @@ def _escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def render(path: Path, records: Sequence[Record], seconds: Mapping[str, float]) -> str:
+def render(path: Path, found: Findings) -> str:
     """Return the report in the format that the suffix of a checked path asks for."""
     if path.suffix == ".json":
-        return json.dumps(to_json(records, seconds), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(to_json(found), indent=2, ensure_ascii=False) + "\n"
     if path.suffix == ".csv":
-        return to_csv(records)
+        return to_csv(found)
     write = {".md": to_markdown, ".tex": to_latex}[path.suffix]
-    return "\n".join(write(table) for table in tables(records))
+    return "\n".join(write(table) for table in tables(found))
 
 
 def check_output(path: Path) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
-from transferzoo.config import AttackConfig
+from transferzoo.config import AttackConfig, AttackSpec
 from transferzoo.errors import UnknownNameError, UsageError
 from transferzoo.notation import parse_epsilon, parse_step, parse_terms, show_fraction, show_step
 from transferzoo.techniques import TECHNIQUES, Composition, compose
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transferzoo.zoo import Zoo
 
 BUDGET = ("norm", "epsilon", "step", "steps")
-BALLS = get_args(AttackConfig.model_fields["norm"].annotation)
+BALLS = get_args(AttackSpec.model_fields["norm"].annotation)
 
 
 def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
@@ -61,7 +61,7 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
 def configure(
     zoo: Zoo,
     dataset: str,
-    attack: str,
+    attacks: Sequence[str],
     surrogates: Sequence[str],
     targets: Sequence[str],
     flags: Mapping[str, Any],
@@ -71,21 +71,37 @@ def configure(
     Args:
         zoo: what names mean.
         dataset: name of the data set.
-        attack: spec string of presets and techniques.
+        attacks: spec strings of presets and techniques.
         surrogates: full names.
         targets: full names.
-        flags: fields of `AttackConfig` a user set; None where nothing was said.
+        flags: fields of `AttackConfig` and `AttackSpec` a user set; None where nothing was said.
 
     Raises:
-        UsageError: something is out of range or cannot be read.
+        UsageError: something is out of range or cannot be read, or an attack needs more surrogates.
     """
+    given = {key: value for key, value in flags.items() if value is not None}
+    specs = [_resolve(zoo, dataset, attack, given) for attack in attacks]
+    defaults = zoo.dataset(dataset).attack.model_dump(exclude={*BUDGET})
+    values = {**defaults, **{key: value for key, value in given.items() if key not in BUDGET}}
+    config = AttackConfig.of(
+        dataset=dataset, attacks=tuple(dict.fromkeys(specs)), surrogates=tuple(surrogates),
+        targets=tuple(targets), **values,
+    )  # fmt: skip
+    for spec in config.attacks:
+        compose(spec.techniques).check(len(surrogates) if config.ensemble else 1)
+    _check_curve(config)
+    return config
+
+
+def _resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:
+    """Return an attack with its budget: from the flags, else the preset, else the data set."""
     composition, preset = expand(attack, zoo)
     defaults = zoo.dataset(dataset).attack
-    given = {key: value for key, value in flags.items() if value is not None}
-    values = {**defaults.model_dump(), **preset, **given}
+    flags = {key: value for key, value in given.items() if key in BUDGET}
+    values = {**defaults.model_dump(include={*BUDGET}), **preset, **flags}
     if values["norm"] not in BALLS:
         raise UnknownNameError("norm", str(values["norm"]), BALLS)
-    if values["norm"] != defaults.norm and not {"epsilon"} & (given.keys() | preset.keys()):
+    if values["norm"] != defaults.norm and "epsilon" not in flags | preset:
         raise UsageError(
             f"'{dataset}' has no default epsilon for {values['norm']}",
             expected="--epsilon too",
@@ -94,13 +110,21 @@ def configure(
     epsilon = parse_epsilon(str(values["epsilon"]), str(values["norm"]))
     step = parse_step(str(values["step"]), epsilon)
     values |= {"epsilon": show_fraction(epsilon), "step": show_step(step, epsilon)}
-    return AttackConfig.of(
-        dataset=dataset,
-        attack=composition.spec,
-        surrogates=tuple(surrogates),
-        targets=tuple(targets),
-        **values,
-    )
+    return AttackSpec.of(techniques=composition.spec, **values)
+
+
+def _check_curve(config: AttackConfig) -> None:
+    """Check that every attack comes by the steps of the curve.
+
+    Raises:
+        UsageError: a step is not one of an attack's.
+    """
+    least = min(spec.steps for spec in config.attacks)
+    for step in config.curve:
+        if not 1 <= step <= least:
+            raise UsageError(
+                "a step of the curve is out of range", expected=f"1 to {least}, the attack's", got=str(step)
+            )
 
 
 def _techniques(name: str, preset: Preset) -> list[str]:

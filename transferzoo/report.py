@@ -1,22 +1,22 @@
 """Records → tables; pure functions, without torch.
 
-One surrogate: a row a target. Several: a row a surrogate and attack, a column a target, and below it the
-paired tests against the first row. The mean is over images and all targets but white-box ones.
+One source of images: a row a target. Several: a row a surrogate and attack, a column a target, and below it
+the paired tests against the first row. The mean is over images and all targets but white-box ones.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from transferzoo import statistics
 from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from transferzoo.runs import Record
+    from transferzoo.runs import Record, Source
 
 SIGNIFICANT = 0.05
 
@@ -42,25 +42,38 @@ Row = tuple[str, str]
 """What a row of the matrix stands for: surrogate and attack."""
 
 
-def tables(records: Sequence[Record]) -> list[Table]:
-    """Return the tables of one or several runs.
+@dataclass(frozen=True)
+class Findings:
+    """What one or several runs found.
 
-    Args:
+    Attributes:
         records: at least one; all on one data set.
+        curve: records after fewer steps.
+        seconds: an image took, by source.
+    """
+
+    records: Sequence[Record]
+    curve: Sequence[Record] = ()
+    seconds: Mapping[Source, float] = field(default_factory=dict)
+
+
+def tables(found: Findings) -> list[Table]:
+    """Return the tables of one or several runs.
 
     Raises:
         UsageError: records of several data sets.
     """
-    if len(datasets := {r.dataset for r in records}) > 1:
+    if len(datasets := {r.dataset for r in found.records}) > 1:
         raise UsageError(
             "runs of different data sets cannot share a table", got=" and ".join(sorted(datasets))
         )
-    rows = rows_of(records)
+    rows = rows_of(found.records)
+    by_steps = [_curve(found.curve)] if found.curve else []
     if len(rows) == 1:
         (cells,) = rows.values()
-        return [_single(list(cells.values()))]
+        return [_single(list(cells.values()), found.seconds), *by_steps]
     tests = _tests(rows)
-    return [_matrix(rows), tests] if tests.rows else [_matrix(rows)]
+    return [_matrix(rows, found.seconds), *([tests] if tests.rows else []), *by_steps]
 
 
 def paired_tests(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -90,7 +103,7 @@ def paired_tests(records: Sequence[Record]) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- tables
 
 
-def _single(records: Sequence[Record]) -> Table:
+def _single(records: Sequence[Record], seconds: Mapping[Source, float]) -> Table:
     first = records[0]
     rows = [
         (
@@ -110,30 +123,70 @@ def _single(records: Sequence[Record]) -> Table:
         title=f"Success rate of {_short(first.surrogate)} on {first.dataset} (%)",
         columns=("target", "clean accuracy", "success rate", "95 % interval", "n"),
         rows=tuple(rows),
-        caption=_caption(records),
+        caption=_caption(records, seconds),
     )
 
 
-def _matrix(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
+def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, float]) -> Table:
     targets = list(dict.fromkeys(target for cells in rows.values() for target in cells))
     baseline = next(iter(rows.values()))
     lines = []
     for name, cells in rows.items():
-        shares = _per_image(cells)
-        mean = _cell(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else "–"
         lines.append(
-            (_label(name, rows), mean, *(_matrix_cell(cells.get(t), baseline.get(t)) for t in targets))
+            (
+                _label(name, rows),
+                _mean(cells),
+                *(_matrix_cell(cells.get(t), baseline.get(t)) for t in targets),
+            )
         )
     records = [record for cells in rows.values() for record in cells.values()]
+    extra, costs = _costs(rows, seconds)
     note = (
         "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
     )
     return Table(
         title=f"Success rates on {records[0].dataset} (%, with 95 % intervals)",
-        columns=("surrogate", "mean", *(_short(t) for t in targets)),
-        rows=tuple(lines),
-        caption=f"{_caption(records)} {note}",
+        columns=("surrogate", *extra, "mean", *(_short(t) for t in targets)),
+        rows=tuple((line[0], *cost, *line[1:]) for line, cost in zip(lines, costs, strict=True)),
+        caption=f"{_caption(records, {} if extra else seconds)} {note}",
     )
+
+
+def _costs(
+    rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, float]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return columns that say what each row cost an image, and their cells; none where all cost the same."""
+    firsts = [next(iter(cells.values())) for cells in rows.values()]
+    if len({first.gradients for first in firsts}) == 1:
+        return (), [()] * len(firsts)
+    times = [seconds.get(first.source) for first in firsts]
+    return ("gradients", "s an image"), [
+        (str(first.gradients), "–" if time is None else f"{time:.3f}")
+        for first, time in zip(firsts, times, strict=True)
+    ]
+
+
+def _curve(records: Sequence[Record]) -> Table:
+    """Return a table of the mean rate after each of the steps."""
+    rows: dict[Row, dict[int, dict[str, Record]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        rows[record.surrogate, record.attack][record.steps][record.target] = record
+    steps = sorted({record.steps for record in records})
+    lines = [
+        (_label(name, rows), *(_mean(points[step]) if step in points else "–" for step in steps))
+        for name, points in rows.items()
+    ]
+    return Table(
+        title=f"Success rate by steps on {records[0].dataset} (%, mean over targets, with 95 % intervals)",
+        columns=("surrogate", *(f"{step} step{'s' if step > 1 else ''}" for step in steps)),
+        rows=tuple(lines),
+        caption=_caption(records, {}),
+    )
+
+
+def _mean(cells: Mapping[str, Record]) -> str:
+    shares = _per_image(cells)
+    return _cell(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else "–"
 
 
 def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
@@ -173,14 +226,24 @@ def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
     return f"{_percent(rate)}{mark}\n{_interval(low, high)}"
 
 
-def _caption(records: Sequence[Record]) -> str:
+def _caption(records: Sequence[Record], seconds: Mapping[Source, float]) -> str:
     counts = sorted({r.n for r in records})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     attacks = " and ".join(dict.fromkeys(r.attack for r in records))
-    gradients = " and ".join(str(g) for g in dict.fromkeys(r.gradients for r in records))
+    gradients = _range(sorted({r.gradients for r in records}), str)
+    known = sorted({seconds[r.source] for r in records if r.source in seconds})
+    time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
+    aim = f"targeted: {first}; " if (first := records[0].targeted) else ""
     seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))
     starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
-    return f"{attacks}; {gradients} gradient evaluations an image; n = {n}; seed {seeds}.{starred}"
+    cost = f"{gradients} gradient evaluations an image{time}"
+    return f"{attacks}; {aim}{cost}; n = {n}; seed {seeds}.{starred}"
+
+
+def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
+    """Write sorted values by their ends."""
+    ends = dict.fromkeys([show(values[0]), show(values[-1])])
+    return " to ".join(ends)
 
 
 # ---------------------------------------------------------------- what the tables are made of
@@ -208,7 +271,7 @@ def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
 
 def _origin(record: Record) -> tuple[object, ...]:
     """Return what the records of a row have in common, surrogate and attack aside."""
-    return record.split, record.selection, record.seed, record.surrogate_sha256
+    return record.split, record.selection, record.seed, record.surrogate_sha256, record.targeted
 
 
 def _per_image(cells: Mapping[str, Record]) -> list[float]:
@@ -219,9 +282,9 @@ def _per_image(cells: Mapping[str, Record]) -> list[float]:
 
 
 def _paired(first: Record, second: Record) -> bool:
-    same = (first.dataset, first.split, first.selection) == (second.dataset, second.split, second.selection)
+    images = [(r.dataset, r.split, r.selection, r.targeted) for r in (first, second)]
     counted = [[c == "-" for c in r.outcomes] for r in (first, second)]
-    return same and first.target_sha256 == second.target_sha256 and counted[0] == counted[1]
+    return images[0] == images[1] and first.target_sha256 == second.target_sha256 and counted[0] == counted[1]
 
 
 def _comparable(first: Mapping[str, Record], second: Mapping[str, Record]) -> bool:

@@ -2,9 +2,12 @@
 
     config.json            configuration, weights and data by digest, versions
     clean/MODEL.json       predictions on the clean images
-    selection.json         the images attacked
-    images/MODEL/NNNN.safetensors   adversarial images of one work unit: `images` uint8 (N, C, H, W), `ids`
-    records.jsonl          one line a surrogate and target
+    least_likely.json      the first surrogate's least likely classes, where they are what is aimed at
+    selection.json         the images attacked: ids, labels, and the classes aimed at
+    images/SURROGATE/ATTACK/NNNN.safetensors   adversarial images of one work unit: `images` uint8
+                           (N, C, H, W), `ids`, and `after N` for steps of the curve
+    records.jsonl          one line a surrogate, attack and target
+    curve.jsonl            the same after fewer steps
     timings.jsonl          seconds of each unit; the only file that differs between two runs
 
 Every file is written whole or not at all, so a run may be killed at any moment and started again; the folder
@@ -28,28 +31,51 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+RECORDS, CURVE = "records.jsonl", "curve.jsonl"
+
+
 @dataclass(frozen=True)
-class Record:
-    """What one surrogate's images do to one target.
+class Source:
+    """Where adversarial images come from.
 
     Attributes:
-        surrogate: full name.
+        surrogate: full name; of an ensemble the names joined by " & ".
+        attack: canonical form, budget included.
+    """
+
+    surrogate: str
+    attack: str
+
+    @property
+    def folder(self) -> str:
+        """Where its images lie, below `images`."""
+        return f"{_flat(self.surrogate)}/{fingerprint(self.attack)[:12]}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the images of one source do to one target.
+
+    Attributes:
+        surrogate: full name; of an ensemble the names joined by " & ".
         target: full name.
         attack: canonical form, budget included.
+        steps: steps after which the images were taken.
+        targeted: how the class aimed at was chosen; empty where any wrong class will do.
         dataset: name of the data set.
         split: its split.
         seed: of the run.
         selection: SHA-256 of the ids and labels of the attacked images; equal for the same images.
         n: images counted.
-        successes: of them, those that the target does not classify correctly.
+        successes: of them, those that the target does not classify correctly, or as the class aimed at.
         rate: successes / n.
         low: lower end of the 95 % Wilson interval of the rate.
         high: upper end.
-        white_box: the target has the surrogate's own weights.
-        surrogate_accuracy: clean accuracy on all candidate images.
+        white_box: the target has the weights of the surrogate, or of one of the ensemble.
+        surrogate_accuracy: clean accuracy on all candidate images; of an ensemble the mean.
         target_accuracy: likewise.
         gradients: gradient evaluations an image.
-        surrogate_sha256: of the weight file.
+        surrogate_sha256: of the weight file; of an ensemble joined by " & ".
         target_sha256: likewise.
         outcomes: a character an attacked image in order of id: 1 fooled, 0 not, - not counted.
         versions: of the packages the result depends on.
@@ -58,6 +84,8 @@ class Record:
     surrogate: str
     target: str
     attack: str
+    steps: int
+    targeted: str
     dataset: str
     split: str
     seed: int
@@ -75,6 +103,11 @@ class Record:
     target_sha256: str
     outcomes: str
     versions: Mapping[str, str]
+
+    @property
+    def source(self) -> Source:
+        """Where the images come from."""
+        return Source(self.surrogate, self.attack)
 
 
 class RunFolder:
@@ -119,12 +152,26 @@ class RunFolder:
     def _clean(self, model: str) -> Path:
         return self.path / "clean" / f"{_flat(model)}.json"
 
-    def save_selection(self, ids: Sequence[int], labels: Sequence[int]) -> None:
-        """Keep which images are attacked."""
-        write_text(self._selection(), json.dumps({"ids": list(ids), "labels": list(labels)}) + "\n")
+    def least_likely(self) -> list[int] | None:
+        """Return the least likely class of every clean image, None if they are not there yet."""
+        path = self.path / "least_likely.json"
+        return list(json.loads(path.read_text())) if path.exists() else None
+
+    def save_least_likely(self, classes: Sequence[int]) -> None:
+        """Keep the least likely class of every clean image."""
+        write_text(self.path / "least_likely.json", json.dumps(list(classes)) + "\n")
+
+    def save_selection(
+        self, ids: Sequence[int], labels: Sequence[int], targets: Sequence[int] | None
+    ) -> None:
+        """Keep which images are attacked, and which classes are aimed at, if any."""
+        content = {"ids": list(ids), "labels": list(labels)}
+        if targets is not None:
+            content["targets"] = list(targets)
+        write_text(self._selection(), json.dumps(content) + "\n")
 
     def selection(self) -> str:
-        """Return the SHA-256 of which images are attacked."""
+        """Return the SHA-256 of which images are attacked, and at which classes."""
         return sha256(self._selection())
 
     def _selection(self) -> Path:
@@ -132,22 +179,39 @@ class RunFolder:
 
     # ------------------------------------------------------------ adversarial images
 
-    def has_unit(self, surrogate: str, unit: int) -> bool:
+    def has_unit(self, source: Source, unit: int) -> bool:
         """Return whether a work unit is finished."""
-        return self._unit(surrogate, unit).exists()
+        return self._unit(source, unit).exists()
 
-    def save_unit(self, surrogate: str, unit: int, images: Tensor, ids: Tensor, seconds: float) -> None:
-        """Keep the adversarial images of a work unit and how long they took."""
+    def save_unit(
+        self, source: Source, unit: int, images: Mapping[int, Tensor], steps: int, ids: Tensor, seconds: float
+    ) -> None:
+        """Keep the adversarial images of a work unit and how long they took.
+
+        Args:
+            source: where they come from.
+            unit: number of the unit.
+            images: by the steps after which they were taken.
+            steps: of the whole attack.
+            ids: of the images.
+            seconds: for all of them.
+        """
         from safetensors.torch import save
 
-        content = save({"images": images.contiguous(), "ids": ids.contiguous()})
-        write_bytes(self._unit(surrogate, unit), content)
-        line = {"surrogate": surrogate, "unit": unit, "images": len(ids), "seconds": round(seconds, 3)}
+        named = {_after(at, steps): taken.contiguous() for at, taken in images.items()}
+        write_bytes(self._unit(source, unit), save({**named, "ids": ids.contiguous()}))
+        line = {**asdict(source), "unit": unit, "images": len(ids), "seconds": round(seconds, 3)}
         with writing(self.path), (self.path / "timings.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
-    def images(self, surrogate: str, units: int) -> Tensor:
-        """Return all adversarial images of a surrogate, uint8 (N, C, H, W), in order of id.
+    def images(self, source: Source, units: int, at: int, steps: int) -> Tensor:
+        """Return all adversarial images of a source, uint8 (N, C, H, W), in order of id.
+
+        Args:
+            source: where they come from.
+            units: how many there are.
+            at: after which step.
+            steps: of the whole attack.
 
         Raises:
             DataError: a file is missing or damaged.
@@ -158,27 +222,27 @@ class RunFolder:
 
         parts = []
         for unit in range(units):
-            path = self._unit(surrogate, unit)
+            path = self._unit(source, unit)
             try:
-                parts.append(load_file(path)["images"])
+                parts.append(load_file(path)[_after(at, steps)])
             except (OSError, SafetensorError, KeyError) as error:
                 raise DataError(
                     f"cannot read {path}: {error}", hint="delete it and run the same command again"
                 ) from None
         return torch.cat(parts)
 
-    def _unit(self, surrogate: str, unit: int) -> Path:
-        return self.path / "images" / _flat(surrogate) / f"{unit:04d}.safetensors"
+    def _unit(self, source: Source, unit: int) -> Path:
+        return self.path / "images" / source.folder / f"{unit:04d}.safetensors"
 
     # ------------------------------------------------------------ records
 
-    def records(self) -> list[Record]:
-        """Return the records, in their order; none if there are none yet.
+    def records(self, file: str = RECORDS) -> list[Record]:
+        """Return the records, or those of the curve, in their order; none if there are none yet.
 
         Raises:
             DataError: the file is damaged.
         """
-        path = self.path / "records.jsonl"
+        path = self.path / file
         if not path.exists():
             return []
         try:
@@ -188,23 +252,24 @@ class RunFolder:
                 f"cannot read {path}: {error}", hint="delete it and run the same command again"
             ) from None
 
-    def save_records(self, records: Iterable[Record]) -> None:
-        """Replace the records."""
+    def save_records(self, records: Iterable[Record], file: str = RECORDS) -> None:
+        """Replace the records, or those of the curve."""
         lines = (json.dumps(asdict(record), ensure_ascii=False) for record in records)
-        write_text(self.path / "records.jsonl", "".join(line + "\n" for line in lines))
+        write_text(self.path / file, "".join(line + "\n" for line in lines))
 
-    def seconds(self) -> dict[str, float]:
-        """Return the seconds an image took, by surrogate."""
+    def seconds(self) -> dict[Source, float]:
+        """Return the seconds an image took, by source."""
         path = self.path / "timings.jsonl"
-        totals: dict[str, tuple[float, int]] = {}
+        totals: dict[Source, tuple[float, int]] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue  # the last line of a killed run
-            seconds, images = totals.get(entry["surrogate"], (0.0, 0))
-            totals[entry["surrogate"]] = (seconds + entry["seconds"], images + entry["images"])
-        return {surrogate: seconds / images for surrogate, (seconds, images) in totals.items()}
+            source = Source(entry["surrogate"], entry["attack"])
+            seconds, images = totals.get(source, (0.0, 0))
+            totals[source] = (seconds + entry["seconds"], images + entry["images"])
+        return {source: seconds / images for source, (seconds, images) in totals.items()}
 
 
 def open_run(path: Path) -> RunFolder:
@@ -216,7 +281,8 @@ def open_run(path: Path) -> RunFolder:
     run = RunFolder(path)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))["config"]
-        cells = len(config["surrogates"]) * len(config["targets"])
+        sources = 1 if config["ensemble"] else len(config["surrogates"])
+        cells = sources * len(config["attacks"]) * len(config["targets"])
     except (OSError, ValueError, KeyError, TypeError):
         raise TransferZooError(
             f"{path} is not a run folder", expected="a folder that `transferzoo attack` wrote",
@@ -228,6 +294,10 @@ def open_run(path: Path) -> RunFolder:
             hint="run its attack command again to finish it",
         )  # fmt: skip
     return run
+
+
+def _after(step: int, steps: int) -> str:
+    return "images" if step == steps else f"after {step}"
 
 
 def _flat(model: str) -> str:

@@ -1,96 +1,44 @@
-"""The main job: surrogates × targets → records, through the run folder.
+"""The main job: surrogates × attacks × targets → records, through the run folder.
 
-Images are chosen by what the targets say of the clean ones, crafted unit by unit on each surrogate, saved as
-bytes, and only then shown to the targets: what is measured is what was saved. One model is in memory at a
-time. Every stage takes up what an earlier, interrupted run of the same configuration left.
+Images are chosen by what the targets say of the clean ones, crafted unit by unit from each source, a
+surrogate (or all of them together) under an attack, saved as bytes, and only then shown to the targets: what
+is measured is what was saved. One model, or one ensemble, is in memory at a time. Every stage takes up what
+an earlier, interrupted run of the same configuration left.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
 import time
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo import checkpoint, statistics
+from transferzoo import candidates, statistics
 from transferzoo.classifier import Classifier, load
-from transferzoo.config import fingerprint
-from transferzoo.engine import Attack, craft
+from transferzoo.engine import craft
 from transferzoo.errors import DataError
-from transferzoo.evaluation import gate, predict
-from transferzoo.runs import Record, RunFolder
+from transferzoo.evaluation import gate, least_likely, predict
+from transferzoo.norms import NORMS
+from transferzoo.runs import CURVE, RECORDS, Record, RunFolder, Source
 from transferzoo.techniques.unit import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-    from transferzoo.config import AttackConfig
     from transferzoo.datasets import Batch
-    from transferzoo.specs import DatasetSpec, ModelSpec
+    from transferzoo.jobs import Craft, Job
+    from transferzoo.specs import ModelSpec
 
-
-@dataclass(frozen=True)
-class Job:
-    """Everything a run needs, resolved and checked.
-
-    Attributes:
-        config: what was asked.
-        dataset: what is classified.
-        surrogates: models the images are crafted on.
-        targets: models they are tried on.
-        data: candidate images.
-    """
-
-    config: AttackConfig
-    dataset: DatasetSpec
-    surrogates: tuple[ModelSpec, ...]
-    targets: tuple[ModelSpec, ...]
-    data: Batch
-
-    @cached_property
-    def attack(self) -> Attack:
-        """What is done to the images."""
-        return Attack.of(self.config)
-
-    @cached_property
-    def content(self) -> dict[str, Any]:
-        """All that the run's result depends on; its fingerprint names the run folder.
-
-        Raises:
-            ModelError: a model has no weights.
-        """
-        folders = {m.full_name: m.folder for m in (*self.surrogates, *self.targets)}
-        models = {name: checkpoint.digest(folder) for name, folder in folders.items()}
-        configs = {name: fingerprint(checkpoint.read_config(folder)) for name, folder in folders.items()}
-        state = hashlib.sha256()
-        for tensor in (self.data.images, self.data.labels, self.data.ids):
-            state.update(tensor.contiguous().numpy().tobytes())
-        return {
-            "config": self.config.model_dump(mode="json"),
-            "attack": self.attack.canonical,
-            "models": models,
-            "model_configs": configs,
-            "data": {"n": len(self.data), "sha256": state.hexdigest()},
-            "versions": versions(),
-        }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that results depend on."""
-    return {name: version(name) for name in ("transferzoo", "torch", "timm")}
+    Tell = Callable[[str, int, int], None]
 
 
 def run(
-    job: Job, folder: RunFolder, *, on_progress: Callable[[str, int, int], None] = lambda *_: None
-) -> list[Record]:
-    """Do what is not done yet and return all records, by surrogate and then by target.
+    job: Job, folder: RunFolder, *, on_progress: Tell = lambda *_: None
+) -> tuple[list[Record], list[Record]]:
+    """Do what is not done yet and return all records, by source and then by target, and those of the curve.
 
     Args:
         job: what to do.
@@ -98,133 +46,185 @@ def run(
         on_progress: called with what is being done, steps done and steps in all.
 
     Raises:
-        ModelError: a model cannot be loaded, or does not classify the images.
+        ModelError: a model cannot be loaded, or does not classify the images; or a technique does not fit it.
         DataError: no image is left after the selection.
         TransferZooError: the folder cannot be written.
     """
     folder.begin(job.content)
-    accuracy = {m.full_name: _clean(job, m, folder, on_progress) for m in (*job.surrogates, *job.targets)}
-    chosen = _select(job, folder)
-    for number, surrogate in enumerate(job.surrogates):
-        _craft(job, surrogate, number, chosen, folder, on_progress)
-    return _measure(job, chosen, accuracy, folder, on_progress)
+    work = _select(job, folder, on_progress)
+    total = len(work.units) * sum(source.attack.steps for source in job.crafts)
+    done = 0
+    for source in job.crafts:
+
+        def tell(step: int, source: Craft = source, before: int = done) -> None:
+            on_progress(f"attacking {source.source.surrogate.rpartition('/')[2]}", before + step, total)
+
+        _craft(job, source, work, folder, tell)
+        done += len(work.units) * source.attack.steps
+    return _measure(job, work, folder, on_progress)
 
 
-def _clean(
-    job: Job, model: ModelSpec, folder: RunFolder, on_progress: Callable[[str, int, int], None]
-) -> float:
-    """Return a model's clean accuracy; its predictions are kept."""
+@dataclass(frozen=True)
+class Work:
+    """What is attacked, and what the models say of it clean.
+
+    Attributes:
+        images: the chosen ones.
+        targets: classes aimed at (N,); None for any other.
+        accuracy: clean accuracy of every model on all candidates.
+        clean: every target's classes of the chosen images (N,).
+        units: the places of the images of each work unit.
+    """
+
+    images: Batch
+    targets: Tensor | None
+    accuracy: Mapping[str, float]
+    clean: Mapping[str, Tensor]
+    units: tuple[Tensor, ...]
+
+
+def _select(job: Job, folder: RunFolder, tell: Tell) -> Work:
+    """Choose the images to attack."""
+    said = {m.full_name: _clean(job, m, folder, tell) for m in (*job.surrogates, *job.targets)}
+    classes = len(job.dataset.classes)
+    accuracy = {name: gate(name, found, job.data.labels, classes) for name, found in said.items()}
+    victims = {m.full_name: said[m.full_name] for m in job.targets}
+    aims = candidates.aims(
+        job.config, job.data, classes, job.aims, lambda: _least_likely(job, folder, tell)
+    )  # fmt: skip
+    images = candidates.chosen(job.config, job.data, victims, aims)
+    places = torch.isin(job.data.ids, images.ids).nonzero().flatten()
+    places = places[job.data.ids[places].argsort()]
+    targets = None if aims is None else aims[places]
+    folder.save_selection(
+        images.ids.tolist(), images.labels.tolist(), None if targets is None else targets.tolist()
+    )
+    clean = {name: found[places] for name, found in victims.items()}
+    units = torch.arange(len(images)).split(job.config.batch_size)
+    return Work(images, targets, accuracy, clean, units)
+
+
+def _clean(job: Job, model: ModelSpec, folder: RunFolder, tell: Tell) -> Tensor:
+    """Return a model's predictions on the candidates; they are kept."""
     known = folder.clean(model.full_name)
+    if known is not None:
+        return torch.tensor(known)
+    tell(f"checking {model.name}", 0, 1)
+    predictions = predict(_load(job, model), job.data.images)
+    gate(model.name, predictions, job.data.labels, len(job.dataset.classes))
+    folder.save_clean(model.full_name, predictions.tolist())
+    return predictions
+
+
+def _least_likely(job: Job, folder: RunFolder, tell: Tell) -> Tensor:
+    """Return the first surrogate's least likely class of every candidate; they are kept."""
+    known = folder.least_likely()
     if known is None:
-        on_progress(f"checking {model.name}", 0, 1)
-        predictions = predict(_load(job, model), job.data.images)
-    else:
-        predictions = torch.tensor(known)
-    accuracy = gate(model.name, predictions, job.data.labels, len(job.dataset.classes))
-    if known is None:
-        folder.save_clean(model.full_name, predictions.tolist())
-    return accuracy
+        tell(f"asking {job.surrogates[0].name}", 0, 1)
+        known = least_likely(_load(job, job.surrogates[0]), job.data.images).tolist()
+        folder.save_least_likely(known)
+    return torch.tensor(known)
 
 
-def _select(job: Job, folder: RunFolder) -> Batch:
-    """Draw the images to attack, in order of id."""
-    eligible = torch.ones(len(job.data), dtype=torch.bool)
-    if job.config.images_correct_for == "all":
-        for target in job.targets:
-            eligible &= torch.tensor(folder.clean(target.full_name)) == job.data.labels
-    candidates = job.data.select(eligible)
-    if not len(candidates):
-        raise DataError(
-            "no image is left to attack: the targets have no correctly classified image in common",
-            hint="use fewer targets or --images-correct-for target",
-        )
-    count = min(job.config.images, len(candidates))
-    drawn = random.Random(job.config.seed).sample(range(len(candidates)), count)
-    chosen = candidates.select(sorted(drawn, key=lambda i: int(candidates.ids[i])))
-    folder.save_selection(chosen.ids.tolist(), chosen.labels.tolist())
-    return chosen
-
-
-def _craft(
-    job: Job, surrogate: ModelSpec, number: int, chosen: Batch, folder: RunFolder,
-    on_progress: Callable[[str, int, int], None],
-) -> None:  # fmt: skip
-    units = list(torch.arange(len(chosen)).split(job.config.batch_size))
-    missing = [unit for unit in range(len(units)) if not folder.has_unit(surrogate.full_name, unit)]
+def _craft(job: Job, source: Craft, work: Work, folder: RunFolder, tell: Callable[[int], None]) -> None:
+    """Make the adversarial images of a source, unit by unit, those that are not there yet."""
+    missing = [unit for unit in range(len(work.units)) if not folder.has_unit(source.source, unit)]
     if not missing:
         return
-    model = _load(job, surrogate)
-    total = len(units) * job.attack.steps * len(job.surrogates)
+    models, steps = [_load(job, model) for model in source.models], source.attack.steps
     for unit in missing:
-
-        def advance(step: int, done: int = (number * len(units) + unit) * job.attack.steps) -> None:
-            on_progress(f"attacking {surrogate.name}", done + step, total)
-
-        part = chosen.select(units[unit])
         started = time.monotonic()
-        images = craft(
-            job.attack, model, part.images.to(model.mean.device), part.labels, part.ids,
-            pool=Pool(job.data.images, job.data.labels), on_step=advance,
-        ).cpu()  # fmt: skip
-        folder.save_unit(surrogate.full_name, unit, images, part.ids, time.monotonic() - started)
+        taken = _craft_unit(job, source, work, models, work.units[unit], _from(tell, unit * steps))
+        ids = work.images.ids[work.units[unit]]
+        folder.save_unit(source.source, unit, taken, steps, ids, time.monotonic() - started)
 
 
-def _measure(
-    job: Job, chosen: Batch, accuracy: dict[str, float], folder: RunFolder,
-    on_progress: Callable[[str, int, int], None],
-) -> list[Record]:  # fmt: skip
-    known = {(r.surrogate, r.target): r for r in folder.records()}
-    units = -(-len(chosen) // job.config.batch_size)
+def _from(tell: Callable[[int], None], done: int) -> Callable[[int], None]:
+    return lambda step: tell(done + step)
+
+
+def _craft_unit(
+    job: Job, source: Craft, work: Work, models: Sequence[Classifier], places: Tensor,
+    tell: Callable[[int], None],
+) -> dict[int, Tensor]:  # fmt: skip
+    """Return the adversarial images of a unit, uint8 (N, C, H, W) on the CPU, by the steps done."""
+    taken: dict[int, Tensor] = {}
+    part, attack = work.images.select(places), source.attack
+    images = part.images.to(models[0].mean.device)
+
+    def advance(step: int, delta: Tensor) -> None:
+        if step in job.config.curve and step < attack.steps:
+            taken[step] = NORMS[attack.norm].quantise(images / 255 + delta, images, attack.epsilon).cpu()
+        tell(step)
+
+    taken[attack.steps] = craft(
+        attack, models, images, part.labels, part.ids,
+        targets=None if work.targets is None else work.targets[places],
+        pool=Pool(job.data.images, job.data.labels), on_step=advance,
+    ).cpu()  # fmt: skip
+    return taken
+
+
+def _measure(job: Job, work: Work, folder: RunFolder, tell: Tell) -> tuple[list[Record], list[Record]]:
+    """Show the saved images to the targets, those cells that are not there yet."""
+    files = {RECORDS: [(c, c.attack.steps) for c in job.crafts]}
+    if job.config.curve:
+        files[CURVE] = [(c, step) for c in job.crafts for step in sorted({*job.config.curve, c.attack.steps})]
+    known = {file: {(r.source, r.steps, r.target): r for r in folder.records(file)} for file in files}
     for number, target in enumerate(job.targets):
-        todo = [s for s in job.surrogates if (s.full_name, target.full_name) not in known]
-        if not todo:
+        todo = {
+            file: [(c, step) for c, step in points if (c.source, step, target.full_name) not in known[file]]
+            for file, points in files.items()
+        }
+        if not any(todo.values()):
             continue
-        on_progress(f"measuring {target.name}", number, len(job.targets))
+        tell(f"measuring {target.name}", number, len(job.targets))
         model = _load(job, target)
-        counted = _counted(job, target, chosen, folder)
-        for surrogate in todo:
-            predictions = predict(model, folder.images(surrogate.full_name, units))
-            outcomes = _outcomes(predictions != chosen.labels, counted)
-            known[surrogate.full_name, target.full_name] = _record(
-                job, surrogate, target, outcomes, accuracy, folder.selection()
-            )
-        folder.save_records(_ordered(job, known))
-    return _ordered(job, known)
+        for file, points in todo.items():
+            for source, step in points:
+                record = _cell(job, work, folder, model, target, source, step)
+                known[file][record.source, step, target.full_name] = record
+            folder.save_records(_ordered(job, files[file], known[file]), file)
+    found = {file: _ordered(job, points, known[file]) for file, points in files.items()}
+    return found[RECORDS], found.get(CURVE, [])
 
 
-def _ordered(job: Job, known: dict[tuple[str, str], Record]) -> list[Record]:
-    cells = ((s.full_name, t.full_name) for s in job.surrogates for t in job.targets)
+def _ordered(
+    job: Job, points: list[tuple[Craft, int]], known: Mapping[tuple[Source, int, str], Record]
+) -> list[Record]:
+    cells = ((source.source, step, t.full_name) for source, step in points for t in job.targets)
     return [known[cell] for cell in cells if cell in known]
 
 
-def _counted(job: Job, target: ModelSpec, chosen: Batch, folder: RunFolder) -> Tensor:
-    if job.config.images_correct_for != "target":
-        return torch.ones(len(chosen), dtype=torch.bool)
-    right = torch.tensor(folder.clean(target.full_name)) == job.data.labels
-    correct = set(job.data.ids[right].tolist())
-    return torch.tensor([name in correct for name in chosen.ids.tolist()])
-
-
-def _outcomes(fooled: Tensor, counted: Tensor) -> str:
-    return "".join(
+def _cell(
+    job: Job, work: Work, folder: RunFolder, model: Classifier, target: ModelSpec, source: Craft, step: int
+) -> Record:
+    """Measure one source against one target."""
+    images = folder.images(source.source, len(work.units), step, source.attack.steps)
+    said, name = predict(model, images), target.full_name
+    fooled = said != work.images.labels if work.targets is None else said == work.targets
+    counts = candidates.counted(job.config, work.images.labels, work.clean[name], work.targets)
+    outcomes = "".join(
         ("1" if hit else "0") if used else "-"
-        for hit, used in zip(fooled.tolist(), counted.tolist(), strict=True)
+        for hit, used in zip(fooled.tolist(), counts.tolist(), strict=True)
     )
+    return _record(job, work, folder.selection(), target, source, step, outcomes)
 
 
 def _record(
-    job: Job, surrogate: ModelSpec, target: ModelSpec, outcomes: str, accuracy: dict[str, float],
-    selection: str,
-) -> Record:  # fmt: skip
+    job: Job, work: Work, selection: str, target: ModelSpec, source: Craft, step: int, outcomes: str
+) -> Record:
     successes, n = outcomes.count("1"), len(outcomes) - outcomes.count("-")
     if n == 0:
         raise DataError(f"'{target.name}' classifies none of the attacked images correctly")
     low, high = statistics.wilson(successes, n)
-    digests = job.content["models"]
+    digests, names = job.content["models"], [m.full_name for m in source.models]
     return Record(
-        surrogate=surrogate.full_name,
+        surrogate=source.source.surrogate,
         target=target.full_name,
-        attack=job.attack.canonical,
+        attack=source.source.attack,
+        steps=step,
+        targeted=job.config.targeted,
         dataset=job.config.dataset,
         split=job.config.split,
         seed=job.config.seed,
@@ -234,11 +234,11 @@ def _record(
         rate=successes / n,
         low=low,
         high=high,
-        white_box=digests[surrogate.full_name] == digests[target.full_name],
-        surrogate_accuracy=round(accuracy[surrogate.full_name], 6),
-        target_accuracy=round(accuracy[target.full_name], 6),
-        gradients=job.attack.cost,
-        surrogate_sha256=digests[surrogate.full_name],
+        white_box=digests[target.full_name] in [digests[name] for name in names],
+        surrogate_accuracy=round(sum(work.accuracy[name] for name in names) / len(names), 6),
+        target_accuracy=round(work.accuracy[target.full_name], 6),
+        gradients=source.attack.composition.cost(step, len(names)),
+        surrogate_sha256=" & ".join(digests[name] for name in names),
         target_sha256=digests[target.full_name],
         outcomes=outcomes,
         versions=job.content["versions"],

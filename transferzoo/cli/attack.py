@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,16 +20,14 @@ from transferzoo.cli.options import (
 )
 from transferzoo.cli.output import progress_bar, say, show_json
 from transferzoo.cli.report import publish
-from transferzoo.errors import DataError, UsageError
+from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
     from transferzoo.config import AttackConfig
-    from transferzoo.datasets import Batch
     from transferzoo.finetuning import FineTuning
+    from transferzoo.jobs import Job
     from transferzoo.runs import RunFolder
-    from transferzoo.specs import DatasetSpec, ModelSpec
-    from transferzoo.trainer import Progress
-    from transferzoo.transfer import Job
+    from transferzoo.specs import ModelSpec
     from transferzoo.zoo import Zoo
 
 
@@ -53,14 +52,29 @@ def attack(
         ),
     ] = ["all"],  # noqa: B006
     attack: Annotated[
-        str,
+        list[str],
         typer.Option(
             "--attack",
             "-a",
-            help="Preset or techniques, for example mi+di:p=0.7.",
+            help="Preset or techniques, for example mi+di:p=0.7; repeat to compare.",
             autocompletion=complete_attacks,
         ),
-    ] = "bim",
+    ] = ["bim"],  # noqa: B006
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Attack all surrogates together, not one after the other.")
+    ] = False,
+    targeted: Annotated[
+        str | None,
+        typer.Option(
+            metavar="random|next|least-likely|FILE", show_default="any wrong class",
+            help="Class to be predicted: drawn by the seed, the label's next, the first surrogate's least "
+            "likely, or a file with a class a line for every image of the split.",
+        ),
+    ] = None,
+    curve: Annotated[
+        str | None,
+        typer.Option(metavar="STEPS", help="Measure after these steps too: 1,5,10.", show_default="none"),
+    ] = None,
     finetune: Annotated[
         list[str] | None,
         typer.Option(
@@ -115,8 +129,10 @@ def attack(
     zoo: ZooFile = None,
 ) -> None:  # fmt: skip
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
+    from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
     from transferzoo.export import check_output
     from transferzoo.presets import configure
+    from transferzoo.report import Findings
     from transferzoo.runs import RunFolder
     from transferzoo.zoo import load_zoo
 
@@ -124,24 +140,25 @@ def attack(
     flags = {
         "split": split, "norm": norm, "epsilon": epsilon, "step": step, "steps": steps, "images": images,
         "images_correct_for": images_correct_for, "seed": seed, "batch_size": batch_size,
+        "ensemble": ensemble, "curve": _steps(curve), "targeted": _aim(targeted),
     }  # fmt: skip
     records = load_zoo(zoo)
     name = dataset or records.default_dataset
     records.dataset(name)
     surrogates, victims = models(records, name, surrogate, targets)
-    tuned = _fine_tunings(records, surrogates, finetune or [], train_data)
+    tuned = fine_tunings(records, surrogates, finetune or [], train_data)
     if tuned:
-        surrogates = _with_tuned(records.dataset(name), surrogates, tuned)
+        surrogates = with_tuned(records.dataset(name), surrogates, tuned)
     config = configure(
         records, name, attack, [m.full_name for m in surrogates], [m.full_name for m in victims], flags
     )
-    job = _job(records, config, surrogates, victims, data)
+    job = _job(records, config, surrogates, victims, data, targeted)
     missing = [one for one in tuned if not one.finished()]
     if dry_run:
         show_json(_plan(job, None if missing else RunFolder.of(runs, job.content), tuned, missing))
         return
     if missing:
-        _fine_tune(job, missing, train_data)
+        fine_tune(job, missing, train_data)
     folder = RunFolder.of(runs, job.content)
     from transferzoo.transfer import run
 
@@ -151,8 +168,8 @@ def attack(
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        results = run(job, folder, on_progress=advance)
-    publish(results, folder.seconds(), files, as_json=json)
+        results, by_steps = run(job, folder, on_progress=advance)
+    publish(Findings(results, by_steps, folder.seconds()), files, as_json=json)
     say(f"Run folder: {folder.path}")
 
 
@@ -186,121 +203,56 @@ def _job(
     surrogates: tuple[ModelSpec, ...],
     targets: tuple[ModelSpec, ...],
     data: Path | None,
+    targeted: str | None,
 ) -> Job:
+    from transferzoo.candidates import read_aims
     from transferzoo.datasets.sources import load
-    from transferzoo.transfer import Job
+    from transferzoo.jobs import Job
 
     dataset = zoo.dataset(config.dataset)
-    return Job(config, dataset, surrogates, targets, load(dataset, config.split, root=data))
+    images = load(dataset, config.split, root=data)
+    listed = read_aims(Path(str(targeted)), dataset, images) if config.targeted == "file" else None
+    return Job(config, dataset, surrogates, targets, images, listed)
 
 
-def _fine_tunings(
-    zoo: Zoo, surrogates: tuple[ModelSpec, ...], specs: list[str], data: Path | None
-) -> list[FineTuning]:
-    """Lay out what has to be fine-tuned: every surrogate with every spec.
-
-    Raises:
-        UsageError: a spec is wrong, or there are training images and no spec.
-    """
-    if data is not None and not specs:
-        raise UsageError("there is nothing to train on --train-data", expected="--finetune too")
-    if not specs:
-        return []
-    from transferzoo.finetuning import prepare
-
-    found = [prepare(zoo, model, spec, data) for spec in specs for model in surrogates]
-    return list({one.model.full_name: one for one in found}.values())
-
-
-def _with_tuned(
-    dataset: DatasetSpec, originals: tuple[ModelSpec, ...], tuned: list[FineTuning]
-) -> tuple[ModelSpec, ...]:
-    """Return the originals that know the data set's classes, and behind them what is made of all of them."""
-    from transferzoo.finetuning import other_classes
-
-    kept = []
-    for model in originals:
-        reason = other_classes(model.folder, dataset)
-        if reason:
-            say(f"Note: {reason}; its head starts afresh, and only the fine-tuned model is attacked from.")
-        else:
-            kept.append(model)
-    return (*kept, *(one.model for one in tuned))
-
-
-def _fine_tune(job: Job, missing: list[FineTuning], data: Path | None) -> None:
-    """Fine-tune surrogates, from where an earlier run stopped; what is wrong is told before the first step.
-
-    Raises:
-        ModelError: a model is damaged or does not fit.
-        DataError: there are no training images.
-        TransferZooError: the training diverges, or a folder cannot be written.
-    """
-    from transferzoo.classifier import load
-    from transferzoo.feeds import Memory
-    from transferzoo.finetuning import begin
-
-    made = {one.model for one in missing}
-    for model in {*job.surrogates, *job.targets} - made:
-        load(model.folder, job.dataset)
-    for one in missing:
-        begin(one.original.folder, job.dataset, one.config.architecture)
-    images = _training_images(job.dataset, data)
-    for one in missing:
-        Memory(images, job.dataset, one.config)
-    for one in missing:
-        say(f"Fine-tuning {one.original.name} into {one.folder}, once.")
-        _train(job.dataset, one, images)
-
-
-def _train(dataset: DatasetSpec, one: FineTuning, images: Batch) -> None:
-    from transferzoo.trainer import train
-
-    with progress_bar() as bar:
-        task = bar.add_task(f"fine-tuning {one.original.name}", total=None, note="")
-
-        def advance(at: Progress) -> None:
-            note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
-            bar.update(task, completed=at.step, total=at.steps, note=note)
-
-        start = one.original.folder
-        train(one.config, dataset, images, None, one.folder, start=start, on_progress=advance)
-
-
-def _training_images(dataset: DatasetSpec, root: Path | None) -> Batch:
-    from transferzoo.datasets.sources import load
-
+def _steps(text: str | None) -> tuple[int, ...] | None:
+    """Read the steps of a curve."""
+    if text is None:
+        return None
     try:
-        return load(dataset, "train", root=root)
-    except DataError as error:
-        sentence = str(error).removesuffix(".").replace("--data", "--train-data")
-        raise DataError(f"nothing to fine-tune on: {sentence}") from None
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise UsageError(
+            "cannot read --curve", expected="steps joined by commas, as in 1,5,10", got=f"'{text}'"
+        ) from None
+
+
+def _aim(text: str | None) -> str | None:
+    """Return how the class aimed at is chosen: a word, or "file" for anything that is none."""
+    from transferzoo.config import AIMS
+
+    return text if text is None or text in AIMS else "file"
 
 
 def _plan(
     job: Job, folder: RunFolder | None, tuned: list[FineTuning], missing: list[FineTuning]
 ) -> dict[str, Any]:
     """Return what a run would do; its folder is known only once every surrogate is trained."""
+    from transferzoo.cli.finetune import plan_of
+
     made = {one.model for one in missing}
-    content = {"config": job.config.model_dump(mode="json"), "attack": job.attack.canonical}
+    content = {
+        "config": job.config.model_dump(mode="json"), "attacks": [a.canonical for a in job.attacks],
+    }  # fmt: skip
+    costs = {c.source: c.attack.cost(len(c.models)) for c in job.crafts}
     return {
         **(job.content if folder else content),
         "run_folder": str(folder.path) if folder else None,
         "exists": folder is not None and folder.path.exists(),
-        **({"fine_tunes": [_plan_of(one, one in missing) for one in tuned]} if tuned else {}),
+        **({"fine_tunes": [plan_of(one, one in missing) for one in tuned]} if tuned else {}),
         "gradient_evaluations": {
-            "per_image": job.attack.cost,
-            "in_all": job.attack.cost * min(job.config.images, len(job.data)) * len(job.surrogates),
+            "per_image": [{**asdict(source), "gradients": cost} for source, cost in costs.items()],
+            "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
         },
         "loads": {m.full_name: str(m.folder) for m in (*job.surrogates, *job.targets) if m not in made},
-    }
-
-
-def _plan_of(one: FineTuning, missing: bool) -> dict[str, Any]:
-    return {
-        "surrogate": one.model.full_name,
-        "from": str(one.original.folder),
-        "into": str(one.folder),
-        "done": not missing,
-        "config": one.config.model_dump(mode="json"),
     }

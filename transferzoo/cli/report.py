@@ -11,9 +11,9 @@ from transferzoo.cli.options import Json, Output
 from transferzoo.cli.output import say, show, show_json, terminal_width
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from transferzoo.runs import Record
+    from transferzoo.report import Findings
 
 
 def report(
@@ -23,18 +23,20 @@ def report(
 ) -> None:
     """Print the tables of one or several runs again."""
     from transferzoo.export import check_output
-    from transferzoo.runs import open_run
+    from transferzoo.report import Findings
+    from transferzoo.runs import CURVE, open_run
 
     files = [check_output(path) for path in output or []]
     opened = [open_run(path) for path in runs]
-    records = [record for run in opened for record in run.records()]
-    seconds = {name: value for run in opened for name, value in run.seconds().items()}
-    publish(records, seconds, files, as_json=json)
+    found = Findings(
+        [record for run in opened for record in run.records()],
+        [record for run in opened for record in run.records(CURVE)],
+        {source: value for run in opened for source, value in run.seconds().items()},
+    )
+    publish(found, files, as_json=json)
 
 
-def publish(
-    records: Sequence[Record], seconds: Mapping[str, float], files: Sequence[Path], *, as_json: bool
-) -> None:
+def publish(found: Findings, files: Sequence[Path], *, as_json: bool) -> None:
     """Print the tables, or JSON, on stdout and write them to files.
 
     Raises:
@@ -47,10 +49,10 @@ def publish(
     from transferzoo.report import tables
 
     if as_json:
-        show_json(to_json(records, seconds))
+        show_json(to_json(found))
     else:
         width = terminal_width()
-        show(*(render_table(table, width) for table in tables(records)))
+        show(*(render_table(table, width) for table in tables(found)))
     for path in files:
-        write_text(path, render(path, records, seconds))
+        write_text(path, render(path, found))
         say(f"Written: {path}")

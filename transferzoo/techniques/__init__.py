@@ -227,6 +227,21 @@ class Composition:
         """Return the techniques of some stages, in order."""
         return [technique for _, technique in self.techniques if technique.stage in stages]
 
+    def check(self, surrogates: int) -> None:
+        """Check that there are as many surrogates as the techniques need.
+
+        Raises:
+            UsageError: none, or one for an ensemble technique.
+        """
+        if not surrogates:
+            raise UsageError("an attack needs a surrogate", expected="one at least", got="none")
+        for name, technique in self.techniques:
+            if technique.stage is Stage.ENSEMBLES and surrogates < 2:
+                raise UsageError(
+                    f"'{name}' attacks several surrogates together", expected="two at least",
+                    got=str(surrogates), hint="name more of them, with --ensemble",
+                )  # fmt: skip
+
     def cost(self, steps: int, models: int = 1) -> int:
         """Return the gradient evaluations an image of an attack of so many steps on so many models."""
         before = sum(technique.cost for technique in self.of(Stage.START))

@@ -1,0 +1,100 @@
+"""What a run of the main job has to do, resolved and checked, and where its images come from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from transferzoo import checkpoint
+from transferzoo.config import fingerprint
+from transferzoo.engine import Attack
+from transferzoo.runs import Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferzoo.config import AttackConfig
+    from transferzoo.datasets import Batch
+    from transferzoo.specs import DatasetSpec, ModelSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run needs, resolved and checked.
+
+    Attributes:
+        config: what was asked.
+        dataset: what is classified.
+        surrogates: models the images are crafted on.
+        targets: models they are tried on.
+        data: candidate images.
+        aims: classes aimed at, as a list gave them, int64 (N,); None without a list.
+    """
+
+    config: AttackConfig
+    dataset: DatasetSpec
+    surrogates: tuple[ModelSpec, ...]
+    targets: tuple[ModelSpec, ...]
+    data: Batch
+    aims: Tensor | None = None
+
+    @cached_property
+    def attacks(self) -> tuple[Attack, ...]:
+        """What is done to the images."""
+        return tuple(Attack.of(spec, self.config.seed) for spec in self.config.attacks)
+
+    @cached_property
+    def crafts(self) -> tuple[Craft, ...]:
+        """Where adversarial images come from: every surrogate, or all together, under every attack."""
+        groups = [self.surrogates] if self.config.ensemble else [(model,) for model in self.surrogates]
+        return tuple(Craft(models, attack) for models in groups for attack in self.attacks)
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All that the run's result depends on; its fingerprint names the run folder.
+
+        Raises:
+            ModelError: a model has no weights.
+        """
+        folders = {m.full_name: m.folder for m in (*self.surrogates, *self.targets)}
+        models = {name: checkpoint.digest(folder) for name, folder in folders.items()}
+        configs = {name: fingerprint(checkpoint.read_config(folder)) for name, folder in folders.items()}
+        state = hashlib.sha256()
+        listed = () if self.aims is None else (self.aims,)
+        for tensor in (self.data.images, self.data.labels, self.data.ids, *listed):
+            state.update(tensor.contiguous().numpy().tobytes())
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "attacks": [attack.canonical for attack in self.attacks],
+            "models": models,
+            "model_configs": configs,
+            "data": {"n": len(self.data), "sha256": state.hexdigest()},
+            "versions": versions(),
+        }
+
+
+@dataclass(frozen=True)
+class Craft:
+    """A source of adversarial images.
+
+    Attributes:
+        models: one surrogate, or an ensemble.
+        attack: what is done.
+    """
+
+    models: tuple[ModelSpec, ...]
+    attack: Attack
+
+    @property
+    def source(self) -> Source:
+        """Its name."""
+        first, *others = self.models
+        return Source(" & ".join([first.full_name, *(m.name for m in others)]), self.attack.canonical)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
+    return {name: version(name) for name in ("transferzoo", "torch", "timm")}
