@@ -16,6 +16,7 @@ from folders import data_folder
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.cli import options
 from transferzoo.config import AttackConfig, AttackSpec
+from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
 from transferzoo.techniques import TECHNIQUES
 from transferzoo.zoo import load_zoo
@@ -38,6 +39,7 @@ NAMES = {
     "attacks": [*ZOO.presets, *TECHNIQUES],
     "minimizers": list(MINIMIZERS),
     "architectures": list(ARCHITECTURES),
+    "defences": list(DEFENCES),
     "recipes": list(ZOO.recipes),
 }
 ATTACK = ("attack", "-s", "resnet50-sgd", "-t", "vgg,resnet18", "--steps", 2, "--images", 6)

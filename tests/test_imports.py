@@ -18,6 +18,7 @@ LAYERS = [
     {"notation", "atomic", "statistics"},
     {"config", "schedules"},
     {"yaml_file", "specs"},
+    {"defences"},
     {"zoo"},
     {"hub", "runs", "report", "export"},
     {"norms"},
@@ -73,7 +74,7 @@ def test_each_module_imports_only_from_above(path: Path) -> None:
 
 def test_top_packages_stay_out_of_each_other() -> None:
     """No technique imports another technique's file, and so on: adding one touches one file."""
-    for package in ("techniques", "minimizers"):
+    for package in ("techniques", "minimizers", "defences"):
         names = {path.stem for path in (ROOT / package).glob("[a-z]*.py")}
         for path in (ROOT / package).glob("[a-z]*.py"):
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -88,7 +89,7 @@ def test_the_command_line_stays_light() -> None:
         "import sys, transferzoo.cli.app\n"
         f"print(sorted(name for name in {light} if name in sys.modules))\n"
         "from transferzoo.cli.app import main\n"
-        "kinds = 'models surrogates targets datasets attacks minimizers architectures recipes'.split()\n"
+        "kinds = 'models surrogates targets datasets attacks minimizers architectures defences recipes'.split()\n"
         "commands = [['--help'], ['attack', '--help'], ['train', '--help']]\n"
         "commands += [['list', kind] for kind in kinds] + [['show', 'bim'], ['show', 'small_vgg']]\n"
         "for command in commands:\n"

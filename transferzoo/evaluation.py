@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from transferzoo.errors import ModelError
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from transferzoo.defences import Defence
+
 
 @torch.no_grad()
 def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
@@ -20,13 +23,38 @@ def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Ten
 
     Args:
         classifier: [0, 1] pixels (B, C, H, W) → logits (B, K), in eval mode.
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, C, H, W), on the CPU.
         batch_size: images at a time.
 
     Returns:
         The predicted classes, int64 (N,), on the CPU.
     """
     return _by_batches(classifier, images, batch_size, lambda logits: logits.argmax(1))
+
+
+@torch.no_grad()
+def predict_defended(
+    classifier: nn.Module, defence: Defence, images: Tensor, ids: Tensor, batch_size: int = 500
+) -> Tensor:
+    """Classify images as a defended model does: the class seen in most views; of equals, the first.
+
+    Args:
+        classifier: as `predict` takes it.
+        defence: makes the views.
+        images: as `predict` takes them.
+        ids: what seeds an image's draws, int64 (N,).
+        batch_size: images at a time.
+
+    Returns:
+        The predicted classes, int64 (N,), on the CPU.
+    """
+    weight = next(classifier.parameters(), torch.empty(0))
+    parts = []
+    for batch, names in zip(images.split(batch_size), ids.split(batch_size), strict=True):
+        logits = (classifier(view.to(weight)).cpu() for view in defence.views(batch, names))
+        votes = sum(functional.one_hot(said.argmax(1), said.shape[1]) for said in logits)
+        parts.append(torch.as_tensor(votes).argmax(1))
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
 
 @torch.no_grad()

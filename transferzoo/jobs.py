@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo import checkpoint
 from transferzoo.config import fingerprint
+from transferzoo.defences import read_defence
 from transferzoo.engine import Attack
 from transferzoo.runs import Source
 
@@ -52,6 +53,12 @@ class Job:
         groups = [self.surrogates] if self.config.ensemble else [(model,) for model in self.surrogates]
         return tuple(Craft(models, attack) for models in groups for attack in self.attacks)
 
+    @property
+    def _packages(self) -> tuple[str, ...]:
+        """Packages whose versions the targets' defences depend on."""
+        defences = {m.defence for m in self.targets if m.defence}
+        return tuple(sorted({name for spec in defences for name in read_defence(spec).packages}))
+
     @cached_property
     def content(self) -> dict[str, Any]:
         """All that the run's result depends on; its fingerprint names the run folder.
@@ -72,7 +79,7 @@ class Job:
             "models": models,
             "model_configs": configs,
             "data": {"n": len(self.data), "sha256": state.hexdigest()},
-            "versions": versions(),
+            "versions": versions(*self._packages),
         }
 
 
@@ -95,6 +102,6 @@ class Craft:
         return Source(" & ".join([first.full_name, *(m.name for m in others)]), self.attack.canonical)
 
 
-def versions() -> dict[str, str]:
+def versions(*others: str) -> dict[str, str]:
     """Return the versions of the packages that results depend on."""
-    return {name: version(name) for name in ("transferzoo", "torch", "timm")}
+    return {name: version(name) for name in ("transferzoo", "torch", "timm", *others)}

@@ -102,6 +102,7 @@ class ModelSpec(Record):
         dataset: the data set it classifies.
         roles: "surrogate", "target", and "validator" for what epochs and radii are chosen by, never reported.
         source: "builtin:FOLDER" (in the package) or "local:PATH" (a checkpoint folder, design section 3).
+        defence: what it does to images first, as `read_defence` reads it; empty for nothing.
         recipe: name of the training recipe that makes it, if known.
         licence: licence of the weights.
         origin: where they come from.
@@ -111,6 +112,7 @@ class ModelSpec(Record):
     dataset: str = ""
     roles: tuple[Role, ...] = Field(min_length=1)
     source: str = Field(pattern=r"^(builtin|local):.+")
+    defence: str = ""
     recipe: str | None = None
     licence: str = "unknown"
     origin: str = "unknown"

@@ -16,9 +16,10 @@ import torch
 
 from transferzoo import candidates, statistics
 from transferzoo.classifier import Classifier, load
+from transferzoo.defences import read_defence
 from transferzoo.engine import craft
 from transferzoo.errors import DataError
-from transferzoo.evaluation import gate, least_likely, predict
+from transferzoo.evaluation import gate, least_likely, predict, predict_defended
 from transferzoo.norms import NORMS
 from transferzoo.runs import CURVE, RECORDS, Record, RunFolder, Source
 from transferzoo.techniques.unit import Pool
@@ -110,7 +111,7 @@ def _clean(job: Job, model: ModelSpec, folder: RunFolder, tell: Tell) -> Tensor:
     if known is not None:
         return torch.tensor(known)
     tell(f"checking {model.name}", 0, 1)
-    predictions = predict(_load(job, model), job.data.images)
+    predictions = _say(model, _load(job, model), job.data.images, job.data.ids)
     gate(model.name, predictions, job.data.labels, len(job.dataset.classes))
     folder.save_clean(model.full_name, predictions.tolist())
     return predictions
@@ -201,7 +202,7 @@ def _cell(
 ) -> Record:
     """Measure one source against one target."""
     images = folder.images(source.source, len(work.units), step, source.attack.steps)
-    said, name = predict(model, images), target.full_name
+    said, name = _say(target, model, images, work.images.ids), target.full_name
     fooled = said != work.images.labels if work.targets is None else said == work.targets
     counts = candidates.counted(job.config, work.images.labels, work.clean[name], work.targets)
     outcomes = "".join(
@@ -243,6 +244,13 @@ def _record(
         outcomes=outcomes,
         versions=job.content["versions"],
     )
+
+
+def _say(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Tensor:
+    """Return what a model, behind its defence if it has one, takes images for."""
+    if spec.defence:
+        return predict_defended(model, read_defence(spec.defence), images, ids)
+    return predict(model, images)
 
 
 def _load(job: Job, model: ModelSpec) -> Classifier:

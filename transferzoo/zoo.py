@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import Field
 
 from transferzoo.config import Record, TrainConfig
+from transferzoo.defences import show_defence
 from transferzoo.errors import UnknownNameError, UsageError
 from transferzoo.specs import ROLES, DatasetSpec, ModelSpec, Preset, Role
 from transferzoo.yaml_file import YamlFile, read_yaml
@@ -77,19 +78,20 @@ class Zoo:
         Args:
             names: "all" (every model with the role), model names, globs ("resnet50-*"), full names
                 ("cifar10/resnet18"), or paths of checkpoint folders ("./my-model"); commas separate too.
+                Behind targets "|" and a defence may follow, for all of them ("vgg,resnet18|jpeg:quality=75").
             dataset: the data set the names are looked up in.
             role: "surrogate" or "target"; a named model may be used in either role.
 
         Raises:
             UnknownNameError: nothing of that name.
-            UsageError: a model of another data set, or two models of one name.
+            UsageError: a model of another data set, two models of one name, or a defended surrogate.
         """
-        found = (
-            spec
-            for text in names
-            for name in text.split(",")
-            for spec in self._matching(name.strip(), dataset, role)
-        )
+        found: list[ModelSpec] = []
+        for name, defence in parts(names):
+            if defence and role != "target":
+                raise UsageError(f"a {role} has no defence", expected=f"'{name}'", got=f"'{name}|{defence}'")
+            matching = self._matching(name, dataset, role)
+            found += [_defended(model, defence) for model in matching] if defence else matching
         return distinct(found)
 
     def _matching(self, name: str, dataset: str, role: Role) -> list[ModelSpec]:
@@ -116,6 +118,24 @@ class Zoo:
                     hint="surrogate and targets must share their data set (--dataset)",
                 )  # fmt: skip
         raise UnknownNameError(role, name, [m.name for m in serving])
+
+
+def parts(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return each name with the defence behind it, if any."""
+    split = (text.partition("|")[::2] for text in names)
+    return [(name.strip(), defence.strip()) for text, defence in split for name in text.split(",")]
+
+
+def _defended(model: ModelSpec, defence: str) -> ModelSpec:
+    """Return a target behind a defence.
+
+    Raises:
+        UsageError: it is behind one already, or the defence cannot be read.
+    """
+    if model.defence:
+        raise UsageError(f"'{model.name}' has a defence already", expected="one", got=f"'{defence}'")
+    spec = show_defence(defence)
+    return model.model_copy(update={"name": f"{model.name}|{spec}", "defence": spec})
 
 
 def is_pattern(name: str) -> bool:

@@ -181,11 +181,11 @@ def models(
     Raises:
         UsageError: a name is unknown or stands for two folders, or no target is left.
     """
-    from transferzoo.zoo import distinct, is_pattern
+    from transferzoo.zoo import distinct, is_pattern, parts
 
     sources = zoo.select(surrogates, dataset, "surrogate")
     victims = zoo.select(targets, dataset, "target")
-    named = [part for text in targets for part in text.split(",") if not is_pattern(part.strip())]
+    named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
     kept = tuple(m for m in victims if m not in sources or m in zoo.select(named, dataset, "target"))
     distinct((*sources, *kept))
     if not kept:

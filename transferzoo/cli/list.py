@@ -28,6 +28,7 @@ class Kind(StrEnum):
     attacks = "attacks"
     minimizers = "minimizers"
     architectures = "architectures"
+    defences = "defences"
     recipes = "recipes"
 
 
@@ -40,7 +41,7 @@ def list_(
     json: Json = False,
     zoo: ZooFile = None,
 ) -> None:
-    """List models, data sets, attacks, minimizers, architectures or recipes."""
+    """List models, data sets, attacks, minimizers, architectures, defences or recipes."""
     from transferzoo.cli.tables import render
     from transferzoo.report import Table
     from transferzoo.zoo import load_zoo
@@ -48,7 +49,7 @@ def list_(
     records = load_zoo(zoo)
     if dataset is not None:
         records.dataset(dataset)
-        if kind in (Kind.attacks, Kind.minimizers, Kind.architectures):
+        if kind in (Kind.attacks, Kind.minimizers, Kind.architectures, Kind.defences):
             raise UsageError(
                 f"{kind.value} belong to no data set", expected=f"`list {kind.value}` without --dataset"
             )
@@ -87,6 +88,8 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
             return _minimizers()
         case Kind.architectures:
             return _architectures()
+        case Kind.defences:
+            return _defences()
 
 
 @cache
@@ -142,6 +145,14 @@ def _minimizers() -> list[dict[str, Any]]:
     return [
         {"name": name, "defaults": show_term(name, rule), "passes": f"{rule.passes:g}", "source": rule.paper}
         for name, rule in rules
+    ]
+
+
+def _defences() -> list[dict[str, Any]]:
+    from transferzoo.defences import DEFENCES, show_defence
+
+    return [
+        {"name": name, "defaults": show_defence(name), "source": DEFENCES[name].paper} for name in DEFENCES
     ]
 
 

@@ -42,6 +42,7 @@ def show(
 
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     from transferzoo.architectures import ARCHITECTURES
+    from transferzoo.defences import DEFENCES, show_defence
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.notation import show_term
     from transferzoo.techniques import TECHNIQUES
@@ -70,6 +71,12 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
             "kind": "minimizer", "name": name, "defaults": show_term(name, rule), "source": rule.paper,
             "passes a step": rule.passes, "about": inspect.getdoc(rule),
         }  # fmt: skip
+    if name in DEFENCES:
+        defence = DEFENCES[name]
+        yield {
+            "kind": "defence", "name": name, "defaults": show_defence(name), "source": defence.paper,
+            "about": inspect.getdoc(defence),
+        }  # fmt: skip
     if name in ARCHITECTURES:
         entry = ARCHITECTURES[name]
         yield {
@@ -92,11 +99,13 @@ def _model(model: ModelSpec) -> dict[str, Any]:
 
 def _names(zoo: Zoo) -> list[str]:
     from transferzoo.architectures import ARCHITECTURES
+    from transferzoo.defences import DEFENCES
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.techniques import TECHNIQUES
 
     models = {m.name for m in zoo.models.values()}
-    return [*models, *zoo.datasets, *zoo.presets, *zoo.recipes, *TECHNIQUES, *MINIMIZERS, *ARCHITECTURES]
+    parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES)
+    return [*models, *zoo.datasets, *zoo.presets, *zoo.recipes, *(name for part in parts for name in part)]
 
 
 def _text(value: object) -> str:

@@ -1,0 +1,216 @@
+"""Defences that change the image: compression, fewer levels, smoothing, random geometry, noise."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from transferzoo.defences import DEFENCES
+from transferzoo.notation import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from torch import Tensor
+
+
+@DEFENCES.register("jpeg")
+@dataclass(frozen=True)
+class Jpeg:
+    """JPEG compression and decompression, by Pillow with its default chroma subsampling.
+
+    Attributes:
+        quality: 1 to 95.
+    """
+
+    paper: ClassVar[str] = "Dziugaite et al. 2016, https://arxiv.org/abs/1608.00853"
+    packages: ClassVar[tuple[str, ...]] = ("pillow",)
+
+    quality: int = 75
+
+    def __post_init__(self) -> None:
+        """Check the quality.
+
+        Raises:
+            UsageError: out of range.
+        """
+        valid = 1 <= self.quality <= 95
+        require(valid, "quality of jpeg is out of range", expected="1 to 95", got=self.quality)
+
+    def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
+        """See `Defence.views`."""
+        import io
+
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        decoded = []
+        for pixels in images.permute(0, 2, 3, 1).numpy():
+            file = io.BytesIO()
+            Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
+                file, "JPEG", quality=self.quality
+            )
+            decoded.append(np.asarray(Image.open(file)).reshape(pixels.shape))
+        yield torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).float() / 255
+
+
+@DEFENCES.register("bits")
+@dataclass(frozen=True)
+class Bits:
+    """Fewer levels: x → round((2ᵇ − 1) x) / (2ᵇ − 1).
+
+    Attributes:
+        depth: b, bits a channel, 1 to 8.
+    """
+
+    paper: ClassVar[str] = "Xu et al. 2018, https://arxiv.org/abs/1704.01155"
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    depth: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the depth.
+
+        Raises:
+            UsageError: out of range.
+        """
+        require(1 <= self.depth <= 8, "depth of bits is out of range", expected="1 to 8", got=self.depth)
+
+    def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
+        """See `Defence.views`."""
+        levels = 2**self.depth - 1
+        yield (images.float() / 255 * levels).round() / levels
+
+
+@DEFENCES.register("median")
+@dataclass(frozen=True)
+class Median:
+    """The median of a square around each pixel, by SciPy; the image is mirrored at its edges.
+
+    Attributes:
+        side: of the square, in pixels, odd.
+    """
+
+    paper: ClassVar[str] = "Xu et al. 2018, https://arxiv.org/abs/1704.01155"
+    packages: ClassVar[tuple[str, ...]] = ("scipy",)
+
+    side: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the side.
+
+        Raises:
+            UsageError: even or out of range.
+        """
+        valid = 1 <= self.side <= 99 and self.side % 2 == 1
+        require(valid, "side of median is out of range", expected="an odd number, 1 to 99", got=self.side)
+
+    def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
+        """See `Defence.views`."""
+        import torch
+        from scipy.ndimage import median_filter
+
+        smoothed = median_filter(images.numpy(), size=(1, 1, self.side, self.side), mode="reflect")
+        yield torch.from_numpy(smoothed).float() / 255
+
+
+@DEFENCES.register("resize-pad")
+@dataclass(frozen=True)
+class ResizePad:
+    """A random size and a random place: the side s becomes r ~ U{s, …, ⌊ratio·s⌋}, padded with black.
+
+    The resize is bilinear. A model that reads one size only then shrinks the whole to that size.
+
+    Attributes:
+        ratio: padded side over the image's, 1 to 4; 331/299 is the paper's.
+        n: views, each with draws of its own; most votes win.
+    """
+
+    paper: ClassVar[str] = "Xie et al. 2018, https://arxiv.org/abs/1711.01991"
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    ratio: float = 331 / 299
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: out of range.
+        """
+        require(
+            1 <= self.ratio <= 4, "ratio of resize-pad is out of range", expected="1 to 4", got=self.ratio
+        )
+        _require_views("resize-pad", self.n)
+
+    def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
+        """See `Defence.views`."""
+        import torch
+        from torch.nn.functional import interpolate, pad
+
+        generators = _generators(self, ids)
+        sides = [int(side * self.ratio + 1e-9) for side in images.shape[2:]]
+        for _ in range(self.n):
+            parts = []
+            for image, generator in zip(images.float() / 255, generators, strict=True):
+                size, down, right = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+                new = [s + int(size * (full - s + 1)) for s, full in zip(image.shape[1:], sides, strict=True)]
+                room = [full - side for full, side in zip(sides, new, strict=True)]
+                top, left = int(down * (room[0] + 1)), int(right * (room[1] + 1))
+                larger = interpolate(image[None], new, mode="bilinear")
+                parts.append(pad(larger, (left, room[1] - left, top, room[0] - top)))
+            yield torch.cat(parts)
+
+
+@DEFENCES.register("smooth")
+@dataclass(frozen=True)
+class Smoothing:
+    """Randomised smoothing: the class that is seen in most of n noisy copies, x + N(0, sigma²), not clipped.
+
+    Of classes with equally many votes the first one wins; nothing is certified.
+
+    Attributes:
+        sigma: standard deviation in [0, 1] pixels, > 0.
+        n: copies, ≥ 1.
+    """
+
+    paper: ClassVar[str] = "Cohen et al. 2019, https://arxiv.org/abs/1902.02918"
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    sigma: float = 0.1
+    n: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: out of range.
+        """
+        valid = 0 < self.sigma <= 10
+        require(valid, "sigma of smooth is out of range", expected="above 0, at most 10", got=self.sigma)
+        _require_views("smooth", self.n)
+
+    def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
+        """See `Defence.views`."""
+        import torch
+
+        clean, generators = images.float() / 255, _generators(self, ids)
+        for _ in range(self.n):
+            noise = [torch.randn(clean.shape[1:], generator=generator) for generator in generators]
+            yield clean + self.sigma * torch.stack(noise)
+
+
+def _generators(defence: object, ids: Tensor) -> list[torch.Generator]:
+    """Return one CPU generator an image, seeded by the defence and the id."""
+    import torch
+
+    texts = (f"{defence} {name}".encode() for name in ids.tolist())
+    seeds = (int.from_bytes(hashlib.sha256(text).digest()[:8]) for text in texts)
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def _require_views(name: str, n: int) -> None:
+    require(1 <= n <= 10_000, f"n of {name} is out of range", expected="1 to 10000", got=n)
