@@ -14,7 +14,7 @@ from transferzoo.classifier import load
 from transferzoo.datasets.sources import load as load_images
 from transferzoo.engine import Attack, craft
 from transferzoo.evaluation import predict
-from transferzoo.runs import Source
+from transferzoo.records import Source
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from rich.console import Console
 from transferzoo.cli.tables import render as render_table
 from transferzoo.errors import TransferZooError, UsageError
 from transferzoo.export import check_output, render, to_csv, to_json, to_latex, to_markdown
-from transferzoo.report import Findings, Table, paired_tests, tables
-from transferzoo.runs import Record
+from transferzoo.findings import Findings, paired_tests
+from transferzoo.records import Record
+from transferzoo.report import Table, tables
 from transferzoo.statistics import mcnemar, wilson
 
 

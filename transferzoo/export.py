@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.errors import TransferZooError, UsageError
-from transferzoo.report import Findings, Table, paired_tests, rows_of, tables
+from transferzoo.findings import Findings, paired_tests, rows_of
+from transferzoo.report import Table, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         "records": [{**asdict(r), "seconds": found.seconds.get(r.source)} for r in found.records],
         "curve": [asdict(r) for r in found.curve],
         "paired_tests": tests,
+        "visibility": [dict(line) for line in found.visibility],
     }
 
 
@@ -90,14 +92,14 @@ def _escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def render(path: Path, found: Findings) -> str:
+def render(path: Path, found: Findings, *, visibility: bool = False) -> str:
     """Return the report in the format that the suffix of a checked path asks for."""
     if path.suffix == ".json":
         return json.dumps(to_json(found), indent=2, ensure_ascii=False) + "\n"
     if path.suffix == ".csv":
         return to_csv(found)
     write = {".md": to_markdown, ".tex": to_latex}[path.suffix]
-    return "\n".join(write(table) for table in tables(found))
+    return "\n".join(write(table) for table in tables(found, visibility=visibility))
 
 
 def check_output(path: Path) -> Path:
@@ -110,10 +112,26 @@ def check_output(path: Path) -> Path:
     if path.suffix not in (".json", ".csv", ".md", ".tex"):
         raise UsageError(f"cannot tell the format of {path}", expected="a name in .json, .csv, .md or .tex")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if path.is_dir() or not _may_be_written(folder):
         refused = path if path.is_dir() else folder
         raise TransferZooError(
             f"cannot write {path}", expected="a file in a folder you may write", got=f"{refused}",
             hint="choose another --output",
         )  # fmt: skip
     return path
+
+
+def check_folder(path: Path) -> Path:
+    """Return `path` if files can be written below it, as far as can be told before there are any.
+
+    Raises:
+        TransferZooError: it, or what would hold it, is no folder or cannot be written.
+    """
+    nearest = next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+    if not _may_be_written(nearest):
+        raise TransferZooError(f"cannot write to {path}", expected="a folder you may write", got=str(nearest))
+    return path
+
+
+def _may_be_written(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

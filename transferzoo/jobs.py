@@ -12,7 +12,7 @@ from transferzoo import checkpoint
 from transferzoo.config import fingerprint
 from transferzoo.defences import read_defence
 from transferzoo.engine import Attack
-from transferzoo.runs import Source
+from transferzoo.records import Source
 
 if TYPE_CHECKING:
     from torch import Tensor

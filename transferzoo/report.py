@@ -7,16 +7,18 @@ the paired tests against the first row. The mean is over images and all targets 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferzoo import statistics
 from transferzoo.errors import UsageError
+from transferzoo.findings import mcnemar_p, paired, paired_tests, per_image, rows_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from transferzoo.runs import Record, Source
+    from transferzoo.findings import Findings, Row
+    from transferzoo.records import Record, Source
 
 SIGNIFICANT = 0.05
 
@@ -38,27 +40,12 @@ class Table:
     caption: str = ""
 
 
-Row = tuple[str, str]
-"""What a row of the matrix stands for: surrogate and attack."""
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What one or several runs found.
-
-    Attributes:
-        records: at least one; all on one data set.
-        curve: records after fewer steps.
-        seconds: an image took, by source.
-    """
-
-    records: Sequence[Record]
-    curve: Sequence[Record] = ()
-    seconds: Mapping[Source, float] = field(default_factory=dict)
-
-
-def tables(found: Findings) -> list[Table]:
+def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
     """Return the tables of one or several runs.
+
+    Args:
+        found: what they found.
+        visibility: with a table of how visible the perturbations are.
 
     Raises:
         UsageError: records of several data sets.
@@ -68,46 +55,21 @@ def tables(found: Findings) -> list[Table]:
             "runs of different data sets cannot share a table", got=" and ".join(sorted(datasets))
         )
     rows = rows_of(found.records)
-    by_steps = [_curve(found.curve)] if found.curve else []
+    more = [_curve(found.curve)] if found.curve else []
+    if visibility and found.visibility:
+        more.append(_visibility(found.visibility, rows))
     if len(rows) == 1:
         (cells,) = rows.values()
-        return [_single(list(cells.values()), found.seconds), *by_steps]
+        return [_single(list(cells.values()), found.seconds), *more]
     tests = _tests(rows)
-    return [_matrix(rows, found.seconds), *([tests] if tests.rows else []), *by_steps]
-
-
-def paired_tests(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return each row's tests against the first: the difference of means, and McNemar's p a target.
-
-    A row that shares no images with the first, or has other targets, is left out.
-    """
-    rows = rows_of(records)
-    baseline, *others = rows
-    result = []
-    for row in others:
-        if not _comparable(rows[baseline], rows[row]):
-            continue
-        first, second = (_per_image(rows[name]) for name in (baseline, row))
-        result.append(
-            {
-                "surrogate": row[0],
-                "attack": row[1],
-                "baseline": {"surrogate": baseline[0], "attack": baseline[1]},
-                "mean_difference": asdict(statistics.paired_difference(first, second)),
-                "mcnemar_p": {target: _p(rows[baseline][target], r) for target, r in rows[row].items()},
-            }
-        )
-    return result
-
-
-# ---------------------------------------------------------------- tables
+    return [_matrix(rows, found.seconds), *([tests] if tests.rows else []), *more]
 
 
 def _single(records: Sequence[Record], seconds: Mapping[Source, float]) -> Table:
     first = records[0]
     rows = [
         (
-            _short(r.target) + ("*" if r.white_box else ""),
+            short(r.target) + ("*" if r.white_box else ""),
             _percent(r.target_accuracy),
             _percent(r.rate),
             _interval(r.low, r.high),
@@ -115,12 +77,12 @@ def _single(records: Sequence[Record], seconds: Mapping[Source, float]) -> Table
         )
         for r in records
     ]
-    shares = _per_image({r.target: r for r in records})
+    shares = per_image({r.target: r for r in records})
     if shares and len(records) > 1:
         low, high = statistics.mean_interval(shares)
         rows.append(("mean", "", _percent(sum(shares) / len(shares)), _interval(low, high), str(len(shares))))
     return Table(
-        title=f"Success rate of {_short(first.surrogate)} on {first.dataset} (%)",
+        title=f"Success rate of {short(first.surrogate)} on {first.dataset} (%)",
         columns=("target", "clean accuracy", "success rate", "95 % interval", "n"),
         rows=tuple(rows),
         caption=_caption(records, seconds),
@@ -146,7 +108,7 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, f
     )
     return Table(
         title=f"Success rates on {records[0].dataset} (%, with 95 % intervals)",
-        columns=("surrogate", *extra, "mean", *(_short(t) for t in targets)),
+        columns=("surrogate", *extra, "mean", *(short(t) for t in targets)),
         rows=tuple((line[0], *cost, *line[1:]) for line, cost in zip(lines, costs, strict=True)),
         caption=f"{_caption(records, {} if extra else seconds)} {note}",
     )
@@ -184,8 +146,27 @@ def _curve(records: Sequence[Record]) -> Table:
     )
 
 
+def _visibility(lines: Sequence[Mapping[str, Any]], rows: Mapping[Row, object]) -> Table:
+    """Return a table of norms and similarities, a row a source."""
+
+    def shown(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    return Table(
+        title="How visible the perturbations are (means over images)",
+        columns=("surrogate", "L∞ (levels)", "L2", "L0 (% of pixels)", "PSNR (dB)", "SSIM", "unchanged"),
+        rows=tuple(
+            (_label((line["surrogate"], line["attack"]), rows), shown(line["linf"], ".1f"),
+             shown(line["l2"], ".3f"), _percent(line["l0"]), shown(line["psnr"], ".1f"),
+             shown(line["ssim"], ".3f"), f"{line['unchanged']} of {line['n']}")
+            for line in lines
+        ),
+        caption="L2 in [0, 1] pixels. PSNR and SSIM of the changed images.",
+    )  # fmt: skip
+
+
 def _mean(cells: Mapping[str, Record]) -> str:
-    shares = _per_image(cells)
+    shares = per_image(cells)
     return _cell(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else "–"
 
 
@@ -216,8 +197,8 @@ def _matrix_cell(record: Record | None, baseline: Record | None) -> str:
     if record is None:
         return "–"
     mark = "*" if record.white_box else ""
-    if baseline is not None and not (record.white_box or baseline.white_box) and _paired(baseline, record):
-        sign = _sign(record, baseline) if _p(baseline, record) < SIGNIFICANT else 0
+    if baseline is not None and not (record.white_box or baseline.white_box) and paired(baseline, record):
+        sign = _sign(record, baseline) if mcnemar_p(baseline, record) < SIGNIFICANT else 0
         mark += {1: "▲", -1: "▼", 0: ""}[sign]
     return _cell(record.rate, record.low, record.high, mark)
 
@@ -246,61 +227,6 @@ def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
     return " to ".join(ends)
 
 
-# ---------------------------------------------------------------- what the tables are made of
-
-
-def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
-    """Return the records by row of the matrix and by target.
-
-    Raises:
-        UsageError: two records of one row speak of different images, seeds or weights.
-    """
-    rows: dict[Row, dict[str, Record]] = defaultdict(dict)
-    for record in records:
-        row = rows[record.surrogate, record.attack]
-        for other in row.values():
-            if _origin(other) != _origin(record) or row.get(record.target, record) != record:
-                raise UsageError(
-                    f"two runs of {_short(record.surrogate)} with {record.attack} differ in images, seed or "
-                    "weights and cannot share a row",
-                    hint="report them one by one",
-                )
-        row[record.target] = record
-    return dict(rows)
-
-
-def _origin(record: Record) -> tuple[object, ...]:
-    """Return what the records of a row have in common, surrogate and attack aside."""
-    return record.split, record.selection, record.seed, record.surrogate_sha256, record.targeted
-
-
-def _per_image(cells: Mapping[str, Record]) -> list[float]:
-    """Return the share of transfer targets that each counted image fools, in order of id."""
-    outcomes = [r.outcomes for r in cells.values() if not r.white_box]
-    images = ("".join(image).replace("-", "") for image in zip(*outcomes, strict=True))
-    return [image.count("1") / len(image) for image in images if image]
-
-
-def _paired(first: Record, second: Record) -> bool:
-    images = [(r.dataset, r.split, r.selection, r.targeted) for r in (first, second)]
-    counted = [[c == "-" for c in r.outcomes] for r in (first, second)]
-    return images[0] == images[1] and first.target_sha256 == second.target_sha256 and counted[0] == counted[1]
-
-
-def _comparable(first: Mapping[str, Record], second: Mapping[str, Record]) -> bool:
-    kept = [{t: r for t, r in cells.items() if not r.white_box} for cells in (first, second)]
-    return (
-        bool(kept[0])
-        and kept[0].keys() == kept[1].keys()
-        and all(_paired(r, kept[1][t]) for t, r in kept[0].items())
-    )
-
-
-def _p(first: Record, second: Record) -> float:
-    pairs = [(a == "1", b == "1") for a, b in zip(first.outcomes, second.outcomes, strict=True) if a != "-"]
-    return statistics.mcnemar([a for a, _ in pairs], [b for _, b in pairs])
-
-
 def _sign(record: Record, baseline: Record) -> int:
     return (record.successes > baseline.successes) - (record.successes < baseline.successes)
 
@@ -308,11 +234,7 @@ def _sign(record: Record, baseline: Record) -> int:
 def _label(name: Row, rows: Mapping[Row, object]) -> str:
     surrogate, attack = name
     several = len({attack for _, attack in rows}) > 1
-    return f"{_short(surrogate)}\n{attack}" if several else _short(surrogate)
-
-
-def _short(full_name: str) -> str:
-    return full_name.rpartition("/")[2]
+    return f"{short(surrogate)}\n{attack}" if several else short(surrogate)
 
 
 def _percent(value: float) -> str:

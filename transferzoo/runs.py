@@ -8,6 +8,7 @@
                            (N, C, H, W), `ids`, and `after N` for steps of the curve
     records.jsonl          one line a surrogate, attack and target
     curve.jsonl            the same after fewer steps
+    visibility.jsonl       how visible the perturbations of a surrogate and attack are
     timings.jsonl          seconds of each unit; the only file that differs between two runs
 
 Every file is written whole or not at all, so a run may be killed at any moment and started again; the folder
@@ -17,12 +18,13 @@ is named by the fingerprint of all that its content depends on. Nothing here imp
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.atomic import sha256, write_bytes, write_json, write_text, writing
 from transferzoo.config import fingerprint
 from transferzoo.errors import DataError, TransferZooError
+from transferzoo.records import Record, Source, flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,82 +34,6 @@ if TYPE_CHECKING:
 
 
 RECORDS, CURVE = "records.jsonl", "curve.jsonl"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where adversarial images come from.
-
-    Attributes:
-        surrogate: full name; of an ensemble the names joined by " & ".
-        attack: canonical form, budget included.
-    """
-
-    surrogate: str
-    attack: str
-
-    @property
-    def folder(self) -> str:
-        """Where its images lie, below `images`."""
-        return f"{_flat(self.surrogate)}/{fingerprint(self.attack)[:12]}"
-
-
-@dataclass(frozen=True)
-class Record:
-    """What the images of one source do to one target.
-
-    Attributes:
-        surrogate: full name; of an ensemble the names joined by " & ".
-        target: full name.
-        attack: canonical form, budget included.
-        steps: steps after which the images were taken.
-        targeted: how the class aimed at was chosen; empty where any wrong class will do.
-        dataset: name of the data set.
-        split: its split.
-        seed: of the run.
-        selection: SHA-256 of the ids and labels of the attacked images; equal for the same images.
-        n: images counted.
-        successes: of them, those that the target does not classify correctly, or as the class aimed at.
-        rate: successes / n.
-        low: lower end of the 95 % Wilson interval of the rate.
-        high: upper end.
-        white_box: the target has the weights of the surrogate, or of one of the ensemble.
-        surrogate_accuracy: clean accuracy on all candidate images; of an ensemble the mean.
-        target_accuracy: likewise.
-        gradients: gradient evaluations an image.
-        surrogate_sha256: of the weight file; of an ensemble joined by " & ".
-        target_sha256: likewise.
-        outcomes: a character an attacked image in order of id: 1 fooled, 0 not, - not counted.
-        versions: of the packages the result depends on.
-    """
-
-    surrogate: str
-    target: str
-    attack: str
-    steps: int
-    targeted: str
-    dataset: str
-    split: str
-    seed: int
-    selection: str
-    n: int
-    successes: int
-    rate: float
-    low: float
-    high: float
-    white_box: bool
-    surrogate_accuracy: float
-    target_accuracy: float
-    gradients: int
-    surrogate_sha256: str
-    target_sha256: str
-    outcomes: str
-    versions: Mapping[str, str]
-
-    @property
-    def source(self) -> Source:
-        """Where the images come from."""
-        return Source(self.surrogate, self.attack)
 
 
 class RunFolder:
@@ -150,7 +76,7 @@ class RunFolder:
         write_text(self._clean(model), json.dumps(list(predictions)) + "\n")
 
     def _clean(self, model: str) -> Path:
-        return self.path / "clean" / f"{_flat(model)}.json"
+        return self.path / "clean" / f"{flat(model)}.json"
 
     def least_likely(self) -> list[int] | None:
         """Return the least likely class of every clean image, None if they are not there yet."""
@@ -169,6 +95,10 @@ class RunFolder:
         if targets is not None:
             content["targets"] = list(targets)
         write_text(self._selection(), json.dumps(content) + "\n")
+
+    def selected(self) -> list[int]:
+        """Return the ids of the images attacked, in order."""
+        return list(json.loads(self._selection().read_text())["ids"])
 
     def selection(self) -> str:
         """Return the SHA-256 of which images are attacked, and at which classes."""
@@ -257,6 +187,17 @@ class RunFolder:
         lines = (json.dumps(asdict(record), ensure_ascii=False) for record in records)
         write_text(self.path / file, "".join(line + "\n" for line in lines))
 
+    def visibility(self) -> list[dict[str, Any]]:
+        """Return how visible the perturbations are, a line a source; none if it is not there yet."""
+        path = self.path / "visibility.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [dict(json.loads(line)) for line in lines]
+
+    def save_visibility(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Keep how visible the perturbations are."""
+        texts = (json.dumps(dict(line), ensure_ascii=False) for line in lines)
+        write_text(self.path / "visibility.jsonl", "".join(text + "\n" for text in texts))
+
     def seconds(self) -> dict[Source, float]:
         """Return the seconds an image took, by source."""
         path = self.path / "timings.jsonl"
@@ -298,7 +239,3 @@ def open_run(path: Path) -> RunFolder:
 
 def _after(step: int, steps: int) -> str:
     return "images" if step == steps else f"after {step}"
-
-
-def _flat(model: str) -> str:
-    return model.replace("/", "--")

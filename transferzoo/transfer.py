@@ -9,23 +9,25 @@ an earlier, interrupted run of the same configuration left.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo import candidates, statistics
+from transferzoo import candidates, statistics, visibility
 from transferzoo.classifier import Classifier, load
 from transferzoo.defences import read_defence
 from transferzoo.engine import craft
 from transferzoo.errors import DataError
 from transferzoo.evaluation import gate, least_likely, predict, predict_defended
 from transferzoo.norms import NORMS
-from transferzoo.runs import CURVE, RECORDS, Record, RunFolder, Source
+from transferzoo.records import Record, Source
+from transferzoo.runs import CURVE, RECORDS, RunFolder
 from transferzoo.techniques.unit import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -62,7 +64,21 @@ def run(
 
         _craft(job, source, work, folder, tell)
         done += len(work.units) * source.attack.steps
+    _look(job, work, folder, on_progress)
     return _measure(job, work, folder, on_progress)
+
+
+def save_images(job: Job, folder: RunFolder, place: Path) -> None:
+    """Write the adversarial images of a finished run as PNGs, a folder a surrogate and attack.
+
+    Raises:
+        TransferZooError: the folder cannot be written.
+    """
+    ids, clean = _clean_images(job, folder)
+    units = -(-len(ids) // job.config.batch_size)
+    for source in job.crafts:
+        images = folder.images(source.source, units, source.attack.steps, source.attack.steps)
+        visibility.save_pictures(place / source.source.folder, images, clean, ids)
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,26 @@ def _least_likely(job: Job, folder: RunFolder, tell: Tell) -> Tensor:
         known = least_likely(_load(job, job.surrogates[0]), job.data.images).tolist()
         folder.save_least_likely(known)
     return torch.tensor(known)
+
+
+def _clean_images(job: Job, folder: RunFolder) -> tuple[list[int], Tensor]:
+    """Return ids and clean images, uint8 (N, C, H, W), of what a run attacks."""
+    ids = folder.selected()
+    places = {int(name): place for place, name in enumerate(job.data.ids)}
+    return ids, job.data.images[[places[name] for name in ids]]
+
+
+def _look(job: Job, work: Work, folder: RunFolder, tell: Tell) -> None:
+    """Measure how visible the perturbations are, of those sources that are not there yet."""
+    known = {Source(line["surrogate"], line["attack"]): line for line in folder.visibility()}
+    for number, source in enumerate(job.crafts):
+        if source.source in known:
+            continue
+        tell("looking at the images", number, len(job.crafts))
+        images = folder.images(source.source, len(work.units), source.attack.steps, source.attack.steps)
+        found = visibility.measure(source.source.surrogate, source.source.attack, images, work.images.images)
+        known[source.source] = asdict(found)
+    folder.save_visibility(known[source.source] for source in job.crafts)
 
 
 def _craft(job: Job, source: Craft, work: Work, folder: RunFolder, tell: Callable[[int], None]) -> None:

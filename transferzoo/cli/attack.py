@@ -13,6 +13,7 @@ from transferzoo.cli.options import (
     Dataset,
     Json,
     Output,
+    Visible,
     ZooFile,
     complete_attacks,
     complete_minimizers,
@@ -122,6 +123,11 @@ def attack(
     data: DataRoot = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders are kept.")] = Path("runs"),
     output: Output = None,
+    visibility: Visible = False,
+    save_images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the images as PNGs, and a sheet of ten.", show_default=False),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and what it costs.")
     ] = False,
@@ -130,13 +136,15 @@ def attack(
 ) -> None:  # fmt: skip
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
-    from transferzoo.export import check_output
+    from transferzoo.export import check_folder, check_output
+    from transferzoo.findings import Findings
     from transferzoo.presets import configure
-    from transferzoo.report import Findings
     from transferzoo.runs import RunFolder
     from transferzoo.zoo import load_zoo
 
     files = [check_output(path) for path in output or []]
+    if save_images is not None:
+        check_folder(save_images)
     flags = {
         "split": split, "norm": norm, "epsilon": epsilon, "step": step, "steps": steps, "images": images,
         "images_correct_for": images_correct_for, "seed": seed, "batch_size": batch_size,
@@ -160,7 +168,7 @@ def attack(
     if missing:
         fine_tune(job, missing, train_data)
     folder = RunFolder.of(runs, job.content)
-    from transferzoo.transfer import run
+    from transferzoo import transfer
 
     with progress_bar() as bar:
         task = bar.add_task("starting", total=1, note="")
@@ -168,8 +176,12 @@ def attack(
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        results, by_steps = run(job, folder, on_progress=advance)
-    publish(Findings(results, by_steps, folder.seconds()), files, as_json=json)
+        results, by_steps = transfer.run(job, folder, on_progress=advance)
+    found = Findings(results, by_steps, folder.seconds(), folder.visibility())
+    publish(found, files, as_json=json, visibility=visibility)
+    if save_images is not None:
+        transfer.save_images(job, folder, save_images)
+        say(f"Images: {save_images}")
     say(f"Run folder: {folder.path}")
 
 

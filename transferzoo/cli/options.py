@@ -86,6 +86,9 @@ ZooFile = Annotated[
         "--zoo", metavar="FILE", help="Your own zoo file, merged over the built-in one.", show_default=False
     ),
 ]
+Visible = Annotated[
+    bool, typer.Option("--visibility", help="Tell how visible the perturbations are: norms, PSNR, SSIM.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Dataset = Annotated[
     str | None,

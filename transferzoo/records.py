@@ -1,0 +1,92 @@
+"""Records: where adversarial images come from, and what those of one source do to one target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from transferzoo.config import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where adversarial images come from.
+
+    Attributes:
+        surrogate: full name; of an ensemble the names joined by " & ".
+        attack: canonical form, budget included.
+    """
+
+    surrogate: str
+    attack: str
+
+    @property
+    def folder(self) -> str:
+        """Where its images lie, below `images`."""
+        return f"{flat(self.surrogate)}/{fingerprint(self.attack)[:12]}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the images of one source do to one target.
+
+    Attributes:
+        surrogate: full name; of an ensemble the names joined by " & ".
+        target: full name.
+        attack: canonical form, budget included.
+        steps: steps after which the images were taken.
+        targeted: how the class aimed at was chosen; empty where any wrong class will do.
+        dataset: name of the data set.
+        split: its split.
+        seed: of the run.
+        selection: SHA-256 of the ids and labels of the attacked images; equal for the same images.
+        n: images counted.
+        successes: of them, those that the target does not classify correctly, or as the class aimed at.
+        rate: successes / n.
+        low: lower end of the 95 % Wilson interval of the rate.
+        high: upper end.
+        white_box: the target has the weights of the surrogate, or of one of the ensemble.
+        surrogate_accuracy: clean accuracy on all candidate images; of an ensemble the mean.
+        target_accuracy: likewise.
+        gradients: gradient evaluations an image.
+        surrogate_sha256: of the weight file; of an ensemble joined by " & ".
+        target_sha256: likewise.
+        outcomes: a character an attacked image in order of id: 1 fooled, 0 not, - not counted.
+        versions: of the packages the result depends on.
+    """
+
+    surrogate: str
+    target: str
+    attack: str
+    steps: int
+    targeted: str
+    dataset: str
+    split: str
+    seed: int
+    selection: str
+    n: int
+    successes: int
+    rate: float
+    low: float
+    high: float
+    white_box: bool
+    surrogate_accuracy: float
+    target_accuracy: float
+    gradients: int
+    surrogate_sha256: str
+    target_sha256: str
+    outcomes: str
+    versions: Mapping[str, str]
+
+    @property
+    def source(self) -> Source:
+        """Where the images come from."""
+        return Source(self.surrogate, self.attack)
+
+
+def flat(name: str) -> str:
+    """Return a full name as a file can have it."""
+    return name.replace("/", "--")
