@@ -30,7 +30,7 @@ LAYERS = [
     {"classifier", "feeds", "state"},
     {"engine", "evaluation", "finetuning", "stream"},
     {"candidates", "jobs", "loop", "selection", "recipes"},
-    {"transfer"},
+    {"library", "transfer"},
     {"trainer"},
     {"tuning"},
     {"cli"},

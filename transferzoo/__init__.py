@@ -6,8 +6,20 @@ Public names are resolved when first used, so that importing the package costs m
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from transferzoo.timm_hook import register_with_timm
+
+if TYPE_CHECKING:
+    from transferzoo.classifier import Classifier
+    from transferzoo.config import AttackConfig, TrainConfig
+    from transferzoo.engine import Attack, craft
+    from transferzoo.errors import TransferZooError
+    from transferzoo.library import evaluate, load_images, load_model, read_attack
+    from transferzoo.report import tables
+    from transferzoo.techniques.unit import Pool
+    from transferzoo.trainer import train
+    from transferzoo.zoo import load_zoo
 
 _PUBLIC = {
     "AttackConfig": "config",
@@ -16,10 +28,31 @@ _PUBLIC = {
     "load_zoo": "zoo",
     "Classifier": "classifier",
     "Attack": "engine",
+    "Pool": "techniques.unit",
     "craft": "engine",
+    "evaluate": "library",
+    "load_images": "library",
+    "load_model": "library",
+    "read_attack": "library",
+    "tables": "report",
     "train": "trainer",
 }
-__all__ = sorted(_PUBLIC)
+__all__ = [
+    "Attack",
+    "AttackConfig",
+    "Classifier",
+    "Pool",
+    "TrainConfig",
+    "TransferZooError",
+    "craft",
+    "evaluate",
+    "load_images",
+    "load_model",
+    "load_zoo",
+    "read_attack",
+    "tables",
+    "train",
+]
 
 register_with_timm()
 

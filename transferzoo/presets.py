@@ -80,7 +80,7 @@ def configure(
         UsageError: something is out of range or cannot be read, or an attack needs more surrogates.
     """
     given = {key: value for key, value in flags.items() if value is not None}
-    specs = [_resolve(zoo, dataset, attack, given) for attack in attacks]
+    specs = [resolve(zoo, dataset, attack, given) for attack in attacks]
     defaults = zoo.dataset(dataset).attack.model_dump(exclude={*BUDGET})
     values = {**defaults, **{key: value for key, value in given.items() if key not in BUDGET}}
     config = AttackConfig.of(
@@ -93,8 +93,12 @@ def configure(
     return config
 
 
-def _resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:
-    """Return an attack with its budget: from the flags, else the preset, else the data set."""
+def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:
+    """Return an attack with its budget: from what is given, else the preset, else the data set.
+
+    Raises:
+        UsageError: it cannot be read, or something is out of range.
+    """
     composition, preset = expand(attack, zoo)
     defaults = zoo.dataset(dataset).attack
     flags = {key: value for key, value in given.items() if key in BUDGET}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.config import fingerprint
+from transferzoo.errors import DataError
+from transferzoo.statistics import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +82,21 @@ class Record:
     target_sha256: str
     outcomes: str
     versions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, outcomes: str, **fields: Any) -> Record:
+        """Return a record with the rate and its interval that outcomes give.
+
+        Raises:
+            DataError: no image counts.
+        """
+        successes, n = outcomes.count("1"), len(outcomes) - outcomes.count("-")
+        if n == 0:
+            raise DataError(f"'{fields['target']}' classifies none of the attacked images correctly")
+        low, high = wilson(successes, n)
+        return cls(
+            **fields, outcomes=outcomes, n=n, successes=successes, rate=successes / n, low=low, high=high
+        )
 
     @property
     def source(self) -> Source:

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo import candidates, statistics, visibility
+from transferzoo import candidates, visibility
 from transferzoo.classifier import Classifier, load
 from transferzoo.defences import read_defence
 from transferzoo.engine import craft
-from transferzoo.errors import DataError
 from transferzoo.evaluation import gate, least_likely, predict, predict_defended
 from transferzoo.norms import NORMS
 from transferzoo.records import Record, Source
@@ -251,12 +250,9 @@ def _cell(
 def _record(
     job: Job, work: Work, selection: str, target: ModelSpec, source: Craft, step: int, outcomes: str
 ) -> Record:
-    successes, n = outcomes.count("1"), len(outcomes) - outcomes.count("-")
-    if n == 0:
-        raise DataError(f"'{target.name}' classifies none of the attacked images correctly")
-    low, high = statistics.wilson(successes, n)
     digests, names = job.content["models"], [m.full_name for m in source.models]
-    return Record(
+    return Record.of(
+        outcomes,
         surrogate=source.source.surrogate,
         target=target.full_name,
         attack=source.source.attack,
@@ -266,18 +262,12 @@ def _record(
         split=job.config.split,
         seed=job.config.seed,
         selection=selection,
-        n=n,
-        successes=successes,
-        rate=successes / n,
-        low=low,
-        high=high,
         white_box=digests[target.full_name] in [digests[name] for name in names],
         surrogate_accuracy=round(sum(work.accuracy[name] for name in names) / len(names), 6),
         target_accuracy=round(work.accuracy[target.full_name], 6),
         gradients=source.attack.composition.cost(step, len(names)),
         surrogate_sha256=" & ".join(digests[name] for name in names),
         target_sha256=digests[target.full_name],
-        outcomes=outcomes,
         versions=job.content["versions"],
     )
 
