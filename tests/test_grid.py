@@ -218,3 +218,32 @@ def test_the_curve_is_what_fewer_steps_give(cli: Run, few: Path, tmp_path: Path)
 )
 def test_a_wrong_curve_is_a_sentence(cli: Run, few: Path, curve: str, words: tuple[str, ...]) -> None:
     refused(cli(*ATTACK, "--data", few, "--curve", curve), 2, *words)
+
+
+# ---------------------------------------------------------------- equal cost
+
+
+def budget(cli: Run, few: Path, *flags: object) -> list[tuple[str, str, int]]:
+    plain = ATTACK[: ATTACK.index("--steps")]
+    found = cli(*plain, "--data", few, *flags, "--dry-run")
+    assert found.code == 0, found.err
+    content = json.loads(found.out)
+    costs = [entry["gradients"] for entry in content["gradient_evaluations"]["per_image"]]
+    return [(s["techniques"], s["step"], c) for s, c in zip(content["config"]["attacks"], costs, strict=True)]
+
+
+def test_a_number_of_gradients_sets_the_steps(cli: Run, few: Path) -> None:
+    asked = ("-a", "bim", "-a", "mi", "--max-gradients", 7)
+    assert budget(cli, few, *asked) == [("", "eps/7", 7), ("mi:decay=1", "eps/7", 7)]
+    assert budget(cli, few, "--max-gradients", 30) == [("", "eps/10", 30)]
+    assert budget(cli, few, "--max-gradients", 3, "--step", "eps/5") == [("", "eps/5", 3)]
+    together = ("-s", "resnet50-sam", "-a", "mi", "-a", "mi+long", "--ensemble", "--max-gradients", 8)
+    assert [cost for _, _, cost in budget(cli, few, *together)] == [8, 8]
+
+
+def test_too_few_gradients_are_a_sentence(cli: Run, few: Path, tmp_path: Path) -> None:
+    plain = ATTACK[: ATTACK.index("--steps")]
+    together = (*plain, "-s", "resnet50-sam", "--ensemble", "--data", few)
+    refused(cli(*together, "--max-gradients", 1), 2, "one step of 'bim' costs more", "at least 2", "got 1")
+    refused(cli(*ATTACK, "--data", few, "--max-gradients", 9), 2, "--steps and --max-gradients")
+    nothing_written(tmp_path)

@@ -6,6 +6,7 @@ A preset's name stands for its techniques anywhere in a spec string, and brings 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, get_args
 
 from transferzoo.config import AttackConfig, AttackSpec
@@ -65,6 +66,7 @@ def configure(
     surrogates: Sequence[str],
     targets: Sequence[str],
     flags: Mapping[str, Any],
+    max_gradients: int | None = None,
 ) -> AttackConfig:
     """Return the configuration of an attack run.
 
@@ -75,6 +77,8 @@ def configure(
         surrogates: full names.
         targets: full names.
         flags: fields of `AttackConfig` and `AttackSpec` a user set; None where nothing was said.
+        max_gradients: every attack takes as many steps as this many gradient evaluations an image allow;
+            None for the steps it has.
 
     Raises:
         UsageError: something is out of range or cannot be read, or an attack needs more surrogates.
@@ -87,10 +91,38 @@ def configure(
         dataset=dataset, attacks=tuple(dict.fromkeys(specs)), surrogates=tuple(surrogates),
         targets=tuple(targets), **values,
     )  # fmt: skip
+    models = len(surrogates) if config.ensemble else 1
     for spec in config.attacks:
-        compose(spec.techniques).check(len(surrogates) if config.ensemble else 1)
+        compose(spec.techniques).check(models)
+    if max_gradients is not None:
+        if "steps" in given:
+            raise UsageError("--steps and --max-gradients exclude each other", expected="one of the two")
+        fitted = tuple(_fitted(spec, max_gradients, models, "step" in given) for spec in config.attacks)
+        config = config.model_copy(update={"attacks": fitted})
     _check_curve(config)
     return config
+
+
+def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> AttackSpec:
+    """Return an attack with as many steps as a number of gradient evaluations allows.
+
+    Unless its length is asked for, a step is at least ε divided by their number, so that few steps can still
+    reach the border of the ball.
+
+    Raises:
+        UsageError: not even one step is allowed.
+    """
+    cost = compose(spec.techniques).cost
+    if cost(1, models) > most:
+        raise UsageError(
+            f"one step of '{spec.techniques or 'bim'}' costs more than --max-gradients",
+            expected=f"at least {cost(1, models)}", got=str(most),
+        )  # fmt: skip
+    steps = bisect_right(range(1, most + 1), most, key=lambda number: cost(number, models))
+    epsilon = parse_epsilon(spec.epsilon, spec.norm)
+    step = parse_step(spec.step, epsilon)
+    longer = step if keep_step else max(step, epsilon / steps)
+    return spec.model_copy(update={"steps": steps, "step": show_step(longer, epsilon)})
 
 
 def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:

@@ -105,6 +105,13 @@ def attack(
         str | None, typer.Option(help="Step size: eps/10 or a number.", show_default="eps/10")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of steps.", show_default="50")] = None,
+    max_gradients: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", show_default=False,
+            help="As many steps as N gradient evaluations an image allow, so that attacks cost the same.",
+        ),
+    ] = None,
     images: Annotated[
         int | None, typer.Option(help="How many images at most.", show_default="the data set's")
     ] = None,
@@ -158,7 +165,13 @@ def attack(
     if tuned:
         surrogates = with_tuned(records.dataset(name), surrogates, tuned)
     config = configure(
-        records, name, attack, [m.full_name for m in surrogates], [m.full_name for m in victims], flags
+        records,
+        name,
+        attack,
+        [m.full_name for m in surrogates],
+        [m.full_name for m in victims],
+        flags,
+        max_gradients,
     )
     job = _job(records, config, surrogates, victims, data, targeted)
     missing = [one for one in tuned if not one.finished()]
