@@ -55,7 +55,7 @@ def objectives(
     loss = cast("Loss", (composition.of(Stage.LOSS) or [TECHNIQUES[DEFAULT_LOSS]()])[0])
 
     def value(said: Tensor) -> Tensor:
-        return said if features else unit.maximised(loss.value, said)
+        return said if features else unit.maximised(loss, said)
 
     if features:
         models = [block.enter_context(features[0].objective(model, unit)) for model in surrogates]

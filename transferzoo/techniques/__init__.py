@@ -12,7 +12,8 @@ the closure that `wrap` returns, for one work unit: nothing leaks from one batch
 reductions are per image.
 
 A technique says what it costs: `cost` gradient evaluations where what it wraps has one. One with an attribute
-`after` joins the attack at that step, from 0; the engine leaves it out until then.
+`after` joins the attack at that step, from 0; the engine leaves it out until then. One with an attribute
+`needs` makes sense only with a technique of that stage.
 """
 
 from __future__ import annotations
@@ -108,10 +109,10 @@ class Patch(Technique, Protocol):
 class Loss(Technique, Protocol):
     """A technique of the stage LOSS."""
 
-    def value(self, logits: Tensor, classes: Tensor) -> Tensor:
+    def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """Return how far the logits (N, K) are from the classes (N,): larger is farther, (N,), not reduced.
 
-        A targeted attack minimises it with the target classes.
+        A targeted attack minimises it, with the target classes.
         """
         ...
 
@@ -277,5 +278,13 @@ def compose(spec: str) -> Composition:
                 f"'{spec}' has {len(rivals)} techniques of the stage {kind}", expected="one",
                 got=" and ".join(rivals),
             )  # fmt: skip
+    stages = {technique.stage for _, technique in built}
+    for name, technique in built:
+        needed = getattr(technique, "needs", None)
+        if needed is not None and needed not in stages:
+            others = ", ".join(n for n in TECHNIQUES if TECHNIQUES[n].stage is needed)
+            raise UsageError(
+                f"'{name}' needs a technique of the stage {needed.name.lower()}", expected=others
+            )
     told = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
     return Composition(tuple(sorted(told, key=lambda pair: pair[1].stage)))

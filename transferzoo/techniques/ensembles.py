@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from transferzoo.errors import UsageError
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_length
 from transferzoo.techniques.oracles import mean, mean_normalised
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class VarianceReduced:
         require(
             self.inner >= 0, "option 'inner' of 'svre' is out of range", expected="at least 0", got=self.inner
         )
-        _require_decay("svre", self.decay)
+        require_length("svre", "decay", self.decay)
 
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""
@@ -119,7 +120,7 @@ class CommonWeakness:
         require(valid, "option 'back' of 'cwa' is out of range", expected="0 to 1", got=self.back)
         valid = 0 < self.inner < float("inf")
         require(valid, "option 'inner' of 'cwa' is out of range", expected="above 0", got=self.inner)
-        _require_decay("cwa", self.decay)
+        require_length("cwa", "decay", self.decay)
 
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""
@@ -231,8 +232,3 @@ def _unit_length(gradient: Tensor) -> Tensor:
     from transferzoo.norms import NORMS
 
     return NORMS["l2"].direction(gradient)
-
-
-def _require_decay(name: str, decay: float) -> None:
-    valid = 0 <= decay < float("inf")
-    require(valid, f"option 'decay' of '{name}' is out of range", expected="at least 0", got=decay)

@@ -25,7 +25,7 @@ class CrossEntropy:
     cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Goodfellow et al. 2015, https://arxiv.org/abs/1412.6572"
 
-    def value(self, logits: Tensor, classes: Tensor) -> Tensor:
+    def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """See `Loss.value`."""
         from torch.nn.functional import cross_entropy
 
@@ -45,7 +45,7 @@ class Logit:
     cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Zhao et al. 2021, https://arxiv.org/abs/2012.11207"
 
-    def value(self, logits: Tensor, classes: Tensor) -> Tensor:
+    def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """See `Loss.value`."""
         return -_of(logits, classes)
 
@@ -62,7 +62,7 @@ class Margin:
     cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Carlini and Wagner 2017, https://arxiv.org/abs/1608.04644"
 
-    def value(self, logits: Tensor, classes: Tensor) -> Tensor:
+    def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """See `Loss.value`."""
         return _margin(logits, classes)
 
@@ -72,16 +72,17 @@ class Margin:
 class LogitsRatio:
     """Difference of logits ratio (DLR): the margin over z₍₁₎ − z₍₃₎, the largest and third largest logit.
 
-    J = (max_{k ≠ y} z_k − z_y) / (z₍₁₎ − z₍₃₎): rescaling or shifting the logits does not change it. Where
-    the three largest are equal J is 0. Targeted attacks maximise −J of the target class; AutoAttack has
-    another numerator and denominator there. At least three classes.
+    J = (max_{k ≠ y} z_k − z_y) / (z₍₁₎ − z₍₃₎): rescaling or shifting the logits does not change it. A
+    targeted attack has −J of the target class over z₍₁₎ − (z₍₃₎ + z₍₄₎)/2, AutoAttack's denominator for it,
+    since the other one makes the ratio of the third largest constant. Where the denominator is 0 so is J. At
+    least three classes, targeted four.
     """
 
     stage: ClassVar[Stage] = Stage.LOSS
     cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Croce and Hein 2020, https://arxiv.org/abs/2003.01690"
 
-    def value(self, logits: Tensor, classes: Tensor) -> Tensor:
+    def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """See `Loss.value`.
 
         Raises:
@@ -89,9 +90,13 @@ class LogitsRatio:
         """
         import torch
 
-        require(logits.shape[1] >= 3, "'dlr' needs a third class", expected="at least 3", got=logits.shape[1])
-        largest = logits.topk(3).values
-        gap = largest[:, 0] - largest[:, 2]
+        least = 4 if targeted else 3
+        require(
+            logits.shape[1] >= least, "'dlr' needs more classes", expected=f"at least {least}",
+            got=logits.shape[1],
+        )  # fmt: skip
+        largest = logits.topk(least).values
+        gap = largest[:, 0] - largest[:, 2:].mean(1)
         safe = torch.where(gap > 0, gap, 1)
         return torch.where(gap > 0, _margin(logits, classes) / safe, 0)
 
@@ -128,7 +133,7 @@ class ScaledCrossEntropy:
             expected="above 0", got=self.temperature,
         )  # fmt: skip
 
-    def value(self, logits: Tensor, classes: Tensor) -> Tensor:
+    def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """See `Loss.value`."""
         import torch
         from torch.nn.functional import cross_entropy

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
     from torch import Tensor
+
+    from transferzoo.techniques import Loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +73,11 @@ class Unit:
     def _each_value(self, length: float) -> float:
         return length if self.norm == "linf" else length / sqrt(self.images[0].numel())
 
-    def maximised(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor) -> Tensor:
-        """Return what the attacker maximises (N,).
-
-        Args:
-            loss: logits (N, K), classes (N,) → distance of the logits from the classes (N,).
-            logits: of the images.
-        """
-        return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
+    def maximised(self, loss: Loss, logits: Tensor) -> Tensor:
+        """Return what the attacker maximises of the logits (N, K) of the images: (N,)."""
+        if self.targets is None:
+            return loss.value(logits, self.labels)
+        return -loss.value(logits, self.targets, targeted=True)
 
     def along(self, ascent: Tensor, length: float | None = None) -> Tensor:
         """Return a step (N, C, H, W) in the steepest direction that goes with an ascent direction.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_count, require_length
 from transferzoo.techniques.oracles import mean_normalised
 
 if TYPE_CHECKING:
@@ -29,11 +29,54 @@ class Momentum:
 
     Attributes:
         decay: weight of the past, at least 0; at 0 the attack is BIM.
+        normalise: "mean", or "none" to accumulate raw gradients, as the targeted logit attack does.
     """
 
     stage: ClassVar[Stage] = Stage.MOMENTUM
     cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Dong et al. 2018, https://arxiv.org/abs/1710.06081"
+
+    decay: float = 1.0
+    normalise: Literal["mean", "none"] = "mean"
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_length("mi", "decay", self.decay)
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+        momentum: Tensor | float = 0.0
+        plain = self.normalise == "none"
+
+        def accumulated(images: Tensor) -> Tensor:
+            nonlocal momentum
+            gradient = oracle(images)
+            new = self.decay * momentum + (gradient if plain else mean_normalised(gradient))
+            momentum = new
+            return new
+
+        return accumulated
+
+
+@TECHNIQUES.register("ni")
+@dataclass(frozen=True)
+class NesterovMomentum:
+    """Nesterov momentum (NI): `mi` with the gradient taken where the momentum leads, at x + a · decay · m.
+
+    m is in multiples of the mean absolute gradient and a is the step size (in L2 its root mean square), so
+    the look-ahead is as long as a step. Codes that divide by the sum look 1/d as far, which is nowhere.
+
+    Attributes:
+        decay: weight of the past, at least 0; at 0 the attack is BIM.
+    """
+
+    stage: ClassVar[Stage] = Stage.MOMENTUM
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Lin et al. 2020, https://arxiv.org/abs/1908.06281"
 
     decay: float = 1.0
 
@@ -43,10 +86,7 @@ class Momentum:
         Raises:
             UsageError: one is out of range.
         """
-        require(
-            0 <= self.decay < math.inf, "option 'decay' of 'mi' is out of range", expected="at least 0",
-            got=self.decay,
-        )  # fmt: skip
+        require_length("ni", "decay", self.decay)
 
     def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
         """See `Wrapper.wrap`."""
@@ -54,7 +94,8 @@ class Momentum:
 
         def accumulated(images: Tensor) -> Tensor:
             nonlocal momentum
-            new = self.decay * momentum + mean_normalised(oracle(images))
+            past = self.decay * momentum
+            new = past + mean_normalised(oracle(images + unit.stride * past))
             momentum = new
             return new
 
@@ -85,3 +126,46 @@ class RandomStart:
             radius = unit.epsilon * unit.uniform(1, 1, 1) ** (1 / shape.numel())
             delta = radius * normal / length
         return delta.to(unit.images)
+
+
+@TECHNIQUES.register("gi")
+@dataclass(frozen=True)
+class WarmStart:
+    """Global momentum initialisation (GI): some long steps fill the momentum, then the image starts anew.
+
+    Attributes:
+        steps: how many, ≥ 1; they come before the attack's own and cost the same.
+        length: how many times as long as the attack's, > 0.
+    """
+
+    stage: ClassVar[Stage] = Stage.START
+    needs: ClassVar[Stage] = Stage.MOMENTUM
+    paper: ClassVar[str] = "Wang et al. 2022, https://arxiv.org/abs/2211.11236"
+
+    steps: int = 5
+    length: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("gi", "steps", self.steps)
+        valid = 0 < self.length <= 1000
+        wanted = "above 0, at most 1000"
+        require(valid, "option 'length' of 'gi' is out of range", expected=wanted, got=self.length)
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return self.steps
+
+    def start(self, unit: Unit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
+        """See `Starter.start`."""
+        import torch
+
+        delta = torch.zeros_like(unit.images)
+        for _ in range(self.steps):
+            delta = advance(delta, self.length)
+        return torch.zeros_like(unit.images)
