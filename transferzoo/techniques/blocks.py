@@ -31,7 +31,7 @@ class BlockShuffle:
 
     The paper's code draws lengths from U(0, 1) and angles from a truncated normal of 0.2 radians. That of
     TransferAttack has 3 splits, turns a whole strip instead of every block, and cuts and shuffles each strip
-    along the other axis by itself. Both draw once for the whole batch.
+    along the other axis by itself. Both cut and shuffle the whole batch alike.
 
     Attributes:
         splits: strips an axis, 1..16.

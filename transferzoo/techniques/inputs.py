@@ -111,7 +111,7 @@ class DiversityEnsemble:
     draws of its own, new ones at every step. All copies are in memory together, since the loss of a mean
     needs them all. The paper also steps by ε, which is the attack's `step=eps` and not part of this.
 
-    The released code leaves out DI's largest size and offset, and draws once for the whole batch.
+    TransferAttack leaves out DI's largest size and offset, and draws once for the whole batch.
 
     Attributes:
         copies: ratios, from 1; a single one is the smallest.

@@ -28,7 +28,7 @@ class DeformationWarp:
     outer points stay. It samples bilinearly, 0 outside the image. Each image has warps of its own, new ones
     at every step. J is what the attacker maximises, so θ′ is the warp that resists more.
 
-    The authors' code warps the whole batch alike, so θ′ mixes the gradients of all its images, and places the
+    TransferAttack warps the whole batch alike, so θ′ mixes the gradients of all its images, and samples the
     outermost pixels half a pixel too far out: there θ = 0 is not the identity, here it is.
 
     Attributes:
