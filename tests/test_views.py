@@ -19,6 +19,7 @@ from transferzoo.techniques import Stage, compose
 from transferzoo.techniques.blocks import MaskBlock
 from transferzoo.techniques.inputs import Admix, DiverseInputs, ScaleInvariance
 from transferzoo.techniques.spectrum import SpectrumSimulation
+from transferzoo.techniques.unit import Pool
 
 if TYPE_CHECKING:
     from transferzoo.techniques import Refinement, Wrapper
@@ -38,8 +39,8 @@ def view_of(spec: str) -> Wrapper:
     return cast("Wrapper", technique)
 
 
-def unit_with_pool(n: int = 3, channels: int = 3, side: int = 8) -> Unit:
-    return work_unit(make_attack("admix"), random_images(n, channels, side))
+def unit_with_pool() -> Unit:
+    return work_unit(make_attack("admix"), random_images(3, side=8))
 
 
 # ---------------------------------------------------------------- formulas
@@ -171,10 +172,9 @@ def test_cost_of_dem_is_the_number_of_passes(copies: int) -> None:
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 28, 28), (3, 17, 40), (3, 224, 224), (3, 299, 299)])
 @pytest.mark.parametrize("spec", ONCE)
 def test_views_keep_the_shape_and_the_images(spec: str, shape: tuple[int, ...]) -> None:
-    if spec.startswith("admix") and shape[1] != shape[2]:
-        pytest.skip("the pool of the tests is square")
-    unit = unit_with_pool(2, shape[0], shape[1]) if spec.startswith("admix") else blank_unit(2, shape)
+    unit = blank_unit(2, shape)
     unit.images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    unit.pool = Pool(noise_images(4, shape), torch.ones(4))
     before, seen = unit.images.clone(), []
 
     def record(images: Tensor) -> Tensor:
@@ -197,10 +197,8 @@ def test_every_image_copy_and_step_has_its_draws(spec: str) -> None:
         seen.append(images)
         return images
 
-    view, batch = view_of(spec), random_images(4, side=8)
-    pool = pool_for(batch)
-    unit = blank_unit(4)
-    unit.pool = type(pool)(noise_images(10000, (3, 8, 8)), torch.ones(10000))  # few draw the same partner
+    view, unit = view_of(spec), blank_unit(4)
+    unit.pool = Pool(noise_images(10000, (3, 8, 8)), torch.ones(10000))  # so many that no two are the same
     oracle = view.wrap(record, unit)
     for _ in range(2):
         oracle(noise_images(1, (3, 8, 8)).expand(4, -1, -1, -1))
