@@ -11,7 +11,8 @@ the closure that `wrap` returns, for one work unit: nothing leaks from one batch
 reductions are per image.
 
 A technique says what it costs: `cost` gradient evaluations where what it wraps has one. One with an attribute
-`after` joins the attack at that step, from 0; the engine leaves it out until then.
+`after` joins the attack at that step, from 0; the engine leaves it out until then. One with an attribute
+`place`, a few words, wants that part of the model for itself: two of the same place exclude each other.
 """
 
 from __future__ import annotations
@@ -222,5 +223,15 @@ def compose(spec: str) -> Composition:
                 f"'{spec}' has {len(rivals)} techniques of the stage {kind}", expected="one",
                 got=" and ".join(rivals),
             )  # fmt: skip
+    places: dict[str, str] = {}
+    for name, technique in built:
+        place = getattr(technique, "place", None)
+        if place in places:
+            raise UsageError(
+                f"'{spec}' has two techniques that change {place}", expected="one",
+                got=f"{places[place]} and {name}",
+            )  # fmt: skip
+        if place is not None:
+            places[place] = name
     told = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
     return Composition(tuple(sorted(told, key=lambda pair: pair[1].stage)))
