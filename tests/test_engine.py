@@ -15,6 +15,7 @@ from crafting import (
     against_torchattacks,
     agreement,
     craft,
+    fitting_model,
     make_attack,
     perturb,
     random_images,
@@ -120,7 +121,7 @@ def _global_generators() -> tuple[object, ...]:
 class TestEvery:
     def test_batch_equals_singles(self, spec: str, norm: str) -> None:
         attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=4)
-        model, batch = small_cnn(), random_images(5)
+        model, batch = fitting_model(spec), random_images(5)
         singles = [craft(attack, model, batch[i : i + 1]) for i in range(5)]
         assert torch.equal(craft(attack, model, batch), torch.cat(singles))
 
@@ -128,7 +129,7 @@ class TestEvery:
         attack = make_attack(spec, norm, NORM_BUDGETS[norm], step=NORM_BUDGETS[norm] / 3, steps=4)
         batch = random_images(4)
         before = batch.images.clone()
-        adversarial = craft(attack, small_cnn(dtype=torch.float32), batch, torch.float32)
+        adversarial = craft(attack, fitting_model(spec, torch.float32), batch, torch.float32)
         distance = NORMS[norm].distance(adversarial, batch.images)
         assert adversarial.dtype == torch.uint8
         assert (distance <= float(attack.epsilon)).all()
@@ -137,13 +138,13 @@ class TestEvery:
 
     def test_nothing_leaks_between_batches(self, spec: str, norm: str) -> None:
         attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=3)
-        model, a, b = small_cnn(), random_images(3), random_images(2, seed=2)
+        model, a, b = fitting_model(spec), random_images(3), random_images(2, seed=2)
         first = craft(attack, model, a)
         craft(attack, model, b)
         assert torch.equal(craft(attack, model, a), first)
 
     def test_constant_model_moves_nothing_but_the_start(self, spec: str, norm: str) -> None:
-        model, batch = small_cnn(), random_images(3)
+        model, batch = fitting_model(spec), random_images(3)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.zero_()
@@ -157,12 +158,12 @@ class TestEvery:
 
     def test_global_generators_are_untouched(self, spec: str, norm: str) -> None:
         before = _global_generators()
-        craft(make_attack(spec, norm, NORM_BUDGETS[norm], steps=2), small_cnn(), random_images(2))
+        craft(make_attack(spec, norm, NORM_BUDGETS[norm], steps=2), fitting_model(spec), random_images(2))
         assert _global_generators() == before
 
     def test_first_step_raises_the_loss(self, spec: str, norm: str) -> None:
         attack = make_attack(spec, norm, NORM_BUDGETS[norm] / 8, steps=10)
-        model, batch = small_cnn().eval(), random_images(8, side=32)
+        model, batch = fitting_model(spec).eval(), random_images(8, side=32)
         loss = nn.CrossEntropyLoss()
         clean = loss(model(batch.images.double() / 255), batch.labels)
         assert loss(model(perturb(attack, model, batch)), batch.labels) > clean
@@ -194,13 +195,16 @@ def test_order_of_the_spec_does_not_matter() -> None:
 
 def _state(model: nn.Module) -> list[object]:
     tensors = [t.detach().clone().tolist() for t in (*model.parameters(), *model.buffers())]
-    parts = [(m.training, len(m._forward_hooks), len(m._backward_hooks)) for m in model.modules()]
-    return [tensors, parts, [(p.requires_grad, p.grad) for p in model.parameters()]]
+    parts = [
+        (len(m._forward_pre_hooks), len(m._forward_hooks), len(m._backward_hooks)) for m in model.modules()
+    ]
+    flags = [{k: v for k, v in vars(m).items() if isinstance(v, bool)} for m in model.modules()]
+    return [tensors, parts, flags, [(p.requires_grad, p.grad) for p in model.parameters()]]
 
 
 @pytest.mark.parametrize("spec", COMPOSITIONS)
 def test_model_is_untouched(spec: str) -> None:
-    model = small_cnn()
+    model = fitting_model(spec)
     before = _state(model)
     craft(make_attack(spec, steps=2), model, random_images(2))
     assert _state(model) == before
