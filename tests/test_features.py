@@ -11,12 +11,12 @@ from crafting import craft, make_attack, perturb, random_images, small_cnn, work
 from networks import literal_cnn, residual_cnn, tiny_vit
 from patching import BATCH
 from torch import Tensor, nn
-from torch.nn import functional
 
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.classifier import Classifier, frozen
 from transferzoo.errors import ModelError, UsageError
 from transferzoo.techniques import TECHNIQUES, Features, Stage, compose
+from transferzoo.techniques.features import IntermediateLevel
 from transferzoo.techniques.layers import find_layer
 
 if TYPE_CHECKING:
@@ -113,19 +113,32 @@ def test_ila_is_the_literal_loop_of_two_phases() -> None:
         torch.testing.assert_close(found[i : i + 1], x + delta, rtol=0, atol=1e-12)
 
 
-def test_ila_first_goes_for_the_target_in_the_attacks_own_ball() -> None:
-    batch, model = random_images(3), residual_cnn().eval()
-    unit = work_unit(make_attack("ila", "l2", step=make_attack().epsilon / 4), batch)
-    unit.targets = (batch.labels + 1) % 10
-    (technique,) = compose("ila:steps=6").of(Stage.FEATURES)
+def test_ila_first_goes_for_the_target() -> None:
+    model, unit = residual_cnn().eval(), work_unit(make_attack("ila"), BATCH)
+    unit.targets = (unit.labels + 1) % 10
     with frozen(model):
-        delta = technique.guide(model, unit)  # type: ignore[attr-defined]
-    before, after = (
-        functional.cross_entropy(model(x), unit.targets) for x in (unit.images, unit.images + delta)
-    )
-    assert after < before
-    assert (delta.flatten(1).norm(dim=1) <= unit.epsilon + 1e-12).all()
-    assert (delta.flatten(1).norm(dim=1) > 0.5 * unit.epsilon).all()
+        found = IntermediateLevel(steps=4).guide(model, unit)
+    for i, target in enumerate(unit.targets):
+        x = unit.images[i : i + 1]
+        delta = _bim(model, x, lambda z, t=target: literal_cnn(model, z).log_softmax(1)[0, t], 4)  # type: ignore[misc]
+        torch.testing.assert_close(found[i : i + 1], delta, rtol=0, atol=1e-12)
+
+
+def test_ila_first_stays_in_the_attacks_own_ball() -> None:
+    model, attack = residual_cnn().eval(), make_attack("ila", "l2", step=make_attack().epsilon / 4)
+    unit = work_unit(attack, BATCH)
+    length = IntermediateLevel(steps=6).guide(model, unit).flatten(1).norm(dim=1)
+    assert (length <= unit.epsilon + 1e-12).all()
+    assert (length > 0.5 * unit.epsilon).all()
+
+
+def test_features_that_matter_nothing_weigh_nothing() -> None:
+    model = residual_cnn().eval()
+    nn.init.zeros_(model.fc.weight)
+    for spec in FEATURES:
+        unit = work_unit(make_attack(spec), BATCH)
+        values, slopes = objective_at(spec, model, elsewhere(unit), unit)
+        assert values.count_nonzero() == slopes.count_nonzero() == 0
 
 
 @pytest.mark.parametrize("spec", FEATURES)

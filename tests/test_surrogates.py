@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from crafting import DOUBLE, make_attack, perturb, small_cnn, work_unit
+from crafting import DOUBLE, make_attack, perturb, random_images, small_cnn, work_unit
 from networks import literal_cnn, residual_cnn
 from patching import BATCH, passes, patched, same
 from torch import Tensor, nn
@@ -87,6 +87,14 @@ def test_ghost_drops_after_relus_without_batch_norm() -> None:
 
     wanted = passes(literal)
     same(patched("ghost:drop=0.25", model), wanted)
+
+
+def test_ghost_sees_batch_norms_whose_relus_are_functions() -> None:
+    model, batch = ARCHITECTURES["small_googlenet"].build().double(), random_images(2, 1, 28)
+    norms = sum(isinstance(part, nn.BatchNorm2d) for part in model.modules())
+    with GhostNetworks().patch(model, work_unit(make_attack("ghost"), batch)) as acted:
+        model(batch.images.double() / 255)
+        assert acted() == norms > 10
 
 
 def test_ghost_without_chance_is_the_surrogate() -> None:
