@@ -7,10 +7,10 @@ import torch
 from crafting import make_attack, work_unit
 from networks import literal_vit, tiny_vit
 from patching import BATCH, by_rule, passes, patched, same
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferzoo.techniques import compose
-from transferzoo.techniques.attention import PayNoAttention
+from transferzoo.techniques.attention import PayNoAttention, _ordinary, _ordinary_maps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -106,6 +106,25 @@ def test_tgr_is_the_literal_loop_over_images() -> None:
         )
     )
     same(patched("tgr:attention=0.5,qkv=0.8,mlp=0.3", model), wanted)
+
+
+def _gradient(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_tgr_knows_where_tokens_lie() -> None:
+    last = _gradient(2, 3, 4, 5)  # rows and columns of tokens, then channels
+    wanted = (_literal_tokens(last.flatten(1, 2), 1.0) != 0).double().view_as(last)
+    assert torch.equal(_ordinary(nn.Linear(5, 5))(last), wanted)
+    first = last.movedim(-1, 1)
+    assert torch.equal(_ordinary(nn.Sequential(nn.Conv2d(5, 5, 1)))(first), wanted.movedim(-1, 1))
+    assert _ordinary(nn.Linear(5, 5))(_gradient(2, 5)).count_nonzero() == 0
+
+
+def test_tgr_cuts_columns_of_a_class_tokens_map() -> None:
+    gradient = _gradient(2, 3, 1, 7)
+    wanted = (_literal_tokens(gradient.flatten(0, 2)[..., None], 1.0) != 0).double()
+    assert torch.equal(_ordinary_maps(gradient).flatten(0, 2), wanted[..., 0])
 
 
 def test_tgr_has_the_papers_factors() -> None:

@@ -182,8 +182,8 @@ class TokenGradients:
 
         places = [
             *((part, regularised("attention", self.attention, _ordinary_maps)) for part in maps),
-            *((part, regularised("qkv", self.qkv, _ordinary_tokens)) for part in inputs),
-            *((part, regularised("mlp", self.mlp, _ordinary_tokens)) for part in mlps),
+            *((part, regularised("qkv", self.qkv, _ordinary(part))) for part in inputs),
+            *((part, regularised("mlp", self.mlp, _ordinary(part))) for part in mlps),
         ]
         with unfused(found), hooked(on_gradient(part, change) for part, change in places):
             yield lambda: min(acts.values())
@@ -198,24 +198,40 @@ def _projections(attention: nn.Module) -> list[nn.Module]:
     return []
 
 
+def _ordinary(part: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the rule for what a module gives: behind convolutions the channels come first."""
+    from torch import nn
+
+    if any(isinstance(inner, nn.Conv2d) for inner in part.modules()):
+        return lambda gradient: _ordinary_tokens(gradient.movedim(1, -1)).movedim(-1, 1)
+    return _ordinary_tokens
+
+
 def _ordinary_maps(gradient: Tensor) -> Tensor:
-    """Return 0 in the rows and columns of each map's largest and smallest value, else 1: (N, heads, T, T)."""
+    """Return 0 in rows and columns of each map's largest and smallest value, else 1: (N, heads, T', T).
+
+    The map of a class token alone, T' = 1, loses columns only.
+    """
     import torch
 
     rows, columns = (torch.arange(size, device=gradient.device) for size in gradient.shape[-2:])
     kept = torch.ones_like(gradient)
     for place in (gradient.flatten(-2).argmax(-1), gradient.flatten(-2).argmin(-1)):
-        row = place // len(columns)
-        column = place % len(columns)
-        kept = kept * (rows != row[..., None])[..., :, None] * (columns != column[..., None])[..., None, :]
+        row, column = place // len(columns), place % len(columns)
+        kept = kept * (columns != column[..., None])[..., None, :]
+        if len(rows) > 1:
+            kept = kept * (rows != row[..., None])[..., :, None]
     return kept
 
 
 def _ordinary_tokens(gradient: Tensor) -> Tensor:
-    """Return 0 at the tokens of each channel's largest and smallest value, else 1: (N, …, channels)."""
+    """Return 0 at the tokens of each channel's largest and smallest value, else 1: (N, …, channels).
+
+    A single token, (N, channels), is both.
+    """
     import torch
 
-    tokens = gradient.flatten(1, -2)
+    tokens = gradient.flatten(1, -2) if gradient.ndim > 2 else gradient[:, None]
     number = torch.arange(tokens.shape[1], device=gradient.device)[:, None]
     highest, lowest = tokens.argmax(1, keepdim=True), tokens.argmin(1, keepdim=True)
     return ((number != highest) & (number != lowest)).to(gradient).view_as(gradient)

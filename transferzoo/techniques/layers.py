@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 MIDDLE = "middle"
 """The option `layer` that stands for the end of the first half; see `find_layer`."""
-SEQUENCES = ("stages", "blocks", "features", "layers")
+NUMBERED = r"(layer|stage|s)\d+"
+"""Attributes of a network that are its stages: layer1, layer2, …"""
+SEQUENCES = ("stages", "transformers", "blocks", "features", "layers")
 """Attributes that hold the stages of a network."""
 
 
@@ -40,9 +42,10 @@ def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
 
     Args:
         model: the surrogate.
-        name: a path such as "layer2.0", or "middle": the middle one, for an even number the last of the
-            first half, of layer1, layer2, …; else of `stages`, `blocks`, `features` or `layers`; else of the
-            longest `nn.Sequential`. For a ResNet that is `layer2`, for a transformer of 12 blocks `blocks.5`.
+        name: a path such as "layer2.0", or "middle": of an odd number of stages the middle one, of an even
+            number the last of the first half. Stages are what `NUMBERED` names, else what the first of
+            `SEQUENCES` holds, else the longest `nn.Sequential`. For a ResNet that is layer2, for a
+            transformer of 12 blocks blocks.5.
 
     Raises:
         ModelError: no middle can be found.
@@ -59,7 +62,7 @@ def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
 def _middle(known: dict[str, nn.Module]) -> str:
     from torch import nn
 
-    numbered = [path for path in known if re.fullmatch(r"layer\d+", path)]
+    numbered = [path for path in known if re.fullmatch(NUMBERED, path)]
     named = [path for path in known if path.rpartition(".")[2] in SEQUENCES]
     plain = [path for path, module in known.items() if isinstance(module, nn.Sequential)]
     top = [path for path in known if "." not in path and path.isdigit()]
@@ -105,7 +108,8 @@ class BlockShape:
 BLOCKS = (
     BlockShape(("drop_path1", "drop_path2"), (("drop_path1",), ("drop_path2",))),  # transformers of timm
     BlockShape(("ln_1", "self_attention", "mlp"), (("dropout",), ("mlp",))),  # of torchvision
-    BlockShape(("mlp_tokens", "mlp_channels"), (("drop_path",),)),  # MLP-Mixer, called twice
+    BlockShape(("attn", "mlp", "drop_path"), (("drop_path",),)),  # CaiT and Visformer, called twice
+    BlockShape(("mlp_tokens", "mlp_channels"), (("drop_path",),)),  # MLP-Mixer, likewise
     BlockShape(("conv1", "conv2", "downsample"), (("bn2", "bn3", "se", "drop_path"),), ("downsample",)),
     BlockShape(("conv_dw", "shortcut"), (("drop_path",),), ("shortcut",)),  # ConvNeXt
     BlockShape(("has_skip", "drop_path"), (("drop_path",),), ()),  # EfficientNet, MobileNet
