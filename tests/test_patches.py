@@ -187,6 +187,37 @@ def test_every_familys_branches_are_found(name: str) -> None:
         assert acted() == BRANCHES[name]
 
 
+def _foreign(name: str) -> nn.Module:
+    """Return a tiny network of timm or torchvision with blocks that none of our families has."""
+    import torchvision
+    from timm.models import cait, convnext
+
+    model: Any
+    if name == "convnext":
+        model = convnext.ConvNeXt(num_classes=10, depths=(1, 1, 2, 1), dims=(8, 8, 8, 8))
+    elif name == "cait":
+        model = cait.Cait(img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2)
+    else:
+        model = torchvision.models.VisionTransformer(16, 4, 2, 2, hidden_dim=32, mlp_dim=32)
+        nn.init.normal_(model.heads.head.weight)
+    network: nn.Module = model.double()
+    return network
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "count"),
+    [("convnext", "sgm", 5), ("convnext", "ghost", 5), ("cait", "sgm", 8), ("cait", "pna", 4),
+     ("cait", "tgr", 4), ("torchvision", "sgm", 4)],
+)  # fmt: skip
+def test_blocks_of_other_families_are_known(name: str, spec: str, count: int) -> None:
+    model, attack = _foreign(name), make_attack(spec)
+    batch = random_images(1, 3, 32 if name == "convnext" else 16)
+    (technique,) = attack.composition.of(Stage.PATCHES)
+    with frozen(model), technique.patch(model, work_unit(attack, batch)) as acted:  # type: ignore[attr-defined]
+        passes(model, batch)
+        assert acted() == count
+
+
 # ---------------------------------------------------------------- smooth ReLUs and max-pools
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transferzoo.architectures import ARCHITECTURES
+from transferzoo.classifier import frozen
+from transferzoo.techniques import compose
 from transferzoo.techniques.layers import branches, hooked, on_output
 from transferzoo.techniques.surrogates import GhostNetworks, PerturbationDecay, _scaled
 
@@ -31,6 +34,22 @@ def test_ghost_scales_every_skip_by_a_draw_of_the_pass(times: int) -> None:
     wanted = passes(lambda x: literal_cnn(model, x, join=lambda skip, branch: next(queue) * skip + branch))
     same(patched("ghost:scale=0.3", model, times=times), wanted)
     assert len({factor for draw in factors for factor in draw.flatten().tolist()}) == 16
+
+
+@pytest.mark.parametrize("spec", ["sgm:gamma=0.4+ghost", "ghost+sgm:gamma=0.4"])
+def test_skip_gradients_of_a_ghost_leave_its_skips_alone(spec: str) -> None:
+    model, unit = residual_cnn().eval(), work_unit(make_attack("ghost"), BATCH)
+    twin = work_unit(make_attack("ghost"), BATCH)
+
+    def join(skip: Tensor, branch: Tensor) -> Tensor:
+        factor = 0.84 + 0.32 * twin.uniform(1).view(-1, 1, 1, 1)
+        return factor * skip + 0.4 * branch + 0.6 * branch.detach()
+
+    with frozen(model), ExitStack() as block:
+        for _, technique in compose(spec).techniques:
+            block.enter_context(technique.patch(model, unit))  # type: ignore[attr-defined]
+        found = passes(model)
+    same(found, passes(lambda x: literal_cnn(model, x, join=join)))
 
 
 @pytest.mark.parametrize(
@@ -73,6 +92,18 @@ def test_ghost_drops_outputs_of_layers_where_nothing_skips() -> None:
     wanted = passes(literal)
     assert abs((masks[0] == 0).double().mean().item() - 0.25) < 0.02
     same(patched("ghost:drop=0.25", model), wanted)
+
+
+def test_smooth_relus_keep_what_a_ghost_drops() -> None:
+    cnn: Any = small_cnn()
+    model = nn.Sequential(cnn[0], nn.ReLU(), cnn[4], nn.ReLU(), *cnn[7:]).eval()
+    wanted, _ = patched("ghost:drop=0.3", model)
+    for spec in ("bpa:layer=0+ghost:drop=0.3", "ghost:drop=0.3+bpa:layer=0"):
+        unit = work_unit(make_attack("ghost:drop=0.3"), BATCH)
+        with frozen(model), ExitStack() as block:
+            for _, technique in compose(spec).techniques:
+                block.enter_context(technique.patch(model, unit))  # type: ignore[attr-defined]
+            torch.testing.assert_close(passes(model)[0], wanted)
 
 
 def test_ghost_drops_after_relus_without_batch_norm() -> None:
