@@ -7,12 +7,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import torch
+from networks import residual_cnn, tiny_vit
 from torch import Tensor, nn
 
 from transferzoo import engine
 from transferzoo.engine import Attack, seeded
 from transferzoo.norms import NORMS
-from transferzoo.techniques import compose
+from transferzoo.techniques import Stage, compose
 from transferzoo.techniques.unit import Pool, Unit
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ def small_cnn(channels: int = 3, dtype: torch.dtype = DOUBLE, seed: int = 0) -> 
     model[1].eval()
     model[0].weight.requires_grad_(False)
     return model.to(dtype)
+
+
+def fitting_model(spec: str, dtype: torch.dtype = DOUBLE) -> nn.Module:
+    """Return a small model that has what a spec's techniques change: blocks or attention, else any."""
+    changing = compose(spec).of(Stage.PATCHES, Stage.FEATURES)
+    if any("attention" in getattr(technique, "place", "") for technique in changing):
+        vit: nn.Module = tiny_vit(dtype)
+        return vit
+    return residual_cnn(dtype) if changing else small_cnn(dtype=dtype)
 
 
 @dataclass(frozen=True, eq=False)

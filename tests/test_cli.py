@@ -145,7 +145,7 @@ def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: py
 
 def test_plan(cli: Run, few: Path) -> None:
     plan = json.loads(cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run").out)
-    canonical = "mi:decay=1@linf,eps=16/255,step=eps/10,steps=2"
+    canonical = "mi:decay=1,normalise=mean@linf,eps=16/255,step=eps/10,steps=2"
     assert plan["attacks"] == [canonical]
     source = {"surrogate": "fashion-mnist/resnet50-sgd", "attack": canonical}
     assert plan["gradient_evaluations"] == {"per_image": [{**source, "gradients": 2}], "in_all": 12}

@@ -58,7 +58,7 @@ def selection(folder: Path) -> dict[str, list[int]]:
 def test_every_attack_on_every_surrogate(cli: Run, few: Path) -> None:
     whole = records(cli, few, "-s", "resnet50-sam", "-t", "resnet18", "-a", "bim", "-a", "mi", "-a", "ti")
     names = [(r["surrogate"], r["attack"].partition("@")[0], r["target"]) for r in whole]
-    attacks = ["bim", "mi:decay=1", "ti:kernel=15,sigma=3"]
+    attacks = ["bim", "mi:decay=1,normalise=mean", "ti:kernel=15,sigma=3"]
     victims = ["fashion-mnist/vgg", "fashion-mnist/resnet18"]
     assert names == [(s, a, t) for s in (ONE, TWO) for a in attacks for t in victims]
     assert [r["gradients"] for r in whole] == [2] * 12
@@ -234,7 +234,7 @@ def budget(cli: Run, few: Path, *flags: object) -> list[tuple[str, str, int]]:
 
 def test_a_number_of_gradients_sets_the_steps(cli: Run, few: Path) -> None:
     asked = ("-a", "bim", "-a", "mi", "--max-gradients", 7)
-    assert budget(cli, few, *asked) == [("", "eps/7", 7), ("mi:decay=1", "eps/7", 7)]
+    assert budget(cli, few, *asked) == [("", "eps/7", 7), ("mi:decay=1,normalise=mean", "eps/7", 7)]
     assert budget(cli, few, "--max-gradients", 30) == [("", "eps/10", 30)]
     assert budget(cli, few, "--max-gradients", 3, "--step", "eps/5") == [("", "eps/5", 3)]
     together = ("-s", "resnet50-sam", "-a", "mi", "-a", "mi+long", "--ensemble", "--max-gradients", 8)

@@ -14,7 +14,7 @@ import transferzoo
 ROOT = Path(transferzoo.__file__).parent
 LAYERS = [
     {"errors"},
-    {"registry", "parallel"},
+    {"registry", "parallel", "norms"},
     {"notation", "atomic", "statistics"},
     {"config", "schedules"},
     {"yaml_file", "specs"},
@@ -80,7 +80,7 @@ def test_top_packages_stay_out_of_each_other() -> None:
         for path in (ROOT / package).glob("[a-z]*.py"):
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             imported = {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
-            shared = {"checks", "neighbourhood", "oracles", "strips", "unit"}
+            shared = {"checks", "layers", "neighbourhood", "oracles", "strips", "unit"}
             assert not imported & {f"transferzoo.{package}.{name}" for name in names - shared}
 
 

@@ -11,9 +11,10 @@ direction of the same shape. Inside a stage the order is as written, nearest the
 the closure that `wrap` returns, for one work unit: nothing leaks from one batch to the next. Draws and
 reductions are per image.
 
-A technique says what it costs: `cost` gradient evaluations where what it wraps has one. One with an attribute
-`after` joins the attack at that step, from 0; the engine leaves it out until then. One with an attribute
-`needs` makes sense only with a technique of that stage.
+A technique says what it costs: `cost` gradient evaluations where what it wraps has one. Three attributes are
+optional: with `after` it joins the attack at that step, from 0, and the engine leaves it out until then; with
+`needs` it makes sense only together with a technique of that stage; with `place`, a few words, it wants that
+part of the model for itself, and two of the same place exclude each other.
 """
 
 from __future__ import annotations
@@ -278,13 +279,32 @@ def compose(spec: str) -> Composition:
                 f"'{spec}' has {len(rivals)} techniques of the stage {kind}", expected="one",
                 got=" and ".join(rivals),
             )  # fmt: skip
+    _check_needs(built)
+    _check_places(spec, built)
+    told = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
+    return Composition(tuple(sorted(told, key=lambda pair: pair[1].stage)))
+
+
+def _check_needs(built: list[tuple[str, Technique]]) -> None:
+    """Check that techniques have those that they make no sense without."""
     stages = {technique.stage for _, technique in built}
     for name, technique in built:
         needed = getattr(technique, "needs", None)
         if needed is not None and needed not in stages:
             others = ", ".join(n for n in TECHNIQUES if TECHNIQUES[n].stage is needed)
+            what = f"'{name}' needs a technique of the stage {needed.name.lower()}"
+            raise UsageError(what, expected=others)
+
+
+def _check_places(spec: str, built: list[tuple[str, Technique]]) -> None:
+    """Check that no two techniques change the same part of the model."""
+    places: dict[str, str] = {}
+    for name, technique in built:
+        place = getattr(technique, "place", None)
+        if place in places:
             raise UsageError(
-                f"'{name}' needs a technique of the stage {needed.name.lower()}", expected=others
-            )
-    told = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
-    return Composition(tuple(sorted(told, key=lambda pair: pair[1].stage)))
+                f"'{spec}' has two techniques that change {place}", expected="one",
+                got=f"{places[place]} and {name}",
+            )  # fmt: skip
+        if place is not None:
+            places[place] = name

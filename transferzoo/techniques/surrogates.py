@@ -102,7 +102,7 @@ class Subset:
     """A random subset of the surrogates at every step, their logits averaged; the same one for every image.
 
     Attributes:
-        size: how many at once, ≥ 1.
+        size: how many at once, ≥ 1; all where there are fewer.
     """
 
     stage: ClassVar[Stage] = Stage.SURROGATES
@@ -129,10 +129,6 @@ class Subset:
         """See `Fusion.join`."""
         import torch
 
-        require(
-            self.size <= len(models), "option 'size' of 'sub' is out of range",
-            expected=f"at most {len(models)}, the number of surrogates", got=self.size,
-        )  # fmt: skip
         chosen: dict[int, list[int]] = {}
 
         def joined(images: Tensor) -> Tensor:

@@ -77,7 +77,11 @@ class Unit:
         """Return what the attacker maximises of the logits (N, K) of the images: (N,)."""
         if self.targets is None:
             return loss.value(logits, self.labels)
-        return -loss.value(logits, self.targets, targeted=True)
+        return self.signed(loss.value(logits, self.targets, targeted=True))
+
+    def signed(self, distance: Tensor) -> Tensor:
+        """Return what is maximised of a distance (N,) from the label or the class aimed at."""
+        return distance if self.targets is None else -distance
 
     def along(self, ascent: Tensor, length: float | None = None) -> Tensor:
         """Return a step (N, C, H, W) in the steepest direction that goes with an ascent direction.
