@@ -152,6 +152,33 @@ def test_flat_neighbours() -> None:
     check("mef:copies=3+mi:decay=0.5", literal)
 
 
+def test_integrated_gradients() -> None:
+    def coarser(walk: Walk, image: Tensor) -> Tensor:
+        """Every value becomes the highest bound of its channel that does not exceed it."""
+        parts = torch.rand(image.shape[0], 2, generator=walk.generator, dtype=torch.float64)
+        baseline = torch.empty_like(image)
+        for channel, (values, draws) in enumerate(zip(image, parts, strict=True)):
+            low, high = values.min().item(), values.max().item()
+            bounds = [low, *sorted(low + draw * (high - low) for draw in draws.tolist())]
+            for index, value in enumerate(values.flatten().tolist()):
+                baseline[channel].view(-1)[index] = max(b for b in bounds if b <= value)
+        return baseline
+
+    def literal(walk: Walk) -> Tensor:
+        image = walk.clean
+        for _ in range(4):
+            total = torch.zeros_like(image)
+            for _ in range(2):
+                baseline = coarser(walk, image)
+                path = image - baseline
+                assert (path >= 0).all()
+                total += walk.slope(baseline + 0.7 * path) * path
+            image = walk.boxed(image + STEP * total.sign())
+        return image
+
+    check("mumodig:copies=2,regions=3,position=0.7", literal)
+
+
 # ---------------------------------------------------------------- limits
 
 
@@ -213,7 +240,8 @@ def test_a_gradient_of_zero_is_neither_nan_nor_the_end() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["vt:copies=3", "emi:copies=4", "pi-look", "pgn:copies=2", "gra:copies=3", "rap:inner=2", "mef:copies=3",
+    ["vt:copies=3", "emi:copies=4", "pi-look", "pgn:copies=2", "gra:copies=3", "rap:inner=2",
+     "mef:copies=3", "mumodig:copies=3",
      "rap:inner=2,after=3", "gi:steps=2+mi", "gi+mi+vt:copies=2",
      "rap:inner=3,after=1+vt:copies=2+gi:steps=1+ni"],
 )  # fmt: skip
@@ -237,6 +265,9 @@ def test_cost_is_what_was_evaluated(spec: str) -> None:
         ("rap:after=-1", "option 'after' of 'rap' is a step"),
         ("rap:inner=0", "option 'inner' of 'rap'"),
         ("mef:inner_decay=-1", "option 'inner_decay' of 'mef'"),
+        ("mumodig:copies=0", "option 'copies' of 'mumodig'"),
+        ("mumodig:regions=1", "option 'regions' of 'mumodig'"),
+        ("mumodig:position=1.5", "option 'position' of 'mumodig' is a place on the path"),
     ],
 )
 def test_bad_options_are_sentences(spec: str, message: str) -> None:
