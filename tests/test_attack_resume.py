@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Result
 
@@ -111,3 +112,44 @@ def test_ctrl_c_while_starting(few: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in error
     assert not list(tmp_path.glob("runs/*/records.jsonl"))
+
+
+# ---------------------------------------------------------------- several processes
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "transferzoo"]
+
+
+def _together(command: list[str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *TORCHRUN, *command], cwd=folder, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_two_processes_leave_the_same_bytes(
+    cli: Callable[..., Result], undisturbed: dict[str, bytes], few: Path, tmp_path: Path
+) -> None:
+    out, error = _together(_command(few), tmp_path).communicate()
+    assert out.count("Success rate of") == 1, error
+    assert error.count("Run folder:") == 1
+    assert _bytes(tmp_path / "runs") == undisturbed
+    (run,) = (tmp_path / "runs").iterdir()
+    lines = [json.loads(line) for line in (run / "timings.jsonl").read_text().splitlines()]
+    assert sorted(line["unit"] for line in lines) == list(range(UNITS)), "each unit was made once"
+    assert cli(*_command(few)).out == out
+
+
+def test_units_of_a_dead_process_are_done_by_a_rerun(
+    undisturbed: dict[str, bytes], few: Path, tmp_path: Path
+) -> None:
+    process = _together(_command(few), tmp_path)
+    _wait_for(process, lambda: _reached(tmp_path, 1))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    process.communicate()
+    assert process.returncode != 0
+    seen = _units(tmp_path)
+    out, error = _together(_command(few), tmp_path).communicate()
+    assert "vgg" in out, error
+    assert _units(tmp_path).items() >= seen.items(), "a finished unit was done again"
+    assert _bytes(tmp_path / "runs") == undisturbed

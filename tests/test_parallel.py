@@ -224,8 +224,7 @@ DIVERGED = (
     "Error: training diverged at step 4: the loss is nan; lower the learning rate or rho; the last whole "
 )
 DIVERGED += "epoch, if any, is kept.\n"
-GONE = "Error: another process of this training has stopped; the same command goes on after the last whole "
-GONE += "epoch.\n"
+GONE = "Error: another process of this command has stopped; the same command goes on from what is finished.\n"
 
 
 @pytest.mark.parametrize(

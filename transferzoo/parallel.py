@@ -1,4 +1,4 @@
-"""The processes that train together.
+"""The processes that train or attack together.
 
 One process is a team of its own; several are started by `torchrun` or `accelerate launch`. Every process sees
 its share of each batch, and only what the base optimizer uses is averaged between them. Nothing here imports
@@ -186,8 +186,8 @@ def _in_company() -> Iterator[None]:
         raise
     except RuntimeError as error:
         raise TransferZooError(
-            "another process of this training has stopped",
-            hint="the same command goes on after the last whole epoch",
+            "another process of this command has stopped",
+            hint="the same command goes on from what is finished",
         ) from error
 
 

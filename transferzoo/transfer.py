@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,7 @@ from transferzoo.defences import read_defence
 from transferzoo.engine import craft
 from transferzoo.evaluation import gate, least_likely, predict, predict_defended
 from transferzoo.norms import NORMS
+from transferzoo.parallel import Team
 from transferzoo.records import Record, Source
 from transferzoo.runs import CURVE, RECORDS, RunFolder
 from transferzoo.techniques.unit import Pool
@@ -38,33 +40,32 @@ if TYPE_CHECKING:
 
 
 def run(
-    job: Job, folder: RunFolder, *, on_progress: Tell = lambda *_: None
+    job: Job, folder: RunFolder, *, team: Team | None = None, on_progress: Tell = lambda *_: None
 ) -> tuple[list[Record], list[Record]]:
     """Do what is not done yet and return all records, by source and then by target, and those of the curve.
 
     Args:
         job: what to do.
         folder: where everything is kept.
+        team: the processes that share the work; None for this one alone. Only the first returns records.
         on_progress: called with what is being done, steps done and steps in all.
 
     Raises:
         ModelError: a model cannot be loaded, or does not classify the images; or a technique does not fit it.
         DataError: no image is left after the selection.
-        TransferZooError: the folder cannot be written.
+        TransferZooError: the folder cannot be written, or another process has stopped.
     """
-    folder.begin(job.content)
-    work = _select(job, folder, on_progress)
-    total = len(work.units) * sum(source.attack.steps for source in job.crafts)
-    done = 0
-    for source in job.crafts:
-
-        def tell(step: int, source: Craft = source, before: int = done) -> None:
-            on_progress(f"attacking {source.source.surrogate.rpartition('/')[2]}", before + step, total)
-
-        _craft(job, source, work, folder, tell)
-        done += len(work.units) * source.attack.steps
+    team = team or Team()
+    if team.leads:
+        folder.begin(job.content)
+    team.wait()
+    work = _select(job, folder, team, on_progress)
+    _craft(job, work, folder, team, on_progress)
+    team.wait()
+    if not team.leads:
+        return [], []
     _look(job, work, folder, on_progress)
-    return _measure(job, work, folder, on_progress)
+    return _measure(job, work, folder, team.device, on_progress)
 
 
 def save_images(job: Job, folder: RunFolder, place: Path) -> None:
@@ -99,45 +100,52 @@ class Work:
     units: tuple[Tensor, ...]
 
 
-def _select(job: Job, folder: RunFolder, tell: Tell) -> Work:
-    """Choose the images to attack."""
-    said = {m.full_name: _clean(job, m, folder, tell) for m in (*job.surrogates, *job.targets)}
+def _select(job: Job, folder: RunFolder, team: Team, tell: Tell) -> Work:
+    """Choose the images to attack; the processes share the models that are asked."""
+    models = list({m.full_name: m for m in (*job.surrogates, *job.targets)}.values())
+    for model in models[team.rank :: team.size]:
+        _clean(job, model, folder, team.device, tell)
+    if team.leads and job.config.targeted == "least-likely":
+        _least_likely(job, folder, team.device, tell)
+    team.wait()
+    said = {m.full_name: _clean(job, m, folder, team.device, tell) for m in models}
     classes = len(job.dataset.classes)
     accuracy = {name: gate(name, found, job.data.labels, classes) for name, found in said.items()}
     victims = {m.full_name: said[m.full_name] for m in job.targets}
     aims = candidates.aims(
-        job.config, job.data, classes, job.aims, lambda: _least_likely(job, folder, tell)
-    )  # fmt: skip
+        job.config, job.data, classes, job.aims, lambda: _least_likely(job, folder, team.device, tell)
+    )
     images = candidates.chosen(job.config, job.data, victims, aims)
     places = torch.isin(job.data.ids, images.ids).nonzero().flatten()
     places = places[job.data.ids[places].argsort()]
     targets = None if aims is None else aims[places]
-    folder.save_selection(
-        images.ids.tolist(), images.labels.tolist(), None if targets is None else targets.tolist()
-    )
+    if team.leads:
+        folder.save_selection(
+            images.ids.tolist(), images.labels.tolist(), None if targets is None else targets.tolist()
+        )
     clean = {name: found[places] for name, found in victims.items()}
     units = torch.arange(len(images)).split(job.config.batch_size)
     return Work(images, targets, accuracy, clean, units)
 
 
-def _clean(job: Job, model: ModelSpec, folder: RunFolder, tell: Tell) -> Tensor:
+def _clean(job: Job, model: ModelSpec, folder: RunFolder, device: torch.device, tell: Tell) -> Tensor:
     """Return a model's predictions on the candidates; they are kept."""
     known = folder.clean(model.full_name)
     if known is not None:
         return torch.tensor(known)
     tell(f"checking {model.name}", 0, 1)
-    predictions = _say(model, _load(job, model), job.data.images, job.data.ids)
+    predictions = _say(model, _load(job, model, device), job.data.images, job.data.ids)
     gate(model.name, predictions, job.data.labels, len(job.dataset.classes))
     folder.save_clean(model.full_name, predictions.tolist())
     return predictions
 
 
-def _least_likely(job: Job, folder: RunFolder, tell: Tell) -> Tensor:
+def _least_likely(job: Job, folder: RunFolder, device: torch.device, tell: Tell) -> Tensor:
     """Return the first surrogate's least likely class of every candidate; they are kept."""
     known = folder.least_likely()
     if known is None:
         tell(f"asking {job.surrogates[0].name}", 0, 1)
-        known = least_likely(_load(job, job.surrogates[0]), job.data.images).tolist()
+        known = least_likely(_load(job, job.surrogates[0], device), job.data.images).tolist()
         folder.save_least_likely(known)
     return torch.tensor(known)
 
@@ -162,21 +170,30 @@ def _look(job: Job, work: Work, folder: RunFolder, tell: Tell) -> None:
     folder.save_visibility(known[source.source] for source in job.crafts)
 
 
-def _craft(job: Job, source: Craft, work: Work, folder: RunFolder, tell: Callable[[int], None]) -> None:
-    """Make the adversarial images of a source, unit by unit, those that are not there yet."""
-    missing = [unit for unit in range(len(work.units)) if not folder.has_unit(source.source, unit)]
-    if not missing:
-        return
-    models, steps = [_load(job, model) for model in source.models], source.attack.steps
-    for unit in missing:
-        started = time.monotonic()
-        taken = _craft_unit(job, source, work, models, work.units[unit], _from(tell, unit * steps))
-        ids = work.images.ids[work.units[unit]]
-        folder.save_unit(source.source, unit, taken, steps, ids, time.monotonic() - started)
+def _craft(job: Job, work: Work, folder: RunFolder, team: Team, tell: Tell) -> None:
+    """Make the adversarial images, unit by unit, those that are not there yet; the processes share the units.
+
+    What is missing is listed before any process begins, so that all of them share the same list.
+    """
+    places = [(source, unit) for source in job.crafts for unit in range(len(work.units))]
+    missing = [(source, unit) for source, unit in places if not folder.has_unit(source.source, unit)]
+    team.wait()
+    mine = missing[team.rank :: team.size]
+    total, done = sum(source.attack.steps for source, _ in mine), 0
+    for source, units in groupby(mine, key=lambda place: place[0]):
+        models = [_load(job, model, team.device) for model in source.models]
+        what = f"attacking {source.source.surrogate.rpartition('/')[2]}"
+        for _, unit in units:
+            started = time.monotonic()
+            steps_told = _told(tell, what, done, total)
+            taken = _craft_unit(job, source, work, models, work.units[unit], steps_told)
+            ids, steps = work.images.ids[work.units[unit]], source.attack.steps
+            folder.save_unit(source.source, unit, taken, steps, ids, time.monotonic() - started)
+            done += steps
 
 
-def _from(tell: Callable[[int], None], done: int) -> Callable[[int], None]:
-    return lambda step: tell(done + step)
+def _told(tell: Tell, what: str, done: int, total: int) -> Callable[[int], None]:
+    return lambda step: tell(what, done + step, total)
 
 
 def _craft_unit(
@@ -201,7 +218,9 @@ def _craft_unit(
     return taken
 
 
-def _measure(job: Job, work: Work, folder: RunFolder, tell: Tell) -> tuple[list[Record], list[Record]]:
+def _measure(
+    job: Job, work: Work, folder: RunFolder, device: torch.device, tell: Tell
+) -> tuple[list[Record], list[Record]]:
     """Show the saved images to the targets, those cells that are not there yet."""
     files = {RECORDS: [(c, c.attack.steps) for c in job.crafts]}
     if job.config.curve:
@@ -215,7 +234,7 @@ def _measure(job: Job, work: Work, folder: RunFolder, tell: Tell) -> tuple[list[
         if not any(todo.values()):
             continue
         tell(f"measuring {target.name}", number, len(job.targets))
-        model = _load(job, target)
+        model = _load(job, target, device)
         for file, points in todo.items():
             for source, step in points:
                 record = _cell(job, work, folder, model, target, source, step)
@@ -279,6 +298,5 @@ def _say(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Ten
     return predict(model, images)
 
 
-def _load(job: Job, model: ModelSpec) -> Classifier:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def _load(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
     return load(model.folder, job.dataset).to(device)

@@ -19,14 +19,16 @@ from transferzoo.cli.options import (
     complete_minimizers,
     complete_models,
 )
-from transferzoo.cli.output import progress_bar, say, show_json
+from transferzoo.cli.output import progress_bar, say, show_json, told_once
 from transferzoo.cli.report import publish
 from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
     from transferzoo.config import AttackConfig
+    from transferzoo.findings import Findings
     from transferzoo.finetuning import FineTuning
     from transferzoo.jobs import Job
+    from transferzoo.parallel import Team
     from transferzoo.runs import RunFolder
     from transferzoo.specs import ModelSpec
     from transferzoo.zoo import Zoo
@@ -144,7 +146,7 @@ def attack(
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
     from transferzoo.export import check_folder, check_output
-    from transferzoo.findings import Findings
+    from transferzoo.parallel import gather
     from transferzoo.presets import configure
     from transferzoo.runs import RunFolder
     from transferzoo.zoo import load_zoo
@@ -178,10 +180,26 @@ def attack(
     if dry_run:
         show_json(_plan(job, None if missing else RunFolder.of(runs, job.content), tuned, missing))
         return
-    if missing:
-        fine_tune(job, missing, train_data)
-    folder = RunFolder.of(runs, job.content)
-    from transferzoo import transfer
+    with gather(None, runs) as team, told_once(team.fails_first):
+        if missing and team.leads:
+            fine_tune(job, missing, train_data)
+        team.wait()
+        folder = RunFolder.of(runs, job.content)
+        found = _run(job, folder, team)
+    if not team.leads:
+        return
+    publish(found, files, as_json=json, visibility=visibility)
+    if save_images is not None:
+        from transferzoo.transfer import save_images as write
+
+        write(job, folder, save_images)
+        say(f"Images: {save_images}")
+    say(f"Run folder: {folder.path}")
+
+
+def _run(job: Job, folder: RunFolder, team: Team) -> Findings:
+    from transferzoo.findings import Findings
+    from transferzoo.transfer import run
 
     with progress_bar() as bar:
         task = bar.add_task("starting", total=1, note="")
@@ -189,13 +207,8 @@ def attack(
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        results, by_steps = transfer.run(job, folder, on_progress=advance)
-    found = Findings(results, by_steps, folder.seconds(), folder.visibility())
-    publish(found, files, as_json=json, visibility=visibility)
-    if save_images is not None:
-        transfer.save_images(job, folder, save_images)
-        say(f"Images: {save_images}")
-    say(f"Run folder: {folder.path}")
+        results, by_steps = run(job, folder, team=team, on_progress=advance)
+    return Findings(results, by_steps, folder.seconds(), folder.visibility())
 
 
 def models(
