@@ -11,8 +11,11 @@ from transferzoo.minimizers.neighbourhood import (
     combined,
     elliptic,
     norm,
+    products,
     rejection,
     require_radius,
+    scaled,
+    sizes_of,
     spherical,
 )
 from transferzoo.notation import require
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.minimizers import Closure, Minimizer
-    from transferzoo.minimizers.neighbourhood import Moves, Vector
+    from transferzoo.minimizers.neighbourhood import Vector
 
 
 @MINIMIZERS.register("gsam")
@@ -95,19 +98,17 @@ class Agsam:
         """Use g_s − α g⊥."""
         rho = self.rho * minimizer.rho_factor
 
-        def displacement(gradients: Vector) -> Moves:
-            sizes: Vector = [p.detach().abs() for p in minimizer.weights.parameters]
+        def displacement(gradients: Vector) -> Vector:
+            sizes: Vector = [*sizes_of(minimizer.weights)]
             if self.convention == "repository":
                 return elliptic(gradients, sizes, rho)
-            factor = rho / (norm(gradients) + TINY)
-            pairs = zip(gradients, sizes, strict=True)
-            return (None if g is None or s is None else g * s * factor for g, s in pairs)
+            return scaled(products(gradients, sizes), rho / (norm(gradients) + TINY))
 
         return _surrogate_gap(minimizer, closure, displacement, self.alpha if rho else None)
 
 
 def _surrogate_gap(
-    minimizer: Minimizer, closure: Closure, displacement: Callable[[Vector], Moves], alpha: float | None
+    minimizer: Minimizer, closure: Closure, displacement: Callable[[Vector], Vector], alpha: float | None
 ) -> Tensor:
     """Leave g_s − α g⊥ in `.grad`; the plain gradient where `alpha` is None."""
     loss = closure()

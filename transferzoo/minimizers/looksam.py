@@ -70,7 +70,7 @@ class LookSam:
             with weights.displaced(spherical(plain, rho)):
                 closure()
             perturbed = weights.take()
-            minimizer.remember(list(rejection(perturbed, plain)))
+            minimizer.remember(rejection(perturbed, plain))
             weights.give(perturbed)
             return loss
         length = norm(minimizer.memory)

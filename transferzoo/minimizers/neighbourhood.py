@@ -1,8 +1,8 @@
 """Moving the weights for a moment, and the few vectors that sharpness-aware minimizers reckon with.
 
 A vector is a list with one tensor a parameter in the order of `model.parameters()`, None for zero. Dot
-products and norms are over all parameters together. What is computed tensor by tensor comes as an iterator,
-so that not all of it is in memory at once. Nothing here imports torch before it computes.
+products and norms are over all parameters together. What is done to each tensor alike is one call of PyTorch
+for all of them: a ResNet-50 has 161. Nothing here imports torch before it computes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Vector = list[Tensor | None]
-    Moves = Iterator[Tensor | None]
     Closure = Callable[[], Tensor]
 
 TINY = 1e-12
@@ -67,7 +66,7 @@ class Weights:
             parameter.grad = gradient
 
     @contextmanager
-    def displaced(self, displacement: Iterable[Tensor | None]) -> Iterator[None]:
+    def displaced(self, displacement: Vector) -> Iterator[None]:
         """Add a displacement to the weights inside the block, then put everything back.
 
         On leaving, also through an exception, the parameters are restored from saved copies (subtracting
@@ -76,28 +75,24 @@ class Weights:
         outside.
 
         Args:
-            displacement: a tensor a parameter, None for zero; made one by one, so that a pass does not find
-                its memory taken.
+            displacement: a tensor a parameter, None for zero; emptied, so that a pass does not find its
+                memory taken.
         """
         import torch
 
-        saved: list[tuple[Tensor, Tensor]] = []
+        moved = [p for p, move in zip(self.parameters, displacement, strict=True) if move is not None]
+        places = [*moved, *self.buffers]
+        saved = [place.detach().clone() for place in places]
         try:
-            with torch.no_grad():
-                self._move(displacement, saved)
+            if moved:
+                with torch.no_grad():
+                    torch._foreach_add_(moved, _present(displacement))
+            displacement.clear()
             yield
         finally:
-            with torch.no_grad():
-                if saved:
-                    torch._foreach_copy_([tensor for tensor, _ in saved], [content for _, content in saved])
-
-    def _move(self, displacement: Iterable[Tensor | None], saved: list[tuple[Tensor, Tensor]]) -> None:
-        """Move the parameters, and note what they and the buffers were; no move outlives its turn."""
-        for parameter, move in zip(self.parameters, displacement, strict=True):
-            if move is not None:
-                saved.append((parameter, parameter.detach().clone()))
-                parameter.add_(move)
-        saved.extend((buffer, buffer.detach().clone()) for buffer in self.buffers)
+            if places:
+                with torch.no_grad():
+                    torch._foreach_copy_(places, saved)
 
     @contextmanager
     def averaged_buffers(self) -> Iterator[Callable[[], None]]:
@@ -126,7 +121,7 @@ class Weights:
 
 
 def at_the_worst(
-    weights: Weights, closure: Closure, displacement: Callable[[Vector], Moves] | None
+    weights: Weights, closure: Closure, displacement: Callable[[Vector], Vector] | None
 ) -> Tensor:
     """Leave in `.grad` the gradient at the displaced weights; return the loss at the weights themselves.
 
@@ -145,13 +140,12 @@ def at_the_worst(
 # ---------------------------------------------------------------- displacements
 
 
-def spherical(gradients: Vector, rho: float) -> Moves:
+def spherical(gradients: Vector, rho: float) -> Vector:
     """Return ρ g / ‖g‖, the first-order worst case in a ball."""
-    factor = rho / (norm(gradients) + TINY)
-    return (None if g is None else g * factor for g in gradients)
+    return scaled(gradients, rho / (norm(gradients) + TINY))
 
 
-def elliptic(gradients: Vector, scales: Vector, rho: float) -> Moves:
+def elliptic(gradients: Vector, scales: Vector, rho: float) -> Vector:
     """Return ρ T² g / ‖T g‖, the first-order worst case under ‖T⁻¹ e‖ ≤ ρ.
 
     Args:
@@ -159,23 +153,48 @@ def elliptic(gradients: Vector, scales: Vector, rho: float) -> Moves:
         scales: the diagonal of T, None where it is 1.
         rho: ρ.
     """
-    scaled = [_product(g, t) for g, t in zip(gradients, scales, strict=True)]
-    factor = rho / (norm(scaled) + TINY)
-    return (None if s is None else _product(s * factor, t) for s, t in zip(scaled, scales, strict=True))
+    stretched = products(gradients, scales)
+    return products(scaled(stretched, rho / (norm(stretched) + TINY)), scales)
 
 
-def _product(vector: Tensor | None, scale: Tensor | None) -> Tensor | None:
-    return vector if vector is None or scale is None else vector * scale
+def sizes_of(weights: Weights) -> list[Tensor]:
+    """Return |w|, a tensor a parameter."""
+    import torch
+
+    return list(torch._foreach_abs([p.detach() for p in weights.parameters]))
+
+
+def offset(tensors: list[Tensor], number: float) -> list[Tensor]:
+    """Add a number to all tensors, in place, and return them."""
+    import torch
+
+    torch._foreach_add_(tensors, number)
+    return tensors
+
+
+def products(vector: Vector, scales: Vector) -> Vector:
+    """Return the products with scales, None of which is 1."""
+    import torch
+
+    both = [(t, s) for t, s in zip(vector, scales, strict=True) if t is not None and s is not None]
+    products = iter(torch._foreach_mul([t for t, _ in both], [s for _, s in both]) if both else ())
+    pairs = zip(vector, scales, strict=True)
+    return [t if t is None or s is None else next(products) for t, s in pairs]
 
 
 # ---------------------------------------------------------------- vectors
+
+
+def _present(vector: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return the tensors that are not zero."""
+    return [tensor for tensor in vector if tensor is not None]
 
 
 def norm(vector: Sequence[Tensor | None]) -> Tensor:
     """Return the Euclidean norm of all tensors together, a scalar."""
     import torch
 
-    return torch.nn.utils.get_total_norm([t for t in vector if t is not None])
+    return torch.nn.utils.get_total_norm(_present(vector))
 
 
 def dot(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Tensor:
@@ -187,20 +206,33 @@ def dot(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Tensor:
     return torch.stack(parts).sum() if parts else torch.zeros(())
 
 
-def rejection(vector: Vector, other: Vector) -> Moves:
+def scaled(vector: Vector, factor: Tensor | float) -> Vector:
+    """Return factor · vector, in tensors of its own."""
+    import torch
+
+    present = _present(vector)
+    products = iter(torch._foreach_mul(present, factor) if present else ())
+    return [None if tensor is None else next(products) for tensor in vector]
+
+
+def rejection(vector: Vector, other: Vector) -> Vector:
     """Return the part of a vector that is orthogonal to another, v − (⟨v, o⟩ / ⟨o, o⟩) o; v where o is 0."""
     square = dot(other, other)
     share = dot(vector, other) / square if square > 0 else square
     return combined(vector, other, -share)
 
 
-def combined(one: Vector, other: Iterable[Tensor | None], factor: Tensor | float) -> Moves:
+def combined(one: Vector, other: Vector, factor: Tensor | float) -> Vector:
     """Return one + factor · other, in tensors of its own."""
-    return (_sum(a, None if b is None else b * factor) for a, b in zip(one, other, strict=True))
+    import torch
 
-
-def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    if one is None or other is None:
-        only = other if one is None else one
-        return None if only is None else only.clone()
-    return one + other
+    added = scaled(other, factor)
+    both = [(a, b) for a, b in zip(one, added, strict=True) if a is not None and b is not None]
+    sums = iter(torch._foreach_add([a for a, _ in both], [b for _, b in both]) if both else ())
+    result: Vector = []
+    for a, b in zip(one, added, strict=True):
+        if a is None or b is None:
+            result.append(b if a is None else a.clone())
+        else:
+            result.append(next(sums))
+    return result

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from transferzoo.minimizers import MINIMIZERS
-from transferzoo.minimizers.neighbourhood import at_the_worst, elliptic, require_radius, spherical
+from transferzoo.minimizers.neighbourhood import (
+    at_the_worst,
+    elliptic,
+    offset,
+    require_radius,
+    sizes_of,
+    spherical,
+)
 from transferzoo.notation import require
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.minimizers import Closure, Minimizer
-    from transferzoo.minimizers.neighbourhood import Moves, Vector, Weights
+    from transferzoo.minimizers.neighbourhood import Vector, Weights
 
 
 @MINIMIZERS.register("sam")
@@ -81,14 +88,15 @@ class Asam:
         """Use the gradient at w + e."""
         rho, weights = self.rho * minimizer.rho_factor, minimizer.weights
 
-        def displacement(gradients: Vector) -> Moves:
+        def displacement(gradients: Vector) -> Vector:
             return elliptic(gradients, self._scales(weights), rho)
 
         return at_the_worst(weights, closure, displacement if rho else None)
 
     def _scales(self, weights: Weights) -> Vector:
         """Return the diagonal of T, None where it is 1."""
+        sizes = sizes_of(weights)
         if self.convention == "all":
-            return [p.detach().abs() for p in weights.parameters]
-        named = zip(weights.names, weights.parameters, strict=True)
-        return [p.detach().abs() + self.eta if "weight" in name else None for name, p in named]
+            return [*sizes]
+        named = zip(weights.names, offset(sizes, self.eta), strict=True)
+        return [size if "weight" in name else None for name, size in named]

@@ -30,7 +30,7 @@ class EnhancedMomentum:
     over its mean absolute value (0 before the first step).
 
     Attributes:
-        copies: points, ≥ 1; one lies at the image itself.
+        copies: points, ≥ 1; of an odd number one lies at the image itself.
         reach: the farthest, in steps, ≥ 0.
     """
 

@@ -123,8 +123,9 @@ class PenalisedNorm:
 class GradientRelevance:
     """Gradient relevance (GRA): the gradient and the mean of its neighbours', weighed by how far they agree.
 
-    g' = s g + (1 − s) ḡ, with ḡ = mean_i g(x + U(beta)) and s the cosine between the two, image by image (0
-    where one of them is 0). The method's other half, a step that shrinks where the sign flips, is `gra-mask`.
+    g' = s g + (1 − s) ḡ, with ḡ = mean_i g(x + U(beta)) and s the cosine between the two, image by image;
+    where one of them is 0 it is the other. The method's other half, a step that shrinks where the sign flips,
+    is `gra-mask`.
 
     Attributes:
         copies: neighbours, ≥ 1.
@@ -153,6 +154,8 @@ class GradientRelevance:
 
     def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
         """See `Wrapper.wrap`."""
+        import torch
+
         from transferzoo.norms import NORMS
 
         direction = NORMS["l2"].direction
@@ -161,7 +164,8 @@ class GradientRelevance:
             own = oracle(images)
             around = mean(oracle(images + unit.noise(self.beta * unit.radius)) for _ in range(self.copies))
             cosine = (direction(own) * direction(around)).sum((1, 2, 3), keepdim=True)
-            return cosine * own + (1 - cosine) * around
+            lonely = ~around.flatten(1).any(1)[:, None, None, None]
+            return torch.where(lonely, own, cosine * own + (1 - cosine) * around)
 
         return weighed
 
@@ -178,7 +182,7 @@ class FlatNeighbours:
         copies: neighbours, ≥ 1.
         gamma: their radius, a multiple of ε, ≥ 0.
         xi: length along p_i, a multiple of ε, ≥ 0.
-        inner_decay: weight of the past of p_i, ≥ 0.
+        inner_decay: weight of the past of p_i, 0..1.
     """
 
     stage: ClassVar[Stage] = Stage.ESTIMATORS
@@ -196,8 +200,10 @@ class FlatNeighbours:
             UsageError: one is out of range.
         """
         require_count("mef", "copies", self.copies)
-        for name in ("gamma", "xi", "inner_decay"):
+        for name in ("gamma", "xi"):
             require_length("mef", name, getattr(self, name))
+        valid, what = 0 <= self.inner_decay <= 1, "option 'inner_decay' of 'mef' is a weight"
+        require(valid, what, expected="0 to 1", got=self.inner_decay)
 
     @property
     def cost(self) -> int:

@@ -125,8 +125,9 @@ class PatchWise:
     """Patch-wise iteration (PI-FGSM): long steps whose excess over ε goes to the neighbouring pixels.
 
     With s a step `beta` times as long: A ← A + s; C = (|A| − ε)₊ sign A; P = gamma · sign(W ∗ C); A ← A + P,
-    and the perturbation moves by s + P. W is the mean over the other pixels of a square. L∞ only. The paper
-    has no momentum; its other method of this kind, PI++, is not built.
+    and the perturbation moves by s + P. W is the mean over the other pixels of a square. L∞ only. Where
+    |W ∗ C| ≤ ε/1000 P is 0: neighbours often cancel, and their rounding has no direction. The paper has no
+    momentum; its other method of this kind, PI++, is not built.
 
     Attributes:
         beta: how many times as long a step is, ≥ 1.
@@ -177,7 +178,8 @@ class PatchWise:
             amplified = amplified + step
             excess = (amplified.abs() - unit.epsilon).clamp_min(0) * amplified.sign()
             spread = conv2d(excess, square, padding=self.kernel // 2, groups=channels)
-            projected = self.gamma * unit.epsilon * spread.sign()
+            clear = spread.abs() > unit.epsilon / 1000
+            projected = self.gamma * unit.epsilon * spread.sign().where(clear, 0)
             amplified = amplified + projected
             return step + projected
 
