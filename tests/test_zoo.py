@@ -57,11 +57,12 @@ def test_recipes_name_what_exists(name: str) -> None:
 def test_surrogates_and_targets() -> None:
     surrogates = ZOO.select(["all"], "fashion-mnist", "surrogate")
     targets = ZOO.select(["all"], "fashion-mnist", "target")
-    assert {"resnet50-sgd", "resnet50-early", "resnet50-sam", "resnet50-lsam"} <= {m.name for m in surrogates}
+    kinds = "sgd early swa sam asam gsam agsam wasam looksam lsam lgsam sat".split()
+    assert [m.name for m in surrogates] == [f"resnet50-{kind}" for kind in kinds]
     families = {
         ARCHITECTURES[parse_terms(ZOO.recipe(str(m.recipe)).architecture)[0].name].family for m in targets
     }
-    assert len(families) >= 6
+    assert len(families) >= 7
     seeds = [ZOO.recipe(str(m.recipe)).seed for m in (*targets, surrogates[0])]
     assert len(set(seeds)) == len(seeds)
 
@@ -78,8 +79,8 @@ def test_built_in_model_is_what_the_manifest_says(name: str) -> None:
     assert (entry["licence"], entry["recipe"]) == ("MIT", model.recipe)
     assert entry["n"] == 10_000
     assert entry["accuracy"] == recipe["accuracy"]["accuracy"] == entry["correct"] / entry["n"]
-    if "target" in model.roles:
-        assert entry["accuracy"] >= 0.90
+    costly = {"resnet50-early", "resnet50-lsam", "resnet50-lgsam", "resnet50-sat"}
+    assert entry["accuracy"] >= (0.885 if name.rpartition("/")[2] in costly else 0.90)
     written, wanted = TrainConfig(**recipe["config"]), ZOO.recipe(str(model.recipe))
     assert written.model_copy(update={"minimizer": ""}) == wanted.model_copy(update={"minimizer": ""})
     assert read_rule(written.minimizer) == read_rule(wanted.minimizer)
