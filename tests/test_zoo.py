@@ -57,8 +57,8 @@ def test_recipes_name_what_exists(name: str) -> None:
 def test_surrogates_and_targets() -> None:
     surrogates = ZOO.select(["all"], "fashion-mnist", "surrogate")
     targets = ZOO.select(["all"], "fashion-mnist", "target")
-    kinds = ["sgd", "early", "swa", "sam", "asam", "gsam", "agsam", "wasam", "looksam", "lsam", "lgsam", "sat"]
-    assert [m.name for m in surrogates] == [f"resnet50-{kind}" for kind in kinds]
+    kinds = ["sgd", "early", "swa", "sam", "asam", "gsam", "agsam", "wasam", "looksam"]
+    assert [m.name for m in surrogates] == [f"resnet50-{kind}" for kind in (*kinds, "lsam", "lgsam", "sat")]
     families = {
         ARCHITECTURES[parse_terms(ZOO.recipe(str(m.recipe)).architecture)[0].name].family for m in targets
     }
