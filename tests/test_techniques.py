@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from crafting import DOUBLE, blank_unit, make_attack, perturb, random_images, small_cnn
+from references import REFERENCES
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -47,6 +50,14 @@ def test_every_technique_declares_itself() -> None:
         assert "https://" in technique.paper
         spec = f"{name}+mi" if getattr(technique, "needs", None) else name
         assert compose(compose(spec).spec) == compose(spec)
+
+
+def test_every_technique_names_its_reference() -> None:
+    assert REFERENCES.keys() == set(TECHNIQUES)
+    for name, checked in REFERENCES.items():
+        source = (Path(__file__).parent / f"{checked.file}.py").read_text(encoding="utf-8")
+        known = rf"[^a-z-]{name}[^a-z-]|{TECHNIQUES[name].__name__}"
+        assert re.search(known, source), f"{checked.file} does not speak of {name}"
 
 
 def test_listing_does_not_import_torch() -> None:
