@@ -94,7 +94,8 @@ class RunFolder:
         content = {"ids": list(ids), "labels": list(labels)}
         if targets is not None:
             content["targets"] = list(targets)
-        write_text(self._selection(), json.dumps(content) + "\n")
+        if not self._selection().exists():  # it follows from the configuration
+            write_text(self._selection(), json.dumps(content) + "\n")
 
     def selected(self) -> list[int]:
         """Return the ids of the images attacked, in order."""

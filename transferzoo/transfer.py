@@ -167,7 +167,7 @@ def _look(job: Job, work: Work, folder: RunFolder, tell: Tell) -> None:
         images = folder.images(source.source, len(work.units), source.attack.steps, source.attack.steps)
         found = visibility.measure(source.source.surrogate, source.source.attack, images, work.images.images)
         known[source.source] = asdict(found)
-    folder.save_visibility(known[source.source] for source in job.crafts)
+        folder.save_visibility(known[c.source] for c in job.crafts if c.source in known)
 
 
 def _craft(job: Job, work: Work, folder: RunFolder, team: Team, tell: Tell) -> None:
