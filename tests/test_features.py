@@ -246,7 +246,7 @@ def test_a_layer_without_features_of_an_image_is_a_sentence(layer: str, message:
     ("spec", "message"),
     [
         ("fia:drop=1", "option 'drop' of 'fia' is a probability"),
-        ("fia:masks=0", "option 'masks' of 'fia' is a number: expected at least 1, got 0"),
+        ("fia:masks=0", "option 'masks' of 'fia' is out of range: expected 1 to 1000, got 0"),
         ("naa:points=0", "option 'points' of 'naa'"),
         ("ila:steps=0", "option 'steps' of 'ila'"),
         ("fia+naa", "2 techniques of the stage"),

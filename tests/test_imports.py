@@ -30,7 +30,7 @@ LAYERS = [
     {"classifier", "feeds", "state"},
     {"engine", "evaluation", "finetuning", "stream"},
     {"candidates", "jobs", "loop", "selection", "recipes"},
-    {"library", "transfer"},
+    {"api", "transfer"},
     {"trainer"},
     {"tuning"},
     {"cli"},

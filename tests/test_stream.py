@@ -8,93 +8,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from layouts import picture, spec, write_parquet
 from safetensors.torch import load_file
+from streaming import (
+    COUNT,
+    KINDS,
+    SIZE,
+    config,
+    epoch,
+    label_of,
+    names,
+    opened,
+    same,
+    tiny,
+    write_places,
+)
 
-from transferzoo import feeds, stream, trainer
-from transferzoo.config import TrainConfig
-from transferzoo.datasets import disk, pixels, shards
-from transferzoo.errors import DataError, TransferZooError, UsageError
+from transferzoo import stream, trainer
+from transferzoo.datasets import disk, shards
+from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.datasets import Batch
-    from transferzoo.specs import DatasetSpec
     from transferzoo.trainer import Progress
-
-SIZE = 72
-COUNT = 30
-FOLDERS = ("t-shirt-top", "1", "Dress")
-"""Of the classes 0, 1 and 2 of `layouts.CLASSES`."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def shades(count: int = COUNT) -> torch.Tensor:
-    """Return images (count, 3, 80, 90), each of one red: 8, 16, 24, …."""
-    red = (torch.arange(count, dtype=torch.uint8) + 1) * 8
-    return torch.stack([red, red * 0 + 128, red * 0 + 64], 1)[:, :, None, None].expand(-1, -1, 80, 90)
-
-
-def names(images: torch.Tensor) -> list[int]:
-    """Return which of the `shades` images are, as JPEG leaves them a little off."""
-    return [int(red) - 1 for red in (images[:, 0].flatten(1).mean(1) * 255 / 8).round()]
-
-
-def label_of(name: int) -> int:
-    return name % 3
-
-
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return the same images as class folders and as five row groups in two Parquet files."""
-    root, images = tmp_path_factory.mktemp("stream"), shades()
-    for name, image in enumerate(images):
-        folder = root / "folder" / "train" / FOLDERS[label_of(name)] / ("nested" if name < 6 else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        picture(image).save(folder / f"{name:02}.JPEG", quality=95)
-    (root / "folder" / "train" / "Dress" / ".hidden.jpg").write_bytes(b"no image")
-    (root / "folder" / "train" / "readme.txt").write_text("no image")
-    import pyarrow.parquet as pq
-
-    for part, rows in enumerate((range(14), range(14, COUNT))):
-        file = root / "parquet" / "data" / f"train-0000{part}-of-00002.parquet"
-        write_parquet(file, images[list(rows)], [label_of(name) for name in rows])
-        pq.write_table(pq.read_table(file), file, row_group_size=7)
-    return {"folder": root / "folder", "parquet": root / "parquet"}
-
-
-def config(**changes: object) -> TrainConfig:
-    values: dict[str, Any] = {
-        "dataset": "tiny", "architecture": "small_vgg:width=4", "epochs": 2, "batch_size": 8,
-        "augment": "none",
-    }  # fmt: skip
-    return TrainConfig.of(**values | changes)
-
-
-def tiny(**changes: Any) -> DatasetSpec:
-    return spec(3, SIZE, **changes)
-
-
-def opened(root: Path, workers: int = 0, **changes: object) -> stream.Stream:
-    return stream.open_stream(tiny(), "train", root, config(**changes), workers=workers)
-
-
-Seen = list[tuple[torch.Tensor, torch.Tensor]]
-
-
-def epoch(feed: feeds.Feed, seed: int = 0, rank: int = 0, size: int = 1) -> Seen:
-    return list(feed.epoch(seed, rank, size))
-
-
-def same(one: Seen, other: Seen) -> bool:
-    return len(one) == len(other) and all(
-        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True)
-    )
-
-
-KINDS = pytest.mark.parametrize("kind", ["folder", "parquet"])
+    return write_places(tmp_path_factory.mktemp("stream"))
 
 
 @KINDS
@@ -264,142 +208,6 @@ def test_identity(places: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "copy" / "train" / "Dress" / "08.JPEG").rename(tmp_path / "copy" / "train" / "1" / "08.JPEG")
     others.append(identity(tmp_path / "copy"))
     assert all(other != identity(places["folder"]) for other in others)
-
-
-# Class folders
-
-
-def write_folders(root: Path, folders: list[str]) -> Path:
-    for name in folders:
-        (root / "val" / name).mkdir(parents=True)
-        picture(shades(1)[0]).save(root / "val" / name / "a.jpg")
-    return root
-
-
-def nameless(count: int) -> DatasetSpec:
-    splits = {"validation": (), "test": ()}
-    return tiny(classes=tuple(str(label) for label in range(count)), splits=splits)
-
-
-def test_sorted_folders_of_nameless_classes(tmp_path: Path) -> None:
-    root = write_folders(tmp_path, ["n02", "n01", "n03"])
-    source = disk.open_source(nameless(3), "validation", root)
-    assert [(source.where(i).rsplit("/", 2)[1], int(source.labels[i])) for i in range(3)] == [
-        ("n01", 0), ("n02", 1), ("n03", 2),
-    ]  # fmt: skip
-
-
-def test_numbered_folders_of_nameless_classes(tmp_path: Path) -> None:
-    source = disk.open_source(nameless(12), "validation", write_folders(tmp_path, ["2", "10"]))
-    assert source.labels.tolist() == [10, 2], "in order of the names, not of the labels"
-
-
-def test_folders_that_are_no_classes(tmp_path: Path) -> None:
-    root = write_folders(tmp_path, ["n01", "n02"])
-    with pytest.raises(DataError, match=r"cannot be told apart: expected a folder for each of the 3 classes"):
-        disk.open_source(nameless(3), "validation", root)
-    with pytest.raises(DataError, match="n01 is a folder, but no class of 'tiny'"):
-        disk.open_source(tiny(splits={"validation": (), "test": ()}), "validation", root)
-
-
-# Mistakes
-
-
-def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no .*/absent: expected a folder or file"):
-        opened(tmp_path / "absent")
-    with pytest.raises(DataError, match=r"holds no 'train' images that can be streamed: expected train-\*"):
-        opened(tmp_path)
-    with pytest.raises(
-        DataError, match=r"were not found; tried local:/nowhere \(absent\); give their folder"
-    ):
-        dataset = tiny(splits={"train": ("local:/nowhere",), "test": ()})
-        stream.open_stream(dataset, "train", None, config())
-    with pytest.raises(UsageError, match="unknown split 'dev'"):
-        disk.open_source(tiny(), "dev", tmp_path)
-
-
-@KINDS
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_broken_image_is_named(tmp_path: Path, kind: str, workers: int) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if kind == "folder":
-        write_folders(tmp_path, ["Dress", "Trouser"])
-        (tmp_path / "val").rename(tmp_path / "train")
-        broken = tmp_path / "train" / "Trouser" / "a.jpg"
-        broken.write_bytes(broken.read_bytes()[:300])
-        name = str(broken)
-    else:
-        file = tmp_path / "train-00000-of-00001.parquet"
-        rows = [{"bytes": b"broken", "path": None}] * 2
-        pq.write_table(pa.table({"image": rows, "label": [0, 1]}), file)
-        name = f"row [01] of {file}"
-    feed = opened(tmp_path, workers=workers, batch_size=2)
-    with pytest.raises(DataError, match=rf"^{name} cannot be decoded \(\w+\): expected a whole .* image\.$"):
-        epoch(feed)
-
-
-def test_broken_parquet(tmp_path: Path) -> None:
-    file = tmp_path / "train-00000-of-00001.parquet"
-    write_parquet(file, shades(2), [0, 3])
-    with pytest.raises(DataError, match=r"row 1 of .* has a label that is no class of 'tiny'"):
-        opened(tmp_path)
-    file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(DataError, match="is not a whole Parquet file"):
-        opened(tmp_path)
-    write_parquet(file, shades(2), [0, 1], id=[3, 4])
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(file)
-    pq.write_table(table.drop_columns("label"), file)
-    with pytest.raises(DataError, match=r"lacks a column: expected .*, got image: struct"):
-        opened(tmp_path)
-    pq.write_table(table.slice(0, 0), file)
-    with pytest.raises(DataError, match="holds no image"):
-        opened(tmp_path)
-
-
-def test_row_groups_that_are_too_large(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "LARGEST", 100)
-    with pytest.raises(DataError, match="are too large to stream: expected at most 100 bytes, got "):
-        opened(places["parquet"])
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"batch_size": 31}, r"too few training images: expected at least one batch \(31\), got 30"),
-        ({"validation": 30}, "too many validation images: expected fewer than the 30"),
-        (
-            {"auto_augment": "much", "augment": "crop"},
-            "option 'auto_augment' is wrong: expected timm's notation",
-        ),
-        ({"auto_augment": "rand-m9"}, "a policy of augmentation without augmentation"),
-        ({"mixup": 1.0, "batch_size": 5}, "images cannot be mixed in pairs"),
-    ],
-)
-def test_wrong_options(places: dict[str, Path], options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(TransferZooError, match=sentence):
-        epoch(opened(places["folder"], **options))
-
-
-@pytest.mark.parametrize("options", [{"auto_augment": "rand-m9"}, {"mixup": 0.1}, {"cutmix": 1.0}])
-def test_images_in_memory_are_not_mixed(options: dict[str, Any]) -> None:
-    from transferzoo.datasets import Batch
-
-    data = Batch(
-        torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64), torch.arange(9)
-    )
-    with pytest.raises(UsageError, match="the images of 'tiny' are too small for auto_augment"):
-        feeds.Memory(data, spec(), config(**options))
-
-
-def test_what_is_streamed() -> None:
-    assert stream.streams(tiny())
-    assert not stream.streams(spec(size=64))
-    assert {".jpg", ".jpeg"} <= pixels.SUFFIXES
 
 
 # Training
