@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from transferzoo import atomic, checkpoint
+from transferzoo import atomic, building, checkpoint
 from transferzoo.classifier import load as load_classifier
 from transferzoo.errors import ModelError, TransferZooError, UnknownNameError, UsageError
 
@@ -30,7 +30,7 @@ ARCHITECTURES = ["small_vgg:width=4", "small_vit:width=16", "resnet18"]
 def stored(folder: Path, architecture: str, dataset: DatasetSpec, half: bool = False) -> nn.Module:
     """Save a model whose running averages and zero heads are drawn too; return it."""
     torch.manual_seed(0)
-    model, arguments = checkpoint.create(architecture, dataset)
+    model, arguments = building.create(architecture, dataset)
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor.add_(0.1 * torch.rand_like(tensor))
@@ -83,7 +83,7 @@ def test_half_precision_is_stored_and_never_used(tmp_path: Path, stripes: Datase
 
 @pytest.mark.parametrize(("half", "hint"), [(True, "; float16 ends at 65504"), (False, "")])
 def test_what_is_not_finite_is_not_saved(tmp_path: Path, stripes: DatasetSpec, half: bool, hint: str) -> None:
-    model, arguments = checkpoint.create("small_vgg:width=4", stripes)
+    model, arguments = building.create("small_vgg:width=4", stripes)
     model.get_buffer("features.1.running_var")[0] = 1e5 if half else float("inf")
     with pytest.raises(ModelError, match=f"'features.1.running_var' of .* is not finite.*{hint}"):
         checkpoint.save(tmp_path / "new", model, "small_vgg:width=4", stripes, arguments, half=half)
@@ -203,7 +203,7 @@ def test_architectures_that_cannot_be(
     stripes: DatasetSpec, architecture: str, kind: type[UsageError], sentence: str
 ) -> None:
     with pytest.raises(kind, match=sentence) as caught:
-        checkpoint.create(architecture, stripes)
+        building.create(architecture, stripes)
     assert "\n" not in str(caught.value)
 
 

@@ -26,6 +26,7 @@ LAYERS = [
     {"export"},
     {"norms"},
     {"architectures", "techniques", "minimizers", "datasets"},
+    {"building"},
     {"assembly", "presets", "checkpoint", "augment", "timm_hook", "pipeline", "visibility"},
     {"classifier", "feeds", "state"},
     {"engine", "evaluation", "finetuning", "stream"},

@@ -11,7 +11,7 @@ from stripes import config, draw
 from torch import Tensor
 from torch.nn import functional
 
-from transferzoo import checkpoint
+from transferzoo import building
 from transferzoo.atomic import sha256
 from transferzoo.classifier import Classifier
 from transferzoo.feeds import Memory
@@ -44,7 +44,7 @@ def trained(stripes: DatasetSpec, **changes: Any) -> tuple[Loop, Classifier]:
 
 def fresh(stripes: DatasetSpec, wanted: TrainConfig) -> tuple[Loop, Classifier]:
     torch.manual_seed(0)
-    model, _ = checkpoint.create(wanted.architecture, stripes)
+    model, _ = building.create(wanted.architecture, stripes)
     classifier = Classifier(model, size=None, channels=1, mean=stripes.mean, std=stripes.std)
     return Loop(
         wanted, classifier, Memory(TRAIN, stripes, wanted), Team(device=torch.device("cpu"))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from transferzoo.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
+    from transferzoo.api import evaluate, load_images, load_model, read_attack
     from transferzoo.classifier import Classifier
     from transferzoo.config import AttackConfig, TrainConfig
     from transferzoo.engine import Attack, craft
     from transferzoo.errors import TransferZooError
-    from transferzoo.library import evaluate, load_images, load_model, read_attack
     from transferzoo.report import tables
     from transferzoo.techniques.unit import Pool
     from transferzoo.trainer import train
@@ -30,10 +30,10 @@ _PUBLIC = {
     "Attack": "engine",
     "Pool": "techniques.unit",
     "craft": "engine",
-    "evaluate": "library",
-    "load_images": "library",
-    "load_model": "library",
-    "read_attack": "library",
+    "evaluate": "api",
+    "load_images": "api",
+    "load_model": "api",
+    "read_attack": "api",
     "tables": "report",
     "train": "trainer",
 }

@@ -8,12 +8,11 @@ Weights may be stored in half precision; they are always loaded as float32.
 from __future__ import annotations
 
 import json
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.architectures import ARCHITECTURES
 from transferzoo.atomic import sha256, write_bytes, write_json
-from transferzoo.errors import ModelError, UnknownNameError, UsageError
+from transferzoo.building import build
+from transferzoo.errors import ModelError, UsageError
 from transferzoo.notation import parse_terms
 
 if TYPE_CHECKING:
@@ -29,64 +28,6 @@ WEIGHTS, CONFIG, RECIPE = "model.safetensors", "config.json", "recipe.json"
 
 _KEPT = {"input_size", "fixed_input_size", "mean", "std", "pool_size", "first_conv", "classifier"}
 """What fine-tuning keeps of its source's `pretrained_cfg`."""
-_LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
-"""Arguments of timm's `create_model` that would fetch weights from elsewhere or unpickle a file."""
-
-
-def create(architecture: str, dataset: DatasetSpec) -> tuple[nn.Module, dict[str, Any]]:
-    """Build a freshly initialised classifier for a data set.
-
-    Args:
-        architecture: a spec such as "small_resnet50:width=12"; one of ours or any name timm knows.
-        dataset: gives classes, channels and, for our architectures, the image size.
-
-    Returns:
-        The model, and the arguments timm's `create_model` needs to build it again (classes aside).
-
-    Raises:
-        UsageError: unknown architecture, or an argument it does not take.
-    """
-    terms = parse_terms(architecture)
-    if len(terms) != 1:
-        raise UsageError(
-            "cannot read the architecture",
-            expected="one name, as in small_resnet50:width=12",
-            got=f"'{architecture}'",
-        )
-    name = terms[0].name
-    arguments: dict[str, Any] = {key: _value(text) for key, text in terms[0].options.items()}
-    fixed: dict[str, int] = {"in_chans": dataset.channels}
-    if name in ARCHITECTURES and ARCHITECTURES[name].fixes_img_size:
-        fixed["img_size"] = dataset.size
-    for key in fixed.keys() & arguments.keys():
-        raise UsageError(f"the data set sets '{key}' of architecture '{name}'", hint="leave it out")
-    arguments |= fixed
-    return _create(name, len(dataset.classes), arguments), arguments
-
-
-def _create(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Module:
-    import timm
-
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        raise UnknownNameError("architecture", name, {*ARCHITECTURES, *near})  # timm knows too many to list
-    for key in _LOADING & arguments.keys():
-        raise UsageError(f"'{key}' is no option of architecture '{name}'", hint="leave it out")
-    try:
-        model: nn.Module = timm.create_model(name, num_classes=classes, **arguments)
-    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"cannot build architecture '{name}' with {dict(arguments)}: {reason}") from error
-    return model
-
-
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def save(
@@ -103,10 +44,10 @@ def save(
 
     Args:
         folder: made if absent.
-        model: what `create` built, trained.
+        model: what `building.create` built, trained.
         architecture: its spec.
         dataset: what it classifies.
-        arguments: what `create` returned beside the model.
+        arguments: what `building.create` returned beside the model.
         half: store floating-point weights as float16.
         reads: `pretrained_cfg` of the checkpoint it was fine-tuned from, whose preprocessing it keeps; None
             for the data set's own.
@@ -218,7 +159,7 @@ def rebuild(folder: Path, config: Mapping[str, Any], classes: int) -> nn.Module:
         ModelError: its architecture is unknown or does not take the arguments.
     """
     try:
-        return _create(config["architecture"], classes, config["model_args"])
+        return build(config["architecture"], classes, config["model_args"])
     except UsageError as error:
         raise ModelError(f"{folder / CONFIG}: {str(error).removesuffix('.')}") from None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from transferzoo import checkpoint
+from transferzoo import building, checkpoint
 from transferzoo.atomic import sha256, write_bytes, write_json
 from transferzoo.classifier import Classifier, load
 from transferzoo.datasets import Batch
@@ -111,7 +111,7 @@ class _Run:
             if origin:
                 self.model, self.arguments = origin.model, origin.arguments
             else:
-                self.model, self.arguments = checkpoint.create(config.architecture, dataset)
+                self.model, self.arguments = building.create(config.architecture, dataset)
         self.reads = origin.reads if origin else None
         self.classifier = _classifier(self.model, dataset, self.reads).to(team.device)
         self.classifier.to(memory_format=torch.channels_last)

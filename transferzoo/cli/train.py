@@ -220,7 +220,7 @@ def _check_architecture(what: Plan, dataset: DatasetSpec) -> None:
         UsageError: the architecture cannot be built.
         ModelError: the checkpoint it starts from is damaged or does not fit.
     """
-    from transferzoo.checkpoint import create
+    from transferzoo.building import create
     from transferzoo.finetuning import begin
 
     if what.start is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_count
 from transferzoo.techniques.oracles import mean, through
 from transferzoo.techniques.strips import Strips, block_numbers, lengths_until, of_blocks, strips_until
 
@@ -56,9 +57,7 @@ class BlockShuffle:
             1 <= self.splits <= 16, "option 'splits' of 'bsr' is out of range", expected="1 to 16",
             got=self.splits,
         )  # fmt: skip
-        require(
-            self.copies >= 1, "option 'copies' of 'bsr' is a count", expected="at least 1", got=self.copies
-        )
+        require_count("bsr", "copies", self.copies)
         require(
             0 <= self.angle <= 180, "option 'angle' of 'bsr' is in degrees", expected="0 to 180",
             got=self.angle,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from transferzoo.errors import ModelError
 from transferzoo.notation import require
 from transferzoo.techniques import DEFAULT_LOSS, TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_count
 from transferzoo.techniques.layers import MIDDLE, find_layer, hooked, on_output
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class FeatureImportance:
             0 <= self.drop < 1, "option 'drop' of 'fia' is a probability", expected="0 and more, below 1",
             got=self.drop,
         )  # fmt: skip
-        require(self.masks >= 1, "option 'masks' of 'fia' is a number", expected="at least 1", got=self.masks)
+        require_count("fia", "masks", self.masks)
 
     @property
     def setup(self) -> int:
@@ -113,9 +114,7 @@ class NeuronAttribution:
         Raises:
             UsageError: one is out of range.
         """
-        require(
-            self.points >= 1, "option 'points' of 'naa' is a number", expected="at least 1", got=self.points
-        )
+        require_count("naa", "points", self.points)
 
     @property
     def setup(self) -> int:
@@ -162,7 +161,7 @@ class IntermediateLevel:
         Raises:
             UsageError: one is out of range.
         """
-        require(self.steps >= 1, "option 'steps' of 'ila' is a number", expected="at least 1", got=self.steps)
+        require_count("ila", "steps", self.steps)
 
     @property
     def setup(self) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_count
 from transferzoo.techniques.oracles import mean, through
 
 if TYPE_CHECKING:
@@ -132,9 +133,7 @@ class DiversityEnsemble:
         Raises:
             UsageError: one is out of range.
         """
-        require(
-            self.copies >= 1, "option 'copies' of 'dem' is a count", expected="at least 1", got=self.copies
-        )
+        require_count("dem", "copies", self.copies)
         require(
             1 <= self.smallest <= self.largest <= 4, "options 'smallest' and 'largest' of 'dem' are ratios",
             expected="1 ≤ smallest ≤ largest ≤ 4", got=f"{self.smallest} and {self.largest}",
@@ -223,10 +222,7 @@ class Admix:
             UsageError: one is out of range.
         """
         require(0 <= self.mix <= 1, "option 'mix' of 'admix' is a weight", expected="0 to 1", got=self.mix)
-        require(
-            self.partners >= 1, "option 'partners' of 'admix' is a count", expected="at least 1",
-            got=self.partners,
-        )  # fmt: skip
+        require_count("admix", "partners", self.partners)
         _require_scales("admix", self.scales)
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_count
 from transferzoo.techniques.oracles import mean
 
 if TYPE_CHECKING:
@@ -51,12 +52,11 @@ class MonotonicIntegration:
         Raises:
             UsageError: one is out of range.
         """
-        for option, least in (("copies", 1), ("regions", 2)):
-            value = getattr(self, option)
-            require(
-                value >= least, f"option '{option}' of 'mumodig' is a number", expected=f"at least {least}",
-                got=value,
-            )  # fmt: skip
+        require_count("mumodig", "copies", self.copies)
+        require(
+            2 <= self.regions <= 256, "option 'regions' of 'mumodig' is out of range", expected="2 to 256",
+            got=self.regions,
+        )  # fmt: skip
         require(
             0 <= self.position <= 1, "option 'position' of 'mumodig' is a place on the path",
             expected="0 to 1", got=self.position,

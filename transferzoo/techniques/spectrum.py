@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_count
 from transferzoo.techniques.oracles import mean
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ class SpectrumSimulation:
             UsageError: one is out of range.
         """
         require(0 <= self.rho <= 1, "option 'rho' of 'ssa' is out of range", expected="0 to 1", got=self.rho)
-        require(
-            self.copies >= 1, "option 'copies' of 'ssa' is a count", expected="at least 1", got=self.copies
-        )
+        require_count("ssa", "copies", self.copies)
         require(
             0 <= self.sigma < math.inf, "option 'sigma' of 'ssa' is out of range", expected="at least 0",
             got=self.sigma,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_count
 from transferzoo.techniques.oracles import mean, through
 from transferzoo.techniques.strips import block_numbers, of_blocks, strips_until
 
@@ -69,9 +70,7 @@ class StructureInvariance:
             1 <= self.splits <= 16, "option 'splits' of 'sia' is out of range", expected="1 to 16",
             got=self.splits,
         )  # fmt: skip
-        require(
-            self.copies >= 1, "option 'copies' of 'sia' is a count", expected="at least 1", got=self.copies
-        )
+        require_count("sia", "copies", self.copies)
 
     @property
     def cost(self) -> int:

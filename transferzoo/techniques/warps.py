@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
 from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.techniques.checks import require_count
 from transferzoo.techniques.oracles import mean, through
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ class DeformationWarp:
             0 <= self.rho < math.inf, "option 'rho' of 'decowa' is out of range", expected="at least 0",
             got=self.rho,
         )  # fmt: skip
-        require(
-            self.copies >= 1, "option 'copies' of 'decowa' is a count", expected="at least 1", got=self.copies
-        )
+        require_count("decowa", "copies", self.copies)
 
     @property
     def cost(self) -> int:
