@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from refusals import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+MIXING = "mi+di+admix:partners=1,scales=2"
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -38,11 +39,22 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
 
 def test_it_is_the_command_line(cli: Run, few: Path) -> None:
     """The same images fool the same targets, whatever the size of the batches."""
-    found = cli(*ATTACK, "-a", "mi+di", "--data", few, "--images", 999, "--batch-size", 4, "--json")
+    found = cli(
+        *ATTACK,
+        "-a",
+        MIXING,
+        "--data",
+        few,
+        "--images",
+        999,
+        "--batch-size",
+        4,
+        "--json",
+    )
     (record,) = json.loads(found.out)["records"]
     images = load_images(root=few)
     result = evaluate(
-        read_attack("mi+di", steps=2), load_model("resnet50-sgd"), {"vgg": load_model("vgg")}, images.images,
+        read_attack(MIXING, steps=2), load_model("resnet50-sgd"), {"vgg": load_model("vgg")}, images.images,
         images.labels, ids=images.ids,
     )  # fmt: skip
     assert result.records[0].outcomes == record["outcomes"]

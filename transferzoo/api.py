@@ -113,7 +113,8 @@ def evaluate(
 ) -> Findings:
     """Craft on a surrogate and try the 8-bit images on targets, in memory.
 
-    Only images that all targets classify correctly are attacked. `report.tables` makes tables of the result.
+    Only images that all targets classify correctly are attacked; techniques that mix draw from all images.
+    `report.tables` makes tables of the result.
 
     Args:
         what: the attack.
@@ -136,7 +137,7 @@ def evaluate(
     chosen = batch.select(torch.stack(list(clean.values())).all(0))
     if not len(chosen):
         raise DataError("no image is left to attack: the targets classify none of them correctly together")
-    adversarial, seconds = _crafted(what, surrogate, chosen, batch_size)
+    adversarial, seconds = _crafted(what, surrogate, chosen, Pool(images, labels), batch_size)
     weights = _digest(surrogate)
     common = {
         "surrogate": name, "attack": what.canonical, "steps": what.steps, "targeted": "", "dataset": "",
@@ -158,10 +159,11 @@ def evaluate(
     return Findings(records, (), {records[0].source: seconds}, [vars(look)])
 
 
-def _crafted(what: Attack, surrogate: nn.Module, batch: Batch, batch_size: int) -> tuple[Tensor, float]:
+def _crafted(
+    what: Attack, surrogate: nn.Module, batch: Batch, pool: Pool, batch_size: int
+) -> tuple[Tensor, float]:
     """Return the adversarial images, uint8 (N, C, H, W), and the seconds each took."""
     started, device = time.monotonic(), next(surrogate.parameters(), torch.empty(0)).device
-    pool = Pool(batch.images, batch.labels)
     parts = [batch.select(places) for places in torch.arange(len(batch)).split(batch_size)]
     crafted = [craft(what, surrogate, p.images.to(device), p.labels, p.ids, pool=pool).cpu() for p in parts]
     return torch.cat(crafted), (time.monotonic() - started) / len(batch)

@@ -32,8 +32,8 @@ def to_json(found: Findings) -> dict[str, Any]:
 def to_csv(found: Findings) -> str:
     """Return one line a record, then one a point of the curve, the versions left out."""
     stream = io.StringIO()
-    earlier = (r for r in found.curve if r not in found.records)
-    lines = [{k: v for k, v in asdict(r).items() if k != "versions"} for r in (*found.records, *earlier)]
+    records = (*found.records, *found.curve)
+    lines = [{k: v for k, v in asdict(r).items() if k != "versions"} for r in records]
     writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)

@@ -161,6 +161,25 @@ def build(term: Term, registry: Registry[type[T]]) -> T:
     return cls(**values)
 
 
+def build_one(spec: str, registry: Registry[type[T]], example: str) -> T:
+    """Make the object that a spec of a single term stands for.
+
+    Args:
+        spec: "sam:rho=0.05".
+        registry: where its name is looked up.
+        example: of a spec, for the error.
+
+    Raises:
+        UnknownNameError: no such name, or no such option.
+        UsageError: it cannot be read, or an option is of the wrong type or out of range.
+    """
+    terms = parse_terms(spec)
+    if len(terms) != 1:
+        wanted = f"one name, as in {example}"
+        raise UsageError(f"cannot read the {registry.kind}", expected=wanted, got=f"'{spec}'")
+    return build(terms[0], registry)
+
+
 def _convert(text: str, kind: Any, what: str) -> object:
     if get_origin(kind) is Literal:
         if text not in get_args(kind):

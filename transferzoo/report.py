@@ -55,7 +55,7 @@ def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
             "runs of different data sets cannot share a table", got=" and ".join(sorted(datasets))
         )
     rows = rows_of(found.records)
-    more = [_curve(found.curve)] if found.curve else []
+    more = [_curve([*found.curve, *found.records])] if found.curve else []
     if visibility and found.visibility:
         more.append(_visibility(found.visibility, rows))
     if len(rows) == 1:

@@ -224,7 +224,7 @@ def _measure(
     """Show the saved images to the targets, those cells that are not there yet."""
     files = {RECORDS: [(c, c.attack.steps) for c in job.crafts]}
     if job.config.curve:
-        files[CURVE] = [(c, step) for c in job.crafts for step in sorted({*job.config.curve, c.attack.steps})]
+        files[CURVE] = [(c, step) for c in job.crafts for step in job.config.curve if step < c.attack.steps]
     known = {file: {(r.source, r.steps, r.target): r for r in folder.records(file)} for file in files}
     for number, target in enumerate(job.targets):
         todo = {

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from transferzoo.errors import UsageError
-from transferzoo.notation import build, parse_terms, show_term
+from transferzoo.notation import build_one, parse_terms, show_term
 from transferzoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -50,12 +49,7 @@ def read_defence(spec: str) -> Defence:
         UsageError: it cannot be read or an option is out of range.
         UnknownNameError: no such defence or option.
     """
-    terms = parse_terms(spec)
-    if len(terms) != 1:
-        raise UsageError(
-            "cannot read the defence", expected="one name, as in jpeg:quality=75", got=f"'{spec}'"
-        )
-    return build(terms[0], DEFENCES)
+    return build_one(spec, DEFENCES, "jpeg:quality=75")
 
 
 def show_defence(spec: str) -> str:

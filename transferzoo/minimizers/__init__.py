@@ -17,9 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from transferzoo.errors import UsageError
 from transferzoo.minimizers.neighbourhood import Weights
-from transferzoo.notation import build, parse_terms, show_term
+from transferzoo.notation import build_one, parse_terms, show_term
 from transferzoo.registry import Registry
 
 if TYPE_CHECKING:
@@ -231,12 +230,7 @@ def read_rule(spec: str) -> Rule:
         UsageError: it cannot be read or an option is out of range.
         UnknownNameError: no such minimizer or option.
     """
-    terms = parse_terms(spec)
-    if len(terms) != 1:
-        raise UsageError(
-            "cannot read the minimizer", expected="one name, as in sam:rho=0.05", got=f"'{spec}'"
-        )
-    return build(terms[0], MINIMIZERS)
+    return build_one(spec, MINIMIZERS, "sam:rho=0.05")
 
 
 def show_rule(spec: str) -> str:
