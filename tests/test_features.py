@@ -189,6 +189,7 @@ MIDDLES = {
     "small_convmixer": "blocks.3",
     "small_mlp_mixer": "blocks.1",
     "small_vit": "blocks.1",
+    "small_hybrid_vit": "blocks.1",
     "small_googlenet": "features.4",
 }
 

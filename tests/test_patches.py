@@ -168,6 +168,7 @@ BRANCHES = {
     "small_convmixer": 8,
     "small_mlp_mixer": 8,
     "small_vit": 8,
+    "small_hybrid_vit": 8,
     "small_vgg": 0,
     "small_googlenet": 0,
 }
