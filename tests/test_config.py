@@ -162,7 +162,8 @@ def test_fingerprint_follows_every_field() -> None:
     others = {
         "dataset": "e", "split": "train", "surrogates": ("d/c",), "targets": ("d/b", "d/c"),
         "attacks": (SPEC, SPEC), "ensemble": True, "targeted": "next", "curve": (1,), "images": 99,
-        "images_correct_for": "none", "seed": 1, "batch_size": 7,
+        "images_correct_for": "none", "seed": 1, "batch_size": 7, "precision": "bf16",
+        "compile": True,
     }  # fmt: skip
     assert others.keys() == AttackConfig.model_fields.keys()
     prints = {CONFIG.model_copy(update={key: value}).fingerprint() for key, value in others.items()}

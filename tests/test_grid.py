@@ -14,6 +14,7 @@ from transferzoo.classifier import load
 from transferzoo.datasets.sources import load as load_images
 from transferzoo.engine import Attack, craft
 from transferzoo.evaluation import predict
+from transferzoo.preparation import prepare
 from transferzoo.records import Source
 from transferzoo.zoo import load_zoo
 
@@ -32,7 +33,9 @@ ONE, TWO = "fashion-mnist/resnet50-sgd", "fashion-mnist/resnet50-sam"
 
 
 def model(name: str) -> Classifier:
-    return load(ZOO.models[f"fashion-mnist/{name}"].folder, SPEC)
+    """Return a surrogate as a run uses it."""
+    images = load_images(SPEC, "sample").images[:4]
+    return prepare(load(ZOO.models[f"fashion-mnist/{name}"].folder, SPEC), images, precision="fp32")
 
 
 def records(cli: Run, few: Path, *flags: object) -> list[dict[str, Any]]:
@@ -248,3 +251,44 @@ def test_too_few_gradients_are_a_sentence(cli: Run, few: Path, tmp_path: Path) -
     refused(cli(*together, "--max-gradients", 1), 2, "one step of 'bim' costs more", "at least 2", "got 1")
     refused(cli(*ATTACK, "--data", few, "--max-gradients", 9), 2, "--steps and --max-gradients")
     nothing_written(tmp_path)
+
+
+# ---------------------------------------------------------------- precision and batches
+
+
+def test_the_table_says_what_was_rounded(cli: Run, few: Path) -> None:
+    command = (*ATTACK, "--data", few, "--seed", 3)
+    plain, rounded = (cli(*command, "--precision", kind, "--json") for kind in ("fp32", "bf16"))
+    assert [json.loads(found.out)["records"][0]["precision"] for found in (plain, rounded)] == [
+        "fp32",
+        "bf16",
+    ]
+    caption = cli(*command, "--precision", "bf16").out
+    assert "gradient evaluations an image in bf16" in " ".join(caption.split())
+    assert "bf16" not in cli(*command, "--precision", "fp32").out
+
+
+def test_the_batch_is_fitted_once(cli: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transferzoo.preparation._memory", lambda _: 2**24)
+    command = (*ATTACK, "--data", few)
+    plan = json.loads(cli(*command, "--batch-size", "auto", "--dry-run").out)
+    size = plan["config"]["batch_size"]
+    assert size in (2, 4, 8, 16, 32, 64, 128)
+    named = json.loads(cli(*command, "--batch-size", size, "--dry-run").out)
+    assert named == plan
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (
+            ("--batch-size", "many"),
+            "cannot read --batch-size: expected a number of images or auto, got 'many'",
+        ),
+        (("--batch-size", "0"), "option 'batch_size' is wrong: expected greater than or equal to 1, got 0"),
+        (("--precision", "fp8"), "option 'precision' is wrong: expected 'fp32' or 'bf16', got 'fp8'"),
+    ],
+)
+def test_wrong_speed_options(cli: Run, few: Path, flags: tuple[str, ...], sentence: str) -> None:
+    done = cli(*ATTACK, "--data", few, *flags)
+    assert done.code == 2 and sentence in " ".join(done.err.split())

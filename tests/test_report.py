@@ -28,7 +28,8 @@ def record(surrogate: str, target: str, outcomes: str, **changes: object) -> Rec
         "steps": 10, "targeted": "",
         "dataset": "toys", "split": "test", "seed": 0, "selection": "s", "n": n, "successes": successes,
         "rate": successes / n, "low": low, "high": high, "white_box": surrogate == target,
-        "surrogate_accuracy": 0.95, "target_accuracy": 0.9, "gradients": 10, "surrogate_sha256": surrogate,
+        "surrogate_accuracy": 0.95, "target_accuracy": 0.9, "gradients": 10, "precision": "fp32",
+        "surrogate_sha256": surrogate,
         "target_sha256": target, "outcomes": outcomes, "versions": {"torch": "2"},
     }  # fmt: skip
     return Record(**(values | changes))  # type: ignore[arg-type]
@@ -92,11 +93,13 @@ def test_counted_images_only() -> None:
     assert "n = 2" in table.caption
 
 
-@pytest.mark.parametrize("change", [{"selection": "t"}, {"seed": 1}, {"surrogate_sha256": "new"}])
+@pytest.mark.parametrize(
+    "change", [{"selection": "t"}, {"seed": 1}, {"surrogate_sha256": "new"}, {"precision": "bf16"}]
+)
 def test_unlike_runs_cannot_share_a_row(change: dict[str, object]) -> None:
     """Neither silently overwrites the other, nor are their images mixed in one mean."""
     for target in ("b", "d"):
-        with pytest.raises(UsageError, match="differ in images, seed or weights"):
+        with pytest.raises(UsageError, match="differ in images, seed, weights or precision"):
             tables(Findings([*ONE, record("a", target, "0000", **change)]))
 
 

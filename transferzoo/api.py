@@ -141,7 +141,8 @@ def evaluate(
     weights = _digest(surrogate)
     common = {
         "surrogate": name, "attack": what.canonical, "steps": what.steps, "targeted": "", "dataset": "",
-        "split": "", "seed": what.seed, "gradients": what.cost(), "versions": versions(),
+        "split": "", "seed": what.seed, "gradients": what.cost(), "precision": _precision(surrogate),
+        "versions": versions(),
         "selection": hashlib.sha256(repr(chosen.ids.tolist()).encode()).hexdigest(),
         "surrogate_accuracy": _share(own), "surrogate_sha256": weights,
     }  # fmt: skip
@@ -171,6 +172,12 @@ def _crafted(
 
 def _share(right: Tensor) -> float:
     return round(float(right.double().mean()), 6)
+
+
+def _precision(model: nn.Module) -> str:
+    """Return the precision of a model's weights, "fp32" for `torch.float32`."""
+    kind = next(model.parameters(), torch.empty(0)).dtype
+    return {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16"}.get(kind, str(kind))
 
 
 def _digest(model: nn.Module) -> str:

@@ -60,7 +60,9 @@ class Classifier(nn.Module):
         self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, C, H, W) in [0, 1], of the weights' dtype and device.
+        """Return the logits (N, K) of images (N, C, H, W) in [0, 1], on the device of the weights.
+
+        Weights of fewer bits than the images see them rounded; the logits have the images' dtype again.
 
         Raises:
             DataError: the images are not floating point.
@@ -74,8 +76,10 @@ class Classifier(nn.Module):
         images = self._with_channels(images)
         if self.size is not None and tuple(images.shape[-2:]) != self.size:
             images = functional.interpolate(images, self.size, mode="bilinear", antialias=True)
-        logits: Tensor = self.model((images - self.mean) / self.std)
-        return logits
+        normalised = (images - self.mean) / self.std
+        weight = next(self.model.parameters(), normalised)
+        logits: Tensor = self.model(normalised.to(weight.dtype))
+        return logits.to(normalised.dtype)
 
     def _with_channels(self, images: Tensor) -> Tensor:
         given = images.shape[1]

@@ -105,6 +105,8 @@ class AttackConfig(Record):
             one in particular ("none") must classify correctly.
         seed: of the draw of images and of every random technique.
         batch_size: images in a work unit.
+        precision: of the surrogates' weights, "fp32" or "bf16"; targets have fp32.
+        compile: let torch.compile make the surrogates faster.
     """
 
     dataset: str
@@ -119,6 +121,8 @@ class AttackConfig(Record):
     images_correct_for: Literal["all", "target", "none"] = "all"
     seed: int = Field(default=0, ge=0)
     batch_size: int = Field(default=100, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
 
 
 class Adversarial(Record):

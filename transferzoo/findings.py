@@ -65,7 +65,7 @@ def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
     """Return the records by row of the matrix and by target.
 
     Raises:
-        UsageError: two records of one row speak of different images, seeds or weights.
+        UsageError: two records of one row speak of different images, seeds, weights or precisions.
     """
     rows: dict[Row, dict[str, Record]] = defaultdict(dict)
     for record in records:
@@ -73,8 +73,8 @@ def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
         for other in row.values():
             if _origin(other) != _origin(record) or row.get(record.target, record) != record:
                 raise UsageError(
-                    f"two runs of {short(record.surrogate)} with {record.attack} differ in images, seed or "
-                    "weights and cannot share a row",
+                    f"two runs of {short(record.surrogate)} with {record.attack} differ in images, seed, "
+                    "weights or precision and cannot share a row",
                     hint="report them one by one",
                 )
         row[record.target] = record
@@ -83,7 +83,10 @@ def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
 
 def _origin(record: Record) -> tuple[object, ...]:
     """Return what the records of a row have in common, surrogate and attack aside."""
-    return record.split, record.selection, record.seed, record.surrogate_sha256, record.targeted
+    return (
+        record.split, record.selection, record.seed, record.targeted, record.surrogate_sha256,
+        record.precision,
+    )  # fmt: skip
 
 
 def per_image(cells: Mapping[str, Record]) -> list[float]:

@@ -33,7 +33,8 @@ PATIENCE = timedelta(days=1)
 """How long a process waits for the others: the first one measures while they wait."""
 
 
-def _device() -> torch.device:
+def this_device() -> torch.device:
+    """Return where this process computes."""
     import torch
 
     forced = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")  # launch --cpu
@@ -65,7 +66,7 @@ class Team:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = field(default_factory=_device)
+    device: torch.device = field(default_factory=this_device)
     average: Callable[[Sequence[Tensor]], None] | None = None
     wait: Callable[[], None] = lambda: None
     log: Callable[[Mapping[str, Any], int, Path], None] = _no_log
@@ -128,11 +129,13 @@ def gather(log_with: str | None, folder: Path) -> Iterator[Team]:
     from accelerate.utils import InitProcessGroupKwargs
 
     accelerator = Accelerator(
-        cpu=_device().type == "cpu", mixed_precision="no", log_with=log_with, project_dir=folder,
+        cpu=this_device().type == "cpu", mixed_precision="no", log_with=log_with, project_dir=folder,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )  # fmt: skip
     several = accelerator.num_processes > 1
-    device = accelerator.device if accelerator.device.type == "cuda" else _device()  # cpu:0 loads no state
+    device = (
+        accelerator.device if accelerator.device.type == "cuda" else this_device()
+    )  # cpu:0 loads no state
     yield Team(
         rank=accelerator.process_index,
         size=accelerator.num_processes,

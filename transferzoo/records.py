@@ -54,6 +54,7 @@ class Record:
         surrogate_accuracy: clean accuracy on all candidate images; of an ensemble the mean.
         target_accuracy: likewise.
         gradients: gradient evaluations an image.
+        precision: of the surrogate's weights while it is attacked, "fp32" or "bf16".
         surrogate_sha256: of the weight file; of an ensemble joined by " & ".
         target_sha256: likewise.
         outcomes: a character an attacked image in order of id: 1 fooled, 0 not, - not counted.
@@ -78,6 +79,7 @@ class Record:
     surrogate_accuracy: float
     target_accuracy: float
     gradients: int
+    precision: str
     surrogate_sha256: str
     target_sha256: str
     outcomes: str

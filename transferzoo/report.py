@@ -217,7 +217,9 @@ def _caption(records: Sequence[Record], seconds: Mapping[Source, float]) -> str:
     aim = f"targeted: {first}; " if (first := records[0].targeted) else ""
     seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))
     starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
-    cost = f"{gradients} gradient evaluations an image{time}"
+    fast = [r for r in records if r.precision != "fp32"]
+    bits = f" in {fast[0].precision}" if fast else ""
+    cost = f"{gradients} gradient evaluations an image{bits}{time}"
     return f"{attacks}; {aim}{cost}; n = {n}; seed {seeds}.{starred}"
 
 

@@ -22,6 +22,7 @@ from transferzoo.engine import craft
 from transferzoo.evaluation import gate, least_likely, predict, predict_defended
 from transferzoo.norms import NORMS
 from transferzoo.parallel import Team
+from transferzoo.preparation import prepare
 from transferzoo.records import Record, Source
 from transferzoo.runs import CURVE, RECORDS, RunFolder
 from transferzoo.techniques.unit import Pool
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from transferzoo.specs import ModelSpec
 
     Tell = Callable[[str, int, int], None]
+
+EXAMPLES = 4
+"""Images that a surrogate is shown when it is made ready."""
 
 
 def run(
@@ -181,7 +185,7 @@ def _craft(job: Job, work: Work, folder: RunFolder, team: Team, tell: Tell) -> N
     mine = missing[team.rank :: team.size]
     total, done = sum(source.attack.steps for source, _ in mine), 0
     for source, units in groupby(mine, key=lambda place: place[0]):
-        models = [_load(job, model, team.device) for model in source.models]
+        models = [ready(job, model, team.device) for model in source.models]
         what = f"attacking {source.source.surrogate.rpartition('/')[2]}"
         for _, unit in units:
             started = time.monotonic()
@@ -285,6 +289,7 @@ def _record(
         surrogate_accuracy=round(sum(work.accuracy[name] for name in names) / len(names), 6),
         target_accuracy=round(work.accuracy[target.full_name], 6),
         gradients=source.attack.composition.cost(step, len(names)),
+        precision=job.config.precision,
         surrogate_sha256=" & ".join(digests[name] for name in names),
         target_sha256=digests[target.full_name],
         versions=job.content["versions"],
@@ -296,6 +301,13 @@ def _say(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Ten
     if spec.defence:
         return predict_defended(model, read_defence(spec.defence), images, ids)
     return predict(model, images)
+
+
+def ready(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
+    """Return a surrogate made ready for many gradients."""
+    example = job.data.images[:EXAMPLES].to(device)
+    precision, compiled = job.config.precision, job.config.compile
+    return prepare(_load(job, model, device), example, precision=precision, compiled=compiled)
 
 
 def _load(job: Job, model: ModelSpec, device: torch.device) -> Classifier:

@@ -30,7 +30,7 @@ def small_hybrid_vit(
 
     With early convolutions a transformer needs far fewer epochs (Xiao et al. 2021, arXiv 2106.14881).
     """
-    from timm.layers import HybridEmbed
+    from timm.layers.hybrid_embed import HybridEmbed
     from timm.models.vision_transformer_hybrid import ConvStem
 
     def embed(**settings: Any) -> nn.Module:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,17 +20,12 @@ from transferzoo.cli.options import (
 )
 from transferzoo.cli.output import progress_bar, say, show_json, told_once
 from transferzoo.cli.report import publish
-from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from transferzoo.config import AttackConfig
     from transferzoo.findings import Findings
-    from transferzoo.finetuning import FineTuning
     from transferzoo.jobs import Job
     from transferzoo.parallel import Team
     from transferzoo.runs import RunFolder
-    from transferzoo.specs import ModelSpec
-    from transferzoo.zoo import Zoo
 
 
 def attack(
@@ -127,8 +121,22 @@ def attack(
         int | None, typer.Option(help="Of the draw of images and of random techniques.", show_default="0")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images attacked together.", show_default="the data set's")
+        str | None,
+        typer.Option(
+            metavar="N|auto", show_default="the data set's",
+            help="Images attacked together; auto: as many as the memory bears.",
+        ),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|fp32|bf16",
+            help="Of the surrogates' weights; auto: bf16 where the processor has it. Targets have fp32.",
+        ),
+    ] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Let torch.compile make the surrogates faster.")
+    ] = False,
     data: DataRoot = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders are kept.")] = Path("runs"),
     output: Output = None,
@@ -145,6 +153,17 @@ def attack(
 ) -> None:  # fmt: skip
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
+    from transferzoo.cli.jobs import (
+        AUTO,
+        aim_of,
+        batch_size_of,
+        job_of,
+        models,
+        plan_of,
+        precision_of,
+        steps_of,
+        with_fitting_batches,
+    )
     from transferzoo.export import check_folder, check_output
     from transferzoo.parallel import gather
     from transferzoo.presets import configure
@@ -156,8 +175,9 @@ def attack(
         check_folder(save_images)
     flags = {
         "split": split, "norm": norm, "epsilon": epsilon, "step": step, "steps": steps, "images": images,
-        "images_correct_for": images_correct_for, "seed": seed, "batch_size": batch_size,
-        "ensemble": ensemble, "curve": _steps(curve), "targeted": _aim(targeted),
+        "images_correct_for": images_correct_for, "seed": seed, "batch_size": batch_size_of(batch_size),
+        "ensemble": ensemble, "curve": steps_of(curve), "targeted": aim_of(targeted),
+        "precision": precision_of(precision), "compile": compile,
     }  # fmt: skip
     records = load_zoo(zoo)
     name = dataset or records.default_dataset
@@ -175,10 +195,12 @@ def attack(
         flags,
         max_gradients,
     )
-    job = _job(records, config, surrogates, victims, data, targeted)
+    job = job_of(records, config, surrogates, victims, data, targeted)
+    if batch_size == AUTO:
+        job = with_fitting_batches(job)
     missing = [one for one in tuned if not one.finished()]
     if dry_run:
-        show_json(_plan(job, None if missing else RunFolder.of(runs, job.content), tuned, missing))
+        show_json(plan_of(job, None if missing else RunFolder.of(runs, job.content), tuned, missing))
         return
     with gather(None, runs) as team, told_once(team.fails_first):
         if missing and team.leads:
@@ -209,88 +231,3 @@ def _run(job: Job, folder: RunFolder, team: Team) -> Findings:
 
         results, by_steps = run(job, folder, team=team, on_progress=advance)
     return Findings(results, by_steps, folder.seconds(), folder.visibility())
-
-
-def models(
-    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str]
-) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
-    """Resolve names; a surrogate that "all" or a glob made a target too is left out of the targets.
-
-    Raises:
-        UsageError: a name is unknown or stands for two folders, or no target is left.
-    """
-    from transferzoo.zoo import distinct, is_pattern, parts
-
-    sources = zoo.select(surrogates, dataset, "surrogate")
-    victims = zoo.select(targets, dataset, "target")
-    named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
-    kept = tuple(m for m in victims if m not in sources or m in zoo.select(named, dataset, "target"))
-    distinct((*sources, *kept))
-    if not kept:
-        raise UsageError(
-            "no target is left",
-            expected="at least one target that is no surrogate",
-            hint="name one with --target",
-        )
-    return sources, kept
-
-
-def _job(
-    zoo: Zoo,
-    config: AttackConfig,
-    surrogates: tuple[ModelSpec, ...],
-    targets: tuple[ModelSpec, ...],
-    data: Path | None,
-    targeted: str | None,
-) -> Job:
-    from transferzoo.candidates import read_aims
-    from transferzoo.datasets.sources import load
-    from transferzoo.jobs import Job
-
-    dataset = zoo.dataset(config.dataset)
-    images = load(dataset, config.split, root=data)
-    listed = read_aims(Path(str(targeted)), dataset, images) if config.targeted == "file" else None
-    return Job(config, dataset, surrogates, targets, images, listed)
-
-
-def _steps(text: str | None) -> tuple[int, ...] | None:
-    """Read the steps of a curve."""
-    if text is None:
-        return None
-    try:
-        return tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise UsageError(
-            "cannot read --curve", expected="steps joined by commas, as in 1,5,10", got=f"'{text}'"
-        ) from None
-
-
-def _aim(text: str | None) -> str | None:
-    """Return how the class aimed at is chosen: a word, or "file" for anything that is none."""
-    from transferzoo.config import AIMS
-
-    return text if text is None or text in AIMS else "file"
-
-
-def _plan(
-    job: Job, folder: RunFolder | None, tuned: list[FineTuning], missing: list[FineTuning]
-) -> dict[str, Any]:
-    """Return what a run would do; its folder is known only once every surrogate is trained."""
-    from transferzoo.cli.finetune import plan_of
-
-    made = {one.model for one in missing}
-    content = {
-        "config": job.config.model_dump(mode="json"), "attacks": [a.canonical for a in job.attacks],
-    }  # fmt: skip
-    costs = {c.source: c.attack.cost(len(c.models)) for c in job.crafts}
-    return {
-        **(job.content if folder else content),
-        "run_folder": str(folder.path) if folder else None,
-        "exists": folder is not None and folder.path.exists(),
-        **({"fine_tunes": [plan_of(one, one in missing) for one in tuned]} if tuned else {}),
-        "gradient_evaluations": {
-            "per_image": [{**asdict(source), "gradients": cost} for source, cost in costs.items()],
-            "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
-        },
-        "loads": {m.full_name: str(m.folder) for m in (*job.surrogates, *job.targets) if m not in made},
-    }
