@@ -71,6 +71,12 @@ REFERENCES = {
     "maskblock": Checked("test_views", LITERAL, "a grid in proportion, not of 56 pixels"),
     "decowa": Checked("test_views", "scipy's RBFInterpolator", "each image has its own warp"),
     "dem": Checked("test_views", LITERAL, "the step is the attack's own, not ε"),
+    # weights
+    "mba": Checked(
+        "test_weights",
+        "moments of the draws",
+        "drawn once, not for every step; one model's sigma is relative",
+    ),
     # surrogates and ensembles
     "ens": Checked("test_ensembles", LITERAL),
     "long": Checked("test_ensembles", LITERAL),

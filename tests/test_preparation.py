@@ -8,10 +8,10 @@ from copy import deepcopy
 import pytest
 import timm
 import torch
+from crafting import craft, make_attack, random_images
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tests.crafting import craft, make_attack, random_images
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.classifier import Classifier, load
 from transferzoo.datasets.sources import load as load_images
@@ -80,7 +80,8 @@ class Twice(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.conv(images)
-        return (self.norm(found) + found).mean((2, 3))
+        both: torch.Tensor = self.norm(found) + found
+        return both.mean((2, 3))
 
 
 class Shared(Twice):
@@ -91,7 +92,8 @@ class Shared(Twice):
         self.other = nn.BatchNorm2d(4)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return (self.norm(self.conv(images)) * self.other(self.conv(images))).mean((2, 3))
+        found: torch.Tensor = self.norm(self.conv(images)) * self.other(self.conv(images))
+        return found.mean((2, 3))
 
 
 @pytest.mark.parametrize("kind", [Twice, Shared])
@@ -163,7 +165,7 @@ def test_a_failing_compiler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         def fail(*_: object) -> None:
             raise RuntimeError("no C++ compiler\nlong trace")
 
-        self.forward = fail  # type: ignore[method-assign]
+        self.forward = fail
 
     monkeypatch.setattr(nn.Module, "compile", broken)
     with pytest.raises(ModelError, match=r"^torch.compile cannot compile the surrogate: no C\+\+ compiler; "):

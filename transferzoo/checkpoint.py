@@ -1,4 +1,4 @@
-"""Checkpoint folders: `model.safetensors`, timm's `config.json`, and `recipe.json`.
+"""Checkpoint folders: `model.safetensors`, timm's `config.json`, `recipe.json`, more weights in `samples`.
 
 Any timm user can load one: `timm.create_model("local-dir:PATH", pretrained=True)`, after `import transferzoo`
 where the architecture is ours. `recipe.json` holds what is needed to make it again and what was measured.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transferzoo.specs import DatasetSpec
 
 WEIGHTS, CONFIG, RECIPE = "model.safetensors", "config.json", "recipe.json"
+SAMPLES = "samples"
 
 _KEPT = {"input_size", "fixed_input_size", "mean", "std", "pool_size", "first_conv", "classifier"}
 """What fine-tuning keeps of its source's `pretrained_cfg`."""
@@ -105,12 +106,18 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
     return tensor.to(torch.float16 if half else torch.float32) if tensor.is_floating_point() else tensor
 
 
-def load(folder: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
+def samples(folder: Path) -> list[Path]:
+    """Return the weights collected after the training, in order; none for most checkpoints."""
+    return sorted((folder / SAMPLES).glob("*.safetensors"))
+
+
+def load(folder: Path, classes: int, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """Load a checkpoint folder.
 
     Args:
         folder: holds config.json and model.safetensors.
         classes: how many classes the data set has.
+        weights: file of the weights; None for model.safetensors.
 
     Returns:
         The model in float32 on the CPU, and the `pretrained_cfg` of its config.
@@ -128,12 +135,13 @@ def load(folder: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
             got=str(config["num_classes"]),
         )  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn, then overwritten
-        return restore(folder, config, classes), config["pretrained_cfg"]
+        return restore(folder, config, classes, weights=weights), config["pretrained_cfg"]
 
 
 def restore(
-    folder: Path, config: Mapping[str, Any], classes: int, fresh: AbstractSet[str] = frozenset()
-) -> nn.Module:
+    folder: Path, config: Mapping[str, Any], classes: int, fresh: AbstractSet[str] = frozenset(),
+    weights: Path | None = None,
+) -> nn.Module:  # fmt: skip
     """Build the model of a checkpoint and give it the weights, but those that stay freshly initialised.
 
     Args:
@@ -141,14 +149,15 @@ def restore(
         config: what `read_config` says of it.
         classes: how many the model shall tell apart.
         fresh: names of the weights that are not taken from the file.
+        weights: the file; None for model.safetensors.
 
     Raises:
         ModelError: see `load`.
     """
     model = rebuild(folder, config, classes)
-    weights = _read_weights(folder / WEIGHTS)
-    _check_finite(weights, str(folder))
-    _fill(model, weights, folder, fresh)
+    found = _read_weights(weights or folder / WEIGHTS)
+    _check_finite(found, str(weights or folder))
+    _fill(model, found, folder, fresh)
     return model
 
 

@@ -93,13 +93,18 @@ class Classifier(nn.Module):
         return images.expand(-1, self.channels, -1, -1)
 
 
-def load(folder: Path, dataset: DatasetSpec) -> Classifier:
+def load(folder: Path, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
     """Load a checkpoint folder as a classifier of a data set's images: float32, evaluation mode, on the CPU.
+
+    Args:
+        folder: the checkpoint.
+        dataset: whose classes it has.
+        weights: file of the weights; None for the checkpoint's main ones.
 
     Raises:
         ModelError: the checkpoint is damaged, or does not fit the data set.
     """
-    model, pretrained = checkpoint.load(folder, classes=len(dataset.classes))
+    model, pretrained = checkpoint.load(folder, len(dataset.classes), weights)
     channels, height, width = pretrained["input_size"]
     classifier = Classifier(
         model, size=(height, width), channels=channels, mean=pretrained["mean"], std=pretrained["std"]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.config import AttackSpec
-    from transferzoo.techniques import Composition, Objective, Starter
+    from transferzoo.techniques import Composition, Draw, Objective, Starter
     from transferzoo.techniques.unit import Pool
 
 
@@ -161,6 +161,8 @@ def perturb(
     )  # fmt: skip
     surrogates = (surrogate,) if isinstance(surrogate, nn.Module) else tuple(surrogate)
     attack.composition.check(len(surrogates))
+    for technique in cast("list[Draw]", attack.composition.of(Stage.WEIGHTS)):
+        surrogates = tuple(technique.draw(surrogates, unit))
     with ExitStack() as block:
         for model in surrogates:
             block.enter_context(frozen(model))

@@ -9,12 +9,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from transferzoo import checkpoint
+from transferzoo.atomic import sha256
 from transferzoo.config import fingerprint
 from transferzoo.defences import read_defence
 from transferzoo.engine import Attack
 from transferzoo.records import Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from transferzoo.config import AttackConfig
@@ -69,6 +72,10 @@ class Job:
         folders = {m.full_name: m.folder for m in (*self.surrogates, *self.targets)}
         models = {name: checkpoint.digest(folder) for name, folder in folders.items()}
         configs = {name: fingerprint(checkpoint.read_config(folder)) for name, folder in folders.items()}
+        collected = {
+            f"{model.full_name}/{file.name}": sha256(file)
+            for craft in self.crafts for model, file in craft.weights if file.name != checkpoint.WEIGHTS
+        }  # fmt: skip
         state = hashlib.sha256()
         listed = () if self.aims is None else (self.aims,)
         for tensor in (self.data.images, self.data.labels, self.data.ids, *listed):
@@ -78,6 +85,7 @@ class Job:
             "attacks": [attack.canonical for attack in self.attacks],
             "models": models,
             "model_configs": configs,
+            **({"samples": collected} if collected else {}),
             "data": {"n": len(self.data), "sha256": state.hexdigest()},
             "versions": versions(*self._packages),
         }
@@ -95,11 +103,32 @@ class Craft:
     models: tuple[ModelSpec, ...]
     attack: Attack
 
+    @cached_property
+    def weights(self) -> tuple[tuple[ModelSpec, Path], ...]:
+        """The models' weights that are attacked together, each in its file.
+
+        Of a checkpoint that has collected several, all of them where the attack says what they make together,
+        the main ones elsewhere.
+        """
+        every = self.attack.composition.joins
+        return tuple((model, file) for model in self.models for file in weights_of(model, every=every))
+
+    @property
+    def cost(self) -> int:
+        """Gradient evaluations an image."""
+        return self.attack.cost(len(self.weights))
+
     @property
     def source(self) -> Source:
         """Its name."""
         first, *others = self.models
         return Source(" & ".join([first.full_name, *(m.name for m in others)]), self.attack.canonical)
+
+
+def weights_of(model: ModelSpec, *, every: bool) -> list[Path]:
+    """Return the files of a model's weights: all that were collected, or the main one."""
+    collected = checkpoint.samples(model.folder) if every else []
+    return collected or [model.folder / checkpoint.WEIGHTS]
 
 
 def versions(*others: str) -> dict[str, str]:

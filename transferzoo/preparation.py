@@ -55,7 +55,12 @@ def best_precision(device: torch.device) -> Precision:
 
 
 def prepare(
-    classifier: Classifier, example: Tensor, *, precision: Precision, compiled: bool = False
+    classifier: Classifier,
+    example: Tensor,
+    *,
+    precision: Precision,
+    fold: bool = True,
+    compiled: bool = False,
 ) -> Classifier:
     """Return a copy of a surrogate that is faster and says the same.
 
@@ -63,13 +68,14 @@ def prepare(
         classifier: the surrogate; it is left as it is.
         example: a few of the images, uint8 (N, C, H, W), on its device.
         precision: "bf16" rounds the weights to bfloat16; images, normalisation and logits keep their own.
+        fold: fold batch norm, unless that changes a logit; not where the weights are changed afterwards.
         compiled: let torch.compile make it faster.
 
     Raises:
         ModelError: torch.compile fails.
     """
     pixels = example.to(classifier.mean) / 255
-    ready = folded(classifier, pixels)
+    ready = folded(classifier, pixels) if fold else deepcopy(classifier)
     if precision == "bf16":
         ready.model.to(torch.bfloat16)
     if compiled:

@@ -7,6 +7,7 @@ A preset's name stands for its techniques anywhere in a spec string, and brings 
 from __future__ import annotations
 
 from bisect import bisect_right
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 from transferzoo.config import AttackConfig, AttackSpec
@@ -67,6 +68,7 @@ def configure(
     targets: Sequence[str],
     flags: Mapping[str, Any],
     max_gradients: int | None = None,
+    weights: Mapping[str, int] = MappingProxyType({}),
 ) -> AttackConfig:
     """Return the configuration of an attack run.
 
@@ -79,6 +81,7 @@ def configure(
         flags: fields of `AttackConfig` and `AttackSpec` a user set; None where nothing was said.
         max_gradients: every attack takes as many steps as this many gradient evaluations an image allow;
             None for the steps it has.
+        weights: how many collected weights a surrogate has, by full name; one where nothing is said.
 
     Raises:
         UsageError: something is out of range or cannot be read, or an attack needs more surrogates.
@@ -91,16 +94,26 @@ def configure(
         dataset=dataset, attacks=tuple(dict.fromkeys(specs)), surrogates=tuple(surrogates),
         targets=tuple(targets), **values,
     )  # fmt: skip
-    models = len(surrogates) if config.ensemble else 1
-    for spec in config.attacks:
-        compose(spec.techniques).check(models)
+    counts = [_together(spec, config, weights) for spec in config.attacks]
+    for spec, (least, _) in zip(config.attacks, counts, strict=True):
+        compose(spec.techniques).check(least)
     if max_gradients is not None:
         if "steps" in given:
             raise UsageError("--steps and --max-gradients exclude each other", expected="one of the two")
-        fitted = tuple(_fitted(spec, max_gradients, models, "step" in given) for spec in config.attacks)
+        fitted = tuple(
+            _fitted(spec, max_gradients, most, "step" in given)
+            for spec, (_, most) in zip(config.attacks, counts, strict=True)
+        )
         config = config.model_copy(update={"attacks": fitted})
     _check_curve(config)
     return config
+
+
+def _together(spec: AttackSpec, config: AttackConfig, weights: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many models are attacked together, by the least and by the most."""
+    joins = compose(spec.techniques).joins
+    counts = [weights.get(name, 1) if joins else 1 for name in config.surrogates]
+    return (sum(counts), sum(counts)) if config.ensemble else (min(counts), max(counts))
 
 
 def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> AttackSpec:

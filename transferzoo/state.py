@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from transferzoo.loop import Loop
 
-RESUME, EPOCHS, SAMPLES, TRIALS = "resume.pt", "epochs", "samples", "tune"
+RESUME, EPOCHS, TRIALS = "resume.pt", "epochs", "tune"
 
 
 class State:

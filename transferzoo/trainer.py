@@ -24,7 +24,7 @@ from transferzoo.finetuning import begin, identity
 from transferzoo.loop import Loop, Progress, seed_of
 from transferzoo.parallel import Team
 from transferzoo.selection import Judge
-from transferzoo.state import EPOCHS, SAMPLES, State, finished, require_writable, tidy
+from transferzoo.state import EPOCHS, State, finished, require_writable, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -178,7 +178,7 @@ class _Run:
     def _keep_sample(self, number: int) -> None:
         if self.config.collect and self.team.leads:
             content = checkpoint.serialised(self.model, half=self.config.storage == "fp16")
-            write_bytes(self.folder / SAMPLES / f"{number:04d}.safetensors", content)
+            write_bytes(self.folder / checkpoint.SAMPLES / f"{number:04d}.safetensors", content)
 
     def _store(self, folder: Path) -> None:
         checkpoint.save(
@@ -224,8 +224,8 @@ class _Run:
         """Return file → digest of the collected weights; None where none were."""
         if not self.config.collect:
             return None
-        files = sorted((self.folder / SAMPLES).glob("*.safetensors"))
-        return {f"{SAMPLES}/{file.name}": sha256(file) for file in files}
+        files = checkpoint.samples(self.folder)
+        return {f"{checkpoint.SAMPLES}/{file.name}": sha256(file) for file in files}
 
 
 def _classifier(model: nn.Module, dataset: DatasetSpec, reads: Mapping[str, Any] | None) -> Classifier:

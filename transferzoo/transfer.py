@@ -25,6 +25,7 @@ from transferzoo.parallel import Team
 from transferzoo.preparation import prepare
 from transferzoo.records import Record, Source
 from transferzoo.runs import CURVE, RECORDS, RunFolder
+from transferzoo.techniques import Stage
 from transferzoo.techniques.unit import Pool
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _craft(job: Job, work: Work, folder: RunFolder, team: Team, tell: Tell) -> N
     mine = missing[team.rank :: team.size]
     total, done = sum(source.attack.steps for source, _ in mine), 0
     for source, units in groupby(mine, key=lambda place: place[0]):
-        models = [ready(job, model, team.device) for model in source.models]
+        models = ready(job, source, team.device)
         what = f"attacking {source.source.surrogate.rpartition('/')[2]}"
         for _, unit in units:
             started = time.monotonic()
@@ -288,7 +289,7 @@ def _record(
         white_box=digests[target.full_name] in [digests[name] for name in names],
         surrogate_accuracy=round(sum(work.accuracy[name] for name in names) / len(names), 6),
         target_accuracy=round(work.accuracy[target.full_name], 6),
-        gradients=source.attack.composition.cost(step, len(names)),
+        gradients=source.attack.composition.cost(step, len(source.weights)),
         precision=job.config.precision,
         surrogate_sha256=" & ".join(digests[name] for name in names),
         target_sha256=digests[target.full_name],
@@ -303,11 +304,15 @@ def _say(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Ten
     return predict(model, images)
 
 
-def ready(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
-    """Return a surrogate made ready for many gradients."""
+def ready(job: Job, source: Craft, device: torch.device) -> list[Classifier]:
+    """Return what is attacked together, made ready for many gradients; all of it is in memory at once."""
     example = job.data.images[:EXAMPLES].to(device)
-    precision, compiled = job.config.precision, job.config.compile
-    return prepare(_load(job, model, device), example, precision=precision, compiled=compiled)
+    fold = not source.attack.composition.of(Stage.WEIGHTS)
+    loaded = (load(model.folder, job.dataset, file).to(device) for model, file in source.weights)
+    return [
+        prepare(one, example, fold=fold, precision=job.config.precision, compiled=job.config.compile)
+        for one in loaded
+    ]
 
 
 def _load(job: Job, model: ModelSpec, device: torch.device) -> Classifier:

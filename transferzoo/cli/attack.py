@@ -165,6 +165,7 @@ def attack(
         with_fitting_batches,
     )
     from transferzoo.export import check_folder, check_output
+    from transferzoo.jobs import weights_of
     from transferzoo.parallel import gather
     from transferzoo.presets import configure
     from transferzoo.runs import RunFolder
@@ -194,6 +195,7 @@ def attack(
         [m.full_name for m in victims],
         flags,
         max_gradients,
+        {m.full_name: len(weights_of(m, every=True)) for m in surrogates},
     )
     job = job_of(records, config, surrogates, victims, data, targeted)
     if batch_size == AUTO:

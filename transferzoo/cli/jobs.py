@@ -97,7 +97,7 @@ def plan_of(
     content = {
         "config": job.config.model_dump(mode="json"), "attacks": [a.canonical for a in job.attacks],
     }  # fmt: skip
-    costs = {c.source: c.attack.cost(len(c.models)) for c in job.crafts}
+    costs = {source.source: source.cost for source in job.crafts}
     return {
         **(job.content if folder else content),
         "run_folder": str(folder.path) if folder else None,
@@ -144,7 +144,6 @@ def with_fitting_batches(job: Job) -> Job:
     from transferzoo.transfer import ready
 
     most = min(
-        fitting_batch_size([ready(job, model, this_device()) for model in craft.models], job.data.images[:2])
-        for craft in job.crafts
+        fitting_batch_size(ready(job, source, this_device()), job.data.images[:2]) for source in job.crafts
     )
     return replace(job, config=job.config.model_copy(update={"batch_size": most}))

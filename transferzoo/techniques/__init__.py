@@ -3,8 +3,8 @@
 A technique is a frozen dataclass of hyper-parameters. Its stage fixes its place in the one attack loop, so
 `ti+mi+di` and `mi+di+ti` are the same attack. From the model outwards:
 
-    patches → loss or features → logits → surrogates → views → ensembles → estimators → filters → momentum
-    → step, and start before the first
+    weights → patches → loss or features → logits → surrogates → views → ensembles → estimators → filters
+    → momentum → step, and start before the first
 
 Most techniques wrap a function of images by another: a gradient oracle, images (N, C, H, W) → ascent
 direction of the same shape. Inside a stage the order is as written, nearest the model first. State lives in
@@ -47,29 +47,32 @@ DEFAULT_FUSION = "ens"
 class Stage(IntEnum):
     """Where in the loop a technique acts, in the order of wrapping.
 
-    PATCHES change a model's passes while it is attacked; LOSS and FEATURES say what is maximised, of the
-    logits or of a layer; LOGITS replace what a model says of an image; SURROGATES make one objective of
-    several models; VIEWS transform the image before the model; ENSEMBLES make one gradient of several models'
-    gradients; ESTIMATORS average or correct gradients; FILTERS act on the gradient as an image; MOMENTUM
-    accumulates over steps; STEP changes how far each pixel goes; START chooses the first perturbation.
+    WEIGHTS make several surrogates of one; PATCHES change a model's passes while it is attacked; LOSS and
+    FEATURES say what is maximised, of the logits or of a layer; LOGITS replace what a model says of an image;
+    SURROGATES make one objective of several models; VIEWS transform the image before the model; ENSEMBLES
+    make one gradient of several models' gradients; ESTIMATORS average or correct gradients; FILTERS act on
+    the gradient as an image; MOMENTUM accumulates over steps; STEP changes how far each pixel goes; START
+    chooses the first perturbation.
     """
 
-    PATCHES = 1
-    LOSS = 2
-    FEATURES = 3
-    LOGITS = 4
-    SURROGATES = 5
-    VIEWS = 6
-    ENSEMBLES = 7
-    ESTIMATORS = 8
-    FILTERS = 9
-    MOMENTUM = 10
-    STEP = 11
-    START = 12
+    WEIGHTS = 1
+    PATCHES = 2
+    LOSS = 3
+    FEATURES = 4
+    LOGITS = 5
+    SURROGATES = 6
+    VIEWS = 7
+    ENSEMBLES = 8
+    ESTIMATORS = 9
+    FILTERS = 10
+    MOMENTUM = 11
+    STEP = 12
+    START = 13
 
 
 SINGLE = (
-    (Stage.LOSS, Stage.FEATURES), (Stage.SURROGATES, Stage.ENSEMBLES), (Stage.MOMENTUM,), (Stage.START,),
+    (Stage.WEIGHTS,), (Stage.LOSS, Stage.FEATURES), (Stage.SURROGATES, Stage.ENSEMBLES), (Stage.MOMENTUM,),
+    (Stage.START,),
 )  # fmt: skip
 """Groups of stages that hold one technique at most."""
 OUTER = (Stage.ESTIMATORS, Stage.FILTERS, Stage.MOMENTUM)
@@ -90,6 +93,25 @@ class Technique(Protocol):
     @property
     def cost(self) -> int:
         """Gradient evaluations it makes of one; of START: steps made before the first."""
+        ...
+
+
+class Draw(Technique, Protocol):
+    """A technique of the stage WEIGHTS.
+
+    Attributes:
+        n: how many surrogates it makes.
+    """
+
+    n: int
+
+    def draw(self, models: Sequence[nn.Module], unit: Unit) -> list[nn.Module]:
+        """Return `n` new models made from the surrogates, which stay as they are.
+
+        Raises:
+            ModelError: the surrogates do not go together.
+            UsageError: it needs a pool, and there is none.
+        """
         ...
 
 
@@ -229,6 +251,16 @@ class Composition:
         """Return the techniques of some stages, in order."""
         return [technique for _, technique in self.techniques if technique.stage in stages]
 
+    @property
+    def joins(self) -> bool:
+        """Whether it says what several surrogates make together: it then takes all weights of a surrogate."""
+        return bool(self.of(Stage.WEIGHTS, Stage.SURROGATES, Stage.ENSEMBLES))
+
+    def _models(self, surrogates: int) -> int:
+        """Return how many models are attacked: those drawn, where a technique draws."""
+        draws = cast("list[Draw]", self.of(Stage.WEIGHTS))
+        return draws[0].n if draws else surrogates
+
     def check(self, surrogates: int) -> None:
         """Check that there are as many surrogates as the techniques need.
 
@@ -238,7 +270,7 @@ class Composition:
         if not surrogates:
             raise UsageError("an attack needs a surrogate", expected="one at least", got="none")
         for name, technique in self.techniques:
-            if technique.stage is Stage.ENSEMBLES and surrogates < 2:
+            if technique.stage is Stage.ENSEMBLES and self._models(surrogates) < 2:
                 raise UsageError(
                     f"'{name}' attacks several surrogates together", expected="two at least",
                     got=str(surrogates), hint="name more of them, with --ensemble",
@@ -246,6 +278,7 @@ class Composition:
 
     def cost(self, steps: int, models: int = 1) -> int:
         """Return the gradient evaluations an image of an attack of so many steps on so many models."""
+        models = self._models(models)
         before = sum(technique.cost for technique in self.of(Stage.START))
         setup = sum(getattr(technique, "setup", 0) for technique in self.of(Stage.FEATURES))
         together = self.of(Stage.SURROGATES, Stage.ENSEMBLES)
