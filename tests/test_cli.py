@@ -37,7 +37,7 @@ NAMES = {
     "surrogates": [m.name for m in ZOO.models.values() if "surrogate" in m.roles],
     "targets": [m.name for m in ZOO.models.values() if "target" in m.roles],
     "datasets": list(ZOO.datasets),
-    "attacks": [*ZOO.presets, *TECHNIQUES],
+    "attacks": [*ZOO.presets, *ZOO.suites, *TECHNIQUES],
     "minimizers": list(MINIMIZERS),
     "architectures": list(ARCHITECTURES),
     "defences": list(DEFENCES),

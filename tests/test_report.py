@@ -14,7 +14,7 @@ from rich.console import Console
 from transferzoo.cli.tables import render as render_table
 from transferzoo.errors import TransferZooError, UsageError
 from transferzoo.export import check_output, render, to_csv, to_json, to_latex, to_markdown
-from transferzoo.findings import Findings, paired_tests
+from transferzoo.findings import Findings, brief, paired_tests
 from transferzoo.records import Record
 from transferzoo.report import Table, tables
 from transferzoo.statistics import mcnemar, wilson
@@ -183,3 +183,29 @@ def test_terminal_tables_fit(width: int) -> None:
         for row in table.rows:
             for cell in row[1:]:
                 assert all(part in text for part in cell.split())
+
+
+def test_a_row_is_named_by_what_it_does_not_share() -> None:
+    """Of the attack: no option at its default, nothing of the budget that all have."""
+    budget = "@linf,eps=8/255,step=eps/10,steps="
+    attacks = [
+        f"bim{budget}50",
+        f"mi:decay=1,normalise=mean{budget}50",
+        f"mi:decay=0.5,normalise=mean{budget}25",
+    ]
+    records = [replace(r, attack=attack) for attack in attacks for r in ONE[1:]]
+    matrix, _ = tables(Findings(records))
+    assert [row[0] for row in matrix.rows] == [
+        "a\nbim@steps=50",
+        "a\nmi@steps=50",
+        "a\nmi:decay=0.5@steps=25",
+    ]
+    assert all(attack in matrix.caption for attack in attacks)
+    several = [replace(r, attack=f"bim{budget}{steps}") for steps in range(1, 6) for r in ONE[1:]]
+    assert tables(Findings(several))[0].caption.startswith("5 attacks; ")
+
+
+def test_brief_specs() -> None:
+    for spec in ("", "bim", "mi", "mi:decay=0.5", "vt:copies=5+mi", "unknown:a=1", "ens:fuse=losses"):
+        assert brief(spec) == spec
+    assert brief("vt:copies=20,beta=1.5+mi:decay=1,normalise=mean") == "vt+mi"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo import statistics
 from transferzoo.errors import UsageError
+from transferzoo.notation import parse_terms, show_term
+from transferzoo.techniques import TECHNIQUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,3 +123,16 @@ def mcnemar_p(first: Record, second: Record) -> float:
 def short(full_name: str) -> str:
     """Return a name without its data set."""
     return full_name.rpartition("/")[2]
+
+
+def brief(spec: str) -> str:
+    """Return a spec string of techniques without the options that have their default values."""
+    parts = []
+    for term in parse_terms(spec):
+        usual: list[str] = []
+        if term.name in TECHNIQUES:
+            usual = show_term(term.name, TECHNIQUES[term.name]()).partition(":")[2].split(",")
+        options = [f"{key}={value}" for key, value in term.options.items()]
+        told = ",".join(option for option in options if option not in usual)
+        parts.append(f"{term.name}:{told}" if told else term.name)
+    return "+".join(parts)

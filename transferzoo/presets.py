@@ -75,7 +75,7 @@ def configure(
     Args:
         zoo: what names mean.
         dataset: name of the data set.
-        attacks: spec strings of presets and techniques.
+        attacks: spec strings of presets and techniques, or names of suites.
         surrogates: full names.
         targets: full names.
         flags: fields of `AttackConfig` and `AttackSpec` a user set; None where nothing was said.
@@ -87,7 +87,8 @@ def configure(
         UsageError: something is out of range or cannot be read, or an attack needs more surrogates.
     """
     given = {key: value for key, value in flags.items() if value is not None}
-    specs = [resolve(zoo, dataset, attack, given) for attack in attacks]
+    named = [one for attack in attacks for one in zoo.suites.get(attack, (attack,))]
+    specs = [resolve(zoo, dataset, attack, given) for attack in named]
     defaults = zoo.dataset(dataset).attack.model_dump(exclude={*BUDGET})
     values = {**defaults, **{key: value for key, value in given.items() if key not in BUDGET}}
     config = AttackConfig.of(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo import statistics
 from transferzoo.errors import UsageError
-from transferzoo.findings import mcnemar_p, paired, paired_tests, per_image, rows_of, short
+from transferzoo.findings import brief, mcnemar_p, paired, paired_tests, per_image, rows_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from transferzoo.records import Record, Source
 
 SIGNIFICANT = 0.05
+MOST_NAMED = 4
+"""Attacks that a caption writes out at most; the records have them all."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,8 @@ def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
 def _caption(records: Sequence[Record], seconds: Mapping[Source, float]) -> str:
     counts = sorted({r.n for r in records})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    attacks = " and ".join(dict.fromkeys(r.attack for r in records))
+    names = list(dict.fromkeys(r.attack for r in records))
+    attacks = " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} attacks"
     gradients = _range(sorted({r.gradients for r in records}), str)
     known = sorted({seconds[r.source] for r in records if r.source in seconds})
     time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
@@ -234,9 +237,19 @@ def _sign(record: Record, baseline: Record) -> int:
 
 
 def _label(name: Row, rows: Mapping[Row, object]) -> str:
+    """Return the surrogate and, where there are several, what the attack does not share with all others."""
     surrogate, attack = name
-    several = len({attack for _, attack in rows}) > 1
-    return f"{short(surrogate)}\n{attack}" if several else short(surrogate)
+    others = {other for _, other in rows}
+    if len(others) == 1:
+        return short(surrogate)
+    shared = set.intersection(*(set(_budget(other)) for other in others))
+    own = ",".join(part for part in _budget(attack) if part not in shared)
+    techniques = brief(attack.partition("@")[0])
+    return f"{short(surrogate)}\n{techniques}{'@' if own else ''}{own}"
+
+
+def _budget(attack: str) -> list[str]:
+    return attack.partition("@")[2].split(",")
 
 
 def _percent(value: float) -> str:

@@ -33,6 +33,7 @@ class _File(Record):
     models: dict[str, dict[str, ModelSpec]] = Field(default_factory=dict)
     attacks: dict[str, Preset] = Field(default_factory=dict)
     recipes: dict[str, TrainConfig] = Field(default_factory=dict)
+    suites: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Zoo:
         models: full name → model.
         presets: name → named attack.
         recipes: name → training configuration.
+        suites: name → spec strings of attacks to compare.
     """
 
     datasets: Mapping[str, DatasetSpec]
     models: Mapping[str, ModelSpec]
     presets: Mapping[str, Preset]
     recipes: Mapping[str, TrainConfig]
+    suites: Mapping[str, tuple[str, ...]]
 
     @property
     def default_dataset(self) -> str:
@@ -232,6 +235,7 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
     models: dict[str, ModelSpec] = {}
     presets: dict[str, Preset] = {}
     recipes: dict[str, TrainConfig] = {}
+    suites: dict[str, tuple[str, ...]] = {}
     for folder, part in parts:
         for name, data in part.datasets.items():
             splits = {s: tuple(_beside(folder, p) for p in places) for s, places in data.splits.items()}
@@ -243,7 +247,8 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
                 models[model.full_name] = model
         presets |= part.attacks
         recipes |= part.recipes
-    return Zoo(datasets, models, presets, recipes)
+        suites |= part.suites
+    return Zoo(datasets, models, presets, recipes, suites)
 
 
 def _beside(folder: Path, source: str) -> str:
@@ -259,6 +264,8 @@ def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
         for name, model in entries.items():
             if model.recipe is not None and model.recipe not in zoo.recipes:
                 raise file.unknown(("models", dataset, name, "recipe"), "recipe", model.recipe, zoo.recipes)
+    for name in part.suites.keys() & zoo.presets.keys():
+        raise file.error(("suites", name), f"'{name}' names an attack already", expected="another name")
     for name, recipe in part.recipes.items():
         if recipe.dataset not in zoo.datasets:
             raise file.unknown(("recipes", name, "dataset"), "data set", recipe.dataset, zoo.datasets)

@@ -1,67 +1,229 @@
-"""What the attack loop costs over bare gradients and torchattacks: `python tests/benchmarks/attack.py`.
+"""What attacks cost, beside other tools and bare gradients: `python tests/benchmarks/attack.py`.
 
-Images a second of 10 steps on a built-in surrogate, rounds interleaved, ratios of medians.
+Needs `pip install -e '.[bench]'`. MI in 10 steps on four networks, in turn; rounds are interleaved, each in
+another order, and ratios are of medians. Making a surrogate ready (folding, rounding) is done once for a run
+and timed by itself. Then, on the built-in surrogate, what techniques of many gradients take over as many bare
+ones, and what two processes do. Memory is the peak that the profiler sees allocated.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import random
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import Any
 
+import timm
 import torch
+import torchattack
 import torchattacks
+from foolbox.attacks.mi_fgsm import LinfMomentumIterativeFastGradientMethod
+from foolbox.models.pytorch import PyTorchModel
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
-from transferzoo.classifier import frozen, load
-from transferzoo.datasets.sources import load as load_images
+from transferzoo.classifier import Classifier, frozen, load
 from transferzoo.engine import Attack, craft
+from transferzoo.parallel import this_device
+from transferzoo.preparation import best_precision, prepare
 from transferzoo.techniques import compose
+from transferzoo.techniques.unit import Pool
 from transferzoo.zoo import load_zoo
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+STEPS, EPSILON = 10, Fraction(16, 255)
+FASTER = {"resnet50, 224 px": {"fp32": 1.15, "auto": 2.3}}
+"""Over torchattacks."""
+OVERHEAD, COPIES, TWO = 1.05, 1.10, 1.7
+MANY = ("vt", "ssa", "bsr")
+Run = Callable[[], object]
 
-ROUNDS, STEPS, IMAGES = 5, 10, 100
+
+@dataclass
+class Network:
+    """A surrogate and a batch."""
+
+    title: str
+    model: Classifier
+    images: Tensor
+
+    def __post_init__(self) -> None:
+        self.pixels = self.images.float() / 255
+        with torch.no_grad():
+            self.labels = self.model(self.pixels).argmax(1)
+        self.ids = torch.arange(len(self.images))
+
+    def ready(self, precision: Any) -> Classifier:
+        return prepare(self.model, self.images[:4], precision=precision)
+
+    def attack(self, spec: str, steps: int = STEPS, precision: Any = "fp32") -> Run:
+        what, model = Attack(compose(spec), "linf", EPSILON, EPSILON / STEPS, steps), self.ready(precision)
+        pool = Pool(self.images, self.labels)
+        return lambda: craft(what, model, self.images, self.labels, self.ids, pool=pool)
+
+    def bare(self, gradients: int) -> Run:
+        """Return nothing but gradients, on the same ready surrogate."""
+        model = self.ready("fp32")
+
+        def run() -> None:
+            with frozen(model):
+                for _ in range(gradients):
+                    leaf = self.pixels.clone().requires_grad_()
+                    torch.autograd.grad(functional.cross_entropy(model(leaf), self.labels), leaf)
+
+        return run
+
+    def others(self) -> dict[str, Run]:
+        """Return the same attack by other tools, on the surrogate as it was loaded."""
+        model, epsilon, step = self.model, float(EPSILON), float(EPSILON / STEPS)
+        first = torchattacks.MIFGSM(model, eps=epsilon, alpha=step, steps=STEPS, decay=1.0)
+        second = LinfMomentumIterativeFastGradientMethod(abs_stepsize=step, steps=STEPS)
+        wrapped = PyTorchModel(model, bounds=(0, 1), device="cpu")
+        third = torchattack.MIFGSM(model, None, torch.device("cpu"), eps=epsilon, alpha=step, steps=STEPS)
+        return {
+            "torchattacks": lambda: first(self.pixels, self.labels),
+            "foolbox": lambda: second(wrapped, self.pixels, self.labels, epsilons=epsilon),
+            "torchattack": lambda: third(self.pixels, self.labels),
+        }
+
+
+def built_in() -> Network:
+    zoo = load_zoo()
+    spec = zoo.dataset("fashion-mnist")
+    model = load(zoo.models["fashion-mnist/resnet50-sgd"].folder, spec)
+    return Network("built-in resnet50, 28 px", model, noise(100, 1, 28))
+
+
+def from_timm(name: str, title: str, count: int, size: int) -> Network:
+    torch.manual_seed(0)
+    model: nn.Module = timm.create_model(name, num_classes=1000)
+    wrapped = Classifier(model, size=None, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    return Network(title, wrapped.to(memory_format=torch.channels_last).eval(), noise(count, 3, size))
+
+
+def noise(count: int, channels: int, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
+
+
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "resnet50": lambda: from_timm("resnet50", "resnet50, 224 px", 8, 224),
+    "resnet18": lambda: from_timm("resnet18", "resnet18, 32 px", 64, 32),
+    "built-in": built_in,
+    "vit": lambda: from_timm("vit_small_patch16_224", "ViT-S/16, 224 px", 8, 224),
+}
+
+
+def medians(contenders: dict[str, Run], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each, the first round aside."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for number in range(rounds + 1):
+        random.Random(number).shuffle(order)
+        for name in order:
+            started = time.process_time()
+            contenders[name]()
+            taken[name].append(time.process_time() - started)
+    return {name: statistics.median(values[1:]) for name, values in taken.items()}
+
+
+def peak(run: Run) -> int:
+    """Return the bytes allocated at the peak of a run."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = profiler.profiler.kineto_results.events()
+    now = most = 0
+    for _, change in sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def judged(value: float, goal: float | None, *, least: bool = False) -> str:
+    """Write a value and what was wanted of it."""
+    if goal is None:
+        return f"{value:.2f}"
+    met = round(value, 2) >= goal if least else round(value, 2) <= goal
+    return f"{value:.2f} ({'≥' if least else '≤'} {goal:.2f}){'' if met else ' ✗'}"
+
+
+def compare(network: Network, rounds: int) -> None:
+    """Print one network's table."""
+    auto = best_precision(this_device())
+    contenders = {"bare gradients": network.bare(STEPS), "transferzoo fp32": network.attack("mi")}
+    if auto != "fp32":
+        contenders["transferzoo auto"] = network.attack("mi", precision=auto)
+    contenders |= network.others()
+    seconds = medians(contenders, rounds)
+    started = time.process_time()
+    network.ready(auto)
+    print(f"\n{network.title}, {len(network.images)} images, mi in {STEPS} steps; auto is {auto}; "
+          f"made ready in {time.process_time() - started:.2f} s")  # fmt: skip
+    for name, value in seconds.items():
+        speed, memory = len(network.images) / value, peak(contenders[name]) / 2**20
+        line = f"  {name:18} {speed:8.1f} images/s, {memory:6.0f} MiB"
+        if name.startswith("transferzoo"):
+            goal = FASTER.get(network.title, {}).get(name.removeprefix("transferzoo "))
+            line += f", {judged(seconds['torchattacks'] / value, goal, least=True)} × torchattacks"
+            fastest = min(seconds[other] for other in network.others())
+            line += f", {judged(fastest / value, 1.0, least=True)} × the fastest other"
+        print(line)
+    print(f"  mi takes {judged(seconds['transferzoo fp32'] / seconds['bare gradients'], OVERHEAD)} "
+          "of the time of its gradients alone")  # fmt: skip
+
+
+def techniques(network: Network, rounds: int) -> None:
+    """Print what techniques of many gradients take over as many bare ones."""
+    print(f"\n{network.title}: time over that of as many bare gradients")
+    for spec in MANY:
+        cost = compose(spec).cost(1)
+        seconds = medians({"bare": network.bare(cost), spec: network.attack(spec, steps=1)}, rounds)
+        print(f"  {spec:4} {cost} gradients a step: {judged(seconds[spec] / seconds['bare'], COPIES)}")
+
+
+COMMAND = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "-a", "mi", "--images", "600", "--steps", "100")
+
+
+def processes() -> None:
+    """Print what two processes do beside one; a thread each, start-up included."""
+    from torch.distributed.run import __file__ as launcher
+
+    def timed(command: list[str]) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.monotonic()
+            done = subprocess.run(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,
+                                  capture_output=True, text=True)  # fmt: skip
+            del done
+            return time.monotonic() - started
+
+    one = timed([sys.executable, "-m", "transferzoo", *COMMAND])
+    two = timed(
+        [sys.executable, launcher, "--standalone", "--nproc-per-node=2", "-m", "transferzoo", *COMMAND]
+    )
+    print(f"\ntwo processes: {judged(one / two, TWO, least=True)} × one, {one:.1f} and {two:.1f} s in all")
 
 
 def main() -> None:
-    zoo = load_zoo()
-    spec = zoo.dataset("fashion-mnist")
-    batch = load_images(spec, "sample").select(range(IMAGES))
-    model = load(zoo.models["fashion-mnist/resnet50-sgd"].folder, spec)
-    pixels = batch.images.float() / 255
-    epsilon = Fraction(16, 255)
-
-    def bare() -> None:
-        with frozen(model):
-            for _ in range(STEPS):
-                leaf = pixels.clone().requires_grad_()
-                torch.autograd.grad(torch.nn.functional.cross_entropy(model(leaf), batch.labels), leaf)
-
-    def ours(spec: str) -> Callable[[], object]:
-        attack = Attack(compose(spec), "linf", epsilon, epsilon / 10, STEPS)
-        return lambda: craft(attack, model, batch.images, batch.labels, batch.ids)
-
-    reference = torchattacks.MIFGSM(model, eps=16 / 255, alpha=1.6 / 255, steps=STEPS, decay=1.0)
-    contenders: dict[str, Callable[[], object]] = {
-        "bare gradients": bare,
-        "transferzoo bim": ours(""),
-        "transferzoo mi": ours("mi"),
-        "transferzoo mi+di+ti": ours("mi+di+ti"),
-        "torchattacks mi": lambda: reference(pixels, batch.labels),
-    }
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS + 1):
-        for name, run in contenders.items():
-            started = time.perf_counter()
-            run()
-            taken[name].append(time.perf_counter() - started)
-    middle = {name: statistics.median(values[1:]) for name, values in taken.items()}
-    bare_seconds = middle["bare gradients"]
-    for name, value in middle.items():
-        print(f"{name:24} {IMAGES / value:7.1f} images/s, time ×{value / bare_seconds:.2f} of bare gradients")
-    print(f"mi beside torchattacks: ×{middle['torchattacks mi'] / middle['transferzoo mi']:.2f}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of every contender, one more to warm up")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    started = time.monotonic()
+    for name in options.networks:
+        compare(NETWORKS[name](), options.rounds)
+    techniques(built_in(), options.rounds)
+    processes()
+    print(f"\n✗ misses its goal. {options.rounds} rounds, {time.monotonic() - started:.0f} s in all.")
 
 
 if __name__ == "__main__":

@@ -129,8 +129,19 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
         }
         for name, p in zoo.presets.items()
     ]
+    suites = [
+        {
+            "name": name,
+            "kind": "suite",
+            "spec": ", ".join(specs),
+            "stage": None,
+            "cost": None,
+            "source": "attacks to compare",
+        }
+        for name, specs in zoo.suites.items()
+    ]
     techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
-    return presets + [
+    return presets + suites + [
         {"name": name, "kind": "technique", "spec": show_term(name, cls()), "stage": cls.stage.name.lower(),
          "cost": cls().cost, "source": cls.paper}
         for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)

@@ -26,7 +26,7 @@ def _zoo() -> Zoo:
     try:
         return load_zoo()
     except TransferZooError:
-        return Zoo({}, {}, {}, {})
+        return Zoo({}, {}, {}, {}, {})
 
 
 def complete_models(incomplete: str) -> list[str]:
@@ -52,7 +52,8 @@ def complete_attacks(incomplete: str) -> list[str]:
     from transferzoo.techniques import TECHNIQUES
 
     before, plus, last = incomplete.rpartition("+")
-    names = sorted({*_zoo().presets, *TECHNIQUES})
+    zoo = _zoo()
+    names = sorted({*zoo.presets, *zoo.suites, *TECHNIQUES})
     return [before + plus + name for name in _starting(names, last)]
 
 

@@ -56,6 +56,8 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
             "name": name,
             **zoo.presets[name].model_dump(mode="json", exclude_none=True),
         }
+    if name in zoo.suites:
+        yield {"kind": "suite of attacks", "name": name, "attacks": list(zoo.suites[name])}
     if name in zoo.recipes:
         yield {"kind": "recipe", "name": name, **zoo.recipes[name].model_dump(mode="json")}
     if name in TECHNIQUES:
@@ -105,7 +107,8 @@ def _names(zoo: Zoo) -> list[str]:
 
     models = {m.name for m in zoo.models.values()}
     parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES)
-    return [*models, *zoo.datasets, *zoo.presets, *zoo.recipes, *(name for part in parts for name in part)]
+    named = (zoo.datasets, zoo.presets, zoo.suites, zoo.recipes, *parts)
+    return [*models, *(name for part in named for name in part)]
 
 
 def _text(value: object) -> str:
