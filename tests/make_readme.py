@@ -1,7 +1,9 @@
-"""Fill the README's outputs in: `python tests/make_readme.py`.
+"""Fill the README's outputs in: `python tests/make_readme.py [--long]`.
 
 Every block that begins `<!-- output of: COMMAND -->` and ends `<!-- end -->` is replaced by what
-COMMAND prints on stdout, run in an empty folder; so no number there is typed by hand.
+COMMAND prints on stdout, run in an empty folder; so no number there is typed by hand. Those that begin
+`<!-- long output of: COMMAND -->`, which take up to an hour, only with --long; their commands are run in
+the checkout.
 """
 
 from __future__ import annotations
@@ -10,21 +12,25 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
-BLOCK = re.compile(r"<!-- output of: (?P<command>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- (?P<kind>|long )output of: (?P<command>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def printed(block: re.Match[str]) -> str:
     """Return a block with its command's output."""
-    command = block["command"]
+    command, kind = block["command"], block["kind"]
+    if kind and "--long" not in sys.argv:
+        return block[0]
     print(f"+ {command}")
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(shlex.split(command), cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+        place = README.parent if kind else folder
+        done = subprocess.run(shlex.split(command), cwd=place, check=True, stdout=subprocess.PIPE, text=True)
     lines = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
-    return f"<!-- output of: {command} -->\n```text\n{lines}\n```\n<!-- end -->"
+    return f"<!-- {kind}output of: {command} -->\n```text\n{lines}\n```\n<!-- end -->"
 
 
 def main() -> None:
