@@ -28,7 +28,7 @@ LAYERS = [
     {"export"},
     {"building"},
     {"assembly", "presets", "checkpoint", "augment", "timm_hook", "pipeline", "visibility"},
-    {"classifier", "feeds", "state"},
+    {"classifier", "feeds", "state", "pulling"},
     {"engine", "evaluation", "finetuning", "preparation", "stream"},
     {"candidates", "jobs", "loop", "selection", "recipes"},
     {"api", "transfer"},

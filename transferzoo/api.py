@@ -19,6 +19,7 @@ from transferzoo.evaluation import predict
 from transferzoo.findings import Findings
 from transferzoo.jobs import versions
 from transferzoo.presets import resolve
+from transferzoo.pulling import located
 from transferzoo.records import Record
 from transferzoo.techniques.unit import Pool
 from transferzoo.zoo import load_zoo
@@ -33,7 +34,7 @@ def load_model(name: str, dataset: str | None = None) -> Classifier:
     """Load a model of the zoo, or a checkpoint folder, as a classifier of [0, 1] pixels.
 
     Args:
-        name: "resnet50-lsam", "cifar10/resnet18", "./my-model".
+        name: "resnet50-lsam", "cifar10/resnet18", "./my-model", "hf-hub:OWNER/NAME".
         dataset: whose classes it has; the default data set where nothing is said.
 
     Returns:
@@ -48,7 +49,7 @@ def load_model(name: str, dataset: str | None = None) -> Classifier:
     found = zoo.select([name], spec.name, "target")
     if len(found) != 1:
         raise UsageError(f"'{name}' is no single model", expected="one name", got=f"{len(found)} models")
-    return load(found[0].folder, spec)
+    return load(located(found[0]).folder, spec)
 
 
 def load_images(

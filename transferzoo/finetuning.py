@@ -13,21 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferzoo import checkpoint, hub
+from transferzoo import checkpoint
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.config import TrainConfig, fingerprint
 from transferzoo.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.minimizers import MINIMIZERS, show_rule
 from transferzoo.notation import parse_terms
-from transferzoo.specs import ROLES, ModelSpec
+from transferzoo.pulling import located, pulled
+from transferzoo.specs import NAMED_ON_HUB, ROLES, ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
     from transferzoo.specs import DatasetSpec
     from transferzoo.zoo import Zoo
-
-HUB = "hf-hub:"
 
 # ---------------------------------------------------------------- the source
 
@@ -44,18 +43,16 @@ def find(zoo: Zoo, name: str, dataset: str = "") -> Path:
         UsageError: nothing of that name, or several models.
         TransferZooError: the Hub does not have it.
     """
-    if name.startswith(HUB):
-        repo, _, revision = name.removeprefix(HUB).partition("@")
-        folder = hub.fetch(repo, checkpoint.CONFIG, revision=revision or None).parent
-        hub.fetch(repo, checkpoint.WEIGHTS, revision=folder.name)  # of the same commit, beside it
-        return folder
+    if name.startswith(NAMED_ON_HUB):
+        repo, _, revision = name.removeprefix(NAMED_ON_HUB).partition("@")
+        return pulled(repo, revision or None)
     if name.startswith((".", os.sep, "~")):
         place = Path(name).expanduser()
         if not place.is_dir():
             raise UsageError(f"'{name}' is no folder", expected="a checkpoint folder to start from")
         return place.resolve()
     if name in zoo.models:
-        return zoo.models[name].folder
+        return located(zoo.models[name]).folder
     found = [model for model in zoo.models.values() if model.name == name]
     found = [model for model in found if model.dataset == dataset] or found
     if len(found) > 1:
@@ -63,7 +60,7 @@ def find(zoo: Zoo, name: str, dataset: str = "") -> Path:
             f"several models are called '{name}'", expected="one of " + ", ".join(m.full_name for m in found)
         )
     if found:
-        return found[0].folder
+        return located(found[0]).folder
     if Path(name).is_dir():
         return Path(name).resolve()
     raise UnknownNameError("model", name, [model.name for model in zoo.models.values()])

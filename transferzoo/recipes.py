@@ -12,6 +12,7 @@ from transferzoo.config import TrainConfig
 from transferzoo.errors import UnknownNameError, UsageError
 from transferzoo.minimizers import show_rule
 from transferzoo.notation import parse_terms
+from transferzoo.pulling import located
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ def plan(
     for value in config.tune:
         show_rule(with_rho(spec, value))
     config = config.model_copy(update={"minimizer": show_rule(spec)})
-    return Plan(config, {m.full_name: m.folder for m in judges}, start)
+    return Plan(config, {m.full_name: located(m).folder for m in judges}, start)
 
 
 def _start(zoo: Zoo, values: dict[str, Any], flags: Mapping[str, Any]) -> Path | None:

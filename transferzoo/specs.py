@@ -13,6 +13,10 @@ from transferzoo.notation import parse_epsilon, parse_step
 
 Role = Literal["surrogate", "target", "validator"]
 ROLES: tuple[Role, ...] = ("surrogate", "target", "validator")
+HUB = "hub:"
+"""What the source of a model on the Hub begins with."""
+NAMED_ON_HUB = "hf-hub:"
+"""What a user puts before a repository of the Hub where a model's name is expected, as timm has it."""
 
 
 def assets() -> Path:
@@ -101,7 +105,8 @@ class ModelSpec(Record):
         name: its name within the data set.
         dataset: the data set it classifies.
         roles: "surrogate", "target", and "validator" for what epochs and radii are chosen by, never reported.
-        source: "builtin:FOLDER" (in the package) or "local:PATH" (a checkpoint folder, design section 3).
+        source: "builtin:FOLDER" (in the package), "local:PATH" (a checkpoint folder, design section 3) or
+            "hub:OWNER/NAME[@REVISION]" (one on the Hub).
         defence: what it does to images first, as `read_defence` reads it; empty for nothing.
         recipe: name of the training recipe that makes it, if known.
         licence: licence of the weights.
@@ -111,7 +116,7 @@ class ModelSpec(Record):
     name: str = ""
     dataset: str = ""
     roles: tuple[Role, ...] = Field(min_length=1)
-    source: str = Field(pattern=r"^(builtin|local):.+")
+    source: str = Field(pattern=r"^(builtin:.+|local:.+|hub:[^/@]+/[^/@]+(@.+)?)$")
     defence: str = ""
     recipe: str | None = None
     licence: str = "unknown"
@@ -123,8 +128,14 @@ class ModelSpec(Record):
         return f"{self.dataset}/{self.name}"
 
     @property
+    def on_hub(self) -> bool:
+        """Whether its folder has to come from the Hub; see `pulling.located`."""
+        return self.source.startswith(HUB)
+
+    @property
     def folder(self) -> Path:
-        """The checkpoint folder."""
+        """The checkpoint folder of a model that is on this machine."""
+        assert not self.on_hub, f"{self.full_name} has to be located first"
         kind, _, place = self.source.partition(":")
         return assets() / place if kind == "builtin" else Path(place).expanduser()
 

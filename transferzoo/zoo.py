@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from transferzoo.config import Record, TrainConfig
 from transferzoo.defences import show_defence
 from transferzoo.errors import UnknownNameError, UsageError
-from transferzoo.specs import ROLES, DatasetSpec, ModelSpec, Preset, Role
+from transferzoo.specs import HUB, NAMED_ON_HUB, ROLES, DatasetSpec, ModelSpec, Preset, Role
 from transferzoo.yaml_file import YamlFile, read_yaml
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class Zoo:
 
         Args:
             names: "all" (every model with the role), model names, globs ("resnet50-*"), full names
-                ("cifar10/resnet18"), or paths of checkpoint folders ("./my-model"); commas separate too.
+                ("cifar10/resnet18"), paths of checkpoint folders ("./my-model"), or repositories of the Hub
+                ("hf-hub:OWNER/NAME[@REVISION]"); commas separate too.
                 Behind targets "|" and a defence may follow, for all of them ("vgg,resnet18|jpeg:quality=75").
             dataset: the data set the names are looked up in.
             role: "surrogate" or "target"; a named model may be used in either role.
@@ -102,6 +103,8 @@ class Zoo:
         serving = [m for m in here.values() if role in m.roles]
         if name == "all":
             return serving
+        if name.startswith(NAMED_ON_HUB):
+            return [_hub_model(name, dataset)]
         if name.startswith((".", "/", "~")) or (
             os.sep in name and name not in self.models and Path(name).is_dir()
         ):
@@ -155,12 +158,28 @@ def distinct(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
     chosen: dict[str, ModelSpec] = {}
     for model in models:
         known = chosen.setdefault(model.full_name, model)
-        if known.folder != model.folder:
+        if known.source != model.source:
+            places = [one.source if one.on_hub else str(one.folder) for one in (known, model)]
             raise UsageError(
                 f"two models are called '{model.full_name}'", expected="a name each",
-                got=f"{known.folder} and {model.folder}", hint="rename one of the folders",
+                got=" and ".join(places), hint="rename one of the folders",
             )  # fmt: skip
     return tuple(chosen.values())
+
+
+def _hub_model(name: str, dataset: str) -> ModelSpec:
+    """Return the model that "hf-hub:OWNER/NAME[@REVISION]" stands for.
+
+    Raises:
+        UsageError: it is no such name.
+    """
+    place = name.removeprefix(NAMED_ON_HUB)
+    try:
+        return ModelSpec(name=place, dataset=dataset, roles=ROLES, source=f"{HUB}{place}", origin="the Hub")
+    except ValidationError:
+        raise UsageError(
+            f"'{place}' is no repository of the Hub", expected=f"{NAMED_ON_HUB}OWNER/NAME[@REVISION]"
+        ) from None
 
 
 def _local_model(folder: Path, dataset: str, role: Role) -> ModelSpec:

@@ -23,11 +23,15 @@ AUTO = "auto"
 def models(
     zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str]
 ) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
-    """Resolve names; a surrogate that "all" or a glob made a target too is left out of the targets.
+    """Resolve names and download what is on the Hub.
+
+    A surrogate that "all" or a glob made a target too is left out of the targets.
 
     Raises:
         UsageError: a name is unknown or stands for two folders, or no target is left.
+        TransferZooError: the Hub does not have a model.
     """
+    from transferzoo.pulling import located
     from transferzoo.zoo import distinct, is_pattern, parts
 
     sources = zoo.select(surrogates, dataset, "surrogate")
@@ -41,7 +45,7 @@ def models(
             expected="at least one target that is no surrogate",
             hint="name one with --target",
         )
-    return sources, kept
+    return tuple(map(located, sources)), tuple(map(located, kept))
 
 
 def job_of(

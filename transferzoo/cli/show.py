@@ -91,11 +91,13 @@ def _model(model: ModelSpec) -> dict[str, Any]:
     from transferzoo import checkpoint
 
     measured = accuracies().get(model.full_name)
-    known = {"sha256": checkpoint.digest(model.folder)} if model.folder.is_dir() else {}
-    config = checkpoint.read_config(model.folder) if model.folder.is_dir() else {}
+    folder = None if model.on_hub else model.folder
+    here = folder is not None and folder.is_dir()
+    known = {"sha256": checkpoint.digest(folder)} if folder is not None and here else {}
+    config = checkpoint.read_config(folder) if folder is not None and here else None
     return {
-        "kind": "model", **model.model_dump(mode="json"), "folder": str(model.folder), "accuracy": measured,
-        **known, "config": config or None,
+        "kind": "model", **model.model_dump(mode="json"), "folder": folder and str(folder),
+        "accuracy": measured, **known, "config": config,
     }  # fmt: skip
 
 

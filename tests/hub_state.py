@@ -1,0 +1,196 @@
+"""What the loopback Hub of hub_server.py holds: repositories, users, faults to make, requests seen."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+GATED = "owner/gated"
+ALWAYS = 10**6
+BIG = (".safetensors", ".parquet", ".bin", ".pt", ".npz")  # names of files that are stored as LFS
+
+Kind = Literal["drop", "reset", "truncate", "corrupt", "busy", "broken", "slow", "lost", "huge"]
+
+
+def git_sha1(content: bytes) -> str:
+    """Return the name git gives a file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file's content; `big` says that it is stored as LFS."""
+
+    content: bytes
+    big: bool = False
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def etag(self) -> str:
+        return self.sha256 if self.big else git_sha1(self.content)
+
+    def described(self, path: str) -> dict[str, Any]:
+        """Return the file's entry in a listing."""
+        entry = {"type": "file", "path": path, "size": len(self.content), "oid": git_sha1(self.content)}
+        if not self.big:
+            return entry
+        pointer = (
+            f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {entry['size']}\n"
+        )
+        lfs = {"oid": self.sha256, "size": len(self.content), "pointerSize": len(pointer)}
+        return entry | {"oid": git_sha1(pointer.encode()), "lfs": lfs}
+
+
+class Commit(NamedTuple):
+    """One state of a repository."""
+
+    id: str
+    parent: str | None
+    title: str
+    files: Mapping[str, Blob]
+
+
+@dataclass
+class Repository:
+    """A repository's commits and what points at them; `name` is "OWNER/NAME" or "datasets/OWNER/NAME"."""
+
+    name: str
+    private: bool = False
+    gated: bool = False
+    commits: dict[str, Commit] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)  # "refs/heads/main", "refs/tags/v1", "refs/pr/1"
+
+    @property
+    def owner(self) -> str:
+        return self.name.removeprefix("datasets/").partition("/")[0]
+
+    def find(self, revision: str) -> Commit | None:
+        """Return the commit of a branch, a tag, a pull request or a commit's own name."""
+        for ref in (revision, f"refs/heads/{revision}", f"refs/tags/{revision}"):
+            if ref in self.refs:
+                return self.commits[self.refs[ref]]
+        return self.commits.get(revision)
+
+    def add(self, ref: str, parent: Commit | None, title: str, files: Mapping[str, Blob]) -> Commit:
+        """Let `ref` point at a new commit."""
+        name = hashlib.sha1(f"{self.name} {len(self.commits)} {title}".encode()).hexdigest()
+        commit = Commit(name if parent else COMMIT, parent.id if parent else None, title, dict(files))
+        self.commits[commit.id] = commit
+        self.refs[ref] = commit.id
+        return commit
+
+
+class User(NamedTuple):
+    """Who a token belongs to: reads and writes what is called after the user or the organisations."""
+
+    name: str
+    organisations: tuple[str, ...] = ()
+    role: Literal["read", "write"] = "write"
+
+    def belongs(self, owner: str) -> bool:
+        return owner in (self.name, *self.organisations)
+
+
+class Request(NamedTuple):
+    """A request as it came; `path` is unquoted and without its query."""
+
+    method: str
+    path: str
+    authorized: bool
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong for the next `times` requests of a method whose path contains `path`."""
+
+    kind: Kind
+    path: str
+    method: str
+    times: int
+    value: float
+
+
+class Hub:
+    """A Hub's content. Without users, tokens mean nothing; a token of no user is refused otherwise."""
+
+    def __init__(self) -> None:
+        self.address = ""  # of the Hub
+        self.storage = ""  # where the LFS files lie: another origin
+        self.repositories: dict[str, Repository] = {}
+        self.objects: dict[str, bytes] = {}  # SHA-256 → content, as uploaded or served
+        self.users: dict[str, User] = {}  # token → user
+        self.ignored: set[str] = set()  # files that a .gitignore keeps out of commits
+        self.requests: list[Request] = []
+        self.page = 1000  # entries in one answer of a listing
+        self.lock = threading.RLock()
+        self._faults: list[Fault] = []
+
+    def add(
+        self, name: str, files: Mapping[str, bytes], *, private: bool = False, gated: bool = False
+    ) -> None:
+        """Add a repository whose first commit, COMMIT, has these files."""
+        repository = Repository(name, private, gated)
+        blobs = {path: self.blob(path, content) for path, content in files.items()}
+        repository.add("refs/heads/main", None, "initial commit", blobs)
+        self.repositories[name] = repository
+
+    def add_all(self, files: Mapping[str, bytes]) -> None:
+        """Add what "datasets/OWNER/NAME/FILE" and "OWNER/NAME/FILE" say."""
+        repositories: dict[str, dict[str, bytes]] = defaultdict(dict)
+        for path, content in files.items():
+            parts = path.split("/")
+            size = 3 if parts[0] == "datasets" else 2
+            repositories["/".join(parts[:size])]["/".join(parts[size:])] = content
+        for name, held in repositories.items():
+            self.add(name, held)
+
+    def blob(self, path: str, content: bytes) -> Blob:
+        blob = Blob(content, path.endswith(BIG))
+        if blob.big:
+            self.objects[blob.sha256] = content
+        return blob
+
+    def files(self, name: str, revision: str = "main") -> dict[str, bytes]:
+        """Return a repository's files, without the .gitattributes that a new repository comes with."""
+        commit = self.repositories[name].find(revision)
+        assert commit
+        return {path: blob.content for path, blob in sorted(commit.files.items()) if path != ".gitattributes"}
+
+    def fail(
+        self, kind: Kind, path: str, *, method: str = "GET", times: int = ALWAYS, value: float = 0
+    ) -> None:
+        """Make requests go wrong.
+
+        "drop" and "reset" end the connection after half the body, "truncate" sends half of it as if it were
+        all, "corrupt" changes it and keeps its size, "busy" is status 429 and "broken" 500 with `value` as
+        Retry-After, "slow" waits `value` seconds, "lost" does what is asked and answers nothing, "huge" says
+        that the file has `value` bytes.
+        """
+        self._faults.append(Fault(kind, path, method, times, value))
+
+    def heal(self) -> None:
+        """Let nothing go wrong from now on."""
+        self._faults.clear()
+
+    def fault(self, method: str, path: str) -> Fault | None:
+        """Return what goes wrong with a request."""
+        with self.lock:
+            for fault in self._faults:
+                if fault.times and fault.method == method and fault.path in path:
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def count(self, method: str, path: str) -> int:
+        """Return how many requests of a method came whose path contains `path`."""
+        return sum(request.method == method and path in request.path for request in self.requests)

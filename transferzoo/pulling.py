@@ -1,0 +1,39 @@
+"""Models on the Hub become checkpoint folders on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferzoo import checkpoint, hub
+from transferzoo.specs import HUB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transferzoo.specs import ModelSpec
+
+
+def pulled(repo: str, revision: str | None = None) -> Path:
+    """Return the checkpoint folder of a repository in timm's format; downloaded unless it is cached.
+
+    Its config.json is fetched first, and the weights from the same commit: `model.safetensors`, and nothing
+    that could be run.
+
+    Raises:
+        TransferZooError: the Hub does not have it, or what came is not what the Hub says.
+    """
+    folder = hub.fetch(repo, checkpoint.CONFIG, revision=revision).parent
+    hub.fetch(repo, checkpoint.WEIGHTS, revision=folder.name)
+    return folder
+
+
+def located(model: ModelSpec) -> ModelSpec:
+    """Return a model whose checkpoint folder is on this machine, downloaded where it lies on the Hub.
+
+    Raises:
+        TransferZooError: see `pulled`.
+    """
+    if not model.on_hub:
+        return model
+    repo, _, revision = model.source.removeprefix(HUB).partition("@")
+    return model.model_copy(update={"source": f"local:{pulled(repo, revision or None)}"})
