@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -16,12 +17,17 @@ GATED = "owner/gated"
 ALWAYS = 10**6
 BIG = (".safetensors", ".parquet", ".bin", ".pt", ".npz")  # names of files that are stored as LFS
 
-Kind = Literal["drop", "reset", "truncate", "corrupt", "busy", "broken", "slow", "lost", "huge"]
+Kind = Literal["drop", "reset", "truncate", "corrupt", "busy", "broken", "forbidden", "slow", "lost", "huge"]
 
 
 def git_sha1(content: bytes) -> str:
     """Return the name git gives a file."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def signature(oid: str) -> str:
+    """Return what a signed address of the storage ends with."""
+    return hashlib.sha256(f"signed {oid}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,9 @@ class Commit(NamedTuple):
     parent: str | None
     title: str
     files: Mapping[str, Blob]
+
+
+STATUSES: Mapping[Kind, int] = {"busy": 429, "broken": 500, "forbidden": 403}
 
 
 @dataclass
@@ -99,6 +108,28 @@ class User(NamedTuple):
 
     def belongs(self, owner: str) -> bool:
         return owner in (self.name, *self.organisations)
+
+
+class Answer(NamedTuple):
+    status: int
+    content: bytes = b""
+    headers: Mapping[str, str] = {}
+
+
+class Refusal(Exception):
+    """A request is not granted: a status and the Hub's word for why."""
+
+    def __init__(
+        self, status: int, code: str, headers: Mapping[str, str] | None = None, **content: object
+    ) -> None:
+        super().__init__(code)
+        body = json.dumps({"error": code, **content}).encode()
+        named = {"X-Error-Code": code, "X-Error-Message": code, "Content-Type": "application/json"}
+        self.answer = Answer(status, body, {**named, **(headers or {})})
+
+
+def json_answer(content: object, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(200, json.dumps(content).encode(), {"Content-Type": "application/json", **(headers or {})})
 
 
 class Request(NamedTuple):
@@ -172,9 +203,9 @@ class Hub:
         """Make requests go wrong.
 
         "drop" and "reset" end the connection after half the body, "truncate" sends half of it as if it were
-        all, "corrupt" changes it and keeps its size, "busy" is status 429 and "broken" 500 with `value` as
-        Retry-After, "slow" waits `value` seconds, "lost" does what is asked and answers nothing, "huge" says
-        that the file has `value` bytes.
+        all, "corrupt" changes it and keeps its size, "busy" is status 429, "broken" 500 and "forbidden" 403,
+        with `value` as Retry-After, "slow" waits `value` seconds, "lost" does what is asked and answers
+        nothing, "huge" says that the file has `value` bytes.
         """
         self._faults.append(Fault(kind, path, method, times, value))
 

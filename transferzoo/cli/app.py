@@ -12,6 +12,7 @@ import typer
 from transferzoo.cli.attack import attack
 from transferzoo.cli.list import list_
 from transferzoo.cli.output import hush, say
+from transferzoo.cli.push import push
 from transferzoo.cli.report import report
 from transferzoo.cli.show import show
 from transferzoo.cli.train import train
@@ -32,6 +33,7 @@ app.command("show")(show)
 app.command("attack")(attack)
 app.command("report")(report)
 app.command("train")(train)
+app.command("push")(push)
 
 
 class Interrupted(BaseException):

@@ -1,0 +1,252 @@
+"""What comes from the Hub damaged, late or not at all: it is fetched again or refused, never returned."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hub_server import GATED, Hub, User, called, running
+
+from transferzoo import hub as client
+from transferzoo.errors import TransferZooError
+from transferzoo.hub.digests import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOKEN = "hf_secretsecretsecret"
+TEXT, WEIGHTS = b"written in git", b"stored as LFS" * 100
+HASHES = {"a.txt": ("git SHA-1", ""), "w.safetensors": ("SHA-256", hashlib.sha256(WEIGHTS).hexdigest())}
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with running({"owner/model/a.txt": TEXT, "owner/model/w.safetensors": WEIGHTS}) as served:
+        yield served
+
+
+def fetching(file: str, **options: Any) -> tuple[str, dict[str, Any]]:
+    return "fetch", {"repo": "owner/model", "file": file, **options}
+
+
+def left(home: Path) -> list[Path]:
+    """Return the files and links of the cache that stand for content."""
+    return [
+        path
+        for kind in ("blobs", "snapshots")
+        for path in home.glob(f"hub/*/{kind}/**/*")
+        if not path.is_dir()
+    ]
+
+
+# Damage
+
+
+def test_damage_on_the_way_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("corrupt", "a.txt", times=1)
+    hub.fail("corrupt", "w.safetensors", times=1)
+    text, weights = called(hub, tmp_path, fetching("a.txt"), fetching("w.safetensors"))
+    assert (text.value["text"], weights.value["text"]) == (TEXT.decode(), WEIGHTS.decode())
+    assert hub.count("GET", "a.txt") == hub.count("GET", "w.safetensors") == 2
+
+
+@pytest.mark.parametrize("file", HASHES)
+def test_damage_that_stays_is_refused(hub: Hub, tmp_path: Path, file: str) -> None:
+    hub.fail("corrupt", file)
+    kind, digest = HASHES[file]
+    (got,) = called(hub, tmp_path, fetching(file))
+    assert got.error.startswith(
+        f"{file} of the model owner/model does not match its {kind}: expected {digest}"
+    )
+    assert got.error.endswith(
+        "; it came damaged twice and is deleted from the cache; try again later or on another network."
+    )
+    assert hub.count("GET", file) == 2
+    assert left(tmp_path) == []
+
+
+def test_damage_in_the_cache_is_found(hub: Hub, tmp_path: Path) -> None:
+    (got,) = called(hub, tmp_path, fetching("w.safetensors"))
+    blob = Path(got.value["path"]).resolve()
+    blob.write_bytes(b"S" + WEIGHTS[1:])
+    (got,) = called(hub, tmp_path, fetching("w.safetensors"))
+    assert got.value["text"] == WEIGHTS.decode()
+
+    blob.write_bytes(b"S" + WEIGHTS[1:])
+    before = len(hub.requests)
+    (got,) = called(hub, tmp_path, fetching("w.safetensors"), HF_HUB_OFFLINE="1")
+    assert "w.safetensors of the model owner/model does not match its SHA-256" in got.error
+    assert got.error.endswith("it is deleted from the cache; unset HF_HUB_OFFLINE once to fetch it again.")
+    assert left(tmp_path) == []
+    assert len(hub.requests) == before
+
+
+def test_damage_is_found_in_a_cache_without_links(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("corrupt", "a.txt", times=1)
+    variables = {"HF_HUB_DISABLE_SYMLINKS": "1", "HF_HUB_DISABLE_SYMLINKS_WARNING": "1"}
+    (got,) = called(hub, tmp_path, fetching("a.txt"), **variables)
+    assert got.value["text"] == TEXT.decode()
+    assert not Path(got.value["path"]).is_symlink()
+    assert hub.count("GET", "a.txt") == 2
+
+
+def test_what_the_caller_expects_is_compared(hub: Hub, tmp_path: Path) -> None:
+    right, wrong = hashlib.sha256(TEXT).hexdigest(), "0" * 64
+    good, bad = called(
+        hub,
+        tmp_path,
+        fetching("a.txt", sha256=right.upper()),
+        fetching("a.txt", sha256=wrong),
+        HF_TOKEN=TOKEN,
+    )
+    assert good.value["text"] == TEXT.decode()
+    assert bad.error == (
+        "a.txt of the model owner/model does not match the SHA-256 asked for: "
+        f"expected {wrong}, got {right}; check the revision and the SHA-256."
+    )
+    assert len(left(tmp_path)) == 2, "an undamaged file stays"
+
+
+def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    digest = hashlib.file_digest
+
+    def counted(stream: Any, start: Any) -> Any:
+        seen.append(stream)
+        return digest(stream, start)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    file = tmp_path / "a"
+    file.write_bytes(TEXT)
+    assert digest_of(file, 64) == digest_of(file, 64) == hashlib.sha256(TEXT).hexdigest()
+    assert len(seen) == 1
+    os.utime(file, ns=(1, 1))
+    digest_of(file, 64)
+    assert len(seen) == 2, "a changed file is hashed again"
+
+
+# Transport
+
+
+def test_a_dropped_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("drop", "w.safetensors", times=1)
+    (got,) = called(hub, tmp_path, fetching("w.safetensors"))
+    assert got.value["text"] == WEIGHTS.decode()
+
+
+@pytest.mark.parametrize("kind", ["reset", "truncate"])
+def test_half_a_file_is_never_kept(hub: Hub, tmp_path: Path, kind: Any) -> None:
+    hub.fail(kind, "w.safetensors", times=1)
+    cut, whole = called(hub, tmp_path, fetching("w.safetensors"), fetching("w.safetensors"))
+    assert cut.error.startswith("w.safetensors of the model owner/model could not be fetched (")
+    assert cut.error.endswith("; try again, or check the network and the space on the disk.")
+    assert whole.value["text"] == WEIGHTS.decode()
+
+
+def test_waiting_as_asked(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("busy", "w.safetensors", times=1)
+    (got,) = called(hub, tmp_path, fetching("w.safetensors"))
+    assert got.value["text"] == WEIGHTS.decode()
+    assert hub.count("GET", "w.safetensors") == 2
+
+
+def test_a_hub_that_fails_forbids_or_has_no_time(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("broken", "a.txt")
+    hub.fail("forbidden", "w.safetensors", method="HEAD")
+    hub.fail("busy", "whoami", value=7)
+    hub.users[TOKEN] = User("owner")
+    calls = [fetching("a.txt"), fetching("w.safetensors"), ("whoami", {})]
+    assert [got.error for got in called(hub, tmp_path, *calls, HF_TOKEN=TOKEN)] == [
+        f"{hub.address} failed when asked for a.txt of the model owner/model (status 500); try again later.",
+        "your token does not allow this for the model owner/model; use one that does.",
+        f"{hub.address} asks to wait before it answers for your name on the Hub (status 429); "
+        "try again in 7 seconds.",
+    ]
+
+
+def test_a_cached_file_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
+    (got,) = called(hub, tmp_path, fetching("a.txt"))
+    hub.fail("broken", "", method="HEAD")
+    branch, commit = called(hub, tmp_path, fetching("a.txt"), fetching("a.txt", revision=got.value["commit"]))
+    assert branch.value == commit.value == got.value
+    hub.requests.clear()
+    called(hub, tmp_path, fetching("a.txt", revision=got.value["commit"]))
+    assert hub.count("HEAD", "") == hub.count("GET", "a.txt") == 0
+    (cold,) = called(hub, tmp_path / "cold", fetching("a.txt"), HF_HUB_OFFLINE="1")
+    assert cold.error.startswith("a.txt of the model owner/model is not cached and HF_HUB_OFFLINE is set")
+
+
+def test_a_hub_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
+    absent = Hub()
+    absent.address = "http://127.0.0.1:9"
+    (name,) = called(absent, tmp_path, ("whoami", {}), HF_TOKEN=TOKEN)
+    assert name.error.startswith("the Hub could not be asked for your name on the Hub (ConnectError); check")
+
+
+@pytest.mark.parametrize("file", HASHES)
+def test_a_huge_file_is_refused_before_it_comes(hub: Hub, tmp_path: Path, file: str) -> None:
+    hub.fail("huge", file, method="HEAD", value=21 * 2**30)
+    (got,) = called(hub, tmp_path, fetching(file))
+    assert got.error == (
+        f"{file} of the model owner/model is too large: expected at most 20 GiB, got 21 GiB; "
+        "check the file name and the revision."
+    )
+    assert not hub.count("GET", file)
+
+
+def test_two_processes_fetch_the_same_file(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("slow", "w.safetensors", value=0.5)
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(called, hub, tmp_path, fetching("w.safetensors")) for _ in range(2)]
+        first, second = (process.result()[0] for process in running)
+    assert first == second
+    assert first.value["text"] == WEIGHTS.decode()
+    assert len(left(tmp_path)) == 2
+
+
+# Refusals
+
+
+def test_no_sentence_has_a_token(hub: Hub, tmp_path: Path) -> None:
+    hub.users[TOKEN] = User("someone", role="read")
+    hub.add("owner/private", {"a.txt": TEXT}, private=True)
+    hub.add("owner/locked", {"a.txt": TEXT}, gated=True)
+    (tmp_path / "a.txt").write_bytes(TEXT)
+    publishing = {"folder": str(tmp_path), "repo": "owner/model", "files": ["a.txt"], "message": "m"}
+    calls = [
+        fetching("a.txt", repo=GATED),
+        fetching("a.txt", repo="owner/locked"),
+        fetching("a.txt", repo="owner/private"),
+        fetching("b.txt"),
+        fetching("a.txt", revision="v9"),
+        fetching("a.txt", repo="a/b/c"),
+        ("publish", {**publishing, "files": ["b.txt"]}),
+        ("publish", {**publishing, "repo": "owner/new"}),
+        ("publish", publishing | {"files": []}),
+    ]
+    errors = [got.error for got in called(hub, tmp_path / "home", *calls, HF_TOKEN=TOKEN)]
+    assert [error.partition(";")[0] for error in errors] == [
+        f"the model {GATED} is gated",
+        "the model owner/locked is gated",
+        f"the model owner/private does not exist on {hub.address} or is private",
+        "the model owner/model has no file b.txt in the default branch",
+        "the model owner/model has no revision 'v9'",
+        "'a/b/c' is no repository of the Hub: expected OWNER/NAME.",
+        f"{tmp_path} has no file b.txt",
+        "your token does not allow this for owner/new",
+        "there is nothing to publish: expected the names of files.",
+    ]
+    for token in ("hf_unknownunknown", "hf_wröngwröng"):
+        for got in called(hub, tmp_path / "other", ("whoami", {}), fetching("a.txt"), HF_TOKEN=token):
+            assert got.error
+
+
+def test_what_is_not_in_the_cache_has_no_commit(tmp_path: Path) -> None:
+    with pytest.raises(
+        TransferZooError, match="is no file of the Hub's cache: expected …/snapshots/COMMIT/FILE"
+    ):
+        client.commit_of(tmp_path / "snapshots" / ("a" * 40) / "a.txt")

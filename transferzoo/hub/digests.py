@@ -1,0 +1,23 @@
+"""Digests of files, each taken once in a process."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_digests: dict[tuple[int, str, int, int, int], str] = {}
+
+
+def digest_of(path: Path, digits: int) -> str:
+    """Return a file's SHA-256 (64 digits), or the SHA-1 that is its name in git (40 digits)."""
+    real = path.resolve()
+    state = real.stat()
+    key = (digits, str(real), state.st_ino, state.st_size, state.st_mtime_ns)
+    if key not in _digests:
+        start = hashlib.sha256() if digits == 64 else hashlib.sha1(b"blob %d\0" % state.st_size)
+        with real.open("rb") as stream:
+            _digests[key] = hashlib.file_digest(stream, lambda: start).hexdigest()
+    return _digests[key]
