@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from crafting import DOUBLE, craft, fitting_model, make_attack, random_images, small_cnn, work_unit
+from crafting import DOUBLE, craft, fitting_model, make_attack, pool_for, random_images, small_cnn, work_unit
 from networks import literal_cnn, literal_vit, residual_cnn, tiny_vit
 from patching import BATCH, by_rule, passes, patched, same
 from torch import Tensor, nn
@@ -68,8 +68,9 @@ def test_nothing_stays_after_an_exception(name: str) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         engine.craft(
-            make_attack(name), model, BATCH.images, BATCH.labels, BATCH.ids, dtype=DOUBLE, on_step=stop
-        )
+            make_attack(name), model, BATCH.images, BATCH.labels, BATCH.ids, pool=pool_for(BATCH),
+            dtype=DOUBLE, on_step=stop,
+        )  # fmt: skip
     assert _state(model) == before
 
 

@@ -18,8 +18,10 @@ from transferzoo import checkpoint
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from conftest import Result
 
 TOKEN = "hf_secretsecretsecret"
 MODEL = load_zoo().models["fashion-mnist/resnet50-lsam"].folder
@@ -124,16 +126,15 @@ def test_there_and_back(hub: Hub, folder: Path, few: Path, tmp_path: Path) -> No
     assert all(torch.equal(state[name], tensor.to(state[name].dtype)) for name, tensor in stored.items())
 
 
-def test_what_is_refused(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    def refused(code: int, *flags: str, **variables: str) -> str:
-        done = started(hub, tmp_path, "-m", "transferzoo", "push", *flags, **variables)
-        assert (done.returncode, done.stdout) == (code, "")
-        (line,) = done.stderr.splitlines()
+def test_what_is_refused(cli: Callable[..., Result], folder: Path) -> None:
+    def refused(code: int, *flags: str) -> str:
+        done = cli("push", "--repo", "a/b", *flags)
+        assert (done.code, done.out) == (code, "")
+        (line,) = done.err.splitlines()
         return line.removeprefix("Error: ")
 
     assert refused(2, "--yes").startswith("the model has no licence: expected an identifier of the Hub")
     assert refused(2, "--licence", "mit").startswith("nobody can confirm the push: expected --yes")
-    assert refused(1, "--licence", "mit", "--yes", HF_TOKEN="").startswith("you are not logged in to the Hub")
     recipe = json.loads((folder / checkpoint.RECIPE).read_text())
     (folder / checkpoint.RECIPE).write_text(json.dumps({**recipe, "accuracy": None}))
     assert refused(2, "--licence", "mit", "--yes").startswith("nothing was measured of checkpoints/mine")
@@ -141,6 +142,14 @@ def test_what_is_refused(hub: Hub, folder: Path, tmp_path: Path) -> None:
     weights["conv1.weight"][0] = float("nan")
     save_file(weights, folder / checkpoint.WEIGHTS)
     assert "weight 'conv1.weight' of" in refused(1, "--licence", "mit", "--yes", "--unmeasured")
+    assert refused(1, "nowhere", "--licence", "mit").startswith("nowhere is not a checkpoint folder")
+
+
+@pytest.mark.usefixtures("folder")
+def test_who_is_not_logged_in_is_told(hub: Hub, tmp_path: Path) -> None:
+    done = started(hub, tmp_path, *PUSH, HF_TOKEN="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: you are not logged in to the Hub; log in with `hf auth login`.\n"
     assert not hub.repositories
 
 

@@ -79,7 +79,7 @@ class Classifier(nn.Module):
         normalised = (images - self.mean) / self.std
         weight = next(self.model.parameters(), normalised)
         logits: Tensor = self.model(normalised.to(weight.dtype))
-        return logits.to(normalised.dtype)
+        return logits if weight.dtype == normalised.dtype else logits.to(normalised.dtype)
 
     def _with_channels(self, images: Tensor) -> Tensor:
         given = images.shape[1]

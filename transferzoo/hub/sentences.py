@@ -11,7 +11,7 @@ LOGIN = "log in with `hf auth login`"
 
 
 class MissingFileError(TransferZooError):
-    """A repository has no such file."""
+    """A repository has no such file, or, offline, the cache has none."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _untransferred(error: Exception, place: Place, name: str, version: str) -> T
 
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         if constants.HF_HUB_OFFLINE:
-            return TransferZooError(
+            return MissingFileError(
                 f"{place} is not cached and HF_HUB_OFFLINE is set",
                 hint="unset it once to download the file",
             )
