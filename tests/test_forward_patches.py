@@ -142,7 +142,7 @@ def test_ghost_without_chance_is_the_surrogate() -> None:
 def test_ilpd_mixes_with_features_of_the_noisy_clean_image(times: int) -> None:
     model, unit = residual_cnn().eval(), work_unit(make_attack("ilpd:gamma=0.3,sigma=0.2"), BATCH)
     for _ in range(times):
-        noisy = unit.images + 0.2 * unit.normal(3, 16, 16)
+        noisy = unit.images + 0.2 * unit.normal(3, 16, 16).double()
     clean: list[Tensor] = []
 
     def remember(features: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def test_ilpd_attack_is_the_literal_loop() -> None:
         return features
 
     for _ in range(4):
-        literal_cnn(model, x + technique.sigma * unit.normal(3, 16, 16), features=first)
+        literal_cnn(model, x + technique.sigma * unit.normal(3, 16, 16).double(), features=first)
         clean = seen.pop()
         leaf = (x + delta).requires_grad_()
         logits = literal_cnn(model, leaf, features=lambda f, c=clean: 0.1 * f + 0.9 * c)  # type: ignore[misc]

@@ -81,7 +81,7 @@ def test_ssa_takes_the_gradient_at_the_view(
     for image, generator, direction in zip(images, seeded(0, "test", range(2)), oracle(images), strict=True):
         wanted = torch.zeros(shape, dtype=DOUBLE)
         for _ in range(copies):
-            noise = torch.randn(shape, dtype=DOUBLE, generator=generator)
+            noise = torch.randn(shape, generator=generator).double()
             mask = 1 - rho + 2 * rho * uniform(generator, *shape)
             spectra = [dctn(plane, norm="ortho") for plane in (image + sigma * radius * noise).numpy()]
             planes = [idctn(plane * m, norm="ortho") for plane, m in zip(spectra, mask.numpy(), strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.notation import require
@@ -71,8 +72,12 @@ class BlockShuffle:
     def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
         """See `Wrapper.wrap`."""
         draws = 4 * self.splits + self.splits**2
-        view = through(lambda images: self.transform(images, unit.uniform(draws)), oracle)
-        return lambda images: mean(view(images) for _ in range(self.copies))
+
+        def views(images: Tensor) -> Iterator[Tensor]:
+            for drawn in unit.uniform(self.copies, draws).unbind(1):
+                yield through(partial(self.transform, draws=drawn), oracle)(images)
+
+        return lambda images: mean(views(images))
 
     def transform(self, images: Tensor, draws: Tensor) -> Tensor:
         """Return T(x).

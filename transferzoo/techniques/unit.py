@@ -108,11 +108,13 @@ class Unit:
         return torch.stack(draws)
 
     def normal(self, *shape: int) -> Tensor:
-        """Draw from N(0, 1), every image from its own generator: float64 (N, *shape) on the CPU."""
+        """Draw from N(0, 1), every image from its own generator: float32 (N, *shape) on the CPU.
+
+        In double precision it takes three times as long.
+        """
         import torch
 
-        draws = [torch.randn(shape, generator=g, dtype=torch.float64) for g in self.generators]
-        return torch.stack(draws)
+        return torch.stack([torch.randn(shape, generator=g) for g in self.generators])
 
     def noise(self, radius: float) -> Tensor:
         """Draw from U[−radius, radius) for every value of every image: (N, C, H, W), like the images."""
