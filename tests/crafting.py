@@ -11,9 +11,10 @@ from networks import residual_cnn, tiny_vit
 from torch import Tensor, nn
 
 from transferzoo import engine
+from transferzoo.composition import compose
 from transferzoo.engine import Attack, seeded
 from transferzoo.norms import NORMS
-from transferzoo.techniques import Stage, compose
+from transferzoo.techniques import Stage
 from transferzoo.techniques.unit import Pool, Unit
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from networks import literal_vit, tiny_vit
 from patching import BATCH, by_rule, passes, patched, same
 from torch import Tensor, nn
 
-from transferzoo.techniques import compose
+from transferzoo.composition import compose
 from transferzoo.techniques.attention import PayNoAttention, _ordinary, _ordinary_maps
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 
 from transferzoo.architectures import ARCHITECTURES
+from transferzoo.composition import compose
 from transferzoo.config import Adversarial, AttackConfig, AttackSpec, Collection, TrainConfig
 from transferzoo.errors import TransferZooError, UnknownNameError, UsageError
 from transferzoo.minimizers import read_rule, show_rule
@@ -22,7 +23,6 @@ from transferzoo.notation import (
 )
 from transferzoo.presets import expand
 from transferzoo.registry import Registry
-from transferzoo.techniques import compose
 from transferzoo.zoo import load_zoo
 
 EPSILON = Fraction(8, 255)

@@ -24,10 +24,11 @@ from crafting import (
 )  # fmt: skip
 from torch import Tensor, nn
 
+from transferzoo.composition import compose
 from transferzoo.engine import Attack
 from transferzoo.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.norms import NORMS
-from transferzoo.techniques import TECHNIQUES, Stage, compose
+from transferzoo.techniques import TECHNIQUES, Stage
 from transferzoo.techniques.updates import RandomStart
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,9 +10,10 @@ from crafting import DOUBLE, Images, craft, make_attack, perturb, random_images,
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from transferzoo.composition import compose
 from transferzoo.engine import seeded
 from transferzoo.errors import UsageError
-from transferzoo.techniques import TECHNIQUES, Stage, compose
+from transferzoo.techniques import TECHNIQUES, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

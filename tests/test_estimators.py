@@ -9,8 +9,8 @@ from crafting import blank_unit, make_attack, perturb, random_images, small_cnn
 from torch import Tensor
 from walking import EPSILON, STEP, Walk, check, unit_mean
 
+from transferzoo.composition import compose
 from transferzoo.errors import UsageError
-from transferzoo.techniques import compose
 from transferzoo.techniques.neighbours import GradientRelevance
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.classifier import Classifier, frozen
+from transferzoo.composition import compose
 from transferzoo.errors import ModelError, UsageError
-from transferzoo.techniques import TECHNIQUES, Features, Stage, compose
+from transferzoo.techniques import TECHNIQUES, Features, Stage
 from transferzoo.techniques.features import IntermediateLevel
 from transferzoo.techniques.layers import find_layer
 

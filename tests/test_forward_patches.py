@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.classifier import frozen
-from transferzoo.techniques import compose
+from transferzoo.composition import compose
 from transferzoo.techniques.forward import GhostNetworks, PerturbationDecay, _scaled
 from transferzoo.techniques.layers import branches, hooked, on_output
 

@@ -26,7 +26,7 @@ LAYERS = [
     {"findings", "runs", "card"},
     {"report"},
     {"export"},
-    {"building"},
+    {"building", "composition"},
     {"assembly", "presets", "checkpoint", "augment", "timm_hook", "pipeline", "visibility"},
     {"classifier", "feeds", "state", "pulling"},
     {"pushing"},

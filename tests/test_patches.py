@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.classifier import frozen
+from transferzoo.composition import compose
 from transferzoo.errors import ModelError, UnknownNameError, UsageError
-from transferzoo.techniques import TECHNIQUES, Stage, compose
+from transferzoo.techniques import TECHNIQUES, Stage
 from transferzoo.techniques.backward import SmoothBackward, _soft_pool
 from transferzoo.techniques.layers import branches, hooked, on_output
 

@@ -16,9 +16,10 @@ from references import REFERENCES
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from transferzoo.composition import compose
 from transferzoo.engine import seeded
 from transferzoo.errors import UnknownNameError, UsageError
-from transferzoo.techniques import TECHNIQUES, Stage, compose
+from transferzoo.techniques import TECHNIQUES, Stage
 from transferzoo.techniques.gradients import TranslationInvariance
 from transferzoo.techniques.inputs import DiverseInputs
 from transferzoo.techniques.oracles import through
@@ -61,7 +62,7 @@ def test_every_technique_names_its_reference() -> None:
 
 
 def test_listing_does_not_import_torch() -> None:
-    code = "from transferzoo.techniques import compose; compose('mi+di+ti+rs')"
+    code = "from transferzoo.composition import compose; compose('mi+di+ti+rs')"
     code += "; import sys; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"

@@ -14,8 +14,9 @@ from torch.nn.functional import conv2d, cross_entropy
 from walking import EPSILON, STEP, Walk, check, unit_mean
 
 from transferzoo import engine
+from transferzoo.composition import compose
 from transferzoo.errors import UsageError
-from transferzoo.techniques import TECHNIQUES, Stage, compose
+from transferzoo.techniques import TECHNIQUES, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,9 +13,10 @@ from scipy.fft import dctn, idctn
 from torch import Tensor
 from viewing import chained, gradient, noise_images, slopes, uniform
 
+from transferzoo.composition import compose
 from transferzoo.engine import seeded
 from transferzoo.errors import UsageError
-from transferzoo.techniques import Stage, compose
+from transferzoo.techniques import Stage
 from transferzoo.techniques.blocks import MaskBlock
 from transferzoo.techniques.inputs import Admix, DiverseInputs, ScaleInvariance
 from transferzoo.techniques.spectrum import SpectrumSimulation

@@ -15,13 +15,14 @@ from torch import nn
 from transferzoo import checkpoint
 from transferzoo.atomic import sha256
 from transferzoo.classifier import load
+from transferzoo.composition import compose
 from transferzoo.config import AttackSpec
 from transferzoo.datasets.sources import load as load_images
 from transferzoo.engine import Attack
 from transferzoo.engine import craft as engine_craft
 from transferzoo.errors import ModelError, UsageError
 from transferzoo.preparation import prepare
-from transferzoo.techniques import Stage, compose
+from transferzoo.techniques import Stage
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:

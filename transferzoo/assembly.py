@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from transferzoo.composition import Composition
     from transferzoo.techniques import (
-        Composition,
         Ensemble,
         Features,
         Fusion,

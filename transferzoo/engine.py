@@ -21,10 +21,11 @@ from torch import nn
 
 from transferzoo.assembly import ascent, objectives, steps_along
 from transferzoo.classifier import frozen
+from transferzoo.composition import compose
 from transferzoo.errors import UnknownNameError
 from transferzoo.norms import NORMS
 from transferzoo.notation import parse_epsilon, parse_step, require, show_fraction, show_step
-from transferzoo.techniques import Stage, compose
+from transferzoo.techniques import Stage
 from transferzoo.techniques.unit import Unit
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from transferzoo.composition import Composition
     from transferzoo.config import AttackSpec
-    from transferzoo.techniques import Composition, Draw, Objective, Starter
+    from transferzoo.techniques import Draw, Objective, Starter
     from transferzoo.techniques.unit import Pool
 
 

@@ -73,8 +73,11 @@ class Job:
         models = {name: checkpoint.digest(folder) for name, folder in folders.items()}
         configs = {name: fingerprint(checkpoint.read_config(folder)) for name, folder in folders.items()}
         collected = {
-            f"{model.full_name}/{file.name}": sha256(file)
-            for craft in self.crafts for model, file in craft.weights if file.name != checkpoint.WEIGHTS
+            name: sha256(file)
+            for name, file in {
+                f"{model.full_name}/{file.name}": file
+                for craft in self.crafts for model, file in craft.weights if file.name != checkpoint.WEIGHTS
+            }.items()
         }  # fmt: skip
         state = hashlib.sha256()
         listed = () if self.aims is None else (self.aims,)

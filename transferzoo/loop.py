@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import update_bn
 
+from transferzoo.composition import compose
 from transferzoo.engine import Attack, perturb
 from transferzoo.errors import ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer, read_rule
 from transferzoo.notation import parse_epsilon, parse_step
 from transferzoo.schedules import learning_rate, rho_factor
-from transferzoo.techniques import compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -133,9 +133,9 @@ def gather(log_with: str | None, folder: Path) -> Iterator[Team]:
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )  # fmt: skip
     several = accelerator.num_processes > 1
-    device = (
-        accelerator.device if accelerator.device.type == "cuda" else this_device()
-    )  # cpu:0 loads no state
+    device = accelerator.device
+    if device.type != "cuda":
+        device = this_device()  # without a number: cpu:0 loads no state
     yield Team(
         rank=accelerator.process_index,
         size=accelerator.num_processes,

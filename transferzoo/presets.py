@@ -10,10 +10,11 @@ from bisect import bisect_right
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
+from transferzoo.composition import Composition, compose
 from transferzoo.config import AttackConfig, AttackSpec
 from transferzoo.errors import UnknownNameError, UsageError
 from transferzoo.notation import parse_epsilon, parse_step, parse_terms, show_fraction, show_step
-from transferzoo.techniques import TECHNIQUES, Composition, compose
+from transferzoo.techniques import TECHNIQUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -28,10 +28,11 @@ def pulled(repo: str, revision: str | None = None) -> Path:
         TransferZooError: the Hub does not have it, or what came is not what the Hub says.
         ModelError: the recipe is damaged.
     """
-    folder = hub.fetch(repo, checkpoint.CONFIG, revision=revision).parent
-    hub.fetch(repo, checkpoint.WEIGHTS, revision=folder.name)
+    config = hub.fetch(repo, checkpoint.CONFIG, revision=revision)
+    folder, commit = config.parent, hub.commit_of(config)
+    hub.fetch(repo, checkpoint.WEIGHTS, revision=commit)
     try:
-        hub.fetch(repo, checkpoint.RECIPE, revision=folder.name)
+        hub.fetch(repo, checkpoint.RECIPE, revision=commit)
     except hub.MissingFileError:
         return folder  # a model that was not trained here
     collected = (checkpoint.read_recipe(folder) or {}).get("samples") or {}
@@ -42,7 +43,7 @@ def pulled(repo: str, revision: str | None = None) -> Path:
                 expected="samples/NNNN.safetensors",
                 got=f"'{name}'",
             )
-        hub.fetch(repo, name, revision=folder.name, sha256=sha256)
+        hub.fetch(repo, name, revision=commit, sha256=sha256)
     return folder
 
 

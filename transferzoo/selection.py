@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.classifier import load
+from transferzoo.composition import compose
 from transferzoo.engine import Attack, craft
 from transferzoo.errors import DataError
 from transferzoo.evaluation import gate, predict
 from transferzoo.notation import parse_epsilon, parse_step
-from transferzoo.techniques import compose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -32,10 +32,10 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from transferzoo.classifier import Classifier, frozen, load
+from transferzoo.composition import compose
 from transferzoo.engine import Attack, craft
 from transferzoo.parallel import this_device
 from transferzoo.preparation import best_precision, prepare
-from transferzoo.techniques import compose
 from transferzoo.techniques.unit import Pool
 from transferzoo.zoo import load_zoo
 
@@ -199,9 +199,8 @@ def processes() -> None:
     def timed(command: list[str]) -> float:
         with tempfile.TemporaryDirectory() as folder:
             started = time.monotonic()
-            done = subprocess.run(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,
+            subprocess.run(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,
                                   capture_output=True, text=True)  # fmt: skip
-            del done
             return time.monotonic() - started
 
     one = timed([sys.executable, "-m", "transferzoo", *COMMAND])

@@ -198,9 +198,9 @@ def attack(
         {m.full_name: len(weights_of(m, every=True)) for m in surrogates},
     )
     job = job_of(records, config, surrogates, victims, data, targeted)
-    if batch_size == AUTO:
-        job = with_fitting_batches(job)
     missing = [one for one in tuned if not one.finished()]
+    if batch_size == AUTO and not missing:
+        job = with_fitting_batches(job)
     if dry_run:
         show_json(plan_of(job, None if missing else RunFolder.of(runs, job.content), tuned, missing))
         return
@@ -208,6 +208,8 @@ def attack(
         if missing and team.leads:
             fine_tune(job, missing, train_data)
         team.wait()
+        if batch_size == AUTO and missing:
+            job = with_fitting_batches(job)
         folder = RunFolder.of(runs, job.content)
         found = _run(job, folder, team)
     if not team.leads:

@@ -91,14 +91,10 @@ def _model(model: ModelSpec) -> dict[str, Any]:
     from transferzoo import checkpoint
 
     measured = accuracies().get(model.full_name)
-    folder = None if model.on_hub else model.folder
-    here = folder is not None and folder.is_dir()
-    known = {"sha256": checkpoint.digest(folder)} if folder is not None and here else {}
-    config = checkpoint.read_config(folder) if folder is not None and here else None
-    return {
-        "kind": "model", **model.model_dump(mode="json"), "folder": folder and str(folder),
-        "accuracy": measured, **known, "config": config,
-    }  # fmt: skip
+    known: dict[str, Any] = {"folder": None if model.on_hub else str(model.folder), "config": None}
+    if not model.on_hub and model.folder.is_dir():
+        known |= {"sha256": checkpoint.digest(model.folder), "config": checkpoint.read_config(model.folder)}
+    return {"kind": "model", **model.model_dump(mode="json"), "accuracy": measured, **known}
 
 
 def _names(zoo: Zoo) -> list[str]:
