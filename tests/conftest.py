@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared with the other workers
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
