@@ -84,7 +84,7 @@ def write_folder(home: Path, images: torch.Tensor) -> None:
 
 
 def write_listing(home: Path, images: torch.Tensor, rows: list[str], header: str = "file,label") -> None:
-    home.mkdir(exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(images):
         picture(image).save(home / f"{index}.png")
     (home / "labels.csv").write_text("\n".join([header, *rows]), encoding="utf-8")

@@ -224,3 +224,29 @@ def test_listing_forms(tmp_path: Path) -> None:
     table.write_bytes(b"file,label\n\xff.png,1")
     with pytest.raises(DataError, match="expected a CSV file in UTF-8"):
         load(spec(), "test", root=tmp_path)
+
+
+def test_listing_of_a_folder_beside_it(tmp_path: Path) -> None:
+    """As the images compatible with ImageNet are handed on."""
+    rows = ["1.png,2,0", "images/0.png,1,2"]
+    write_listing(tmp_path / "images", pixels(), rows, "filename,label,targeted_label")
+    (tmp_path / "images" / "labels.csv").rename(tmp_path / "labels.csv")
+    assert same(load(spec(), "test", root=tmp_path), pixels()[[1, 0]], [2, 1], [0, 1])
+
+
+def test_listing_of_the_nips_competition_counts_from_one(tmp_path: Path) -> None:
+    write_listing(
+        tmp_path / "images",
+        pixels(),
+        ["http://a,1,0.1,3,2", "http://b,0,0.2,1,3"],
+        "URL,ImageId,x1,TrueLabel,TargetClass",
+    )
+    (tmp_path / "images" / "labels.csv").rename(tmp_path / "images.csv")
+    (tmp_path / "categories.csv").write_text("CategoryId,CategoryName\n1,tench\n")
+    assert same(load(spec(), "test", root=tmp_path), pixels()[[1, 0]], [2, 0], [0, 1])
+    for label in "04":
+        (tmp_path / "images.csv").write_text(f"ImageId,TrueLabel\n1,{label}\n")
+        with pytest.raises(
+            DataError, match=rf"line 2 of .*expected an integer in 1\.\.3, got '{label}'; labels are 1-based"
+        ):
+            load(spec(), "test", root=tmp_path)

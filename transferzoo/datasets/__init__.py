@@ -13,12 +13,15 @@ from transferzoo.errors import DataError
 from transferzoo.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from transferzoo.specs import DatasetSpec
+
+    Tell = Callable[[int, int], None]
+    """Is told how much of something is done, and how much there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +107,14 @@ class Reader(Protocol):
         """Return whether `root` holds a split in this layout, judged by file names alone."""
         ...
 
-    def read(self, root: Path, split: str, spec: DatasetSpec) -> Batch:
-        """Read a whole split into memory.
+    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
+        """Read a split into memory, whole or the part that `spec.at_most` allows.
+
+        Args:
+            root: what is accepted.
+            split: name of the split.
+            spec: the data set.
+            tell: called with the number of images read, and of all.
 
         Raises:
             DataError: a file is missing, broken, or does not fit `spec`.

@@ -9,10 +9,10 @@ import io
 from typing import TYPE_CHECKING, Any, Protocol
 
 from transferzoo.datasets import pixels, sources
-from transferzoo.datasets.files import Files, walk
+from transferzoo.datasets.files import Files, home_of, walk
 from transferzoo.datasets.parquet import Parquet, _shards
 from transferzoo.datasets.shards import Shards
-from transferzoo.errors import DataError, TransferZooError, UnknownNameError
+from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from transferzoo.specs import DatasetSpec
 
-SYNONYMS = {"validation": ("validation", "val")}
-"""Split → names of its folder, where there is more than one."""
 LAYOUT = "{split}-*.parquet; or a sub-folder of images a class, or {split}/ with those"
 
 
@@ -61,42 +59,19 @@ def open_source(spec: DatasetSpec, split: str, root: Path | None) -> Source:
     Args:
         spec: the data set.
         split: one of `spec.splits`.
-        root: the user's own folder or Parquet file; without it, `spec.splits[split]` is tried in order.
+        root: the user's own folder, file or archive; without it, `spec.splits[split]` is tried in order.
 
     Raises:
         UnknownNameError: no such split.
         DataError: nothing found, or what was found cannot be indexed.
     """
-    if split not in spec.splits:
-        raise UnknownNameError("split", split, spec.splits)
-    if root is not None:
-        root = root.expanduser()
-        if not root.exists():
-            raise DataError(
-                f"there is no {root}", expected="a folder or file with the images", hint="check --data"
-            )
-        return _index(root, split, spec)
-    tried = []
-    for place in spec.splits[split]:
-        try:
-            path = sources._locate(place)
-        except TransferZooError as error:
-            tried.append(f"{place} ({str(error).removesuffix('.')})")
-            continue
-        if path.exists():
-            return _index(path, split, spec)
-        tried.append(f"{place} (absent)")
-    raise DataError(
-        f"the '{split}' images of '{spec.name}' were not found; tried {' and '.join(tried) or 'nothing'}",
-        hint="give their folder with --data PATH",
-    )
+    return _index(next(sources.roots(spec, split, root)), split, spec)
 
 
 def _index(root: Path, split: str, spec: DatasetSpec) -> Source:
     if Parquet().accepts(root, split):
         return Shards([root] if root.is_file() else _shards(root, split), spec)
-    homes = [root / name for name in SYNONYMS.get(split, (split,))]
-    home = next((home for home in homes if home.is_dir()), root)
+    home = home_of(root, split)
     if not home.is_dir() or not any(any(walk(path)) for path in home.iterdir() if path.is_dir()):
         raise DataError(
             f"{root} holds no '{split}' images that can be streamed",

@@ -7,21 +7,30 @@ import os
 from typing import TYPE_CHECKING
 
 from transferzoo.datasets import pixels
-from transferzoo.datasets.labels import of_folder
+from transferzoo.datasets.labels import of_folders
 from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from transferzoo.specs import DatasetSpec
 
 
+SYNONYMS = {"validation": ("validation", "val")}
+"""Split → names of its folder, where there is more than one."""
+
+
+def home_of(root: Path, split: str) -> Path:
+    """Return the sub-folder of a split, or the folder itself where there is none."""
+    homes = [root / name for name in SYNONYMS.get(split, (split,))]
+    return next((home for home in homes if home.is_dir()), root)
+
+
 class Files:
     """`HOME/CLASS/…/image.jpg`; see `disk.Source`. Hidden files and files that are no images are passed over.
 
-    CLASS is a class name or number (`labels.of_folder`). Where the classes are nameless, as ImageNet's are
-    here, and the folders bear no numbers, there must be one folder a class, and their sorted order counts.
+    CLASS is a class name or number, or, of nameless classes, anything that sorts (`labels.of_folders`).
 
     Raises:
         DataError: there is no image, or a folder is no class.
@@ -34,7 +43,9 @@ class Files:
         try:
             found = sorted(path.name for path in home.iterdir() if path.is_dir())
             found = [name for name in found if not name.startswith(".") and any(walk(home / name))]
-            label_of = _classes(found, spec, home)
+            if not found:
+                raise DataError(f"{home} holds no image", expected="a sub-folder of images a class")
+            label_of = of_folders(found, spec, str(home))
             for folder in found:
                 for name, size in sorted(walk(home / folder)):
                     encoded = os.fsencode(f"{folder}/{name}")
@@ -69,18 +80,3 @@ def walk(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
                 yield from walk(folder, f"{below}{entry.name}/")
             elif suffix in pixels.SUFFIXES and entry.is_file():
                 yield f"{below}{entry.name}", entry.stat().st_size
-
-
-def _classes(folders: Sequence[str], spec: DatasetSpec, home: Path) -> dict[str, int]:
-    nameless = spec.classes == tuple(str(label) for label in range(len(spec.classes)))
-    if not folders:
-        raise DataError(f"{home} holds no image", expected="a sub-folder of images a class")
-    if not nameless or any(name.isdecimal() for name in folders):
-        return {name: of_folder(name, spec, str(home / name)) for name in folders}
-    if len(folders) != len(spec.classes):
-        raise DataError(
-            f"the folders of {home} cannot be told apart",
-            expected=f"a folder for each of the {len(spec.classes)} classes of '{spec.name}'",
-            got=f"{len(folders)}, {folders[0]} among them",
-        )
-    return {name: label for label, name in enumerate(folders)}

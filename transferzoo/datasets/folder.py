@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.datasets import READERS, Batch
-from transferzoo.datasets.labels import of_folder
-from transferzoo.datasets.pixels import SUFFIXES, decode
+from transferzoo.datasets.files import home_of
+from transferzoo.datasets.labels import of_folders
+from transferzoo.datasets.memory import rows_of, stacked
+from transferzoo.datasets.pixels import SUFFIXES
 from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from transferzoo.datasets import Tell
     from transferzoo.specs import DatasetSpec
 
 
@@ -20,10 +23,10 @@ if TYPE_CHECKING:
 class Folder:
     """`ROOT/CLASS/…/image.png`, or `ROOT/{split}/CLASS/…/image.png` where that exists.
 
-    CLASS is a class name or a 0-based class number; not every class need be there. Images of another size
-    are scaled to `spec.size` (Pillow, bilinear; the aspect ratio is not kept) and turned upright as their
-    EXIF data says. Ids count the images in sorted order of their relative path. Hidden files and files that
-    are no images are passed over.
+    CLASS is a class name or a 0-based class number; not every class need be there. Nameless classes may have
+    any names that sort as they do, if all are there. Images of another size are scaled as `spec.fit` says and
+    turned upright as their EXIF data says. Ids count the images in sorted order of their relative path.
+    Hidden files and files that are no images are passed over.
     """
 
     priority: ClassVar[int] = 3
@@ -31,32 +34,27 @@ class Folder:
 
     def accepts(self, root: Path, split: str) -> bool:
         """Return whether a sub-folder of `root` (or of `root/split`) holds an image."""
-        return root.is_dir() and next(_images(_home(root, split)), None) is not None
+        return root.is_dir() and next(_images(home_of(root, split)), None) is not None
 
-    def read(self, root: Path, split: str, spec: DatasetSpec) -> Batch:
+    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
         """Read the images of all class folders.
 
         Raises:
             DataError: a folder is no class, or an image cannot be decoded.
         """
-        import numpy as np
         import torch
 
-        home = _home(root, split)
+        home = home_of(root, split)
         files = sorted(_images(home), key=lambda file: file.relative_to(home).as_posix())
         if not files:
             raise DataError(f"{home} holds no image", expected=self.layout)
         classes = sorted({file.relative_to(home).parts[0] for file in files})
-        label_of = {name: of_folder(name, spec, str(home / name)) for name in classes}
-        images = np.empty((len(files), spec.channels, spec.size, spec.size), dtype=np.uint8)
-        for index, file in enumerate(files):
-            images[index] = decode(file, spec, str(file), resize=True)
-        labels = torch.tensor([label_of[file.relative_to(home).parts[0]] for file in files])
-        return Batch(torch.from_numpy(images), labels, torch.arange(len(files)))
-
-
-def _home(root: Path, split: str) -> Path:
-    return root / split if (root / split).is_dir() else root
+        label_of = of_folders(classes, spec, str(home))
+        rows = rows_of(len(files), spec, split)
+        found = [files[row] for row in rows]
+        images = stacked(((file, str(file)) for file in found), len(rows), spec, spec.fit, tell)
+        labels = torch.tensor([label_of[file.relative_to(home).parts[0]] for file in found])
+        return Batch(images, labels, torch.tensor(rows))
 
 
 def _images(home: Path) -> Iterator[Path]:

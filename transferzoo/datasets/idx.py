@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.datasets import READERS, Batch
 from transferzoo.datasets.labels import checked
+from transferzoo.datasets.memory import rows_of
 from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from transferzoo.datasets import Tell
     from transferzoo.specs import DatasetSpec
 
 
@@ -37,7 +39,7 @@ class Idx:
         """Return whether `root` holds the images of `split`."""
         return root.is_dir() and _find(root, split, "images", 3) is not None
 
-    def read(self, root: Path, split: str, spec: DatasetSpec) -> Batch:
+    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
         """Read images and labels.
 
         Raises:
@@ -64,11 +66,13 @@ class Idx:
             )
         for row in np.flatnonzero(labels >= len(spec.classes))[:1]:
             checked(int(labels[row]), spec, f"row {row} of {label_file}")
-        return Batch(
+        whole = Batch(
             torch.from_numpy(images[:, None]),
             torch.from_numpy(labels.astype(np.int64)),
             torch.arange(len(images)),
         )
+        rows = rows_of(len(images), spec, split)
+        return whole if len(rows) == len(images) else whole.select(rows)
 
 
 def _find(root: Path, split: str, kind: str, dimensions: int) -> Path | None:

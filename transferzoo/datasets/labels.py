@@ -8,32 +8,61 @@ from typing import TYPE_CHECKING
 from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transferzoo.specs import DatasetSpec
 
 
-def checked(label: object, spec: DatasetSpec, where: str) -> int:
+def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int:
     """Return `label` as a 0-based class number.
 
     Args:
         label: an integer, or a string that holds one.
         spec: gives the classes.
         where: names the file and row in an error.
+        first: the label of the first class.
 
     Raises:
-        DataError: not an integer in 0..len(classes) - 1.
+        DataError: not an integer in first..first + len(classes) - 1.
     """
     try:
-        number = int(label) if isinstance(label, str | int) else -1
+        number = int(label) - first if isinstance(label, str | int) else -1
     except ValueError:
         number = -1
     if not 0 <= number < len(spec.classes):
         raise DataError(
             f"{where} has a label that is no class of '{spec.name}'",
-            expected=f"an integer in 0..{len(spec.classes) - 1}",
+            expected=f"an integer in {first}..{first + len(spec.classes) - 1}",
             got=repr(label),
-            hint="labels are 0-based",
+            hint=f"labels are {first}-based",
         )
     return number
+
+
+def of_folders(folders: Sequence[str], spec: DatasetSpec, home: str) -> dict[str, int]:
+    """Return the class of every folder, each by its name (`of_folder`).
+
+    Where the classes are nameless, as ImageNet's are here, and the folders bear no numbers, there must be one
+    folder a class, and their sorted order counts.
+
+    Args:
+        folders: names of folders in `home`, sorted.
+        spec: gives the classes.
+        home: names where they lie in an error.
+
+    Raises:
+        DataError: a folder is no class.
+    """
+    nameless = spec.classes == tuple(str(label) for label in range(len(spec.classes)))
+    if not nameless or any(name.isdecimal() for name in folders):
+        return {name: of_folder(name, spec, f"{home}/{name}") for name in folders}
+    if len(folders) != len(spec.classes):
+        raise DataError(
+            f"the folders of {home} cannot be told apart",
+            expected=f"a folder for each of the {len(spec.classes)} classes of '{spec.name}'",
+            got=f"{len(folders)}, {folders[0]} among them",
+        )
+    return {name: label for label, name in enumerate(folders)}
 
 
 def of_folder(name: str, spec: DatasetSpec, where: str) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.datasets import READERS, Batch
 from transferzoo.datasets.labels import checked
-from transferzoo.datasets.pixels import decode
+from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from transferzoo.datasets import Tell
     from transferzoo.specs import DatasetSpec
 
 
@@ -24,7 +26,7 @@ class Parquet:
 
     Columns: a struct with `bytes` (an encoded image; the first such column), the integer `label`, and maybe
     the integer `id`, without which the row number over all shards names an image. Images must have
-    `spec.size`; nothing is scaled.
+    `spec.size`, unless `spec.fit` is "crop".
     """
 
     priority: ClassVar[int] = 0
@@ -36,35 +38,35 @@ class Parquet:
             return root.suffix == ".parquet"
         return bool(_folders(root, split))
 
-    def read(self, root: Path, split: str, spec: DatasetSpec) -> Batch:
+    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
         """Read all shards of a split.
 
         Raises:
             DataError: a shard or column is missing, or a file, image or label is not as expected.
         """
-        import numpy as np
         import torch
 
         files = [root] if root.is_file() else _shards(root, split)
         tables = [_open(file) for file in files]
-        count = sum(table.metadata.num_rows for table in tables)
-        if not count:
+        total = sum(table.metadata.num_rows for table in tables)
+        if not total:
             raise DataError(f"{files[0]} holds no image")
-        images = np.empty((count, spec.channels, spec.size, spec.size), dtype=np.uint8)
-        labels = np.empty(count, dtype=np.int64)
-        ids = np.arange(count, dtype=np.int64)
-        position = 0
-        for file, table in zip(files, tables, strict=True):
-            for row, (encoded, label, name) in enumerate(_rows(file, table)):
-                where = f"row {row} of {file}"
-                if encoded is None:
+        rows, labels, ids = rows_of(total, spec, split), [], []
+        wanted = frozenset(rows)
+
+        def encoded() -> Iterator[tuple[bytes, str]]:
+            every = (row for file, table in zip(files, tables, strict=True) for row in _rows(file, table))
+            for number, (where, content, label, name) in enumerate(every):
+                if number not in wanted:
+                    continue
+                if content is None:
                     raise DataError(f"{where} holds no image bytes")
-                images[position] = decode(encoded, spec, where, resize=False)
-                labels[position] = checked(label, spec, where)
-                if name is not None:
-                    ids[position] = name
-                position += 1
-        return Batch(torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(ids))
+                labels.append(checked(label, spec, where))
+                ids.append(number if name is None else name)
+                yield content, where
+
+        images = stacked(encoded(), len(rows), spec, "crop" if spec.fit == "crop" else "exact", tell)
+        return Batch(images, torch.tensor(labels), torch.tensor(ids))
 
 
 def _folders(root: Path, split: str) -> list[Path]:
@@ -106,8 +108,8 @@ def _open(file: Path) -> Any:
         raise DataError(f"{file} is not a whole Parquet file", hint="fetch it again") from error
 
 
-def _rows(file: Path, table: Any) -> Iterator[tuple[bytes | None, object, int | None]]:
-    """Yield (encoded image, label, id or None), a thousand rows in memory at a time."""
+def _rows(file: Path, table: Any) -> Iterator[tuple[str, bytes | None, object, int | None]]:
+    """Yield (name in an error, encoded image, label, id or None), a thousand rows in memory at a time."""
     import pyarrow as pa
 
     schema = table.schema_arrow
@@ -120,6 +122,7 @@ def _rows(file: Path, table: Any) -> Iterator[tuple[bytes | None, object, int | 
             expected="an image column (a struct with 'bytes') and an integer 'label'",
             got=", ".join(f"{field.name}: {field.type}" for field in schema),
         )
+    number = count()
     named = "id" in schema.names and pa.types.is_integer(schema.field("id").type)
     try:
         for chunk in table.iter_batches(
@@ -127,6 +130,7 @@ def _rows(file: Path, table: Any) -> Iterator[tuple[bytes | None, object, int | 
         ):
             encoded = chunk.column(image).field("bytes").to_pylist()
             ids = chunk.column("id").to_pylist() if named else [None] * len(encoded)
-            yield from zip(encoded, chunk.column("label").to_pylist(), ids, strict=True)
+            for row in zip(encoded, chunk.column("label").to_pylist(), ids, strict=True):
+                yield f"row {next(number)} of {file}", *row
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file} cannot be read to its end", hint="fetch it again") from error

@@ -9,25 +9,28 @@ from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
+    from typing import Any, Literal
 
     import numpy as np
     from numpy.typing import NDArray
 
     from transferzoo.specs import DatasetSpec
 
+    Fit = Literal["exact", "squash", "crop"]
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm"})
 
 
-def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, *, resize: bool) -> NDArray[np.uint8]:
+def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> NDArray[np.uint8]:
     """Decode an image with Pillow, upright as its EXIF data says, grey or RGB as `spec.channels` says.
 
     Args:
         encoded: a PNG, JPEG, … as bytes, or the file that holds it.
         spec: gives channels (1 or 3) and size (pixels).
         where: names the image in an error.
-        resize: whether an image of another size is scaled to `spec.size` (bilinear, both sides, so that the
-            aspect ratio may change) or is an error.
+        fit: what is done with an image of another size: "exact" refuses it; "squash" scales both sides to
+            `spec.size`, so that the aspect ratio may change; "crop" scales the shorter side to 8/7 of that
+            and cuts out the centre, as ImageNet is usually evaluated. Bilinear with antialiasing, by Pillow.
 
     Returns:
         Pixels in 0..255, (C, H, W).
@@ -49,18 +52,31 @@ def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, *, resize: bool
             f"{where} cannot be decoded ({reason})", expected="a whole PNG or JPEG image"
         ) from error
     if picture.size != (spec.size, spec.size):
-        if not resize:
+        if fit == "exact":
             raise DataError(
                 f"{where} has the wrong size",
                 expected=f"{spec.size}x{spec.size} pixels for '{spec.name}'",
                 got=f"{picture.width}x{picture.height}",
             )
-        picture = picture.resize((spec.size, spec.size), Image.Resampling.BILINEAR)
+        picture = _cropped(picture, spec.size) if fit == "crop" else _scaled(picture, spec.size, spec.size)
     pixels = np.asarray(picture, dtype=np.uint8)
     return pixels[None] if spec.channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _upright(image: Any, channels: int, where: str) -> Any:  # Pillow's Image, imported only when needed
+def _scaled(picture: Any, width: int, height: int) -> Any:  # Pillow's Image, imported only when needed
+    from PIL import Image
+
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _cropped(picture: Any, size: int) -> Any:
+    shorter, room = min(picture.size), size * 8 // 7
+    width, height = (room * side // shorter for side in picture.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return _scaled(picture, width, height).crop((left, top, left + size, top + size))
+
+
+def _upright(image: Any, channels: int, where: str) -> Any:
     from PIL import ImageOps
 
     image.load()

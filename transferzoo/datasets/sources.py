@@ -3,69 +3,136 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from transferzoo import hub
 from transferzoo.datasets import READERS
+from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.errors import DataError, TransferZooError, UnknownNameError
-from transferzoo.specs import assets
+from transferzoo.specs import HUB, PLACE, assets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from transferzoo.datasets import Batch, Reader
     from transferzoo.specs import DatasetSpec
 
+    Told = Callable[[str, int, int], None]
 
-def load(spec: DatasetSpec, split: str, *, root: Path | None = None) -> Batch:
+
+class HubFile(NamedTuple):
+    """A file of a data set of the Hub.
+
+    Attributes:
+        repo: "OWNER/NAME".
+        file: its path within the repository.
+        sha256: what its SHA-256 must be, None where it is not pinned.
+    """
+
+    repo: str
+    file: str
+    sha256: str | None
+
+
+def load(
+    spec: DatasetSpec, split: str, *, root: Path | None = None, on_progress: Told = lambda *_: None
+) -> Batch:
     """Read a split of a data set into memory.
 
     Args:
         spec: the data set.
         split: one of `spec.splits`.
-        root: the user's own folder or file; without it, `spec.splits[split]` is tried in order.
+        root: the user's own folder, file or archive; without it, `spec.splits[split]` is tried in order.
+        on_progress: called with what is being done, how much of it is done, and how much there is.
 
     Returns:
-        The whole split: uint8 (N, spec.channels, spec.size, spec.size), in the order of the files.
+        The whole split, or `spec.at_most` of it: uint8 (N, spec.channels, spec.size, spec.size), in the order
+        of the files.
 
     Raises:
         UnknownNameError: no such split.
         DataError: nothing found, or what was found cannot be read or does not fit `spec`.
     """
+    places = roots(spec, split, root, on_progress)
+    reader, place = next((reader, place) for place in places if (reader := _reader(place, split)))
+    return reader.read(place, split, spec, lambda done, total: on_progress("reading images", done, total))
+
+
+def roots(
+    spec: DatasetSpec, split: str, root: Path | None, on_progress: Told = lambda *_: None
+) -> Iterator[Path]:
+    """Yield folders and files where a split may lie, one after the other, and raise after the last.
+
+    They exist: what is on the Hub is fetched, and archives are unpacked, when their turn comes.
+
+    Args:
+        spec: the data set.
+        split: one of `spec.splits`.
+        root: the user's own place, the only one then.
+        on_progress: as for `load`.
+
+    Raises:
+        UnknownNameError: no such split.
+        DataError: none was taken, or an archive cannot be used.
+    """
     if split not in spec.splits:
         raise UnknownNameError("split", split, spec.splits)
     if root is not None:
-        root = root.expanduser()
-        if not root.exists():
-            raise DataError(
-                f"there is no {root}", expected="a folder or file with the images", hint="check --data"
-            )
-        reader = _reader(root, split)
-        if reader is None:
-            others = [other for other in spec.splits if _reader(root, other)]
-            raise DataError(
-                f"{root} holds no '{split}' images in a known layout",
-                expected=layouts(split),
-                got=f"the split {' or '.join(others)}" if others else "",
-                hint="check --data",
-            )
-        return reader.read(root, split, spec)
+        yield from _own(spec, split, root.expanduser(), on_progress)
     tried = []
     for place in spec.splits[split]:
+        name = place.partition("@sha256:")[0]
         try:
-            path = _locate(place)
+            path = _located(place)
         except TransferZooError as error:
-            tried.append(f"{place} ({str(error).removesuffix('.')})")
+            tried.append(f"{name} ({str(error).removesuffix('.')})")
             continue
-        if not path.exists():
-            tried.append(f"{place} (absent)")
-            continue
-        reader = _reader(path, split)
-        if reader is not None:
-            return reader.read(path, split, spec)
-        tried.append(f"{place} (no '{split}' images in a known layout)")
+        if path.exists():
+            yield _opened(path, spec, on_progress)
+            tried.append(f"{name} (no '{split}' images in a known layout)")
+        else:
+            tried.append(f"{name} (absent)")
     raise DataError(
         f"the '{split}' images of '{spec.name}' were not found; tried {' and '.join(tried) or 'nothing'}",
         hint="give their folder with --data PATH",
     )
+
+
+def _own(spec: DatasetSpec, split: str, root: Path, on_progress: Told) -> Iterator[Path]:
+    """Yield a place of the user's, and raise if it is not taken."""
+    if not root.exists():
+        raise DataError(
+            f"there is no {root}", expected="a folder or file with the images", hint="check --data"
+        )
+    path = _opened(root, spec, on_progress)
+    yield path
+    others = [other for other in spec.splits if _reader(path, other)]
+    raise DataError(
+        f"{root} holds no '{split}' images in a known layout",
+        expected=layouts(split),
+        got=f"the split {' or '.join(others)}" if others else "",
+        hint="check --data",
+    )
+
+
+def hub_files(spec: DatasetSpec, split: str | None = None) -> list[HubFile]:
+    """Return the files of the Hub that a split is read from where no place before them has it.
+
+    Of several places on the Hub the first counts. The Hub is not asked.
+
+    Args:
+        spec: the data set.
+        split: one of `spec.splits`; None for all of them.
+
+    Raises:
+        UnknownNameError: no such split.
+    """
+    if split is None:
+        return list(dict.fromkeys(file for name in spec.splits for file in hub_files(spec, name)))
+    if split not in spec.splits:
+        raise UnknownNameError("split", split, spec.splits)
+    first = next((place for place in spec.splits[split] if place.startswith(HUB)), None)
+    return _files(first) if first else []
 
 
 def layouts(split: str) -> str:
@@ -73,18 +140,50 @@ def layouts(split: str) -> str:
     return "; or ".join(reader.layout.replace("{split}", split) for reader in _readers())
 
 
-def _locate(place: str) -> Path:
-    """Return where `builtin:NAME`, `local:PATH` or `hub:OWNER/NAME/FILE` lies; it need not exist."""
+def _located(place: str) -> Path:
+    """Return where a place of `DatasetSpec.splits` lies; it need not exist.
+
+    Raises:
+        TransferZooError: the Hub does not give it.
+    """
     kind, _, rest = place.partition(":")
     if kind == "builtin":
         return assets() / rest
     if kind == "local":
         return Path(rest).expanduser()
-    owner, _, name_and_file = rest.partition("/")
-    name, _, file = name_and_file.partition("/")
-    if kind != "hub" or not (owner and name and file):
-        raise DataError("it is no place", expected="builtin:NAME, local:PATH or hub:OWNER/NAME/FILE")
-    return hub.fetch(f"{owner}/{name}", file, repo_type="dataset")
+    first, *others = _files(place)
+    path = hub.fetch(first.repo, first.file, repo_type="dataset", sha256=first.sha256)
+    for part in others:
+        hub.fetch(part.repo, part.file, revision=hub.commit_of(path), repo_type="dataset")
+    return path.parent if others else path
+
+
+def _files(place: str) -> list[HubFile]:
+    """Return the files that a place on the Hub stands for."""
+    match = PLACE.fullmatch(place)
+    assert match, place
+    if match["file"]:
+        return [HubFile(match["repo"], match["file"], match["sha256"])]
+    names = (f"{match['start']}{part:05d}{match['end']}" for part in range(int(match["parts"])))
+    return [HubFile(match["repo"], name, None) for name in names]
+
+
+def _opened(path: Path, spec: DatasetSpec, on_progress: Told) -> Path:
+    """Return a path as it is, or the folder with what an archive holds."""
+    if not is_archive(path):
+        return path
+    folder = unpacked(path, lambda done, total: on_progress(f"unpacking {path.name}", done, total))
+    while inner := _only_folder(folder, spec):
+        folder = inner
+    return folder
+
+
+def _only_folder(folder: Path, spec: DatasetSpec) -> Path | None:
+    """Return the one folder in another that has no table beside it and is no class."""
+    entries = list(folder.iterdir())
+    folders = [entry for entry in entries if entry.is_dir()]
+    tables = [entry for entry in entries if entry.suffix in (".csv", ".parquet")]
+    return folders[0] if len(folders) == 1 and not tables and folders[0].name not in spec.classes else None
 
 
 def _readers() -> list[Reader]:
