@@ -188,7 +188,7 @@ def test_a_damaged_recipe_is_a_sentence(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("architecture", "kind", "sentence"),
     [
-        ("small_vggg", UnknownNameError, r"one of small_convmixer, .*; did you mean small_vgg or"),
+        ("small_vggg", UnknownNameError, r"one of cifar_densenet121, .*; did you mean small_vgg or"),
         ("resnet19", UnknownNameError, r"did you mean (?=.*resnet18)"),
         ("small_vgg:widht=4", UnknownNameError, r"unknown argument 'widht' of small_vgg"),
         ("small_vgg:width=0", UsageError, r"bad width of small_vgg"),

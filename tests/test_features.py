@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import torch
 from crafting import craft, make_attack, perturb, random_images, small_cnn, work_unit
-from networks import literal_cnn, residual_cnn, tiny_vit
+from networks import literal_cnn, narrow, residual_cnn, tiny_vit
 from patching import BATCH
 from torch import Tensor, nn
 
@@ -192,12 +192,17 @@ MIDDLES = {
     "small_vit": "blocks.1",
     "small_hybrid_vit": "blocks.1",
     "small_googlenet": "features.4",
+    "cifar_resnet18": "layer2",
+    "cifar_resnet34": "layer2",
+    "cifar_resnet50": "layer2",
+    "cifar_vgg16_bn": "features.21",
+    "cifar_densenet121": "features.denseblock2",
 }
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_middle_of_every_family(name: str) -> None:
-    model = ARCHITECTURES[name].build()
+    model = ARCHITECTURES[name].build(**narrow(name))
     classifier = Classifier(model, size=None, channels=1, mean=[0.5], std=[0.5])
     path, layer = find_layer(classifier, "middle")
     assert MIDDLES.get(name, path) == path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from crafting import DOUBLE, craft, fitting_model, make_attack, pool_for, random_images, small_cnn, work_unit
-from networks import literal_cnn, literal_vit, residual_cnn, tiny_vit
+from networks import literal_cnn, literal_vit, narrow, residual_cnn, tiny_vit
 from patching import BATCH, by_rule, passes, patched, same
 from torch import Tensor, nn
 from torch.nn import functional
@@ -173,12 +173,17 @@ BRANCHES = {
     "small_hybrid_vit": 8,
     "small_vgg": 0,
     "small_googlenet": 0,
+    "cifar_resnet18": 8,
+    "cifar_resnet34": 16,
+    "cifar_resnet50": 16,
+    "cifar_vgg16_bn": 0,
+    "cifar_densenet121": 58,
 }
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_familys_branches_are_found(name: str) -> None:
-    model = ARCHITECTURES[name].build().double()
+    model = ARCHITECTURES[name].build(**narrow(name)).double()
     batch = random_images(1, 1, 28)
     if BRANCHES[name] == 0:
         assert not branches(model)

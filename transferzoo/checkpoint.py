@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.atomic import sha256, write_bytes, write_json
-from transferzoo.building import build
+from transferzoo.building import build, filtered
 from transferzoo.errors import ModelError, UsageError
 from transferzoo.notation import parse_terms
 
@@ -95,7 +95,7 @@ def serialised(model: nn.Module, *, half: bool) -> bytes:
 
     weights = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
     hint = "float16 ends at 65504; store with --storage fp32" if half else ""
-    _check_finite(weights, "the model", hint=hint)
+    check_finite(weights, "the model", hint=hint)
     return serialise(weights, metadata={"format": "pt"})
 
 
@@ -155,9 +155,21 @@ def restore(
         ModelError: see `load`.
     """
     model = rebuild(folder, config, classes)
-    found = _read_weights(weights or folder / WEIGHTS)
-    _check_finite(found, str(weights or folder))
-    _fill(model, found, folder, fresh)
+    own = model.state_dict()
+    found = read_weights(weights or folder / WEIGHTS)
+    check_finite(found, str(weights or folder))
+    hint = f"{CONFIG} and {WEIGHTS} must come from the same model"
+    try:
+        check_fit(own, found, f"the weights in {folder}", hint, fresh)
+    except ModelError:
+        known = config["architecture"], config["num_classes"], config["model_args"], config["pretrained_cfg"]
+        repaired = filtered(*known, found)
+        if repaired is None:
+            raise
+        check_fit(own, repaired, f"the weights in {folder}", hint, fresh)
+        found = repaired
+    taken = {name: tensor.to(own[name].dtype) for name, tensor in found.items() if name not in fresh}
+    model.load_state_dict(own | taken)
     return model
 
 
@@ -243,7 +255,12 @@ def digest(folder: Path) -> str:
     return sha256(path)
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        ModelError: it is absent or none, or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -256,7 +273,12 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _check_finite(weights: Mapping[str, Tensor], of: str, hint: str = "") -> None:
+def check_finite(weights: Mapping[str, Tensor], of: str, hint: str = "") -> None:
+    """See that every weight is a number.
+
+    Raises:
+        ModelError: one is not; `of` says whose it is.
+    """
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(
@@ -265,20 +287,31 @@ def _check_finite(weights: Mapping[str, Tensor], of: str, hint: str = "") -> Non
             )  # fmt: skip
 
 
-def _fill(model: nn.Module, weights: Mapping[str, Tensor], folder: Path, fresh: AbstractSet[str]) -> None:
-    own = model.state_dict()
+def check_fit(
+    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str, hint: str,
+    fresh: AbstractSet[str] = frozenset(),
+) -> None:  # fmt: skip
+    """See that weights have the names and shapes of a model's.
+
+    Args:
+        own: the model's.
+        weights: those that came.
+        what: what the sentence calls them, in the plural.
+        hint: the next step.
+        fresh: names that do not matter.
+
+    Raises:
+        ModelError: a weight is missing or unexpected, or has another shape.
+    """
     for name in sorted((own.keys() | weights.keys()) - fresh):
         if name not in own or name not in weights:
             raise ModelError(
-                f"the weights in {folder} do not fit their architecture: "
+                f"{what} do not fit their architecture: "
                 f"'{name}' is {'missing' if name in own else 'unexpected'}",
-                hint=f"{CONFIG} and {WEIGHTS} must come from the same model",
+                hint=hint,
             )
         if own[name].shape != weights[name].shape:
             raise ModelError(
-                f"the weights in {folder} do not fit their architecture: shape of '{name}'",
-                expected=str(tuple(own[name].shape)), got=str(tuple(weights[name].shape)),
-                hint=f"{CONFIG} and {WEIGHTS} must come from the same model",
+                f"{what} do not fit their architecture: shape of '{name}'",
+                expected=str(tuple(own[name].shape)), got=str(tuple(weights[name].shape)), hint=hint,
             )  # fmt: skip
-    taken = {name: tensor.to(own[name].dtype) for name, tensor in weights.items() if name not in fresh}
-    model.load_state_dict(own | taken)

@@ -20,7 +20,7 @@ from transferzoo.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.minimizers import MINIMIZERS, show_rule
 from transferzoo.notation import parse_terms
 from transferzoo.pulling import located, pulled
-from transferzoo.specs import NAMED_ON_HUB, ROLES, ModelSpec
+from transferzoo.specs import NAMED_ON_HUB, ROLES, TO_TRAIN, ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,6 +55,7 @@ def find(zoo: Zoo, name: str, dataset: str = "") -> Path:
         return located(zoo.models[name]).folder
     found = [model for model in zoo.models.values() if model.name == name]
     found = [model for model in found if model.dataset == dataset] or found
+    found = [model for model in found if model.source != TO_TRAIN] or found
     if len(found) > 1:
         raise UsageError(
             f"several models are called '{name}'", expected="one of " + ", ".join(m.full_name for m in found)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferzoo import checkpoint, hub
+from transferzoo import checkpoint, conversion, hub
 from transferzoo.errors import ModelError
 from transferzoo.specs import HUB
+from transferzoo.zoo import published
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from transferzoo.specs import ModelSpec
+    from transferzoo.specs import ModelSpec, WeightFile
 
 
-_SAMPLE = re.compile(checkpoint.SAMPLES + r"/\d{4}\.safetensors")
+SAMPLE = re.compile(checkpoint.SAMPLES + r"/\d{4}\.safetensors")
+"""What the files of collected weights are called."""
 
 
 def pulled(repo: str, revision: str | None = None) -> Path:
@@ -36,8 +39,9 @@ def pulled(repo: str, revision: str | None = None) -> Path:
     except hub.MissingFileError:
         return folder  # a model that was not trained here
     collected = (checkpoint.read_recipe(folder) or {}).get("samples") or {}
-    for name, sha256 in collected.items():
-        if not _SAMPLE.fullmatch(name):
+    named = collected if isinstance(collected, dict) else {str(collected): None}
+    for name, sha256 in named.items():
+        if not (SAMPLE.fullmatch(name) and isinstance(sha256, str)):
             raise ModelError(
                 f"{repo} names collected weights in a wrong way",
                 expected="samples/NNNN.safetensors",
@@ -47,13 +51,39 @@ def pulled(repo: str, revision: str | None = None) -> Path:
     return folder
 
 
-def located(model: ModelSpec) -> ModelSpec:
-    """Return a model whose checkpoint folder is on this machine, downloaded where it lies on the Hub.
+def located(model: ModelSpec, tell: Callable[[str], None] = lambda sentence: None) -> ModelSpec:
+    """Return a model whose checkpoint folder is on this machine, downloaded or converted if it has to be.
+
+    Args:
+        model: any model of the zoo.
+        tell: is told when a pickle is read.
 
     Raises:
+        ModelError: nobody has published it, or see `conversion.converted`.
         TransferZooError: see `pulled`.
     """
-    if not model.on_hub:
+    source = published(model).source
+    if model.weights is not None:
+        file, origin = _fetched(source, model.weights)
+        folder = conversion.converted(file, model.weights, origin, tell)
+    elif model.on_hub:
+        folder = pulled(*_place(source))
+    else:
         return model
-    repo, _, revision = model.source.removeprefix(HUB).partition("@")
-    return model.model_copy(update={"source": f"local:{pulled(repo, revision or None)}"})
+    return model.model_copy(update={"source": f"local:{folder}", "weights": None})
+
+
+def _place(source: str) -> tuple[str, str | None]:
+    """Return the repository and the revision of a model on the Hub."""
+    repo, _, revision = source.removeprefix(HUB).partition("@")
+    return repo, revision or None
+
+
+def _fetched(source: str, weights: WeightFile) -> tuple[Path, dict[str, str]]:
+    """Return a weight file on this machine, and where it comes from."""
+    if not source.startswith(HUB):
+        folder = source.partition(":")[2]
+        return Path(folder).expanduser() / weights.file, {"folder": folder, "file": weights.file}
+    repo, revision = _place(source)
+    file = hub.fetch(repo, weights.file, revision=revision, sha256=weights.sha256)
+    return file, {"repository": repo, "commit": hub.commit_of(file), "file": weights.file}

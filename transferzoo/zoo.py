@@ -6,7 +6,6 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,12 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from transferzoo.config import Record, TrainConfig
 from transferzoo.defences import show_defence
-from transferzoo.errors import UnknownNameError, UsageError
-from transferzoo.specs import HUB, NAMED_ON_HUB, ROLES, DatasetSpec, ModelSpec, Preset, Role
+from transferzoo.errors import ModelError, UnknownNameError, UsageError
+from transferzoo.specs import HUB, TO_TRAIN, DatasetSpec, ModelSpec, Preset, Role
+from transferzoo.unlisted import NOTHING_SAID, Foreign, unlisted
 from transferzoo.yaml_file import YamlFile, read_yaml
 
 if TYPE_CHECKING:
@@ -75,48 +75,52 @@ class Zoo:
         """
         return _look_up("recipe", name, self.recipes)
 
-    def select(self, names: Iterable[str], dataset: str, role: Role) -> tuple[ModelSpec, ...]:
+    def select(
+        self, names: Iterable[str], dataset: str, role: Role, foreign: Foreign = NOTHING_SAID
+    ) -> tuple[ModelSpec, ...]:
         """Return the models of a data set that names stand for, in order and without repeats.
 
         Args:
-            names: "all" (every model with the role), model names, globs ("resnet50-*"), full names
-                ("cifar10/resnet18"), paths of checkpoint folders ("./my-model"), or repositories of the Hub
-                ("hf-hub:OWNER/NAME[@REVISION]"); commas separate too.
+            names: "all" (every model with the role that is not `extra`), model names, globs ("resnet50-*"),
+                full names ("cifar10/resnet18"), or unlisted models: checkpoint folders ("./my-model"),
+                repositories of the Hub ("hf-hub:OWNER/NAME[@REVISION]"), "weights.safetensors", "model.onnx"
+                or functions ("package.module:function"); commas separate too.
                 Behind targets "|" and a defence may follow, for all of them ("vgg,resnet18|jpeg:quality=75").
             dataset: the data set the names are looked up in.
             role: "surrogate" or "target"; a named model may be used in either role.
+            foreign: what the user says of unlisted models.
 
         Raises:
             UnknownNameError: nothing of that name.
-            UsageError: a model of another data set, two models of one name, or a defended surrogate.
+            UsageError: a model of another data set, two models of one name, a defended surrogate, an
+                unlisted model that is not there, or code that is not allowed to run.
+            ModelError: nobody has published the model.
         """
         found: list[ModelSpec] = []
         for name, defence in parts(names):
             if defence and role != "target":
                 raise UsageError(f"a {role} has no defence", expected=f"'{name}'", got=f"'{name}|{defence}'")
-            matching = self._matching(name, dataset, role)
+            matching = self._matching(name, dataset, role, foreign)
+            for model in matching:
+                foreign.check(model)
             found += [_defended(model, defence) for model in matching] if defence else matching
         return distinct(found)
 
-    def _matching(self, name: str, dataset: str, role: Role) -> list[ModelSpec]:
+    def _matching(self, name: str, dataset: str, role: Role, foreign: Foreign) -> list[ModelSpec]:
         here = {m.name: m for m in self.models.values() if m.dataset == dataset}
-        serving = [m for m in here.values() if role in m.roles]
+        serving = [m for m in here.values() if role in m.roles and m.source != TO_TRAIN]
         if name == "all":
-            return serving
-        if name.startswith(NAMED_ON_HUB):
-            return [_hub_model(name, dataset)]
-        if name.startswith((".", "/", "~")) or (
-            os.sep in name and name not in self.models and Path(name).is_dir()
-        ):
-            return [_local_model(Path(name).expanduser(), dataset, role)]
+            return [m for m in serving if not m.extra]
         if name in here:
-            return [here[name]]
+            return [published(here[name])]
+        if name not in self.models and (model := unlisted(name, self.dataset(dataset), role, foreign)):
+            return [model]
         matching = [m for m in serving if fnmatchcase(m.name, name)]
         if matching and is_pattern(name):
             return matching
         for model in self.models.values():
             if name == model.full_name and model.dataset == dataset:
-                return [model]
+                return [published(model)]
             if name in (model.name, model.full_name):
                 raise UsageError(
                     f"{role} '{name}' belongs to another data set", expected=f"a model of '{dataset}'",
@@ -144,6 +148,20 @@ def _defended(model: ModelSpec, defence: str) -> ModelSpec:
     return model.model_copy(update={"name": f"{model.name}|{spec}", "defence": spec})
 
 
+def published(model: ModelSpec) -> ModelSpec:
+    """Return a model that has weights somewhere.
+
+    Raises:
+        ModelError: nobody has published any.
+    """
+    if model.source == TO_TRAIN:
+        raise ModelError(
+            f"nobody has published weights of '{model.full_name}'",
+            hint=f"train it with `transferzoo train --recipe {model.recipe}` and name the folder it writes",
+        )
+    return model
+
+
 def is_pattern(name: str) -> bool:
     """Return whether a name stands for whatever there is: "all" or a glob."""
     return name == "all" or any(character in name for character in "*?[")
@@ -153,61 +171,17 @@ def distinct(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
     """Return models in order and without repeats.
 
     Raises:
-        UsageError: two different folders share a name, so that a table could not tell them apart.
+        UsageError: two different models share a name, so that a table could not tell them apart.
     """
     chosen: dict[str, ModelSpec] = {}
     for model in models:
         known = chosen.setdefault(model.full_name, model)
-        if known.source != model.source:
-            places = [one.source if one.on_hub else str(one.folder) for one in (known, model)]
+        if (known.source, known.weights) != (model.source, model.weights):
             raise UsageError(
                 f"two models are called '{model.full_name}'", expected="a name each",
-                got=" and ".join(places), hint="rename one of the folders",
+                got=f"{known.place} and {model.place}", hint="rename one of them",
             )  # fmt: skip
     return tuple(chosen.values())
-
-
-def _hub_model(name: str, dataset: str) -> ModelSpec:
-    """Return the model that "hf-hub:OWNER/NAME[@REVISION]" stands for.
-
-    Raises:
-        UsageError: it is no such name.
-    """
-    place = name.removeprefix(NAMED_ON_HUB)
-    try:
-        return ModelSpec(name=place, dataset=dataset, roles=ROLES, source=f"{HUB}{place}", origin="the Hub")
-    except ValidationError:
-        raise UsageError(
-            f"'{place}' is no repository of the Hub", expected=f"{NAMED_ON_HUB}OWNER/NAME[@REVISION]"
-        ) from None
-
-
-def _local_model(folder: Path, dataset: str, role: Role) -> ModelSpec:
-    if not folder.is_dir():
-        raise UsageError(
-            f"{role} '{folder}' is no folder", expected="a checkpoint folder that `transferzoo train` wrote"
-        )
-    folder = folder.resolve()
-    trained_on = _trained_on(folder / "recipe.json") or dataset
-    if trained_on != dataset:
-        raise UsageError(
-            f"the checkpoint {folder} belongs to another data set", expected=f"'{dataset}'",
-            got=f"'{trained_on}'", hint=f"choose it with --dataset {trained_on}",
-        )  # fmt: skip
-    return ModelSpec(name=folder.name, dataset=dataset, roles=ROLES, source=f"local:{folder}")
-
-
-def _trained_on(recipe: Path) -> str | None:
-    """Return the data set that a recipe.json names, if there is one and it names any."""
-    try:
-        return str(json.loads(recipe.read_text(encoding="utf-8"))["config"]["dataset"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"cannot read {recipe}", expected="what `transferzoo train` wrote", got=type(error).__name__,
-            hint="delete it, or copy the checkpoint again",
-        ) from None  # fmt: skip
 
 
 def _look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
@@ -273,7 +247,7 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
 def _beside(folder: Path, source: str) -> str:
     """Return a source whose relative path, if it is one, starts at the folder of the zoo file."""
     kind, _, place = source.partition(":")
-    return f"local:{folder / Path(place).expanduser()}" if kind == "local" else source
+    return f"{kind}:{folder / Path(place).expanduser()}" if kind in ("local", "onnx") else source
 
 
 def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
@@ -283,6 +257,11 @@ def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
         for name, model in entries.items():
             if model.recipe is not None and model.recipe not in zoo.recipes:
                 raise file.unknown(("models", dataset, name, "recipe"), "recipe", model.recipe, zoo.recipes)
+            if model.weights is not None and not model.source.startswith(("local:", HUB)):
+                raise file.error(
+                    ("models", dataset, name, "weights"), "wrong value", "none, or a local: or hub: source",
+                    model.source,
+                )  # fmt: skip
     for name in part.suites.keys() & zoo.presets.keys():
         raise file.error(("suites", name), f"'{name}' names an attack already", expected="another name")
     for name, recipe in part.recipes.items():

@@ -22,7 +22,7 @@ def small_resnet18(
     """Basic blocks [2, 2, 2, 2] of `width` × (1, 2, 4, 8) channels (He et al. 2016, arXiv 1512.03385)."""
     from timm.models.resnet import BasicBlock
 
-    return _resnet(BasicBlock, (2, 2, 2, 2), num_classes, in_chans, width, stem)
+    return residual_network(BasicBlock, (2, 2, 2, 2), num_classes, in_chans, width, stem)
 
 
 @architecture(family="resnet", paper=PAPER, width_step=2)
@@ -32,12 +32,22 @@ def small_resnet50(
     """Bottlenecks [3, 4, 6, 3] of `width` × (4, 8, 16, 32) channels (He et al. 2016, arXiv 1512.03385)."""
     from timm.models.resnet import Bottleneck
 
-    return _resnet(Bottleneck, (3, 4, 6, 3), num_classes, in_chans, width, stem)
+    return residual_network(Bottleneck, (3, 4, 6, 3), num_classes, in_chans, width, stem)
 
 
-def _resnet(
+def residual_network(
     block: Any, layers: tuple[int, ...], num_classes: int, in_chans: int, width: int, stem: Stem
 ) -> nn.Module:
+    """Return timm's ResNet of four stages with a 3×3 stem: images (N, in_chans, H, W) → (N, num_classes).
+
+    Args:
+        block: timm's BasicBlock or Bottleneck.
+        layers: blocks a stage.
+        num_classes: number of logits.
+        in_chans: channels of the images.
+        width: channels of the first stage's blocks, even; each further stage has twice as many.
+        stem: see `Stem`.
+    """
     from timm.models.resnet import ResNet
     from torch import nn
 
