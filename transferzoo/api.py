@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo import visibility
-from transferzoo.classifier import Classifier, frozen, load
+from transferzoo import loading, visibility
+from transferzoo.classifier import Classifier, frozen, state_digest
 from transferzoo.datasets import Batch
 from transferzoo.datasets.sources import load as load_batch
 from transferzoo.engine import Attack, craft
@@ -22,6 +22,7 @@ from transferzoo.presets import resolve
 from transferzoo.pulling import located
 from transferzoo.records import Record
 from transferzoo.techniques.unit import Pool
+from transferzoo.unlisted import Foreign
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
@@ -30,26 +31,33 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def load_model(name: str, dataset: str | None = None) -> Classifier:
-    """Load a model of the zoo, or a checkpoint folder, as a classifier of [0, 1] pixels.
+def load_model(
+    name: str, dataset: str | None = None, *, architecture: str = "", allow_code: bool = False
+) -> Classifier:
+    """Load a model of the zoo, or one of your own, as a classifier of [0, 1] pixels.
 
     Args:
-        name: "resnet50-lsam", "cifar10/resnet18", "./my-model", "hf-hub:OWNER/NAME".
+        name: "resnet50-lsam", "cifar10/resnet18", "./my-model", "hf-hub:OWNER/NAME", "weights.safetensors",
+            "model.onnx", "package.module:function".
         dataset: whose classes it has; the default data set where nothing is said.
+        architecture: the network that a weight file fits, "resnet18".
+        allow_code: let a function of a Python module be run.
 
     Returns:
         [0, 1] pixels (N, C, H, W) → logits (N, K); float32, in evaluation mode, on the CPU.
 
     Raises:
-        UsageError: nothing, or no single model, of that name.
+        UsageError: nothing, or no single model, of that name; or code that is not allowed to run.
         ModelError: it is damaged or does not fit the data set.
     """
     zoo = load_zoo()
     spec = zoo.dataset(dataset or (zoo.models[name].dataset if name in zoo.models else zoo.default_dataset))
-    found = zoo.select([name], spec.name, "target")
+    foreign = Foreign(architecture, allow_code)
+    found = zoo.select([name], spec.name, "target", foreign)
     if len(found) != 1:
         raise UsageError(f"'{name}' is no single model", expected="one name", got=f"{len(found)} models")
-    return load(located(found[0]).folder, spec)
+    foreign.check_used(zoo.models, found)
+    return loading.load(located(found[0]), spec)
 
 
 def load_images(
@@ -139,7 +147,7 @@ def evaluate(
     if not len(chosen):
         raise DataError("no image is left to attack: the targets classify none of them correctly together")
     adversarial, seconds = _crafted(what, surrogate, chosen, Pool(images, labels), batch_size)
-    weights = _digest(surrogate)
+    weights = state_digest(surrogate)
     common = {
         "surrogate": name, "attack": what.canonical, "steps": what.steps, "targeted": "", "dataset": "",
         "split": "", "seed": what.seed, "gradients": what.cost(), "precision": _precision(surrogate),
@@ -149,7 +157,7 @@ def evaluate(
     }  # fmt: skip
     records = []
     for victim, model in targets.items():
-        fooled, digest = predict(model, adversarial) != chosen.labels, _digest(model)
+        fooled, digest = predict(model, adversarial) != chosen.labels, state_digest(model)
         outcomes = "".join("1" if hit else "0" for hit in fooled.tolist())
         records.append(
             Record.of(
@@ -179,11 +187,3 @@ def _precision(model: nn.Module) -> str:
     """Return the precision of a model's weights, "fp32" for `torch.float32`."""
     kind = next(model.parameters(), torch.empty(0)).dtype
     return {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16"}.get(kind, str(kind))
-
-
-def _digest(model: nn.Module) -> str:
-    """Return the SHA-256 of a model's weights and buffers."""
-    state = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        state.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return state.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from transferzoo import checkpoint
 from transferzoo.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from transferzoo.specs import DatasetSpec
@@ -93,6 +94,59 @@ class Classifier(nn.Module):
         return images.expand(-1, self.channels, -1, -1)
 
 
+class Predictor(nn.Module):
+    """A model outside of PyTorch: it says what it sees, and no gradient comes back.
+
+    Args:
+        answer: maps images, float32 (N, C, H, W) on the CPU, to logits or other scores (N, K), a tensor or an
+            array.
+        classes: K.
+        name: what errors call it.
+    """
+
+    def __init__(self, answer: Callable[[Tensor], object], classes: int, name: str) -> None:
+        super().__init__()
+        self.answer = answer
+        self.classes = classes
+        self.name = name
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores, float32 (N, K) on the CPU.
+
+        Raises:
+            ModelError: what came is something else, or not a number.
+        """
+        said = self.answer(images.detach().to("cpu", torch.float32))
+        return checked(said, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
+
+
+def checked(said: object, images: int, classes: int, name: str) -> Tensor:
+    """Return the scores of a model that nobody knows, as a tensor.
+
+    Args:
+        said: what it returned.
+        images: how many it was shown, N.
+        classes: how many it should know, K.
+        name: what the error calls it.
+
+    Raises:
+        ModelError: no numbers (N, K), or NaN among them.
+    """
+    wanted = f"logits of shape ({images}, {classes})"
+    try:
+        scores = torch.as_tensor(said)
+    except (TypeError, ValueError, RuntimeError):
+        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(said).__name__) from None
+    if tuple(scores.shape) != (images, classes):
+        raise ModelError(
+            f"'{name}' does not classify like the data set", expected=wanted,
+            got=f"shape {tuple(scores.shape)}",
+        )  # fmt: skip
+    if scores.isnan().any():
+        raise ModelError(f"'{name}' returns NaN", expected=wanted)
+    return scores
+
+
 def load(folder: Path, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
     """Load a checkpoint folder as a classifier of a data set's images: float32, evaluation mode, on the CPU.
 
@@ -133,3 +187,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
             part.training = mode
         for parameter, wish in wishes:
             parameter.requires_grad_(wish)
+
+
+def state_digest(model: nn.Module) -> str:
+    """Return the SHA-256 of a model's weights and buffers, 64 hexadecimal digits."""
+    state = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        state.update(key.encode() + content.numpy().tobytes())
+    return state.hexdigest()

@@ -7,6 +7,7 @@ mistake reaches the terminal. Library callers catch `TransferZooError`.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,16 @@ class TransferZooError(Exception):
         if hint:
             sentence += f"; {hint}"
         super().__init__(sentence if sentence.endswith("?") else sentence + ".")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how another process makes it again: by its sentence, not by its parts."""
+        return _again, (type(self), str(self))
+
+
+def _again(kind: type[TransferZooError], sentence: str) -> TransferZooError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, sentence)
+    return error
 
 
 class UsageError(TransferZooError):
@@ -68,3 +79,9 @@ class ModelError(TransferZooError):
 
 class DataError(TransferZooError):
     """A data set cannot be found or read, or no image is left to attack."""
+
+
+def reason(error: BaseException) -> str:
+    """Return the type and the message of an exception that others raised, in one line."""
+    message = shorten(str(error), 300, placeholder=" …").rstrip(".")
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

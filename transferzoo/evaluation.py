@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,7 +49,7 @@ def predict_defended(
     Returns:
         The predicted classes, int64 (N,), on the CPU.
     """
-    weight = next(classifier.parameters(), torch.empty(0))
+    weight = _weight(classifier)
     parts = []
     for batch, names in zip(images.split(batch_size), ids.split(batch_size), strict=True):
         logits = (classifier(view.to(weight)).cpu() for view in defence.views(batch, names))
@@ -66,9 +67,15 @@ def least_likely(classifier: nn.Module, images: Tensor, batch_size: int = 500) -
 def _by_batches(
     classifier: nn.Module, images: Tensor, batch_size: int, of: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    weight = next(classifier.parameters(), torch.empty(0))
+    weight = _weight(classifier)
     parts = [of(classifier(part.to(weight) / 255)).cpu() for part in images.split(batch_size)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+def _weight(classifier: nn.Module) -> Tensor:
+    """Return what has the precision and the device that a model reads."""
+    tensors = chain(classifier.parameters(), classifier.buffers())
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
 
 
 def gate(name: str, predictions: Tensor, labels: Tensor, classes: int) -> float:

@@ -8,9 +8,8 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from transferzoo import checkpoint
+from transferzoo import loading
 from transferzoo.atomic import sha256
-from transferzoo.config import fingerprint
 from transferzoo.defences import read_defence
 from transferzoo.engine import Attack
 from transferzoo.records import Source
@@ -36,6 +35,7 @@ class Job:
         targets: models they are tried on.
         data: candidate images.
         aims: classes aimed at, as a list gave them, int64 (N,); None without a list.
+        trusted: full names of models that may classify badly: it is known how they were trained.
     """
 
     config: AttackConfig
@@ -44,6 +44,7 @@ class Job:
     targets: tuple[ModelSpec, ...]
     data: Batch
     aims: Tensor | None = None
+    trusted: frozenset[str] = frozenset()
 
     @cached_property
     def attacks(self) -> tuple[Attack, ...]:
@@ -67,16 +68,18 @@ class Job:
         """All that the run's result depends on; its fingerprint names the run folder.
 
         Raises:
-            ModelError: a model has no weights.
+            ModelError: a model has no weights, or its own code fails.
         """
-        folders = {m.full_name: m.folder for m in (*self.surrogates, *self.targets)}
-        models = {name: checkpoint.digest(folder) for name, folder in folders.items()}
-        configs = {name: fingerprint(checkpoint.read_config(folder)) for name, folder in folders.items()}
+        models = {m.full_name: m for m in (*self.surrogates, *self.targets)}
+        identities = {name: loading.identity(model) for name, model in models.items()}
+        needed: dict[str, str] = {}
+        for model in models.values():
+            needed |= loading.versions(model)
         collected = {
             name: sha256(file)
             for name, file in {
                 f"{model.full_name}/{file.name}": file
-                for craft in self.crafts for model, file in craft.weights if file.name != checkpoint.WEIGHTS
+                for craft in self.crafts for model, file in craft.weights if file is not None
             }.items()
         }  # fmt: skip
         state = hashlib.sha256()
@@ -86,11 +89,11 @@ class Job:
         return {
             "config": self.config.model_dump(mode="json"),
             "attacks": [attack.canonical for attack in self.attacks],
-            "models": models,
-            "model_configs": configs,
+            "models": {name: weights for name, (weights, _) in identities.items()},
+            "model_configs": {name: config for name, (_, config) in identities.items()},
             **({"samples": collected} if collected else {}),
             "data": {"n": len(self.data), "sha256": state.hexdigest()},
-            "versions": versions(*self._packages),
+            "versions": versions(*self._packages) | needed,
         }
 
 
@@ -107,8 +110,8 @@ class Craft:
     attack: Attack
 
     @cached_property
-    def weights(self) -> tuple[tuple[ModelSpec, Path], ...]:
-        """The models' weights that are attacked together, each in its file.
+    def weights(self) -> tuple[tuple[ModelSpec, Path | None], ...]:
+        """The models' weights that are attacked together: each with its file, None for a model's main ones.
 
         Of a checkpoint that has collected several, all of them where the attack says what they make together,
         the main ones elsewhere.
@@ -128,10 +131,9 @@ class Craft:
         return Source(" & ".join([first.full_name, *(m.name for m in others)]), self.attack.canonical)
 
 
-def weights_of(model: ModelSpec, *, every: bool) -> list[Path]:
-    """Return the files of a model's weights: all that were collected, or the main one."""
-    collected = checkpoint.samples(model.folder) if every else []
-    return collected or [model.folder / checkpoint.WEIGHTS]
+def weights_of(model: ModelSpec, *, every: bool) -> list[Path] | list[None]:
+    """Return the files of a model's weights: all that were collected, or None, for the main ones."""
+    return (loading.collected(model) if every else []) or [None]
 
 
 def versions(*others: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from transferzoo.cli.options import (
     Output,
     Visible,
     ZooFile,
+    complete_architectures,
     complete_attacks,
     complete_minimizers,
     complete_models,
@@ -48,6 +50,17 @@ def attack(
             autocompletion=complete_models,
         ),
     ] = ["all"],  # noqa: B006
+    architecture: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC", show_default=False, autocompletion=complete_architectures,
+            help="The network that the .safetensors files among the models fit, for example resnet18.",
+        ),
+    ] = "",
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run the functions (package.module:function) among the models."),
+    ] = False,
     attack: Annotated[
         list[str],
         typer.Option(
@@ -161,14 +174,17 @@ def attack(
         models,
         plan_of,
         precision_of,
+        ready,
         steps_of,
         with_fitting_batches,
     )
+    from transferzoo.cli.plans import lacking, unfetched
     from transferzoo.export import check_folder, check_output
     from transferzoo.jobs import weights_of
     from transferzoo.parallel import gather
     from transferzoo.presets import configure
     from transferzoo.runs import RunFolder
+    from transferzoo.unlisted import Foreign
     from transferzoo.zoo import load_zoo
 
     files = [check_output(path) for path in output or []]
@@ -183,7 +199,12 @@ def attack(
     records = load_zoo(zoo)
     name = dataset or records.default_dataset
     records.dataset(name)
-    surrogates, victims = models(records, name, surrogate, targets)
+    surrogates, victims = models(records, name, surrogate, targets, Foreign(architecture, allow_code))
+    if dry_run and (absent := lacking(records.dataset(name), (*surrogates, *victims), split, data)):
+        settle = partial(configure, records, name, attack, flags=flags, max_gradients=max_gradients)
+        show_json(unfetched(settle, surrogates, victims, absent, finetune or []))
+        return
+    surrogates, victims = ready(surrogates, victims)
     tuned = fine_tunings(records, surrogates, finetune or [], train_data)
     if tuned:
         surrogates = with_tuned(records.dataset(name), surrogates, tuned)

@@ -60,13 +60,13 @@ def fine_tune(job: Job, missing: list[FineTuning], data: Path | None) -> None:
         DataError: there are no training images.
         TransferZooError: the training diverges, or a folder cannot be written.
     """
-    from transferzoo.classifier import load
     from transferzoo.feeds import Memory
     from transferzoo.finetuning import begin
+    from transferzoo.loading import load
 
     made = {one.model for one in missing}
     for model in {*job.surrogates, *job.targets} - made:
-        load(model.folder, job.dataset)
+        load(model, job.dataset)
     for one in missing:
         begin(one.original.folder, job.dataset, one.config.architecture)
     images = _training_images(job.dataset, data)
