@@ -128,7 +128,7 @@ class Exchange:
         if not blob.big:
             return self._part(blob.content, headers)
         place = f"{self.hub.storage}/{name}/{file}?oid={blob.sha256}&signature={signature(blob.sha256)}"
-        linked = {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(len(blob.content))}
+        linked = {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(blob.size)}
         return Answer(302, b"", {**headers, **linked, "Location": place})
 
     def _part(self, content: bytes, headers: Mapping[str, str]) -> Answer:
@@ -195,7 +195,14 @@ class Exchange:
 
     def _info(self, repository: Repository, commit: Commit) -> Answer:
         name = repository.name.removeprefix("datasets/")
-        siblings = [{"rfilename": path} for path in commit.files]
+        siblings: list[dict[str, Any]] = [{"rfilename": path} for path in commit.files]
+        if self.query.get("blobs", [""])[0].lower() in ("true", "1"):
+            known = [blob.described(path) for path, blob in commit.files.items()]
+            siblings = [
+                {"rfilename": one["path"], "size": one["size"], "blobId": one["oid"]}
+                | ({"lfs": {**one["lfs"], "sha256": one["lfs"]["oid"]}} if "lfs" in one else {})
+                for one in known
+            ]
         held = {
             "sha": commit.id,
             "private": repository.private,

@@ -7,27 +7,42 @@ The answers are in hub_answers.py; what it holds, and what goes wrong on demand,
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import io
+import logging
 import os
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
 from hub_answers import Exchange
 from hub_state import COMMIT, GATED, STATUSES, Answer, Fault, Hub, Request, User
 
+from transferzoo.errors import TransferZooError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
-__all__ = ["COMMIT", "GATED", "Hub", "Outcome", "User", "called", "client_environment", "running", "serving"]
+__all__ = [
+    "COMMIT",
+    "GATED",
+    "Hub",
+    "Outcome",
+    "User",
+    "called",
+    "client_environment",
+    "connect",
+    "running",
+    "serving",
+]
 
 
 @contextmanager
@@ -78,53 +93,71 @@ def client_environment(endpoint: str, home: Path) -> dict[str, str]:
     }
 
 
+def connect(monkeypatch: pytest.MonkeyPatch, hub: Hub, home: Path, **variables: str) -> None:
+    """Turn the client of this process, which has read its variables, to a Hub, with its cache in `home`."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    huggingface_hub.close_session()  # a connection may lead to another Hub, or be forbidden
+    implicit = {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "0" if variables.get("HF_TOKEN") else "1", "HF_TOKEN": ""}
+    environment = client_environment(hub.address, home) | implicit | variables
+    settings: dict[str, object] = {
+        "ENDPOINT": hub.address,
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_HUB_DISABLE_SYMLINKS_WARNING": True,
+        "HF_TOKEN_PATH": str(home / "token"),
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
+    }
+    for switch in ("IMPLICIT_TOKEN", "SYMLINKS", "TELEMETRY", "XET"):
+        settings[f"HF_HUB_DISABLE_{switch}"] = environment.get(f"HF_HUB_DISABLE_{switch}") == "1"
+    settings["HF_HUB_OFFLINE"] = environment.get("HF_HUB_OFFLINE") == "1"
+    for variable in environment.items():
+        monkeypatch.setenv(*variable)
+    for setting in settings.items():
+        monkeypatch.setattr(constants, *setting)
+
+
 class Outcome(NamedTuple):
-    """What a call of `transferzoo.hub` returned (JSON), or the sentence it raised."""
+    """What a call of `transferzoo.hub` returned, or the sentence it raised."""
 
     value: Any
     error: str
 
 
-CALLS = """
-import dataclasses, json, sys
-from pathlib import Path
-from transferzoo import hub
-from transferzoo.errors import TransferZooError
-for line in sys.argv[1:]:
-    name, options = json.loads(line)
-    if "folder" in options:
-        options["folder"] = Path(options["folder"])
-    value, error = None, ""
-    try:
-        value = getattr(hub, name)(**options)
-    except TransferZooError as raised:
-        error = str(raised)
-    if dataclasses.is_dataclass(value):
-        value = dataclasses.asdict(value)
-    if isinstance(value, Path):
-        text, commit = value.read_bytes().decode("latin-1"), hub.commit_of(value)
-        value = {"path": str(value), "text": text, "commit": commit}
-    print(json.dumps([value, error]))
-"""
-
-
 def called(hub: Hub, home: Path, *calls: tuple[str, dict[str, Any]], **variables: str) -> list[Outcome]:
-    """Call functions of `transferzoo.hub` in a process of their own, which has `home` as its `HF_HOME`.
+    """Call functions of `transferzoo.hub` with `home` as the client's home.
 
-    A token is taken from `HF_TOKEN`; that it is printed nowhere is asserted.
+    A token is taken from `HF_TOKEN`; that it is told nowhere is asserted.
     """
-    implicit = {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "0", "HF_TOKEN": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", CALLS, *map(json.dumps, calls)],
-        env=os.environ | client_environment(hub.address, home) | implicit | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert not done.returncode, done.stderr
-    assert not (token := variables.get("HF_TOKEN")) or token not in done.stdout + done.stderr
-    return [Outcome(*json.loads(line)) for line in done.stdout.splitlines()]
+    from transferzoo import hub as client
+
+    said = io.StringIO()
+    told = logging.StreamHandler(said)
+    found = []
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(said),
+        redirect_stderr(said),
+        warnings.catch_warnings(action="ignore", category=DeprecationWarning),  # the client's own
+    ):
+        connect(patch, hub, home, **variables)
+        logging.getLogger("huggingface_hub").addHandler(told)
+        for name, options in calls:
+            try:
+                found.append(Outcome(_plain(getattr(client, name)(**options)), ""))
+            except TransferZooError as error:
+                found.append(Outcome(None, str(error)))
+        logging.getLogger("huggingface_hub").removeHandler(told)
+    token = variables.get("HF_TOKEN")
+    assert not token or token not in said.getvalue() + "".join(one.error for one in found)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        text = value.read_bytes().decode("latin-1")
+        return {"path": str(value), "text": text, "commit": value.parts[value.parts.index("snapshots") + 1]}
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):

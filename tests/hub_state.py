@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -32,10 +32,15 @@ def signature(oid: str) -> str:
 
 @dataclass(frozen=True)
 class Blob:
-    """A file's content; `big` says that it is stored as LFS."""
+    """A file's content; `big` says that it is stored as LFS, `claimed` a size that it does not have."""
 
     content: bytes
     big: bool = False
+    claimed: int | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.content) if self.claimed is None else self.claimed
 
     @property
     def sha256(self) -> str:
@@ -47,13 +52,13 @@ class Blob:
 
     def described(self, path: str) -> dict[str, Any]:
         """Return the file's entry in a listing."""
-        entry = {"type": "file", "path": path, "size": len(self.content), "oid": git_sha1(self.content)}
+        entry = {"type": "file", "path": path, "size": self.size, "oid": git_sha1(self.content)}
         if not self.big:
             return entry
         pointer = (
             f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {entry['size']}\n"
         )
-        lfs = {"oid": self.sha256, "size": len(self.content), "pointerSize": len(pointer)}
+        lfs = {"oid": self.sha256, "size": self.size, "pointerSize": len(pointer)}
         return entry | {"oid": git_sha1(pointer.encode()), "lfs": lfs}
 
 
@@ -196,6 +201,21 @@ class Hub:
         commit = self.repositories[name].find(revision)
         assert commit
         return {path: blob.content for path, blob in sorted(commit.files.items()) if path != ".gitattributes"}
+
+    def change(self, name: str, files: Mapping[str, bytes]) -> Commit:
+        """Add a commit with new or other files to the main branch."""
+        repository = self.repositories[name]
+        before = repository.find("main")
+        assert before
+        blobs = {path: self.blob(path, content) for path, content in files.items()}
+        return repository.add("refs/heads/main", before, "a change", {**before.files, **blobs})
+
+    def claim(self, name: str, path: str, size: int) -> None:
+        """Let a repository say that a file has `size` bytes."""
+        repository = self.repositories[name]
+        for key, commit in repository.commits.items():
+            files = {p: replace(b, claimed=size) if p == path else b for p, b in commit.files.items()}
+            repository.commits[key] = commit._replace(files=files)
 
     def fail(
         self, kind: Kind, path: str, *, method: str = "GET", times: int = ALWAYS, value: float = 0

@@ -15,6 +15,8 @@ from folders import data_folder
 
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.cli import options
+from transferzoo.cli.output import progress_bar
+from transferzoo.cli.show import show
 from transferzoo.config import AttackConfig, AttackSpec
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
@@ -43,6 +45,7 @@ NAMES = {
     "defences": list(DEFENCES),
     "recipes": list(ZOO.recipes),
 }
+DEFAULT = [m for m in ZOO.models.values() if m.dataset == ZOO.default_dataset]
 ATTACK = ("attack", "-s", "resnet50-sgd", "-t", "vgg,resnet18", "--steps", 2, "--images", 6)
 
 
@@ -53,7 +56,12 @@ def test_list(cli: Run, kind: str) -> None:
     assert len({tuple(entry) for entry in listed}) == 1
     shown = cli("list", kind)
     assert (shown.code, shown.err) == (0, "")
-    assert all(name in shown.out for name in NAMES[kind])
+    default = {
+        "models": [m.name for m in DEFAULT],
+        "surrogates": [m.name for m in DEFAULT if "surrogate" in m.roles],
+        "targets": [m.name for m in DEFAULT if "target" in m.roles],
+    }
+    assert all(name in shown.out for name in default.get(kind, NAMES[kind]))
 
 
 def test_list_filters(cli: Run) -> None:
@@ -61,9 +69,11 @@ def test_list_filters(cli: Run) -> None:
         return [entry["name"] for entry in json.loads(cli("list", *arguments, "--json").out)]
 
     assert names("models", "--match", "resnet50") == [
-        m.name for m in ZOO.models.values() if m.name.startswith("resnet50")
+        m.name for m in ZOO.models.values() if "resnet50" in m.name
     ]
-    assert names("models", "--dataset", "cifar10") == []
+    assert names("models", "--dataset", "cifar10") == [
+        m.name for m in ZOO.models.values() if m.dataset == "cifar10"
+    ]
     assert names("datasets", "--dataset", "cifar10") == ["cifar10"]
     assert names("recipes", "--dataset", "fashion-mnist", "--match", "vgg") == ["validator-vgg", "vgg"]
     assert cli("list", "models", "--match", "nothing").code == 0
@@ -79,9 +89,10 @@ def test_show(cli: Run, name: str) -> None:
     assert all(str(key) in shown.out for key in found[0])
 
 
-def test_show_knows_whatever_is_listed(cli: Run) -> None:
+def test_show_knows_whatever_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     for name in {name for names in NAMES.values() for name in names}:
-        assert cli("show", name, "--json").code == 0
+        show(name, json=True)
+        assert json.loads(capsys.readouterr().out)[0]["kind"]
 
 
 FLIPS: dict[str, tuple[str, ...]] = {
@@ -241,7 +252,20 @@ def test_narrow_terminal_and_no_color() -> None:
     for text in (coloured, plain):
         lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
         assert max(map(len, lines)) <= 60
-        assert all(any(name in line for line in lines) for name in NAMES["models"])
+        assert all(any(name in line for line in lines) for name in (m.name for m in DEFAULT))
+
+
+def test_a_bar_may_not_know_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    with progress_bar() as bar:
+        task = bar.add_task("training", total=None, note="")
+        bar.refresh()
+        bar.update(task, completed=1.0, total=3.0)
+        bar.refresh()
+    printed = capsys.readouterr().err
+    assert "0/?" in printed and "1/3" in printed
 
 
 def test_pipe() -> None:

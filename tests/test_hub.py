@@ -80,9 +80,16 @@ def test_what_is_missing_is_one_sentence(endpoint: str, tmp_path: Path) -> None:
 
 
 def test_offline_with_a_cold_cache(endpoint: str, tmp_path: Path) -> None:
-    assert fetched(endpoint, tmp_path, "owner/data a.txt - dataset", HF_HUB_OFFLINE="1") == [
-        "a.txt of the dataset owner/data is not cached and HF_HUB_OFFLINE is set; "
-        "unset it once to download the file."
+    lines = [
+        "owner/data a.txt - dataset",
+        "owner/model sub/a.txt - model",
+        f"owner/model b.txt {COMMIT} model",
+    ]
+    absent = "is not cached and HF_HUB_OFFLINE is set; unset it once and run `transferzoo pull"
+    assert fetched(endpoint, tmp_path, *lines, HF_HUB_OFFLINE="1") == [
+        f"a.txt of the dataset owner/data {absent}` with the name of the data set.",
+        f"sub/a.txt of the model owner/model {absent} hf-hub:owner/model`.",
+        f"b.txt of the model owner/model {absent} hf-hub:owner/model@{COMMIT}`.",
     ]
 
 
@@ -119,7 +126,7 @@ FILES = ["config.json", "sub/w.safetensors"]
 
 
 def publishing(folder: Path, repo: str | None = "owner/tiny", **options: Any) -> tuple[str, dict[str, Any]]:
-    return "publish", {"folder": str(folder), "repo": repo, "files": FILES, "message": "a model", **options}
+    return "publish", {"folder": folder, "repo": repo, "files": FILES, "message": "a model", **options}
 
 
 def test_what_is_published_can_be_fetched(hub: Hub, folder: Path, tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hub_server import GATED, Hub, User, called, running
+from hub_server import COMMIT, GATED, Hub, User, called, running
 
 from transferzoo import hub as client
 from transferzoo.errors import TransferZooError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TOKEN = "hf_secretsecretsecret"
 TEXT, WEIGHTS = b"written in git", b"stored as LFS" * 100
+LISTING: tuple[str, dict[str, Any]] = ("listed", {"repo": "owner/model"})
 HASHES = {"a.txt": ("git SHA-1", ""), "w.safetensors": ("SHA-256", hashlib.sha256(WEIGHTS).hexdigest())}
 
 
@@ -139,33 +140,69 @@ def test_a_dropped_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["reset", "truncate"])
-def test_half_a_file_is_never_kept(hub: Hub, tmp_path: Path, kind: Any) -> None:
-    hub.fail(kind, "w.safetensors", times=1)
-    cut, whole = called(hub, tmp_path, fetching("w.safetensors"), fetching("w.safetensors"))
+def test_half_a_file_is_fetched_again_and_never_kept(hub: Hub, tmp_path: Path, kind: Any) -> None:
+    hub.fail(kind, "a.txt", times=1)
+    hub.fail(kind, "w.safetensors")
+    whole, cut = called(hub, tmp_path, fetching("a.txt"), fetching("w.safetensors"))
+    assert whole.value["text"] == TEXT.decode()
     assert cut.error.startswith("w.safetensors of the model owner/model could not be fetched (")
     assert cut.error.endswith("; try again, or check the network and the space on the disk.")
-    assert whole.value["text"] == WEIGHTS.decode()
+    assert (hub.count("GET", "a.txt"), hub.count("GET", "w.safetensors")) == (2, 3)
+    assert len(left(tmp_path)) == 2
 
 
 def test_waiting_as_asked(hub: Hub, tmp_path: Path) -> None:
     hub.fail("busy", "w.safetensors", times=1)
-    (got,) = called(hub, tmp_path, fetching("w.safetensors"))
-    assert got.value["text"] == WEIGHTS.decode()
-    assert hub.count("GET", "w.safetensors") == 2
+    hub.fail("busy", "/api/models/", times=1, value=1)
+    asked = time.monotonic()
+    file, listing = called(hub, tmp_path, fetching("w.safetensors"), LISTING)
+    assert file.value["text"] == WEIGHTS.decode()
+    assert listing.value["commit"] == COMMIT
+    assert hub.count("GET", "w.safetensors") == hub.count("GET", "/api/models/") == 2
+    assert time.monotonic() - asked > 2, "a second more than the client was told, and one for the listing"
+
+
+def test_no_wait_is_endless(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("busy", "a.txt", method="HEAD", value=3600)
+    hub.fail("busy", "w.safetensors", value=3600)
+    hub.fail("busy", "/api/models/", value=3600)
+    got = called(hub, tmp_path, fetching("a.txt"), fetching("w.safetensors"), LISTING)
+    for one, what in zip(got, ("a.txt of ", "w.safetensors of ", ""), strict=True):
+        assert one.error == (
+            f"{hub.address} asks to wait before it answers for {what}the model owner/model (status 429); "
+            "try again in 3600 seconds."
+        )
+    assert hub.count("GET", "w.safetensors") == hub.count("GET", "/api/models/") == 1
+
+
+def test_what_fails_once_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("broken", "a.txt", times=1)
+    hub.fail("broken", "/api/models/", times=1)
+    hub.fail("lost", "w.safetensors", times=1)
+    text, weights, listing = called(hub, tmp_path, fetching("a.txt"), fetching("w.safetensors"), LISTING)
+    assert (text.value["text"], weights.value["text"]) == (TEXT.decode(), WEIGHTS.decode())
+    assert listing.value["files"]["w.safetensors"] == {
+        "size": len(WEIGHTS),
+        "digest": HASHES["w.safetensors"][1],
+    }
+    assert len(listing.value["files"]["a.txt"]["digest"]) == 40
 
 
 def test_a_hub_that_fails_forbids_or_has_no_time(hub: Hub, tmp_path: Path) -> None:
     hub.fail("broken", "a.txt")
     hub.fail("forbidden", "w.safetensors", method="HEAD")
     hub.fail("busy", "whoami", value=7)
+    hub.fail("forbidden", "/api/models/")
     hub.users[TOKEN] = User("owner")
-    calls = [fetching("a.txt"), fetching("w.safetensors"), ("whoami", {})]
+    calls = [fetching("a.txt"), fetching("w.safetensors"), ("whoami", {}), LISTING]
     assert [got.error for got in called(hub, tmp_path, *calls, HF_TOKEN=TOKEN)] == [
         f"{hub.address} failed when asked for a.txt of the model owner/model (status 500); try again later.",
         "your token does not allow this for the model owner/model; use one that does.",
         f"{hub.address} asks to wait before it answers for your name on the Hub (status 429); "
         "try again in 7 seconds.",
+        "your token does not allow this for the model owner/model; use one that does.",
     ]
+    assert hub.count("GET", "a.txt") == 3
 
 
 def test_a_cached_file_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
@@ -180,11 +217,35 @@ def test_a_cached_file_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
     assert cold.error.startswith("a.txt of the model owner/model is not cached and HF_HUB_OFFLINE is set")
 
 
-def test_a_hub_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
+def test_the_cached_commit_stays_where_the_hub_is_away(hub: Hub, tmp_path: Path) -> None:
+    fresh, absent = called(hub, tmp_path, fetching("a.txt"), fetching("b.txt", revision=COMMIT))
+    assert absent.error.startswith("the model owner/model has no file b.txt in ")
+    hub.change("owner/model", {"a.txt": b"newer", "b.txt": b"new"})
+    away = Hub()
+    away.address = "http://127.0.0.1:9"
+    calls = [fetching("a.txt"), fetching("b.txt", revision=COMMIT)]
+    for place, variables in ((hub, {"HF_HUB_OFFLINE": "1"}), (away, {})):
+        asked = time.monotonic()
+        text, gone = called(place, tmp_path, *calls, **variables)
+        assert text.value == fresh.value
+        assert gone.error == absent.error
+        assert time.monotonic() - asked < 10, "the client alone would try for half a minute"
+    (newer,) = called(hub, tmp_path, fetching("a.txt"))
+    assert newer.value["text"] == "newer"
+
+
+def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
     absent = Hub()
     absent.address = "http://127.0.0.1:9"
-    (name,) = called(absent, tmp_path, ("whoami", {}), HF_TOKEN=TOKEN)
+    asked = time.monotonic()
+    name, file, listing = called(absent, tmp_path, ("whoami", {}), fetching("a.txt"), LISTING, HF_TOKEN=TOKEN)
     assert name.error.startswith("the Hub could not be asked for your name on the Hub (ConnectError); check")
+    assert file.error == (
+        f"{absent.address} cannot be reached and a.txt of the model owner/model is not cached; check the "
+        "network, HF_ENDPOINT and the proxy settings, then run `transferzoo pull hf-hub:owner/model`."
+    )
+    assert listing.error.startswith("the Hub could not be asked for the model owner/model (ConnectError); ")
+    assert time.monotonic() - asked < 10, "the client alone would try for half a minute"
 
 
 @pytest.mark.parametrize("file", HASHES)
@@ -198,16 +259,6 @@ def test_a_huge_file_is_refused_before_it_comes(hub: Hub, tmp_path: Path, file: 
     assert not hub.count("GET", file)
 
 
-def test_two_processes_fetch_the_same_file(hub: Hub, tmp_path: Path) -> None:
-    hub.fail("slow", "w.safetensors", value=0.5)
-    with ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(called, hub, tmp_path, fetching("w.safetensors")) for _ in range(2)]
-        first, second = (process.result()[0] for process in running)
-    assert first == second
-    assert first.value["text"] == WEIGHTS.decode()
-    assert len(left(tmp_path)) == 2
-
-
 # Refusals
 
 
@@ -216,7 +267,7 @@ def test_no_sentence_has_a_token(hub: Hub, tmp_path: Path) -> None:
     hub.add("owner/private", {"a.txt": TEXT}, private=True)
     hub.add("owner/locked", {"a.txt": TEXT}, gated=True)
     (tmp_path / "a.txt").write_bytes(TEXT)
-    publishing = {"folder": str(tmp_path), "repo": "owner/model", "files": ["a.txt"], "message": "m"}
+    publishing = {"folder": tmp_path, "repo": "owner/model", "files": ["a.txt"], "message": "m"}
     calls = [
         fetching("a.txt", repo=GATED),
         fetching("a.txt", repo="owner/locked"),
@@ -240,9 +291,12 @@ def test_no_sentence_has_a_token(hub: Hub, tmp_path: Path) -> None:
         "your token does not allow this for owner/new",
         "there is nothing to publish: expected the names of files.",
     ]
-    for token in ("hf_unknownunknown", "hf_wröngwröng"):
-        for got in called(hub, tmp_path / "other", ("whoami", {}), fetching("a.txt"), HF_TOKEN=token):
-            assert got.error
+    refused = f"{hub.address} does not accept your token; check HF_TOKEN, or log in with `hf auth login`."
+    asking = [("whoami", {}), fetching("a.txt"), LISTING]
+    got = called(hub, tmp_path / "other", *asking, HF_TOKEN="hf_unknownunknown")
+    assert {one.error for one in got} == {refused}
+    for one in called(hub, tmp_path / "other", *asking, HF_TOKEN="hf_wröngwröng"):
+        assert one.error
 
 
 def test_what_is_not_in_the_cache_has_no_commit(tmp_path: Path) -> None:

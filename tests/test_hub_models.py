@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from hub_server import COMMIT, client_environment, serving
+from hub_server import COMMIT, Hub, connect, running
 
 from transferzoo import checkpoint
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conftest import Result
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 ZOO = load_zoo()
-FLAGS = ("--steps", "2", "--images", "6", "--json", "--attack", "mi")
+FLAGS = ("--steps", 2, "--images", 6, "--json", "--attack", "mi")
 
 
 def files(repo: str, model: str) -> dict[str, bytes]:
@@ -30,39 +30,32 @@ def files(repo: str, model: str) -> dict[str, bytes]:
 
 
 SERVED = {**files("owner/surrogate", "resnet50-sgd"), **files("owner/target", "vgg")}
-
-
-def attack(
-    folder: Path, environment: Mapping[str, str], *arguments: object
-) -> subprocess.CompletedProcess[str]:
-    folder.mkdir(exist_ok=True)
-    return subprocess.run(
-        [sys.executable, "-m", "transferzoo", "attack", *map(str, arguments), *FLAGS], cwd=folder,
-        check=False,
-        capture_output=True, text=True, timeout=200, env=os.environ | environment | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
-def images(folder: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(folder.glob("runs/*/images/*/*/*.safetensors"))]
+PICKLED = {"owner/pickle/config.json": SERVED["owner/target/config.json"], "owner/pickle/model.bin": b"!"}
 
 
 @pytest.fixture
-def few_flags(few: Path) -> tuple[object, ...]:
-    return ("--data", few)
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with running({**SERVED, **PICKLED}) as found:
+        connect(monkeypatch, found, tmp_path / "hub")
+        yield found
 
 
-def test_images_are_those_of_the_local_models(tmp_path: Path, few_flags: tuple[object, ...]) -> None:
-    local = attack(tmp_path / "a", {}, "-s", "resnet50-sgd", "-t", "vgg", *few_flags)
-    with serving(SERVED) as endpoint:
-        environment = client_environment(endpoint, tmp_path / "hub")
-        names = ("-s", f"hf-hub:owner/surrogate@{COMMIT}", "-t", "hf-hub:owner/target,vgg")
-        remote = attack(tmp_path / "b", environment, *names, *few_flags)
-    offline = attack(tmp_path / "c", environment | {"HF_HUB_OFFLINE": "1"}, *names, *few_flags)
+def images(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("*/images/*/*/*.safetensors"))]
+
+
+def test_images_are_those_of_the_local_models(
+    hub: Hub, cli: Callable[..., Result], few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("-s", f"hf-hub:owner/surrogate@{COMMIT}", "-t", "hf-hub:owner/target,vgg")
+    local = cli("attack", "-s", "resnet50-sgd", "-t", "vgg", *FLAGS, "--data", few, "--runs", "a")
+    remote = cli("attack", *names, *FLAGS, "--data", few, "--runs", "b")
+    connect(monkeypatch, hub, tmp_path / "hub", HF_HUB_OFFLINE="1")
+    offline = cli("attack", *names, *FLAGS, "--data", few, "--runs", "c")
     for done in (local, remote, offline):
-        assert done.returncode == 0, done.stderr
-    first, found, again = (json.loads(done.stdout)["records"] for done in (local, remote, offline))
-    assert images(tmp_path / "a") == images(tmp_path / "b") == images(tmp_path / "c")
+        assert done.code == 0, done.err
+    first, found, again = (json.loads(done.out)["records"] for done in (local, remote, offline))
+    assert images(tmp_path / "a") == images(tmp_path / "b") == images(tmp_path / "c") != []
     assert [r["target"] for r in found] == ["fashion-mnist/owner/target", "fashion-mnist/vgg"]
     assert found[0]["outcomes"] == found[1]["outcomes"] == first[0]["outcomes"]
     assert found[0]["surrogate_sha256"] == first[0]["surrogate_sha256"]
@@ -76,27 +69,13 @@ REFUSED = {
     "hf-hub:owner": (2, "'owner' is no repository of the Hub: expected hf-hub:OWNER/NAME[@REVISION]"),
     "hf-hub:a/b/c": (2, "'a/b/c' is no repository of the Hub"),
 }
-EACH = """
-import sys
-from transferzoo.cli.app import main
-for name in sys.argv[1:]:
-    sys.argv = ["transferzoo", "attack", "-s", "resnet50-sgd", "-t", name]
-    try:
-        main()
-    except SystemExit as stop:
-        print(stop.code)
-"""
 
 
-def test_what_the_hub_does_not_have(tmp_path: Path) -> None:
-    pickled = {"owner/pickle/config.json": SERVED["owner/target/config.json"], "owner/pickle/model.bin": b"!"}
-    with serving({**SERVED, **pickled}) as endpoint:
-        environment = client_environment(endpoint, tmp_path / "hub")
-        done = subprocess.run(
-            [sys.executable, "-c", EACH, *REFUSED], cwd=tmp_path, env=os.environ | environment, check=True,
-            capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
-    assert [int(code) for code in done.stdout.split()] == [code for code, _ in REFUSED.values()]
-    for line, (_, sentence) in zip(done.stderr.splitlines(), REFUSED.values(), strict=True):
-        assert line.startswith("Error: ") and sentence in line
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_hub_does_not_have(cli: Callable[..., Result], tmp_path: Path, name: str) -> None:
+    code, sentence = REFUSED[name]
+    done = cli("attack", "-s", "resnet50-sgd", "-t", name)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("Error: ") and sentence in done.err and done.err.count("\n") == 1
     assert not (tmp_path / "runs").exists()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import timm
 import torch
-from hub_server import Hub, User, client_environment, running
+from hub_server import Hub, User, connect, running
 from safetensors.torch import load_file, save_file
 
 from transferzoo import checkpoint
+from transferzoo.pulling import pulled
+from transferzoo.pushing import parcel, send
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from conftest import Result
 
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning"),  # the client's own
+]
 TOKEN = "hf_secretsecretsecret"
 MODEL = load_zoo().models["fashion-mnist/resnet50-lsam"].folder
 NAMES = ["README.md", "config.json", "model.safetensors", "recipe.json"]
@@ -52,53 +56,37 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def run(hub: Hub, place: Path, *command: object, home: str = "hub", **variables: str) -> str:
-    """Return stdout of a command that ends well; the token is printed nowhere."""
-    done = started(hub, place, *command, home=home, **variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(
+    hub: Hub, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Result]:
+    """Run a command whose client asks the Hub with a token, which is printed nowhere."""
+
+    def command(*arguments: object, home: str = "hub", token: str = TOKEN) -> Result:
+        connect(monkeypatch, hub, tmp_path / home, HF_TOKEN=token)
+        done = cli(*arguments)
+        assert TOKEN not in done.out + done.err
+        return done
+
+    return command
 
 
-def started(
-    hub: Hub, place: Path, *command: object, home: str = "hub", **variables: str
-) -> subprocess.CompletedProcess[str]:
-    environment = client_environment(hub.address, place / home) | {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "0"}
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=place, capture_output=True, text=True, timeout=200,
-        check=False, env=os.environ | environment | {"OMP_NUM_THREADS": "1", "HF_TOKEN": TOKEN} | variables,
-    )  # fmt: skip
-    assert TOKEN not in done.stdout + done.stderr
-    return done
+PUSH = ("push", "--yes", "--licence", "mit", "--json")
+ATTACK = ("attack", "-t", "vgg", "--steps", 2, "--images", 6, "-a", "mi", "-a", "lgv", "--json")
 
 
-PUSH = ("-m", "transferzoo", "push", "--yes", "--licence", "mit", "--json")
-ATTACK = (
-    "-m",
-    "transferzoo",
-    "attack",
-    "-t",
-    "vgg",
-    "--steps",
-    2,
-    "--images",
-    6,
-    "-a",
-    "mi",
-    "-a",
-    "lgv",
-    "--json",
-)
-TIMM = """
-import sys, timm, torch, transferzoo
-model = timm.create_model("hf-hub:someone/mine", pretrained=True).eval()
-torch.save(model.state_dict(), sys.argv[1])
-"""
+def printed(done: Result) -> Any:
+    assert done.code == 0, done.err
+    return json.loads(done.out)
 
 
-def test_there_and_back(hub: Hub, folder: Path, few: Path, tmp_path: Path) -> None:
+def test_there_and_back(
+    hub: Hub, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, folder: Path, few: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     """The newest checkpoint, under one's own name; the same again changes nothing; others attack from it."""
-    local = json.loads(run(hub, tmp_path, *ATTACK, "-s", folder, "--data", few, "--runs", "runs"))["records"]
-    sent = json.loads(run(hub, tmp_path, *PUSH))
+    local = printed(run(*ATTACK, "-s", folder, "--data", few))["records"]
+    sent = printed(run(*PUSH))
     assert (sent["repo"], sent["changed"]) == ("someone/mine", True)
     samples = ["samples/0001.safetensors", "samples/0002.safetensors"]
     held = hub.files("someone/mine")
@@ -109,21 +97,68 @@ def test_there_and_back(hub: Hub, folder: Path, few: Path, tmp_path: Path) -> No
     card = held["README.md"].decode()
     assert "license: mit" in card and "| fashion-mnist/vgg |" in card and str(tmp_path) not in card
     assert f"{100 * local[0]['rate']:.1f}" in card
-    again = json.loads(run(hub, tmp_path, *PUSH))
-    assert again == {**sent, "changed": False}
-    other = tmp_path / "other"
-    other.mkdir()
-    found = json.loads(run(hub, other, *ATTACK, "-s", "hf-hub:someone/mine", "--data", few))["records"]
-    assert [r["outcomes"] for r in found] == [r["outcomes"] for r in local]
+    assert printed(run(*PUSH)) == {**sent, "changed": False}
+    theirs = run(*ATTACK, "-s", "hf-hub:someone/mine", "--data", few, "--runs", "theirs", home="other")
+    assert [r["outcomes"] for r in printed(theirs)["records"]] == [r["outcomes"] for r in local]
     here, there = (
-        [path.read_bytes() for path in sorted(place.glob("runs/*/images/*/*/*.safetensors"))]
-        for place in (tmp_path, other)
+        [path.read_bytes() for path in sorted((tmp_path / place).glob("*/images/*/*/*.safetensors"))]
+        for place in ("runs", "theirs")
     )
     assert here == there and len(here) == 2
-    run(hub, other, "-c", TIMM, other / "state.pt", home="third")
-    state = torch.load(other / "state.pt", weights_only=True)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(TOKEN.encode() in path.read_bytes() for path in written), "records and caches included"
+    connect(monkeypatch, hub, tmp_path / "third", HF_TOKEN=TOKEN)
+    state = timm.create_model("hf-hub:someone/mine", pretrained=True).eval().state_dict()
     stored = load_file(folder / checkpoint.WEIGHTS)
     assert all(torch.equal(state[name], tensor.to(state[name].dtype)) for name, tensor in stored.items())
+
+
+CACHED = "/home/someone/.cache/huggingface/hub/models--timm--resnet50.a1--x/snapshots/" + "a" * 40
+STARTS = {
+    "/home/someone/secret/base": "base",
+    "~/secret/base": "base",
+    "C:\\Users\\someone\\base": "base",
+    CACHED: f"hf-hub:timm/resnet50.a1--x@{'a' * 40}",
+    "hf-hub:timm/resnet50.a1@v1": "hf-hub:timm/resnet50.a1@v1",
+    "fashion-mnist/vgg": "fashion-mnist/vgg",
+}
+
+
+def test_a_place_on_this_machine_becomes_a_name(folder: Path, tmp_path: Path) -> None:
+    own = (folder / checkpoint.RECIPE).read_text()
+    for start, shared in STARTS.items():
+        recipe = json.loads(own)
+        recipe["config"]["start"] = start
+        (folder / checkpoint.RECIPE).write_text(json.dumps(recipe))
+        what = parcel(load_zoo(), folder, "a/b", licence="mit", runs=tmp_path)
+        sent = json.loads(what.texts.get(checkpoint.RECIPE, json.dumps(recipe)))
+        assert sent["config"]["start"] == shared
+        assert (checkpoint.RECIPE in what.texts) == (start != shared)
+        assert ("base_model: timm/resnet50.a1" in what.card) == shared.startswith("hf-hub:")
+
+
+def test_no_folder_of_this_machine_is_shared(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = json.loads((folder / checkpoint.RECIPE).read_text())
+    recipe["config"] |= {"start": "/home/secret/base", "validators": ["/home/secret/judge", "a/b"]}
+    (folder / checkpoint.RECIPE).write_text(json.dumps(recipe))
+    connect(monkeypatch, hub, tmp_path / "hub", HF_TOKEN=TOKEN)
+    sent = []
+    for name in ("first", "second"):
+        place = tmp_path / name
+        place.mkdir()
+        what = parcel(load_zoo(), folder, "someone/mine", licence="mit", runs=tmp_path)
+        sent.append(send(what, place).changed)
+    assert sent == [True, False]
+    held = hub.files("someone/mine")
+    assert not any(b"secret" in text or b"/home" in text for text in held.values())
+    assert what.size == sum(len(content) for name, content in held.items() if name != "README.md")
+    back = pulled("someone/mine")
+    config = recipe["config"] | {"start": "base", "validators": ["judge", "a/b"]}
+    assert checkpoint.read_recipe(back) == recipe | {"config": config}
+    assert len(checkpoint.samples(back)) == 2
+    assert json.loads((folder / checkpoint.RECIPE).read_text()) == recipe, "one's own stays"
 
 
 def test_what_is_refused(cli: Callable[..., Result], folder: Path) -> None:
@@ -146,15 +181,15 @@ def test_what_is_refused(cli: Callable[..., Result], folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_who_is_not_logged_in_is_told(hub: Hub, tmp_path: Path) -> None:
-    done = started(hub, tmp_path, *PUSH, HF_TOKEN="")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Error: you are not logged in to the Hub; log in with `hf auth login`.\n"
+def test_who_is_not_logged_in_is_told(hub: Hub, run: Callable[..., Result]) -> None:
+    done = run(*PUSH, token="")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "Error: you are not logged in to the Hub; log in with `hf auth login`.\n"
     assert not hub.repositories
 
 
-def test_a_plan_sends_nothing(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    plan = json.loads(run(hub, tmp_path, *PUSH, "--dry-run", "--repo", "a/b", folder))
+def test_a_plan_sends_nothing(hub: Hub, run: Callable[..., Result], folder: Path) -> None:
+    plan = printed(run(*PUSH, "--dry-run", "--repo", "a/b", folder))
     assert plan["repo"] == "a/b" and "hf-hub:a/b" in plan["card"]
     assert plan["bytes"] == sum((folder / name).stat().st_size for name in plan["files"])
     assert not hub.requests

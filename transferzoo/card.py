@@ -24,7 +24,7 @@ _STEPS = {"decay_at", "decay"}
 """What only a schedule of steps uses."""
 _NOTHING: tuple[object, ...] = (None, "", 0, "none", "never", "last", "constant", [], {}, ())
 _LABELS = {"dataset": "data set", "start": "starts from", "validation": "validation images"}
-_PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
+PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
 """How the path of a file begins."""
 
 
@@ -213,4 +213,4 @@ def _shown(value: object) -> str:
     if isinstance(value, float) and abs(value) < 1000:
         return f"{value:.6g}"
     text = " ".join(str(value).split())
-    return PureWindowsPath(text).name if _PATH.match(text) else text
+    return PureWindowsPath(text).name if PATH.match(text) else text

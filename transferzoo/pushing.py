@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from transferzoo import checkpoint, hub
 from transferzoo.atomic import write_text
-from transferzoo.card import card
+from transferzoo.card import PATH, card
 from transferzoo.errors import TransferZooError, UsageError
 from transferzoo.runs import open_run
 from transferzoo.specs import HUB, NAMED_ON_HUB
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from transferzoo.hub import Published
@@ -32,18 +36,24 @@ class Parcel:
         folder: the checkpoint.
         repo: "OWNER/NAME".
         files: what is uploaded besides the card.
-        card: text of the model card.
+        texts: file → what is uploaded in its place: the card, and a recipe that names local folders.
     """
 
     folder: Path
     repo: str
     files: tuple[str, ...]
-    card: str
+    texts: Mapping[str, str]
+
+    @property
+    def card(self) -> str:
+        """Text of the model card."""
+        return self.texts[CARD]
 
     @property
     def size(self) -> int:
         """Bytes of the files."""
-        return sum((self.folder / name).stat().st_size for name in self.files)
+        texts = {name: len(text.encode()) for name, text in self.texts.items()}
+        return sum(texts.get(name) or (self.folder / name).stat().st_size for name in self.files)
 
 
 def newest(root: Path) -> Path:
@@ -80,7 +90,8 @@ def parcel(
     """
     config = checkpoint.read_config(folder)
     checkpoint.load(folder, config["num_classes"])
-    recipe = checkpoint.read_recipe(folder) or {}
+    private = checkpoint.read_recipe(folder) or {}
+    recipe = {**private, "config": _shared(private["config"])} if private.get("config") else private
     if not (recipe.get("accuracy") or unmeasured):
         raise UsageError(
             f"nothing was measured of {folder}", expected=f"an accuracy in its {checkpoint.RECIPE}",
@@ -95,7 +106,23 @@ def parcel(
     )  # fmt: skip
     samples = [f"{checkpoint.SAMPLES}/{path.name}" for path in checkpoint.samples(folder)]
     names = [checkpoint.WEIGHTS, checkpoint.CONFIG, *([checkpoint.RECIPE] if recipe else [])]
-    return Parcel(folder, repo, (*names, *samples), text)
+    changed = {checkpoint.RECIPE: json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"}
+    return Parcel(folder, repo, (*names, *samples), {CARD: text, **(changed if recipe != private else {})})
+
+
+def _shared(value: Any) -> Any:
+    """Return part of a recipe without folders of this machine.
+
+    Of a path the last part stays; a checkpoint in the Hub's cache gets its name there.
+    """
+    if isinstance(value, dict):
+        return {key: _shared(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shared(item) for item in value]
+    if not isinstance(value, str) or not PATH.match(value):
+        return value
+    cached = re.search(r"/models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})/?$", value)
+    return f"{NAMED_ON_HUB}{cached[1]}/{cached[2]}@{cached[3]}" if cached else PureWindowsPath(value).name
 
 
 def send(what: Parcel, place: Path, **options: Any) -> Published:
@@ -111,8 +138,10 @@ def send(what: Parcel, place: Path, **options: Any) -> Published:
     """
     for name in what.files:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
-        _put(what.folder / name, place / name)
-    write_text(place / CARD, what.card)
+        if name not in what.texts:
+            _put(what.folder / name, place / name)
+    for name, text in what.texts.items():
+        write_text(place / name, text)
     message = f"Upload {what.folder.resolve().name} with TransferZoo"
     return hub.publish(place, what.repo, files=(*what.files, CARD), message=message, **options)
 

@@ -6,7 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.cli.output import progress_bar, say
 from transferzoo.errors import UsageError
+from transferzoo.unlisted import PYTHON, Foreign
 
 if TYPE_CHECKING:
     from transferzoo.config import AttackConfig
@@ -21,31 +23,57 @@ AUTO = "auto"
 
 
 def models(
-    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str]
+    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str], foreign: Foreign
 ) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
-    """Resolve names and download what is on the Hub.
+    """Return the surrogates and the targets that names stand for.
 
     A surrogate that "all" or a glob made a target too is left out of the targets.
 
     Raises:
-        UsageError: a name is unknown or stands for two folders, or no target is left.
-        TransferZooError: the Hub does not have a model.
+        UsageError: a name is unknown or stands for two models, or no target is left.
     """
-    from transferzoo.pulling import located
     from transferzoo.zoo import distinct, is_pattern, parts
 
-    sources = zoo.select(surrogates, dataset, "surrogate")
-    victims = zoo.select(targets, dataset, "target")
+    sources = zoo.select(surrogates, dataset, "surrogate", foreign)
+    victims = zoo.select(targets, dataset, "target", foreign)
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
-    kept = tuple(m for m in victims if m not in sources or m in zoo.select(named, dataset, "target"))
-    distinct((*sources, *kept))
+    chosen = zoo.select(named, dataset, "target", foreign)
+    kept = tuple(m for m in victims if m not in sources or m in chosen)
+    every = distinct((*sources, *kept))
+    foreign.check_used(zoo.models, every)
     if not kept:
         raise UsageError(
             "no target is left",
             expected="at least one target that is no surrogate",
             hint="name one with --target",
         )
-    return tuple(map(located, sources)), tuple(map(located, kept))
+    return sources, kept
+
+
+def ready(
+    surrogates: tuple[ModelSpec, ...], targets: tuple[ModelSpec, ...]
+) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
+    """Return models on this machine, downloaded or converted where they have to be.
+
+    Raises:
+        UsageError: a surrogate gives no gradients.
+        TransferZooError: the Hub does not have a model, or cannot be asked.
+        ModelError: code of the user's fails.
+    """
+    from transferzoo.loading import require_gradients
+    from transferzoo.pulling import located
+    from transferzoo.stock import require
+    from transferzoo.zoo import distinct
+
+    every = distinct((*surrogates, *targets))
+    require(every)
+    for model in every:
+        if model.source.startswith(PYTHON):
+            say(f"Running code that --allow-code allows: {model.source.removeprefix(PYTHON)}")
+    found = tuple(located(model, say) for model in surrogates)
+    for model in found:
+        require_gradients(model)
+    return found, tuple(located(model, say) for model in targets)
 
 
 def job_of(
@@ -67,7 +95,13 @@ def job_of(
     from transferzoo.jobs import Job
 
     dataset = zoo.dataset(config.dataset)
-    images = load(dataset, config.split, root=data)
+    with progress_bar() as bar:
+        task = bar.add_task("reading images", total=1, note="")
+
+        def advance(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        images = load(dataset, config.split, root=data, on_progress=advance)
     listed = read_aims(Path(str(targeted)), dataset, images) if config.targeted == "file" else None
     return Job(config, dataset, surrogates, targets, images, listed)
 
@@ -111,7 +145,7 @@ def plan_of(
             "per_image": [{**asdict(source), "gradients": cost} for source, cost in costs.items()],
             "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
         },
-        "loads": {m.full_name: str(m.folder) for m in (*job.surrogates, *job.targets) if m not in made},
+        "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},
     }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_module
 from enum import StrEnum
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +12,6 @@ from transferzoo.cli.output import show, show_json, terminal_width
 from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from transferzoo.specs import ModelSpec
     from transferzoo.zoo import Zoo
 
 
@@ -32,6 +29,9 @@ class Kind(StrEnum):
     recipes = "recipes"
 
 
+MODELS = (Kind.models, Kind.surrogates, Kind.targets)
+
+
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.models,
     dataset: Dataset = None,
@@ -41,7 +41,10 @@ def list_(
     json: Json = False,
     zoo: ZooFile = None,
 ) -> None:
-    """List models, data sets, attacks, minimizers, architectures, defences or recipes."""
+    """List models, data sets, attacks, minimizers, architectures, defences or recipes.
+
+    Models of the default data set, and how many others there are; all of them with --dataset or --match.
+    """
     from transferzoo.cli.tables import render
     from transferzoo.report import Table
     from transferzoo.zoo import load_zoo
@@ -57,17 +60,38 @@ def list_(
     if json:
         show_json(entries)
         return
+    if kind in MODELS:
+        _show_models(kind, entries, None if dataset or match else records.default_dataset)
+        return
     columns = tuple(entries[0]) if entries else ("name",)
     rows = tuple(tuple(_text(entry[column]) for column in columns) for entry in entries)
     show(render(Table(kind.value, columns, rows), terminal_width()))
 
 
+def _show_models(kind: Kind, entries: list[dict[str, Any]], only: str | None) -> None:
+    """Print models by data set; of all but one of the data sets, if one is named, a line."""
+    from rich.text import Text
+
+    from transferzoo.cli.models import elsewhere, tables
+    from transferzoo.cli.tables import render
+    from transferzoo.report import Table
+
+    shown = [entry for entry in entries if only in (None, entry["dataset"])]
+    for table in list(tables(kind.value, shown)) or [Table(kind.value, ("name",), ())]:
+        show(render(table, terminal_width()))
+    others = dict.fromkeys(entry["dataset"] for entry in entries if entry not in shown)
+    for name in others:
+        show(Text(elsewhere(kind.value, [entry for entry in entries if entry["dataset"] == name])))
+
+
 def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
     match kind:
         case Kind.models | Kind.surrogates | Kind.targets:
+            from transferzoo.cli.models import facts
+
             role = {Kind.surrogates: "surrogate", Kind.targets: "target"}.get(kind)
             chosen = [m for m in zoo.models.values() if dataset in (None, m.dataset)]
-            return [_model(m, zoo) for m in chosen if role is None or role in m.roles]
+            return [facts(m, zoo) for m in chosen if role is None or role in m.roles]
         case Kind.datasets:
             return [
                 {"name": n, "classes": len(d.classes), "pixels": f"{d.size}×{d.size}×{d.channels}",
@@ -90,28 +114,6 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
             return _architectures()
         case Kind.defences:
             return _defences()
-
-
-@cache
-def accuracies() -> dict[str, float]:
-    """Return the measured accuracy of every built-in model, by full name."""
-    from transferzoo.specs import assets
-
-    manifest = json_module.loads((assets() / "manifest.json").read_text(encoding="utf-8"))
-    return {name: entry["accuracy"] for name, entry in manifest["models"].items()}
-
-
-def _model(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
-    recipe = zoo.recipes[model.recipe] if model.recipe else None
-    return {
-        "name": model.name,
-        "dataset": model.dataset,
-        "role": ", ".join(model.roles),
-        "architecture": recipe.architecture if recipe else None,
-        "minimizer": recipe.minimizer if recipe else None,
-        "accuracy": accuracies().get(model.full_name),
-        "source": model.source.partition(":")[0],
-    }
 
 
 def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
@@ -177,6 +179,4 @@ def _architectures() -> list[dict[str, Any]]:
 
 
 def _text(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{100 * value:.1f} %" if isinstance(value, float) else str(value)
+    return "–" if value is None else str(value)

@@ -56,6 +56,11 @@ def show(*tables: RenderableType) -> None:
         console.print(table)
 
 
+def tell(table: RenderableType) -> None:
+    """Print a table on stderr, as wide as the terminal, or 120 columns in a pipe."""
+    Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH).print(table)
+
+
 def show_line(text: str, label: str = "") -> None:
     """Print text on stdout as it is, unwrapped and without markup, behind a bold label if there is one."""
     Console().print(Text.assemble((label, "bold"), text), soft_wrap=True)
@@ -73,13 +78,13 @@ def show_json(content: object) -> None:
 
 def progress_bar() -> Progress:
     """Return a progress bar on stderr; silent where stderr is not a terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
         console=console,

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.cli.list import accuracies
 from transferzoo.cli.options import Json, ZooFile, complete_names
 from transferzoo.cli.output import show_json, show_line
 from transferzoo.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from transferzoo.specs import ModelSpec
+    from transferzoo.specs import DatasetSpec, ModelSpec
     from transferzoo.zoo import Zoo
+
+MOST = 20
+"""Items of a list that are written out, as of class names."""
 
 
 def show(
@@ -36,7 +39,7 @@ def show(
         return
     for entry in found:
         for key, value in entry.items():
-            text = _text(value)
+            text = _WRITTEN.get(key, _text)(value)
             show_line(f"\n\n{text}\n" if "\n" in text else f" {text}", label=f"{key}:")
 
 
@@ -49,7 +52,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
 
     yield from (_model(m) for m in zoo.models.values() if name in (m.name, m.full_name))
     if name in zoo.datasets:
-        yield {"kind": "data set", **zoo.datasets[name].model_dump(mode="json")}
+        yield _dataset(zoo.datasets[name])
     if name in zoo.presets:
         yield {
             "kind": "attack preset",
@@ -88,13 +91,71 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
 
 
 def _model(model: ModelSpec) -> dict[str, Any]:
-    from transferzoo import checkpoint
+    from transferzoo.cli.models import claimed, measured, train_command
+    from transferzoo.stock import state_of
 
-    measured = accuracies().get(model.full_name)
-    known: dict[str, Any] = {"folder": None if model.on_hub else str(model.folder), "config": None}
-    if not model.on_hub and model.folder.is_dir():
-        known |= {"sha256": checkpoint.digest(model.folder), "config": checkpoint.read_config(model.folder)}
-    return {"kind": "model", **model.model_dump(mode="json"), "accuracy": measured, **known}
+    state = state_of(model)
+    return {
+        "kind": "model",
+        **model.model_dump(mode="json"),
+        "commercial use": _commerce(model),
+        "accuracy": measured(model),
+        "claimed": claimed(model),
+        "state": state,
+        "command": train_command(model) if state == "train" else None,
+        **_provenance(model),
+    }
+
+
+def _provenance(model: ModelSpec) -> dict[str, Any]:
+    """Return what the files of a model say, as far as they are on this machine."""
+    from transferzoo import checkpoint
+    from transferzoo.hub import commit_of
+    from transferzoo.stock import need_of
+
+    need = need_of(model)
+    folder = need.kept() if need else model.folder if model.has_folder else None
+    known: dict[str, Any] = {"folder": folder and str(folder), "commit": None, "bytes": None}
+    if folder is None or not folder.is_dir():
+        return {**known, "files": [], "config": None}
+    if need:
+        paths = need.found(folder)
+        known["commit"] = commit_of(paths[0])
+    elif model.weights:
+        paths = [folder / model.weights.file]
+    else:
+        names = (checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.RECIPE)
+        paths = [*(folder / name for name in names), *checkpoint.samples(folder)]
+    files = [_file(path, folder) for path in paths if path.is_file()]
+    plain = model.weights is None and (folder / checkpoint.CONFIG).is_file()
+    config = checkpoint.read_config(folder) if plain else None
+    return {**known, "bytes": sum(file["bytes"] for file in files), "files": files, "config": config}
+
+
+def _file(path: Path, folder: Path) -> dict[str, Any]:
+    from transferzoo.hub import kept_digest
+    from transferzoo.hub.digests import digest_of
+
+    digest = kept_digest(path) or digest_of(path, 64)
+    kind = "sha256" if len(digest) == 64 else "git_sha1"
+    return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, kind: digest}
+
+
+def _dataset(dataset: DatasetSpec) -> dict[str, Any]:
+    from transferzoo.stock import state_of_images
+
+    return {
+        "kind": "data set",
+        **dataset.model_dump(mode="json"),
+        "commercial use": _commerce(dataset),
+        "state": {split: state_of_images(dataset, split) for split in dataset.splits},
+    }
+
+
+def _commerce(what: ModelSpec | DatasetSpec) -> str:
+    if what.non_commercial:
+        return "forbidden by the licence"
+    return "unknown" if what.licence == "unknown" else "not forbidden by the licence"
 
 
 def _names(zoo: Zoo) -> list[str]:
@@ -109,9 +170,25 @@ def _names(zoo: Zoo) -> list[str]:
     return [*models, *(name for part in named for name in part)]
 
 
+def _share(value: float | None) -> str:
+    return _text(value) if value is None else f"{100 * value:.2f} %"
+
+
+def _lines(value: list[dict[str, Any]]) -> str:
+    return "\n".join(_text(item) for item in value) or _text(None)
+
+
 def _text(value: object) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, dict):
         return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_text(item) for item in value) + "]"
+        few = [_text(item) for item in value[:MOST]]
+        more = [f"… ({len(value)} in all)"] if len(value) > MOST else []
+        return "[" + ", ".join(few + more) + "]"
     return str(value)
+
+
+_WRITTEN: dict[str, Callable[[Any], str]] = {"accuracy": _share, "claimed": _share, "files": _lines}
+"""How values of some keys are written; the others as text."""

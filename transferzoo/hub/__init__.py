@@ -1,7 +1,39 @@
 """The Hub: the only package that talks to it. Files come from it checked, folders go to it in one commit."""
 
-from transferzoo.hub.fetching import commit_of, fetch
+from transferzoo.hub.cache import (
+    cache_folder,
+    drop_partial,
+    held,
+    kept_digest,
+    known_absent,
+    offline,
+    snapshot,
+)
+from transferzoo.hub.fetching import check_size, commit_of, counting, fetch
+from transferzoo.hub.listing import Entry, Listing, listed
 from transferzoo.hub.publishing import Published, publish, whoami
-from transferzoo.hub.sentences import MissingFileError
+from transferzoo.hub.sentences import MissingFileError, NotCachedError, Place, missing
 
-__all__ = ["MissingFileError", "Published", "commit_of", "fetch", "publish", "whoami"]
+__all__ = [
+    "Entry",
+    "Listing",
+    "MissingFileError",
+    "NotCachedError",
+    "Place",
+    "Published",
+    "cache_folder",
+    "check_size",
+    "commit_of",
+    "counting",
+    "drop_partial",
+    "fetch",
+    "held",
+    "kept_digest",
+    "known_absent",
+    "listed",
+    "missing",
+    "offline",
+    "publish",
+    "snapshot",
+    "whoami",
+]

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.errors import TransferZooError
+from transferzoo.hub.cache import kept_digest
 from transferzoo.hub.digests import digest_of
-from transferzoo.hub.sentences import Place, translated
+from transferzoo.hub.patience import patiently
+from transferzoo.hub.sentences import Place, missing, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 MOST_BYTES = 20 * 2**30  # no file this project reads or writes comes near
 HASHES = {40: "git SHA-1", 64: "SHA-256"}  # by the number of their digits
+UNREACHABLE = ("ConnectError", "ConnectionError", "OfflineModeIsEnabled")
+"""What the client and its HTTP libraries call it if there is no way to the Hub."""
+_counter: ContextVar[Callable[[int], None] | None] = ContextVar("counter", default=None)
 
 
 def fetch(
@@ -42,6 +54,21 @@ def fetch(
         raise
     except Exception as error:  # the client raises its own, httpx's, requests' and the system's errors
         raise translated(error, place) from error
+
+
+@contextmanager
+def counting(add: Callable[[int], None]) -> Iterator[None]:
+    """Let what the block downloads be counted instead of shown by bars of the client.
+
+    Args:
+        add: called with bytes as they come, negative ones where a file begins anew; what it raises ends the
+            download.
+    """
+    token = _counter.set(add)
+    try:
+        yield
+    finally:
+        _counter.reset(token)
 
 
 def commit_of(path: Path) -> str:
@@ -90,44 +117,68 @@ def _fetched(place: Place, sha256: str) -> Path:
 def _declared(place: Place) -> tuple[str, str]:
     """Return the commit and the hash that the Hub declares for a file, empty where it is not asked.
 
-    A Hub that cannot be asked, as offline, is left to the download, which has the cache and repetitions.
+    A Hub that does not answer is left to the download, which has the cache and repetitions.
 
     Raises:
+        MissingFileError: the Hub once said that the commit has no such file.
+        LocalEntryNotFoundError: there is no way to the Hub, and the file is not cached.
         TransferZooError: the file is too large.
     """
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
-    pinned = bool(re.fullmatch(r"[0-9a-f]{40}", place.revision or ""))
     where: dict[str, Any] = {"revision": place.revision, "repo_type": place.repo_type}
-    if pinned and isinstance(try_to_load_from_cache(place.repo, place.file, **where), str):
+    found = try_to_load_from_cache(place.repo, place.file, **where)
+    if found is not None and re.fullmatch(r"[0-9a-f]{40}", place.revision or ""):
+        if not isinstance(found, str):  # a commit does not change
+            raise missing(place)
         return "", ""
     try:
         url = hf_hub_url(place.repo, place.file, **where)
         known = get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    except Exception:
+    except Exception as error:
+        if found is None and type(error).__name__ in UNREACHABLE:  # the client would try for half a minute
+            raise errors.LocalEntryNotFoundError("no connection") from error
         return "", ""
-    if (known.size or 0) > MOST_BYTES:
+    check_size(place, known.size or 0)
+    return known.commit_hash or "", known.etag or ""
+
+
+def check_size(place: Place, size: int) -> None:
+    """Refuse a file that is larger than any this project reads or writes.
+
+    Raises:
+        TransferZooError: it has more than `MOST_BYTES`.
+    """
+    if size > MOST_BYTES:
         raise TransferZooError(
             f"{place} is too large",
             expected=f"at most {MOST_BYTES / 2**30:.0f} GiB",
-            got=f"{(known.size or 0) / 2**30:.0f} GiB",
+            got=f"{size / 2**30:.0f} GiB",
             hint="check the file name and the revision",
         )
-    return known.commit_hash or "", known.etag or ""
 
 
 def _downloaded(place: Place, *, force: bool = False) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(
-        hf_hub_download(
-            place.repo,
-            place.file,
-            revision=place.revision,
-            repo_type=place.repo_type,
-            force_download=force,
-        )
-    )
+    options: dict[str, Any] = {"revision": place.revision, "repo_type": place.repo_type}
+    if (add := _counter.get()) and "tqdm_class" in signature(hf_hub_download).parameters:
+        options["tqdm_class"] = _bar(add)
+    found = patiently(lambda: hf_hub_download(place.repo, place.file, force_download=force, **options))
+    return Path(str(found))
+
+
+def _bar(add: Callable[[int], None]) -> type:
+    """Return a class of progress bars, as the client makes them, that shows nothing and calls `add`."""
+    tqdm: Any = import_module("huggingface_hub.utils").tqdm
+
+    def start(bar: Any, *arguments: Any, **options: Any) -> None:
+        tqdm.__init__(bar, *arguments, **{**options, "disable": True})
+
+    def update(bar: Any, n: float | None = 1) -> None:
+        add(int(n or 0))
+
+    return type("Counted", (tqdm,), {"__init__": start, "update": update})
 
 
 def _expected(path: Path, declared: tuple[str, str]) -> str:
@@ -136,8 +187,10 @@ def _expected(path: Path, declared: tuple[str, str]) -> str:
     In the cache a file is a link to a blob that has the hash as its name. That blob may be a link itself.
     """
     commit, etag = declared
-    found = path.readlink().name if path.is_symlink() else etag if commit == commit_of(path) else ""
-    return found if len(found) in HASHES and re.fullmatch(r"[0-9a-f]+", found) else ""
+    if path.is_symlink():
+        return kept_digest(path)
+    known = commit == commit_of(path) and len(etag) in HASHES and re.fullmatch(r"[0-9a-f]+", etag)
+    return etag if known else ""
 
 
 def _differs(path: Path, expected: str) -> bool:
