@@ -1,0 +1,257 @@
+"""`transferzoo sharpness`: how the loss rises when the weights move."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferzoo.cli.options import (
+    DataRoot,
+    Dataset,
+    Json,
+    Output,
+    ZooFile,
+    complete_attacks,
+    complete_models,
+)
+from transferzoo.cli.output import say, show, show_json, terminal_width
+from transferzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transferzoo.datasets import Batch
+    from transferzoo.sharpness.job import Ground
+    from transferzoo.specs import DatasetSpec, ModelSpec
+    from transferzoo.zoo import Zoo
+
+MEASURES, PATHS = "Of models", "Of a line or slice"
+BELONGS = {
+    "rho": "MODEL", "adaptive_rho": "MODEL", "sigma": "MODEL", "adaptive_sigma": "MODEL",
+    "eigenvalues": "MODEL", "probes": "MODEL", "steps": "MODEL", "draws": "MODEL",
+    "targets": "--between", "attack": "--between", "radius": "--slice",
+    "points": "--between or --slice", "picture": "--between or --slice",
+}  # fmt: skip
+"""Which of the three requests an option speaks of."""
+
+
+def sharpness(
+    context: typer.Context,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...", help="Models to measure: names, globs, folders.",
+            autocompletion=complete_models, show_default=False,
+        ),
+    ] = None,
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B", show_default=False,
+            help="Instead: loss and accuracy along the line between the weights of two models.",
+        ),
+    ] = None,
+    slice_: Annotated[
+        str | None,
+        typer.Option(
+            "--slice", metavar="MODEL", show_default=False, autocompletion=complete_models,
+            help="Instead: the loss on a plane through the weights of a model.",
+        ),
+    ] = None,
+    dataset: Dataset = None,
+    data: DataRoot = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Which images; train for the paper's.", show_default="the one that is attacked"),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="How many images at most.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the draw of images and of random vectors.")] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time.", show_default="the data set's, at most 100")
+    ] = None,
+    rho: Annotated[
+        float, typer.Option(help="Radius of the worst case.", rich_help_panel=MEASURES)
+    ] = 0.05,
+    adaptive_rho: Annotated[
+        float, typer.Option(help="Radius relative to the weights.", rich_help_panel=MEASURES)
+    ] = 0.2,
+    sigma: Annotated[
+        float, typer.Option(help="Standard deviation of the average case.", rich_help_panel=MEASURES)
+    ] = 0.01,
+    adaptive_sigma: Annotated[
+        float, typer.Option(help="Likewise, relative to the weights.", rich_help_panel=MEASURES)
+    ] = 0.05,
+    eigenvalues: Annotated[
+        int, typer.Option(min=1, help="How many, of the Hessian.", rich_help_panel=MEASURES)
+    ] = 1,
+    probes: Annotated[
+        int, typer.Option(min=2, help="Random vectors of the trace.", rich_help_panel=MEASURES)
+    ] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="Of the worst case.", rich_help_panel=MEASURES)] = 10,
+    draws: Annotated[
+        int, typer.Option(min=2, help="Pairs of the average case.", rich_help_panel=MEASURES)
+    ] = 10,
+    points: Annotated[
+        int, typer.Option(min=2, help="Points of the line, or of each axis.", rich_help_panel=PATHS)
+    ] = 11,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", "--targets", "-t", rich_help_panel=PATHS, autocompletion=complete_models,
+            help="Also attack from each point of the line, and try these.", show_default="no attack",
+        ),
+    ] = None,
+    attack: Annotated[
+        str, typer.Option("--attack", "-a", rich_help_panel=PATHS, autocompletion=complete_attacks,
+                          help="How, for example mi+di.")
+    ] = "bim",
+    radius: Annotated[
+        float, typer.Option(help="How far the slice goes; 1: each filter by its norm.", rich_help_panel=PATHS)
+    ] = 1.0,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.", show_default=False,
+                     rich_help_panel=PATHS),
+    ] = None,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")] = Path("runs"),
+    output: Output = None,
+    json: Json = False,
+    zoo: ZooFile = None,
+) -> None:  # fmt: skip
+    """Measure how sharp the loss is around models, between two, or on a plane; the same command resumes."""
+    from transferzoo.atomic import write_text
+    from transferzoo.cli.landscapes import of_line, of_models, of_slice
+    from transferzoo.cli.tables import render
+    from transferzoo.engine import Attack
+    from transferzoo.export import check_output, formatted
+    from transferzoo.presets import resolve
+    from transferzoo.sharpness.pictures import check_picture
+    from transferzoo.zoo import load_zoo
+
+    request = _request(models, between, slice_)
+    _check_belongs(context, request)
+    files = [check_output(path) for path in output or []]
+    if picture is not None:
+        check_picture(picture)
+    records = load_zoo(zoo)
+    what = records.dataset(dataset or records.default_dataset)
+    names = list(between or ([slice_] if slice_ is not None else models or []))
+    chosen = _located(records, names, what)
+    if request != "MODEL" and len(chosen) != len(names):
+        wanted = "two different models" if between else "one model"
+        raise UsageError(f"{request} takes {wanted}", got=", ".join(model.name for model in chosen))
+    ground = _ground(what, split, data, images, seed, batch_size)
+    if request == "MODEL":
+        options = {name: context.params[name] for name, of in BELONGS.items() if of == "MODEL"}
+        found = of_models(ground, chosen, options, runs)
+    elif request == "--between":
+        victims = _targets(records, targets or [], what, chosen)
+        how = Attack.of(resolve(records, what.name, attack, {}), seed)
+        found = of_line(ground, (chosen[0], chosen[1]), points, victims, how, runs, picture)
+    else:
+        found = of_slice(ground, chosen[0], points, radius, runs, picture)
+    if json:
+        show_json(found.content)
+    else:
+        width = terminal_width()
+        show(*(render(table, width) for table in found.tables))
+    for path in files:
+        write_text(path, formatted(path, found.content, found.lines, found.tables))
+        say(f"Written: {path}")
+    say(f"Results are kept in {found.folder}")
+
+
+def _request(models: list[str] | None, between: tuple[str, str] | None, slice_: str | None) -> str:
+    """Return which of the three requests was made.
+
+    Raises:
+        UsageError: none, or more than one.
+    """
+    asked = {"MODEL": models, "--between": between, "--slice": slice_}
+    made = [name for name, value in asked.items() if value]
+    if len(made) != 1:
+        raise UsageError(
+            "there is nothing to measure" if not made else "one thing is measured at a time",
+            expected="models, --between A B or --slice MODEL", got=" and ".join(made),
+        )  # fmt: skip
+    return made[0]
+
+
+def _check_belongs(context: typer.Context, request: str) -> None:
+    """Refuse options that say nothing about the request.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for name, of in BELONGS.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and request not in of:
+            option = {"targets": "--target"}.get(name, f"--{name.replace('_', '-')}")
+            raise UsageError(f"{option} belongs to {of}", got=request, hint="leave it out")
+
+
+def _located(records: Zoo, names: Sequence[str], dataset: DatasetSpec) -> list[ModelSpec]:
+    """Return the models that names stand for, on this machine.
+
+    Raises:
+        UsageError: a name is unknown, or a model has no weights to move.
+        TransferZooError: the Hub does not have a model.
+    """
+    from transferzoo.loading import require_gradients
+    from transferzoo.pulling import located
+
+    found = [located(model, say) for model in records.select(names, dataset.name, "surrogate")]
+    for model in found:
+        require_gradients(model)
+    return found
+
+
+def _targets(
+    records: Zoo, names: Sequence[str], dataset: DatasetSpec, ends: Sequence[ModelSpec]
+) -> list[ModelSpec]:
+    """Return the targets, without the ends of the line.
+
+    Raises:
+        UsageError: a name is unknown, none is left, or a target has a defence.
+    """
+    from transferzoo.pulling import located
+
+    taken = {model.full_name for model in ends}
+    chosen = records.select(names, dataset.name, "target") if names else ()
+    victims = [model for model in chosen if model.full_name not in taken]
+    if names and not victims:
+        raise UsageError("no target is left", expected="at least one that is no end of the line")
+    for model in victims:
+        if model.defence:
+            raise UsageError("targets of a line have no defence", got=f"'{model.name}'")
+    return [located(model, say) for model in victims]
+
+
+def _ground(
+    dataset: DatasetSpec, split: str | None, root: Path | None, images: int, seed: int, batch_size: int | None
+) -> Ground:
+    """Return what is measured on, images loaded.
+
+    Raises:
+        UsageError: no such split.
+        DataError: the images are not there or damaged.
+    """
+    from transferzoo.sharpness.job import Ground
+
+    chosen = split or dataset.attack.split
+    if split is None and chosen != "train" and "train" in dataset.splits:
+        say(f"Note: measured on the split '{chosen}'; the paper measures on training images (--split train).")
+    together = batch_size or min(dataset.attack.batch_size, 100)
+    return Ground(dataset, chosen, _images(dataset, chosen, root, images), images, seed, together)
+
+
+def _images(dataset: DatasetSpec, split: str, root: Path | None, count: int) -> Batch:
+    from transferzoo.datasets.sources import load
+    from transferzoo.sharpness.job import STATISTICS
+    from transferzoo.stream import sample, streams
+
+    if streams(dataset):
+        return sample(dataset, split, root, max(count, STATISTICS))
+    return load(dataset, split, root=root)

@@ -1,0 +1,156 @@
+"""What was measured → tables, and lines for CSV; pure functions, without torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transferzoo import statistics
+from transferzoo.findings import per_image, short
+from transferzoo.report import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from transferzoo.sharpness import Measures, Point, Sharpness, Slice
+
+
+def sharpness_tables(found: Mapping[str, Sharpness], where: str) -> list[Table]:
+    """Return the plain and the adaptive measures, a row a model.
+
+    Args:
+        found: full name → its sharpness; at least one.
+        where: which images, for the caption.
+    """
+    first = next(iter(found.values()))
+    counts = f"{first.probes} probes of the trace and {first.draws} pairs of the average rise."
+    plain = Table(
+        title="Sharpness: largest eigenvalue and trace of the Hessian, worst and average rise of the loss",
+        columns=("model", "loss", "accuracy", *_headings(first, first.plain)),
+        rows=tuple(
+            (short(name), f"{one.loss:.3f}", f"{100 * one.accuracy:.1f}", *_cells(one.plain))
+            for name, one in found.items()
+        ),
+        caption=f"{where}; {_radii(first.plain)}; {counts}",
+    )
+    adaptive = Table(
+        title="Adaptive sharpness: each weight moves in proportion to its size",
+        columns=("model", *_headings(first, first.adaptive)),
+        rows=tuple((short(name), *_cells(one.adaptive)) for name, one in found.items()),
+        caption=f"As above; {_radii(first.adaptive)}.",
+    )
+    return [plain, adaptive]
+
+
+def _headings(found: Sharpness, measures: Measures) -> tuple[str, ...]:
+    top = "eigenvalues" if len(measures.eigenvalues) > 1 else "eigenvalue"
+    steps = f"worst {found.steps} step{'s' if found.steps > 1 else ''}"
+    return top, "trace ± s.e.", "worst 1 step", steps, "average ± s.e."
+
+
+def _cells(measures: Measures) -> tuple[str, ...]:
+    return (
+        ", ".join(f"{value:.3g}" for value in measures.eigenvalues),
+        f"{measures.trace:.3g} ± {measures.trace_error:.2g}",
+        f"{measures.step_rise:.3g}",
+        f"{measures.worst_rise:.3g}",
+        f"{measures.average_rise:.3g} ± {measures.average_error:.2g}",
+    )
+
+
+def _radii(measures: Measures) -> str:
+    return f"rho = {measures.rho:g}, sigma = {measures.sigma:g}"
+
+
+def sharpness_lines(found: Mapping[str, Sharpness]) -> list[dict[str, object]]:
+    """Return a line a model for CSV."""
+    return [
+        {
+            "model": name, **one.numbers(), "n": one.n, "weights": one.weights, "rho": one.plain.rho,
+            "sigma": one.plain.sigma, "adaptive_rho": one.adaptive.rho, "adaptive_sigma": one.adaptive.sigma,
+            "probes": one.probes, "steps": one.steps, "draws": one.draws, "seed": one.seed,
+        }
+        for name, one in found.items()
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------- lines
+
+
+def mean_rate(point: Point) -> tuple[float, float, float]:
+    """Return the mean success rate over the targets of a point that has any, and its 95 % interval."""
+    shares = per_image({record.target: record for record in point.records})
+    return (sum(shares) / len(shares), *statistics.mean_interval(shares))
+
+
+def line_table(points: Sequence[Point], ends: tuple[str, str], where: str, attack: str) -> Table:
+    """Return loss, accuracy and success rates along a line, a row a point.
+
+    Args:
+        points: in order of position.
+        ends: full names of the models at 0 and 1.
+        where: which images, for the caption.
+        attack: canonical form; empty without one.
+    """
+    records = points[0].records
+    targets = tuple(short(record.target) for record in records)
+    tried = f"; {attack}, n = {records[0].n}" if records else ""
+    return Table(
+        title=f"From {short(ends[0])} (0) to {short(ends[1])} (1)",
+        columns=("position", "loss", "accuracy", *(("mean", *targets) if targets else ())),
+        rows=tuple(
+            (f"{p.position:.2f}", f"{p.loss:.3f}", f"{100 * p.accuracy:.1f}", *_rates(p)) for p in points
+        ),
+        caption=f"{where}; batch norm's statistics recomputed at every point{tried}.",
+    )
+
+
+def _rates(point: Point) -> tuple[str, ...]:
+    if not point.records:
+        return ()
+    cells = [mean_rate(point), *((r.rate, r.low, r.high) for r in point.records)]
+    return tuple(f"{100 * rate:.1f}\n{100 * low:.1f}–{100 * high:.1f}" for rate, low, high in cells)
+
+
+def line_lines(points: Sequence[Point]) -> list[dict[str, object]]:
+    """Return a line a point for CSV."""
+    lines: list[dict[str, object]] = []
+    for point in points:
+        rates: dict[str, Any] = {}
+        for record in point.records:
+            rates |= {f"{record.target} {key}": getattr(record, key) for key in ("rate", "low", "high")}
+        mean = {"success_rate": mean_rate(point)[0]} if point.records else {}
+        seen = {"position": point.position, "loss": point.loss, "accuracy": point.accuracy}
+        lines.append({**seen, **mean, **rates})
+    return lines
+
+
+# ---------------------------------------------------------------- slices
+
+
+def slice_table(found: Slice, name: str, where: str) -> Table:
+    """Return the losses of a slice, a row a step along the second direction.
+
+    Args:
+        found: the slice.
+        name: full name of the model.
+        where: which images, for the caption.
+    """
+    steps = [f"{position:g}" for position in found.positions]
+    return Table(
+        title=f"Loss around {short(name)}",
+        columns=("second / first", *steps),
+        rows=tuple(
+            (step, *(f"{loss:.3g}" for loss in losses))
+            for step, losses in zip(steps, found.losses, strict=True)
+        ),
+        caption=f"{where}; two random directions, normalised by filters.",
+    )
+
+
+def slice_lines(found: Slice) -> list[dict[str, object]]:
+    """Return a line a point of the grid for CSV."""
+    return [
+        {"first": first, "second": second, "loss": loss}
+        for second, losses in zip(found.positions, found.losses, strict=True)
+        for first, loss in zip(found.positions, losses, strict=True)
+    ]
