@@ -13,7 +13,7 @@ from rich.console import Console
 
 from transferzoo.cli.tables import render as render_table
 from transferzoo.errors import TransferZooError, UsageError
-from transferzoo.export import check_output, render, to_csv, to_json, to_latex, to_markdown
+from transferzoo.export import check_output, render, to_json, to_latex, to_markdown
 from transferzoo.findings import Findings, brief, paired_tests
 from transferzoo.records import Record
 from transferzoo.report import Table, tables
@@ -131,7 +131,7 @@ def test_json_is_complete() -> None:
 
 
 def test_csv_is_complete() -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(Findings(MATRIX)))))
+    rows = list(csv.DictReader(io.StringIO(render(Path("x.csv"), Findings(MATRIX)))))
     assert [row["target"] for row in rows] == [r.target for r in MATRIX]
     assert rows[0].keys() == asdict(MATRIX[0]).keys() - {"versions"}
     assert float(rows[0]["high"]) == MATRIX[0].high
@@ -183,6 +183,20 @@ def test_terminal_tables_fit(width: int) -> None:
         for row in table.rows:
             for cell in row[1:]:
                 assert all(part in text for part in cell.split())
+
+
+@pytest.mark.parametrize("width", [30, 120])
+@pytest.mark.parametrize("names", [["a", "", "bcd"], ["one\nmore", "b", ""], ["a", "longer than " * 4, "c"]])
+def test_the_cells_of_a_row_begin_on_one_line(names: list[str], width: int) -> None:
+    rows = tuple((name, f"<{number}>") for number, name in enumerate(names))
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(render_table(Table("t", ("name", "value"), rows), width))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    for name, value in rows:
+        (line,) = (line for line in lines if value in line)
+        start = (name.splitlines() or [""])[0][:10]
+        assert line.partition(value)[0].strip().startswith(start) and (name or not line.split()[1:])
 
 
 def test_a_row_is_named_by_what_it_does_not_share() -> None:

@@ -14,7 +14,7 @@ from transferzoo.findings import Findings, paired_tests, rows_of
 from transferzoo.report import Table, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -29,11 +29,15 @@ def to_json(found: Findings) -> dict[str, Any]:
     }
 
 
-def to_csv(found: Findings) -> str:
+def _lines(found: Findings) -> list[dict[str, object]]:
     """Return one line a record, then one a point of the curve, the versions left out."""
-    stream = io.StringIO()
     records = (*found.records, *found.curve)
-    lines = [{k: v for k, v in asdict(r).items() if k != "versions"} for r in records]
+    return [{k: v for k, v in asdict(r).items() if k != "versions"} for r in records]
+
+
+def to_csv(lines: Sequence[Mapping[str, object]]) -> str:
+    """Return lines, all with the same keys, under a header."""
+    stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
@@ -94,12 +98,26 @@ def _escape(text: str) -> str:
 
 def render(path: Path, found: Findings, *, visibility: bool = False) -> str:
     """Return the report in the format that the suffix of a checked path asks for."""
+    return formatted(path, to_json(found), _lines(found), tables(found, visibility=visibility))
+
+
+def formatted(
+    path: Path, content: object, lines: Sequence[Mapping[str, object]], shown: Sequence[Table]
+) -> str:
+    """Return one of three forms of the same, the one that the suffix of a checked path asks for.
+
+    Args:
+        path: .json, .csv, .md or .tex.
+        content: for JSON.
+        lines: for CSV, at least one, all with the same keys.
+        shown: for Markdown and LaTeX.
+    """
     if path.suffix == ".json":
-        return json.dumps(to_json(found), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     if path.suffix == ".csv":
-        return to_csv(found)
+        return to_csv(lines)
     write = {".md": to_markdown, ".tex": to_latex}[path.suffix]
-    return "\n".join(write(table) for table in tables(found, visibility=visibility))
+    return "\n".join(write(table) for table in shown)
 
 
 def check_output(path: Path) -> Path:

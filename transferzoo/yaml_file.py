@@ -77,8 +77,13 @@ class YamlFile:
         return f"{self.path}{line}" + (f", key '{'.'.join(map(str, key))}'" if key else "")
 
 
-def read_yaml(path: Path) -> YamlFile:
+def read_yaml(path: Path, kind: str = "zoo file", hint: str = "check --zoo or TRANSFERZOO_ZOO") -> YamlFile:
     """Read a YAML file that holds a mapping.
+
+    Args:
+        path: where it is.
+        kind: what it is, for the error.
+        hint: the next step where it cannot be read.
 
     Raises:
         UsageError: absent, unreadable, not YAML, a key twice, or not a mapping.
@@ -86,9 +91,7 @@ def read_yaml(path: Path) -> YamlFile:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read the zoo file {path}: {_reason(error)}", hint="check --zoo or TRANSFERZOO_ZOO"
-        ) from None
+        raise UsageError(f"cannot read the {kind} {path}: {_reason(error)}", hint=hint) from None
     try:
         loader = _Loader(text)
         try:

@@ -1,0 +1,138 @@
+"""Study files and files of results: what is read, and what is refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from studying import STUDY, place, results
+
+from transferzoo.errors import DataError, TransferZooError, UsageError
+from transferzoo.studies.results import Outcomes, Value, read_results, write_results
+from transferzoo.studies.spec import built_in, find_study, read_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Result
+
+WRONG = {
+    "an unknown field": (STUDY + "colour: red\n", "line 16, key 'colour': unknown key 'colour'"),
+    "a field of no training": (STUDY.replace("epochs: 2", "epoch: 2"), "key 'train': wrong value"),
+    "the seed of a training": (STUDY.replace("epochs: 2", "seed: 2"), "not 'seed'"),
+    "no surrogate": (STUDY.replace("  sgd: {epoch: all}\n", ""), "unknown surrogate 'sgd'"),
+    "a claim about another attack": (
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, attack: mi}"), "unknown attack 'mi'",
+    ),
+    "derived data that are not there": (
+        STUDY.replace("sgd: {epoch: all}", "sgd: {data: robust}"), "unknown derived data set 'robust'",
+    ),
+    "a model that is also trained": (
+        STUDY.replace("sgd: {epoch: all}", "sgd: {model: sgd, epochs: 3}"), "either a model",
+    ),
+    "an attack twice": (STUDY + "attacks: [bim, {spec: bim, steps: 3}]\n", "attacks of different specs"),
+    "a name twice": (STUDY.replace("  judge:", "  sgd:"), "key 'others.sgd'"),
+    "no mapping": ("- a\n", "expected a mapping"),
+}  # fmt: skip
+LATER = {
+    "an architecture that does not exist": (STUDY.replace("small_vgg", "small_vg"), "small_vg"),
+    "a minimizer that does not exist": (STUDY.replace("sam:rho", "sem:rho"), "surrogate 'sam'"),
+    "a target that does not exist": (STUDY.replace("[judge]", "[nobody]"), "unknown target 'nobody'"),
+    "a technique that does not exist": (STUDY.replace("spec: pgd", "spec: nothing"), "unknown attack"),
+    "a data set that does not exist": (STUDY.replace("dataset: stripes", "dataset: dots"), "data set 'dots'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_is_told_by_line_and_key(case: str, tmp_path: Path) -> None:
+    text, reason = WRONG[case]
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"wrong\.yaml") as raised:
+        read_study(tmp_path / "wrong.yaml")
+    assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_what_names_mean_is_checked_before_anything_runs(
+    case: str, tmp_path: Path, cli: Callable[..., Result]
+) -> None:
+    text, reason = LATER[case]
+    done = cli(*place(tmp_path, text))
+    assert done.code == 2
+    assert reason in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_unknown_study_and_an_absent_place_are_told(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    done = cli("study", "minimiser")
+    assert done.code == 2
+    assert "did you mean minimizers" in done.err
+    command = place(tmp_path)
+    done = cli(*command[:2], "--data", str(tmp_path / "nowhere"), *command[4:])
+    assert done.code == 1
+    assert "nowhere" in done.err
+    assert cli(*command, "--jobs", 2, "--ray", "local").code == 2
+
+
+def test_the_studies_of_the_package_can_be_read() -> None:
+    for name in built_in():
+        study = find_study(name)
+        assert study.name == name
+        assert study.about.endswith("?")
+        assert study.claims
+
+
+def test_fields_of_a_training_stand_beside_the_others() -> None:
+    study = find_study("minimizers")
+    assert study.surrogates["early"].epoch == "selected"
+    assert study.surrogates["early"].train == {"save_every": "epoch", "select": "transfer"}
+
+
+def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
+    values = [Value("a", 0, 1, "sharpness.top", 12.5)]
+    found = results({"a": ["0110", "01-1"], "b": ["0000", "1111"]}, values=values)
+    write_results(found, tmp_path / "one.jsonl.gz")
+    write_results(found, tmp_path / "two.jsonl.gz")
+    assert read_results(tmp_path / "one.jsonl.gz") == found
+    assert (tmp_path / "one.jsonl.gz").read_bytes() == (tmp_path / "two.jsonl.gz").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"\x1f\x8b\x08\x00"])
+def test_damaged_results_are_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.jsonl.gz").write_bytes(content)
+    with pytest.raises(DataError, match="cannot read the results"):
+        read_results(tmp_path / "bad.jsonl.gz")
+
+
+def test_a_rate_is_of_the_images_that_count() -> None:
+    one = Outcomes("a", 0, "last", "bim", "t", False, "1-01")
+    assert (one.n, one.rate) == (3, 2 / 3)
+
+
+def test_an_error_is_the_same_after_a_way_between_processes() -> None:
+    import pickle
+
+    from transferzoo.errors import UnknownNameError
+
+    for error in (
+        UnknownNameError("surrogate", "x", ["y"]), DataError("a", expected="b", got="c", hint="d"),
+        TransferZooError("really?"),
+    ):  # fmt: skip
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+
+
+def test_a_dry_run_shows_the_grid_and_an_estimate(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    done = cli(*place(tmp_path), "--dry-run", "--json")
+    assert done.code == 0, done.err
+    plan = json.loads(done.out)
+    assert [cell["done"] for cell in plan["cells"]] == [False] * len(plan["cells"])
+    assert plan["estimated_seconds"] >= 0
+    behind = {key for cell in plan["cells"] for key in cell["needs"]}
+    assert behind <= {cell["key"] for cell in plan["cells"] if cell["kind"] == "train"}
+    assert not (tmp_path / "store").exists()
+    assert "cells" in cli(*place(tmp_path), "--dry-run").out

@@ -1,0 +1,172 @@
+"""`transferzoo study`: a grid of trainings, attacks and measurements, and the verdicts on its claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferzoo.cli.options import DataRoot, Json, Output, ZooFile, complete_studies
+from transferzoo.cli.output import progress_bar, say, show, show_json, terminal_width
+from transferzoo.errors import TransferZooError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transferzoo.specs import DatasetSpec
+    from transferzoo.studies.cells import Cell, Grid
+    from transferzoo.studies.results import Results
+    from transferzoo.studies.running import Workers
+    from transferzoo.studies.work import Task
+
+
+def study(
+    name: Annotated[
+        str, typer.Argument(help="A study of the package, or a YAML file.", autocompletion=complete_studies)
+    ],
+    data: DataRoot = None,
+    store: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where trainings and results are kept, for all studies.")
+    ] = Path("studies"),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes on this machine, one thread each.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on a Ray cluster instead.", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the grid, what is there and how long the rest takes.")
+    ] = False,
+    results: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write all outcomes, compactly (.jsonl.gz).")
+    ] = None,
+    output: Output = None,
+    json: Json = False,
+    zoo: ZooFile = None,
+) -> None:  # fmt: skip
+    """Run a study, or go on with it, and print what it says of its claims."""
+    from transferzoo.export import check_output
+    from transferzoo.jobs import versions
+    from transferzoo.studies.grid import lay_out
+    from transferzoo.studies.results import collect, write_results
+    from transferzoo.studies.spec import find_study
+    from transferzoo.studies.store import Store
+    from transferzoo.studies.work import Task, check_architectures
+    from transferzoo.zoo import load_zoo
+
+    if ray is not None and jobs != 1:
+        raise UsageError("--jobs and --ray exclude each other", expected="one of the two")
+    files = [check_output(path) for path in output or []]
+    records, asked = load_zoo(zoo), find_study(name)
+    task = Task(asked.model_dump_json(), store.absolute(), data and data.expanduser().absolute(), zoo)
+    grid = lay_out(asked, records, task.root)
+    check_architectures(grid, records.dataset(asked.dataset))
+    if dry_run:
+        _plan(grid, task, records.dataset(asked.dataset), jobs, as_json=json)
+        return
+    workers: Workers = _workers(jobs, ray)
+    try:
+        failed = _run(task, grid, workers)
+    finally:
+        workers.close()
+    found = collect(grid, Store(task.store), versions())
+    if results is not None:
+        write_results(found, results)
+        say(f"Written: {results}")
+    if found.outcomes or found.values:
+        publish(found, files, as_json=json)
+    if failed:
+        raise _incomplete(failed, grid)
+
+
+def publish(found: Results, files: Sequence[Path], *, as_json: bool) -> None:
+    """Print what a study found, tables or JSON, on stdout and write it to files."""
+    from transferzoo.atomic import write_text
+    from transferzoo.cli.tables import render
+    from transferzoo.export import formatted
+    from transferzoo.studies.results import lines_of
+    from transferzoo.studies.tables import tables, to_json
+
+    shown = tables(found)
+    if as_json:
+        show_json(to_json(found))
+    else:
+        show(*(render(table, terminal_width()) for table in shown))
+    for path in files:
+        write_text(path, formatted(path, to_json(found), lines_of(found), shown))
+        say(f"Written: {path}")
+
+
+def _workers(jobs: int, address: str | None) -> Workers:
+    from transferzoo.studies import running
+
+    if address is not None:
+        return running.Ray(address)
+    return running.Processes(jobs) if jobs > 1 else running.Here()
+
+
+def _run(task: Task, grid: Grid, workers: Workers) -> list[tuple[Cell, TransferZooError]]:
+    """Run what is not done, with a bar over all cells."""
+    from transferzoo.studies.running import run
+    from transferzoo.studies.store import Store
+
+    store = Store(task.store)
+    todo = [cell for cell in grid.cells.values() if not store.has(cell)]
+    if todo:
+        say(f"{len(grid.cells) - len(todo)} of {len(grid.cells)} cells are there; {len(todo)} to do.")
+    with progress_bar() as bar:
+        place = bar.add_task("study", total=len(grid.cells), completed=len(grid.cells) - len(todo), note="")
+
+        def on_done(cell: Cell, error: TransferZooError | None) -> None:
+            bar.update(place, advance=1, note=cell.label)
+            if error is not None:
+                say(f"Failed: {cell.label}: {error}")
+            elif bar.disable:
+                say(f"Done: {cell.label}")
+
+        return run(task, grid, workers, on_done)
+
+
+def _plan(grid: Grid, task: Task, dataset: DatasetSpec, jobs: int, *, as_json: bool) -> None:
+    """Print what there is to do, and an estimate of how long it takes."""
+    from transferzoo.cli.tables import render
+    from transferzoo.report import Table
+    from transferzoo.studies.estimate import seconds
+    from transferzoo.studies.store import Store
+    from transferzoo.studies.work import count_images
+
+    store = Store(task.store)
+    todo = {key: cell for key, cell in grid.cells.items() if not store.has(cell)}
+    trained = any(cell.kind == "train" for cell in todo.values())
+    images = grid.study.training_images or (count_images(dataset, task.root) if trained else 0)
+    left = seconds(grid, todo, dataset, images) / jobs
+    kinds = list(dict.fromkeys(cell.kind for cell in grid.cells.values()))
+    counts = {
+        kind: (
+            sum(cell.kind == kind for cell in grid.cells.values()),
+            sum(cell.kind == kind for cell in todo.values()),
+        )
+        for kind in kinds
+    }
+    if as_json:
+        cells = [
+            {"key": key, "kind": cell.kind, "label": cell.label, "needs": cell.needs, "done": key not in todo}
+            for key, cell in grid.cells.items()
+        ]
+        show_json({"study": grid.study.name, "cells": cells, "estimated_seconds": round(left)})
+        return
+    rows = tuple(
+        (kind, str(every), str(every - missing), str(missing)) for kind, (every, missing) in counts.items()
+    )
+    took = f"About {left:.0f} s ({left / 3600:.1f} h) are left with {jobs} process{'es' if jobs > 1 else ''}."
+    title = f"Study {grid.study.name}: {grid.study.about}"
+    show(render(Table(title, ("cells", "in all", "done", "to do"), rows, took), terminal_width()))
+
+
+def _incomplete(failed: list[tuple[Cell, TransferZooError]], grid: Grid) -> TransferZooError:
+    cell, error = failed[0]
+    return TransferZooError(
+        f"{len(failed)} of {len(grid.cells)} cells of the study failed, the first being '{cell.label}': "
+        f"{str(error).removesuffix('.')}",
+        hint="mend it and run the same command again; what is done stays",
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""How long what is left of a grid will take, from a short measurement of each architecture."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from transferzoo.classifier import load
+from transferzoo.composition import compose
+from transferzoo.config import AttackSpec, TrainConfig
+from transferzoo.minimizers import read_rule
+from transferzoo.notation import parse_terms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transferzoo.specs import DatasetSpec
+    from transferzoo.studies.cells import Cell, Grid
+
+BATCH, LEAST_SECONDS = 64, 0.3
+"""Images of a measured pass, and how long is measured at least."""
+MEASURING = 150
+"""Passes that the sharpness of a model takes, roughly."""
+
+
+def seconds(grid: Grid, todo: Mapping[str, Cell], dataset: DatasetSpec, training_images: int) -> float:
+    """Return how long cells will take in one process: passes of images, by the time that one takes.
+
+    Args:
+        grid: what the cells belong to.
+        todo: the cells that are not done.
+        dataset: what is classified.
+        training_images: how many there are.
+    """
+    speeds: dict[str, float] = {}
+    total = 0.0
+    for cell in todo.values():
+        key, passes = _passes(cell, grid, training_images)
+        if key not in speeds:
+            speeds[key] = _pass_seconds(key, grid, dataset)
+        total += passes * speeds[key]
+    return total
+
+
+def _passes(cell: Cell, grid: Grid, training_images: int) -> tuple[str, float]:
+    """Return a cell's architecture, or its model's digest, and the passes of images that it takes."""
+    what = cell.what
+    if cell.kind == "train":
+        config = TrainConfig(**what["config"])
+        rule = read_rule(config.minimizer)
+        extra = config.adversarial.steps if config.adversarial else 0
+        images = training_images - config.validation
+        return config.architecture, config.epochs * images * (rule.passes + extra)
+    model = what.get("surrogate") or what["model"]
+    key = _architecture(model, grid)
+    if cell.kind == "attack":
+        attack = AttackSpec(**what["attack"])
+        return key, what["count"] * compose(attack.techniques).cost(attack.steps, 1)
+    return key, float(what["count"] * what.get("steps", MEASURING))
+
+
+def _architecture(model: Mapping[str, Any], grid: Grid) -> str:
+    if "cell" in model:
+        return str(grid.cells[model["cell"]].what["config"]["architecture"])
+    return str(model["sha256"])
+
+
+def _pass_seconds(key: str, grid: Grid, dataset: DatasetSpec) -> float:
+    """Return the seconds of a forward and backward pass of one image, in one thread."""
+    from transferzoo.building import create
+
+    if key in grid.places:
+        model: torch.nn.Module = load(grid.places[key], dataset)
+    else:
+        parse_terms(key)
+        model = create(key, dataset)[0].to(memory_format=torch.channels_last)
+    images = torch.rand(BATCH, dataset.channels, dataset.size, dataset.size)
+    labels = torch.zeros(BATCH, dtype=torch.int64)
+    started, rounds = time.monotonic(), -1  # the first round warms up
+    while rounds < 1 or time.monotonic() - started < LEAST_SECONDS:
+        rounds += 1
+        if rounds == 0:
+            started = time.monotonic()
+        functional.cross_entropy(model(images), labels).backward()
+    return (time.monotonic() - started) / (BATCH * max(rounds, 1))

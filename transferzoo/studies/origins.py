@@ -1,0 +1,41 @@
+"""Where the images of a study come from, told apart without reading them all. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from transferzoo.errors import TransferZooError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transferzoo.specs import DatasetSpec
+
+HEAD = 2**16
+"""Bytes of a data file that its fingerprint sees, beside its name and size."""
+
+
+def root_of(dataset: DatasetSpec, split: str, root: Path | None) -> Path | None:
+    """Return the user's own place of a split: what they gave, but for a split that is in the package."""
+    packaged = any(place.startswith("builtin:") for place in dataset.splits.get(split, ()))
+    return None if root is None or packaged else root.expanduser()
+
+
+def files_digest(root: Path) -> str:
+    """Return the SHA-256 of the names, sizes and first bytes of all files in a folder, or of one file.
+
+    Raises:
+        TransferZooError: there is no such place, or it cannot be read.
+    """
+    if not root.exists():
+        raise TransferZooError(
+            f"there is no {root}", expected="a folder or file with the images", hint="check --data"
+        )
+    state = hashlib.sha256()
+    for path in [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file()):
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
+        name = path.name if path == root else path.relative_to(root).as_posix()
+        state.update(f"{name}\0{path.stat().st_size}\0".encode() + hashlib.sha256(head).digest())
+    return state.hexdigest()

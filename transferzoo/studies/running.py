@@ -1,0 +1,209 @@
+"""Running a grid: each cell once those it needs are done, in this process, several, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_all_start_methods, get_context
+from typing import TYPE_CHECKING, Protocol
+
+from transferzoo.errors import TransferZooError, UsageError
+from transferzoo.studies.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from multiprocessing.context import BaseContext
+
+    from transferzoo.studies.cells import Cell, Grid
+    from transferzoo.studies.work import Task
+
+TRIES = 4
+"""How often a cell is begun whose process dies."""
+
+
+class Workers(Protocol):
+    """What cells are handed to.
+
+    Attributes:
+        room: how many may be under way.
+    """
+
+    room: int
+
+    def submit(self, task: Task, key: str) -> Future[None]:
+        """Have a cell done."""
+        ...
+
+    def close(self) -> None:
+        """Let everything go that was started."""
+        ...
+
+
+def run(
+    task: Task, grid: Grid, workers: Workers, on_done: Callable[[Cell, TransferZooError | None], None]
+) -> list[tuple[Cell, TransferZooError]]:
+    """Do the cells that are not done; one that fails leaves out those that need it, and the others go on.
+
+    Args:
+        task: what the grid belongs to.
+        grid: the cells.
+        workers: who does them.
+        on_done: called with every cell that is done or has failed.
+
+    Returns:
+        The cells that failed, with what was wrong.
+    """
+    store = Store(task.store)
+    todo = {key: cell for key, cell in grid.cells.items() if not store.has(cell)}
+    done = grid.cells.keys() - todo.keys()
+    failed: dict[str, TransferZooError] = {}
+    running: dict[Future[None], str] = {}
+    tries: dict[str, int] = {}
+    while todo or running:
+        for key in _ready(todo, done)[: workers.room - len(running)]:
+            tries[key] = tries.get(key, 0) + 1
+            running[workers.submit(task, key)] = key
+            del todo[key]
+        if not running:
+            break  # what is left needs a cell that failed
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            key = running.pop(future)
+            error = _error(future)
+            if isinstance(error, WorkerDiedError) and tries[key] < TRIES:
+                todo[key] = grid.cells[key]
+                continue
+            if error is None:
+                done = done | {key}
+            else:
+                failed[key] = error
+            on_done(grid.cells[key], error)
+    return [(grid.cells[key], error) for key, error in failed.items()]
+
+
+def _ready(todo: Mapping[str, Cell], done: Collection[str]) -> list[str]:
+    return [key for key, cell in todo.items() if all(need in done for need in cell.needs)]
+
+
+class WorkerDiedError(TransferZooError):
+    """The process that did a cell is gone."""
+
+
+def _error(future: Future[None]) -> TransferZooError | None:
+    """Return what went wrong with a cell, None if nothing did; other errors than a user's are raised."""
+    try:
+        future.result()
+    except TransferZooError as error:
+        return error
+    except BrokenProcessPool:
+        return WorkerDiedError("the process that did it has died", hint="run the same command again")
+    return None
+
+
+class Here:
+    """This process: a cell is done when it has been handed over."""
+
+    room = 1
+
+    def close(self) -> None:
+        """Do nothing: no process was started."""
+
+    def submit(self, task: Task, key: str) -> Future[None]:
+        """See `Workers`."""
+        from transferzoo.studies.work import perform
+
+        future: Future[None] = Future()
+        try:
+            perform(task, key)
+            future.set_result(None)
+        except TransferZooError as error:
+            future.set_exception(error)
+        return future
+
+
+class Processes:
+    """Processes on this machine, one thread each; when one dies, all are replaced.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.room = count
+        if "forkserver" in get_all_start_methods():  # which has PyTorch ready for every process
+            context = get_context("forkserver")
+            context.set_forkserver_preload(["timm", "transferzoo.studies.work"])
+            self._context: BaseContext = context
+        else:
+            self._context = get_context("spawn")
+        self._pool = self._started()
+
+    def submit(self, task: Task, key: str) -> Future[None]:
+        """See `Workers`."""
+        from transferzoo.studies.work import perform
+
+        try:
+            return self._pool.submit(perform, task, key)
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = self._started()
+            return self._pool.submit(perform, task, key)
+
+    def _started(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self.room, self._context, initializer=_leave_interrupts)
+
+    def close(self) -> None:
+        """Let the processes go; what they are doing is stopped."""
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Let the first process alone answer Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class Ray:
+    """A Ray cluster; every cell is a task of one processor, done again elsewhere if its worker dies.
+
+    Args:
+        address: of the cluster, as `ray.init` takes it; "local" starts one on this machine.
+
+    Raises:
+        UsageError: Ray is not installed.
+        TransferZooError: the cluster cannot be reached.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UsageError(
+                "--ray needs the package ray", expected="pip install 'transferzoo[ray]'"
+            ) from None
+        from transferzoo.studies.work import perform
+
+        try:
+            ray.init(
+                address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise TransferZooError(
+                f"the Ray cluster {address} cannot be reached: {str(error).splitlines()[0]}",
+                hint="check --ray ADDRESS, or start one with `ray start --head`",
+            ) from None
+        self._ray = ray
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self._remote = ray.remote(num_cpus=1, max_retries=TRIES)(perform)
+        self.room = max(1, int(resources.get("CPU", 1)))
+
+    def submit(self, task: Task, key: str) -> Future[None]:
+        """See `Workers`."""
+        future: Future[None] = self._remote.remote(task, key).future()
+        return future
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._ray.shutdown()

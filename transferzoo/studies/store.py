@@ -1,0 +1,82 @@
+"""Where cells are kept: a folder for each, with `cell.json` in it once it is done.
+
+    KIND/KEY/cell.json   what it is, its result, and how it came about
+    KIND/KEY/…           what its kind keeps there: a checkpoint, a run folder, images
+    clean/…              what models say of clean images, which many cells ask
+
+The result is a function of the key; `seconds` and `versions` beside it are not. Studies share a store.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.atomic import write_json, writing
+from transferzoo.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from transferzoo.studies.cells import Cell
+
+DONE = "cell.json"
+
+
+class Store:
+    """Cells on disk.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, kind: str, key: str) -> Path:
+        """Return where a cell is kept, made or not."""
+        return self.root / kind / key
+
+    def result(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Return the result of a cell, None where it is not done.
+
+        Raises:
+            DataError: what is there cannot be read.
+        """
+        path = self.folder(kind, key) / DONE
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))["result"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"cannot read {path}: {error}", hint="delete it and run the same command again"
+            ) from None
+
+    def has(self, cell: Cell) -> bool:
+        """Return whether a cell is done."""
+        return (self.folder(cell.kind, cell.key) / DONE).is_file()
+
+    def keep(
+        self, cell: Cell, result: Mapping[str, Any], seconds: float, versions: Mapping[str, str]
+    ) -> None:
+        """Keep the result of a cell, which is done now."""
+        content = {
+            "kind": cell.kind, "label": cell.label, "what": cell.what, "result": result,
+            "seconds": round(seconds, 1), "versions": versions,
+        }  # fmt: skip
+        write_json(self.folder(cell.kind, cell.key) / DONE, content)
+
+    @contextmanager
+    def locked(self, cell: Cell) -> Iterator[None]:
+        """Keep other processes from the same cell; a lock goes with the process that holds it."""
+        from filelock import FileLock
+
+        folder = self.folder(cell.kind, cell.key)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            yield

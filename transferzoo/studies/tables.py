@@ -1,0 +1,117 @@
+"""Results of a study → tables; pure functions, without torch."""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.report import Table
+from transferzoo.studies.claims import as_json, judge
+from transferzoo.studies.results import ACCURACY, ROBUST, SHARPNESS, lines_of
+from transferzoo.studies.spec import SUCCESS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transferzoo.studies.claims import Verdict
+    from transferzoo.studies.results import Outcomes, Results, Value
+
+PERCENT = {SUCCESS, ACCURACY, ROBUST}
+"""Measures that are shares."""
+COLUMNS = (ACCURACY, ROBUST, f"{SHARPNESS}.top", f"{SHARPNESS}.trace")
+"""Measures of a surrogate that its row shows, where they were measured."""
+
+
+def tables(results: Results) -> list[Table]:
+    """Return the verdicts, where there are claims, and what was measured."""
+    verdicts = judge(results)
+    return [*([_verdicts(verdicts, results)] if verdicts else []), _measured(results)]
+
+
+def _verdicts(verdicts: Sequence[Verdict], results: Results) -> Table:
+    rows = tuple(_row(one) for one in verdicts)
+    caption = (
+        "Differences in points, or in the unit of a measure that is no share; 95 % intervals of a two-level "
+        "bootstrap over training seeds and images; targets better / worse by Holm's correction at 5 %."
+    )
+    columns = ("claim", "difference", "95 % interval", "p", "targets", "n", "seeds", "verdict")
+    return Table(f"Study {results.study.name}: {results.study.about}", columns, rows, caption)
+
+
+def _row(one: Verdict) -> tuple[str, ...]:
+    found = one.difference
+    if found is None:
+        return (one.claim.say, "–", "–", "–", "–", "–", "–", one.sentence)
+    measure = one.claim.higher.measure
+    targets = f"{one.better[0]} / {one.better[1]} of {one.targets}" if one.targets else "–"
+    return (
+        one.claim.say, signed(found.mean, measure),
+        f"{signed(found.low, measure)} to {signed(found.high, measure)}",
+        "< 0.001" if found.p < 0.001 else f"{found.p:.3f}", targets, str(one.images or "–"),
+        str(one.seeds), one.verdict,
+    )  # fmt: skip
+
+
+def signed(value: float, measure: str) -> str:
+    """Write a difference: in points for shares, with three digits otherwise."""
+    return f"{100 * value:+.1f}" if measure in PERCENT else f"{value:+.3g}"
+
+
+def _measured(results: Results) -> Table:
+    """Return a row a surrogate and epoch: means over seeds, with their standard deviations."""
+    attacks = list(dict.fromkeys(one.attack for one in results.outcomes))
+    measures = [name for name in COLUMNS if any(v.measure == name for v in results.values)]
+    measured: list[Outcomes | Value] = [*results.outcomes, *results.values]
+    places = dict.fromkeys((one.surrogate, one.epoch) for one in measured)
+    rows = tuple(
+        (
+            name, str(epoch),
+            *(_over_seeds(success(results, name, epoch, attack), SUCCESS) for attack in attacks),
+            *(_over_seeds(values(results, name, epoch, measure), measure) for measure in measures),
+        )
+        for name, epoch in places
+    )  # fmt: skip
+    seeds = results.study.seeds
+    caption = (
+        f"Mean success rate over the targets and accuracy in %; ± standard deviation over "
+        f"{len(seeds)} training seed{'s' if len(seeds) != 1 else ''}; {results.study.dataset}, "
+        f"n = {len(results.outcomes[0].outcomes) if results.outcomes else 0}."
+    )
+    columns = ("surrogate", "epoch", *attacks, *(name.removeprefix(f"{SHARPNESS}.") for name in measures))
+    return Table(f"Study {results.study.name}: what was measured", columns, rows, caption)
+
+
+def success(results: Results, surrogate: str, epoch: int | str, attack: str) -> dict[int, float]:
+    """Return seed → mean success rate over the targets, white-box ones aside."""
+    found: dict[int, list[float]] = {}
+    for one in results.outcomes:
+        if (one.surrogate, one.epoch, one.attack) == (surrogate, epoch, attack) and not one.white_box:
+            found.setdefault(one.seed, []).append(one.rate)
+    return {seed: mean(rates) for seed, rates in found.items()}
+
+
+def values(results: Results, surrogate: str, epoch: int | str, measure: str) -> dict[int, float]:
+    """Return seed → a measured value."""
+    return {
+        one.seed: one.value for one in results.values
+        if (one.surrogate, one.epoch, one.measure) == (surrogate, epoch, measure)
+    }  # fmt: skip
+
+
+def _over_seeds(found: dict[int, float], measure: str) -> str:
+    if not found:
+        return "–"
+    scale, form = (100.0, ".1f") if measure in PERCENT else (1.0, ".3g")
+    numbers = [scale * number for number in found.values()]
+    spread = f" ± {stdev(numbers):{form}}" if len(numbers) > 1 else ""
+    return f"{mean(numbers):{form}}{spread}"
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """Return a study, its verdicts and all that was measured as JSON has it."""
+    return {
+        "study": results.study.model_dump(mode="json"),
+        "verdicts": [as_json(one) for one in judge(results)],
+        "measured": lines_of(results),
+        "versions": dict(results.versions),
+    }
