@@ -1,4 +1,4 @@
-"""`transferzoo report`: the tables of finished runs, without torch."""
+"""`transferzoo report`: runs and studies again, as tables, figures or a page; the tables without torch."""
 
 from __future__ import annotations
 
@@ -7,35 +7,95 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferzoo.cli.options import Json, Output, Visible
-from transferzoo.cli.output import say, show, show_json, terminal_width
+from transferzoo.cli.options import DataRoot, Json, Output, Visible, ZooFile, complete_studies
+from transferzoo.cli.output import progress_bar, say, show, show_json, terminal_width
+from transferzoo.errors import TransferZooError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.findings import Findings
+    from transferzoo.page.opened import Opened
+    from transferzoo.page.parts import Part
+    from transferzoo.page.pictures import Examples
+
+
+def complete_reports(incomplete: str) -> list[str]:
+    """Complete the name of a study, or a path, for the shell."""
+    folder, slash, start = incomplete.rpartition("/")
+    place = Path(folder + slash or ".")
+    paths = place.glob(f"{start}*") if place.is_dir() else ()
+    return [*complete_studies(incomplete), *sorted(f"{folder}{slash}{path.name}" for path in paths)]
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders that `attack` wrote.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WHAT...", autocompletion=complete_reports,
+            help="Run folders that `attack` wrote, names of studies, files that `study --results` wrote.",
+        ),
+    ],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write it all as one page.", show_default=False)
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also write figures (.png, .svg) and tables (.md, .tex).", show_default=False
+        ),
+    ] = None,
     output: Output = None,
     visibility: Visible = False,
+    data: DataRoot = None,
+    zoo: ZooFile = None,
     json: Json = False,
-) -> None:
-    """Print the tables of one or several runs again."""
-    from transferzoo.export import check_output
-    from transferzoo.findings import Findings
-    from transferzoo.runs import CURVE, open_run
+) -> None:  # fmt: skip
+    """Print the tables of runs and studies again, and write them as a page."""
+    from transferzoo.export import check_folder, check_output
+    from transferzoo.page.opened import open_all
 
     files = [check_output(path) for path in output or []]
-    opened = [open_run(path) for path in runs]
-    found = Findings(
-        [record for run in opened for record in run.records()],
-        [record for run in opened for record in run.records(CURVE)],
-        {source: value for run in opened for source, value in run.seconds().items()},
-        [line for run in opened for line in run.visibility()],
-    )
-    publish(found, files, as_json=json, visibility=visibility)
+    if html is not None:
+        _check_page(html)
+    if figures is not None:
+        check_folder(figures)
+    if html is not None or figures is not None:
+        from transferzoo.page.canvas import require_matplotlib
+
+        require_matplotlib()
+    opened = open_all(what)
+    _publish(opened, files, as_json=json, visibility=visibility)
+    if html is not None or figures is not None:
+        _draw(opened, html, figures, data, zoo)
+
+
+def _check_page(path: Path) -> None:
+    from transferzoo.export import check_folder
+
+    if path.is_dir():
+        raise TransferZooError(f"cannot write {path}", expected="a file", got="a folder")
+    check_folder(path.parent)
+
+
+def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility: bool) -> None:
+    """Print tables or JSON; one object, or one file, is of the runs or of one study.
+
+    Raises:
+        UsageError: there are several, and JSON or a file is asked for.
+    """
+    from transferzoo.cli.study import publish as publish_study
+
+    count = len(opened.studies) + (opened.found is not None)
+    if count > 1 and (as_json or files):
+        raise UsageError(
+            "--json and --output are of the runs or of one study", expected="no more", got=f"{count} of them",
+            hint="report them one by one, or use --html and --figures",
+        )  # fmt: skip
+    if opened.found is not None:
+        publish(opened.found, files, as_json=as_json, visibility=visibility)
+    for results in opened.studies:
+        publish_study(results, files, as_json=as_json)
 
 
 def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility: bool) -> None:
@@ -58,3 +118,54 @@ def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility
     for path in files:
         write_text(path, render(path, found, visibility=visibility))
         say(f"Written: {path}")
+
+
+def _draw(
+    opened: Opened, html: Path | None, figures: Path | None, data: Path | None, zoo: Path | None
+) -> None:
+    """Write the page and the folder of figures."""
+    from transferzoo.atomic import write_text
+    from transferzoo.page.files import write_figures
+    from transferzoo.page.html import page
+
+    with progress_bar() as bar:
+        task = bar.add_task("drawing", total=None, note="")
+        parts = _parts(opened, data, zoo)
+        count = sum(len(part.figures) for part in parts)
+        bar.update(task, total=count * ((html is not None) + (figures is not None)))
+
+        def advance(title: str) -> None:
+            bar.update(task, advance=1, note=title)
+
+        if html is not None:
+            write_text(html, page(parts, advance))
+        if figures is not None:
+            write_figures(parts, figures, advance)
+    for path in (html, figures):
+        if path is not None:
+            say(f"Written: {path}")
+
+
+def _parts(opened: Opened, data: Path | None, zoo: Path | None) -> list[Part]:
+    from transferzoo.page import of_runs, of_study
+    from transferzoo.page.parts import distinct
+
+    parts = [of_study.part(results) for results in opened.studies]
+    if opened.found is not None:
+        parts.insert(0, of_runs.part(opened.found, opened.runs, _examples(opened, data, zoo)))
+    return distinct(parts)
+
+
+def _examples(opened: Opened, data: Path | None, zoo: Path | None) -> list[Examples]:
+    """Return images to show; none, with a note, of runs whose images are not here."""
+    from transferzoo.page.pictures import BUDGET, examples_of
+    from transferzoo.zoo import load_zoo
+
+    records = load_zoo(zoo)
+    found = []
+    for run in opened.runs:
+        try:
+            found.append(examples_of(run, records, data, BUDGET // len(opened.runs)))
+        except TransferZooError as error:
+            say(f"Note: no examples of the run {run.path}: {error}")
+    return found

@@ -1,0 +1,126 @@
+"""Headless Chromium, spoken to over a pipe in its DevTools protocol; nothing but Chromium is needed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
+    "--disable-sync", "--disable-background-networking", "--disable-component-update",
+    "--disable-extensions", "--no-first-run", "--remote-debugging-pipe",
+)  # fmt: skip
+
+
+def chromium() -> str | None:
+    """Return the browser: the one that TRANSFERZOO_CHROMIUM names, or the first on the path."""
+    named = os.environ.get("TRANSFERZOO_CHROMIUM")
+    return named or next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@dataclass
+class Browser:
+    """A page of a browser.
+
+    Attributes:
+        events: what the browser has told of the page so far, in its order.
+    """
+
+    writes: BinaryIO
+    reads: BinaryIO
+    session: str = ""
+    number: int = 0
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command and return its result."""
+        self.number += 1
+        content: dict[str, Any] = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            content["sessionId"] = self.session
+        self.writes.write(json.dumps(content).encode() + b"\0")
+        self.writes.flush()
+        while (answer := self._next()).get("id") != self.number:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        return dict(answer["result"])
+
+    def _next(self) -> dict[str, Any]:
+        parts = []
+        while (byte := self.reads.read(1)) != b"\0":
+            assert byte, "the browser has gone"
+            parts.append(byte)
+        return dict(json.loads(b"".join(parts)))
+
+    def open(self, address: str, width: int, height: int = 900, *, dark: bool = False) -> None:
+        """Open an address in a window of a size, and wait until it is loaded."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.events.clear()
+        self.call("Page.navigate", url=address)
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._next())
+
+    def tell(self, expression: str) -> Any:
+        """Return the value of an expression in the page."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def happened(self, *methods: str) -> list[dict[str, Any]]:
+        """Return the parameters of all events of some kinds since the page was opened."""
+        return [event["params"] for event in self.events if event.get("method") in methods]
+
+    def screenshot(self, path: Path) -> None:
+        """Write a picture of the whole page."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        taken = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip={**size, "scale": 1})
+        path.write_bytes(base64.b64decode(taken["data"]))
+
+
+@contextmanager
+def browsing(program: str) -> Iterator[Browser]:
+    """Start a browser with an empty profile and end it, and all it has started."""
+    down, up = os.pipe(), os.pipe()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        joined = f'exec "$@" 3<&{down[0]} 4>&{up[1]}'  # the browser reads from 3 and writes to 4
+        process = subprocess.Popen(
+            ["bash", "-c", joined, "bash", program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            pass_fds=(down[0], up[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(down[0])
+        os.close(up[1])
+        with os.fdopen(down[1], "wb") as writes, os.fdopen(up[0], "rb") as reads:
+            browser = Browser(writes, reads)
+            try:
+                made = browser.call("Target.createTarget", url="about:blank")
+                attached = browser.call("Target.attachToTarget", targetId=made["targetId"], flatten=True)
+                browser.session = attached["sessionId"]
+                for domain in ("Page", "Runtime", "Network", "Log"):
+                    browser.call(f"{domain}.enable")
+                yield browser
+                browser.session = ""
+                browser.call("Browser.close")
+            finally:
+                process.terminate()
+                process.wait(30)

@@ -1,0 +1,347 @@
+"""What the figures of a page show, by their numbers: of a study and of runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from pages import ACCURATE, CLAIMS, EPOCHS, IMAGES, SEEDS, SHARP, STRONG, STUDY, TARGETS, results
+
+from transferzoo.findings import Findings
+from transferzoo.page import of_runs, of_study, palette
+from transferzoo.page.canvas import spread
+from transferzoo.page.charts import Bars, Curves, Differences, Heatmap, Scatter
+from transferzoo.page.study_curves import decays
+from transferzoo.page.words import numbers, told
+from transferzoo.records import Record
+from transferzoo.studies.claims import bootstrap, judge
+from transferzoo.studies.results import Outcomes, Value
+from transferzoo.studies.spec import read_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transferzoo.page.charts import Figure
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Figure]:
+    """Return the figures of the results by hand, by name."""
+    found = results()
+    return {figure.name: figure for figure in of_study.figures(found, judge(found))}
+
+
+def test_each_figure_is_there_once(figures: dict[str, Figure]) -> None:
+    assert list(figures) == ["differences", "success", "means", "epochs", "rho", "sharpness"]
+
+
+def test_the_matrix_stands_for_the_last_epoch(figures: dict[str, Figure]) -> None:
+    chart = figures["success"].chart
+    assert isinstance(chart, Heatmap)
+    assert chart.rows == tuple(STRONG)
+    assert chart.columns == ("mean", *TARGETS)
+    for name, row in zip(chart.rows, chart.cells, strict=True):
+        rates = [(STRONG[name] + 0.5 + more) / IMAGES for more in TARGETS.values()]
+        assert row == pytest.approx((fmean(rates), *rates))
+    assert chart.white_box == frozenset()
+    assert "White box" not in figures["success"].caption
+
+
+def test_white_boxes_are_left_out_of_means() -> None:
+    """With one seed of two it is the other one's cell; with both it is starred."""
+    found = results(claims=[])
+
+    def drawn(*seeds: int) -> dict[str, Figure]:
+        outcomes = tuple(
+            replace(o, white_box=o.surrogate == o.target and o.seed in seeds) for o in found.outcomes
+        )
+        return {figure.name: figure for figure in of_study.figures(replace(found, outcomes=outcomes), ())}
+
+    one, both = drawn(0), drawn(*SEEDS)
+    matrix, starred, bars, curves = (
+        each.chart for each in (one["success"], both["success"], both["means"], both["epochs"])
+    )
+    assert isinstance(matrix, Heatmap)
+    assert isinstance(starred, Heatmap)
+    assert isinstance(bars, Bars)
+    assert isinstance(curves, Curves)
+    own, *others = ((STRONG["sgd"] + 0.5 + more) / IMAGES for more in TARGETS.values())
+    later = own + 0.5 / IMAGES
+    assert matrix.cells[0] == pytest.approx((fmean([later, *others]), later, *others))
+    assert matrix.white_box == frozenset()
+    assert starred.cells[0] == pytest.approx((fmean(others), own, *others))
+    assert starred.white_box == {(0, 1)}
+    assert "White box" in both["success"].caption
+    assert numbers(both["success"]).rows[0][2].endswith("*")
+    level = bars.series[""][0]
+    assert level is not None
+    assert level.mean == pytest.approx(fmean(others))
+    assert curves.panels[0].lines["sgd"][EPOCHS].mean == pytest.approx(fmean(others))
+
+
+def test_bars_have_the_interval_of_the_bootstrap(figures: dict[str, Figure]) -> None:
+    chart = figures["means"].chart
+    assert isinstance(chart, Bars)
+    assert chart.groups == tuple(STRONG)
+    found = results()
+    for name, level in zip(chart.groups, chart.series[""], strict=True):
+        assert level is not None
+        shares = []
+        for seed in SEEDS:
+            own = [
+                [mark == "1" for mark in o.outcomes] for o in found.outcomes
+                if (o.surrogate, o.seed, o.epoch) == (name, seed, EPOCHS) and not o.white_box
+            ]  # fmt: skip
+            shares.append(np.mean(own, axis=0))
+        assert level.mean == pytest.approx(np.mean(shares))
+        expected = bootstrap(np.stack(shares))
+        assert (level.low, level.high) == pytest.approx((expected.low, expected.high), abs=0.02)
+
+
+def test_curves_show_mean_and_deviation_over_seeds_and_where_the_rate_decays(
+    figures: dict[str, Figure],
+) -> None:
+    chart = figures["epochs"].chart
+    assert isinstance(chart, Curves)
+    labels = ["Success rate", "Clean accuracy", "Largest eigenvalue of the Hessian"]
+    assert [panel.axis.label for panel in chart.panels] == labels
+    assert chart.marks == (2.5,)
+    success, accuracy, sharp = chart.panels
+    assert (success.axis.percent, accuracy.axis.percent, sharp.axis.percent, sharp.axis.log) == (1, 1, 0, 1)
+    for name in STRONG:
+        assert list(success.lines[name]) == [1, 2, 3, 4]
+        values = [ACCURATE[name] + 0.01 * seed - 0.02 for seed in SEEDS]
+        level = accuracy.lines[name][2]
+        assert level.mean == pytest.approx(fmean(values))
+        assert (level.high - level.low) / 2 == pytest.approx(stdev(values))
+    rows = {row[:2]: row[2:] for row in numbers(figures["epochs"]).rows}
+    assert rows["sam", "2"][1].startswith(f"{100 * (ACCURATE['sam'] + 0.005 - 0.02):.1f} [")
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ((0.1, 0.1, 0.01, 0.01), (2.5,)),
+        ((0.1, 0.05, 0.05, 0.02, 0.02), (1.5, 3.5)),
+        ((0.1, 0.09, 0.06, 0.03, 0.005), ()),  # a cosine
+        ((0.1, 0.06, 0.06), ()),  # not by half
+        ((0.01, 0.1, 0.1), ()),  # a warm-up
+    ],
+)
+def test_decays_are_steps_of_the_learning_rate(rates: tuple[float, ...], expected: tuple[float, ...]) -> None:
+    values = [Value("sgd", 0, epoch, "learning_rate", rate) for epoch, rate in enumerate(rates, 1)]
+    assert decays(replace(results(), values=tuple(values))).get("sgd", ()) == expected
+
+
+def test_trainings_that_decay_elsewhere_have_a_figure_of_their_own() -> None:
+    found = results()
+    late = [
+        replace(v, value=(0.1, 0.1, 0.1, 0.01)[int(v.epoch) - 1])
+        if v.measure == "learning_rate" and v.surrogate == "sam"
+        else v
+        for v in found.values
+    ]
+    drawn = [
+        f for f in of_study.figures(replace(found, values=tuple(late)), ()) if f.name.startswith("epochs")
+    ]
+    charts = [figure.chart for figure in drawn if isinstance(figure.chart, Curves)]
+    assert [chart.marks for chart in charts] == [(2.5,), (3.5,)]
+    assert [list(chart.panels[0].lines) for chart in charts] == [["sgd", "l-sam"], ["sam"]]
+    assert drawn[1].title.endswith(": sam")
+
+
+def test_radii_of_one_minimizer_are_a_line_and_sgd_a_level(figures: dict[str, Figure]) -> None:
+    chart = figures["rho"].chart
+    assert isinstance(chart, Curves)
+    assert chart.axis.ticks == (0.05, 0.2)
+    success = chart.panels[0]
+    assert {name: list(line) for name, line in success.lines.items()} == {"sam": [0.05, 0.2]}
+    assert success.levels.keys() == {"sgd"}
+    accuracy = chart.panels[1]
+    assert accuracy.levels["sgd"] == pytest.approx(ACCURATE["sgd"] + 0.005)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"minimizer": "sam:rho=0.2", "epoch": "all", "epochs": 9},
+        {"minimizer": "asam:rho=0.2", "epoch": "all"},
+        {"minimizer": "wasam:rho=0.2,start=0.6", "epoch": "all"},
+        {"minimizer": "sam", "epoch": "all"},
+    ],
+)
+def test_other_trainings_are_not_on_the_line(changes: dict[str, object]) -> None:
+    found = results(surrogates={**STUDY["surrogates"], "l-sam": changes}, claims=[])
+    assert "rho" not in {figure.name for figure in of_study.figures(found, ())}
+
+
+def test_sharpness_is_ranked_against_success(figures: dict[str, Figure]) -> None:
+    chart = figures["sharpness"].chart
+    assert isinstance(chart, Scatter)
+    top, adaptive = chart.clouds
+    assert [cloud.axis.label for cloud in chart.clouds] == [
+        "Largest eigenvalue of the Hessian", "Trace of the Hessian, adaptive",
+    ]  # fmt: skip
+    assert top.n == len(STRONG) * len(SEEDS)
+    assert top.points["sam"][1][0] == pytest.approx(SHARP["sam"] * 1.1)
+    assert adaptive.correlation == pytest.approx(-1)
+    assert top.correlation is not None
+    assert -1 < top.correlation < -0.8
+
+
+def test_claims_are_drawn_in_points(figures: dict[str, Figure]) -> None:
+    chart = figures["differences"].chart
+    assert isinstance(chart, Differences)
+    assert chart.rows == tuple(claim["say"] for claim in CLAIMS[:3])
+    first, second, third = chart.values
+    assert first.mean == pytest.approx(second.mean + 90)
+    assert first.low > 0 > second.high
+    assert third == (0, 0, 0)
+    assert told(figures["differences"]) == "Of 3 intervals 1 lie above zero, 1 below, 1 on both sides."
+
+
+def test_nothing_empty_is_drawn() -> None:
+    found = results(claims=[])
+    nothing = replace(found, outcomes=(), values=())
+    assert of_study.figures(nothing, ()) == ()
+    one = replace(nothing, outcomes=(Outcomes("sgd", 0, 4, "bim", "vgg", False, "1-0"),))
+    assert [figure.name for figure in of_study.figures(one, ())] == ["success", "means"]
+    curves = replace(found, outcomes=())
+    (epochs, rho) = of_study.figures(curves, ())
+    assert isinstance(epochs.chart, Curves)
+    assert epochs.chart.panels[0].axis.label == "Clean accuracy"
+    assert rho.name == "rho"
+
+
+def test_many_attacks_share_figures() -> None:
+    """A few have a matrix each; of many, the first does, and all stand in the matrix of means."""
+    few = results(attacks=["bim", "mi"], claims=[])
+    names = [figure.name for figure in of_study.figures(few, ())]
+    assert names[:4] == ["attacks", "success-bim", "success-mi", "means"]
+    many = results(attacks=["bim", "mi", "di", "ti", "ni", "si", "vt"], claims=[])
+    drawn = {figure.name: figure.chart for figure in of_study.figures(many, ())}
+    assert [name for name in drawn if name.startswith(("success", "attacks"))] == ["attacks", "success-bim"]
+    matrix, bars = drawn["attacks"], drawn["means"]
+    assert isinstance(matrix, Heatmap)
+    assert isinstance(bars, Bars)
+    assert (len(matrix.rows), matrix.columns, matrix.means) == (7, tuple(STRONG), False)
+    assert len(bars.groups) == 7
+    assert tuple(bars.series) == tuple(STRONG)
+
+
+def test_every_figure_is_told_and_listed(figures: dict[str, Figure]) -> None:
+    for figure in figures.values():
+        table = numbers(figure)
+        assert table.rows
+        assert all(len(row) == len(table.columns) for row in table.rows)
+        assert told(figure).endswith(".")
+    assert "highest: l-sam, mean" in told(figures["success"])
+    assert "l-sam goes from" in told(figures["epochs"])
+    assert "rank correlation -1.00" in told(figures["sharpness"])
+
+
+def test_a_study_is_written_out_so_that_it_can_be_read_again(tmp_path: Path) -> None:
+    found = results()
+    part = of_study.part(found)
+    ((name, text),) = part.configuration.items()
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert read_study(tmp_path / name) == found.study
+    assert part.commands == ("transferzoo study by-hand.yaml",)
+
+
+# ---------------------------------------------------------------- runs
+
+
+def record(surrogate: str, attack: str, target: str, outcomes: str, steps: int = 4) -> Record:
+    return Record.of(
+        outcomes, surrogate=f"toys/{surrogate}", target=f"toys/{target}", steps=steps, targeted="",
+        attack=f"{attack}@linf,eps=8/255,steps=4", dataset="toys", split="test", seed=0, selection="s",
+        white_box=surrogate == target, surrogate_accuracy=0.9, target_accuracy=0.9, gradients=steps,
+        precision="fp32", surrogate_sha256=surrogate, target_sha256=target, versions={"torch": "2"},
+    )  # fmt: skip
+
+
+def test_figures_of_runs() -> None:
+    records = [
+        record(surrogate, attack, target, outcomes)
+        for surrogate in ("a", "b") for attack in ("bim", "mi:decay=1,normalise=mean")
+        for target, outcomes in (("a", "1101"), ("c", "100-"))
+    ]  # fmt: skip
+    curve = [replace(each, steps=1, outcomes="0000") for each in records]
+    drawn = {figure.name: figure.chart for figure in of_runs.figures(Findings(records, curve))}
+    assert list(drawn) == ["attacks", "success", "means", "steps"]
+    matrix, bars, steps = drawn["success"], drawn["means"], drawn["steps"]
+    assert isinstance(matrix, Heatmap)
+    assert isinstance(bars, Bars)
+    assert isinstance(steps, Curves)
+    assert matrix.rows == ("a\nbim", "a\nmi", "b\nbim", "b\nmi")
+    assert matrix.columns == ("mean", "a", "c")
+    assert matrix.white_box == {(0, 1), (1, 1)}
+    assert matrix.cells[0] == pytest.approx((1 / 3, 0.75, 1 / 3))
+    assert matrix.cells[2] == pytest.approx(((1 + 0.5 + 0 + 1) / 4, 0.75, 1 / 3))
+    assert (bars.groups, tuple(bars.series)) == (("a", "b"), ("bim", "mi"))
+    assert list(steps.panels[0].lines["b\nmi"]) == [1, 4]
+
+
+def test_rows_are_named_by_what_tells_them_apart() -> None:
+    def rows(*records: Record) -> list[str]:
+        (chart,) = [f.chart for f in of_runs.figures(Findings(records)) if f.name == "success"]
+        assert isinstance(chart, Heatmap)
+        return list(chart.rows)
+
+    assert rows(record("a", "bim", "c", "10"), record("b", "bim", "c", "10")) == ["a", "b"]
+    assert rows(record("a", "bim", "c", "10"), record("a", "mi", "c", "10")) == ["bim", "mi"]
+    longer = replace(record("a", "bim", "c", "10"), attack="bim@linf,eps=8/255,steps=9")
+    attacks = ["bim@linf,eps=8/255,steps=4", "bim@linf,eps=8/255,steps=9"]
+    assert rows(record("a", "bim", "c", "10"), longer) == attacks
+
+
+def test_a_white_box_alone_has_no_bars() -> None:
+    names = [figure.name for figure in of_runs.figures(Findings([record("a", "bim", "a", "11")]))]
+    assert names == ["success"]
+
+
+# ---------------------------------------------------------------- colours and places
+
+
+def contrast(first: str, second: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return float(np.dot((0.2126, 0.7152, 0.0722), linear))
+
+    low, high = sorted(map(luminance, (first, second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_colours_stand_out(theme: int) -> None:
+    """WCAG 2.2: text by 4.5 to 1, lines by 3 to 1."""
+    colours = {name: values[theme] for name, values in palette.COLOURS.items()}
+    paper = colours["paper"]
+    for name in ("ink", "muted", *(name for name in colours if name.startswith("series"))):
+        assert contrast(colours[name], paper) >= 4.5, name
+    for level in range(palette.LEVELS):
+        fill, ink = palette.heat((level + 0.5) / palette.LEVELS)
+        assert fill == f"heat-{level}"
+        assert contrast(colours[fill], colours[ink]) >= 4.5, fill
+
+
+def test_no_two_colours_are_drawn_alike() -> None:
+    drawn = [palette.light(name) for name in palette.COLOURS]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_names_at_the_ends_of_lines_keep_apart() -> None:
+    for places in ([0.0, 0.0, 0.0], [5, 50, 51], [100, 99, 98, 3]):
+        moved = spread(places, 10, 0, 100)
+        assert all(abs(a - b) >= 10 for a, b in combinations(moved, 2))
+        assert all(0 <= place <= 100 for place in moved)
+        order = sorted(range(len(places)), key=places.__getitem__)
+        assert order == sorted(range(len(places)), key=moved.__getitem__)
+    assert spread([5, 50], 10, 0, 100) == [5, 50]
+    assert spread([50, 50], 10, 0, 100) == [45, 55]

@@ -1,0 +1,37 @@
+"""Figures and tables as files, for papers and talks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferzoo.atomic import write_bytes, write_text
+from transferzoo.export import to_latex, to_markdown
+from transferzoo.page.svg import as_file
+from transferzoo.page.words import numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from transferzoo.page.parts import Part
+
+
+def write_figures(parts: Sequence[Part], folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
+    """Write every figure as PART-FIGURE.png and .svg, its numbers and the tables of a part as .md and .tex.
+
+    Args:
+        parts: what is told.
+        folder: made where it is not there.
+        tell: called with the title of each figure that is drawn.
+
+    Raises:
+        TransferZooError: the folder cannot be written.
+    """
+    for part in parts:
+        for figure in part.figures:
+            for kind in ("png", "svg"):
+                write_bytes(folder / f"{part.name}-{figure.name}.{kind}", as_file(figure.chart, kind))
+            tell(figure.title)
+        tables = [*part.tables, *(numbers(figure) for figure in part.figures)]
+        for suffix, written in ((".md", to_markdown), (".tex", to_latex)):
+            write_text(folder / f"{part.name}-tables{suffix}", "\n".join(written(table) for table in tables))

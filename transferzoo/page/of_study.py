@@ -1,0 +1,79 @@
+"""Results of a study → its part of a page."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import yaml
+
+from transferzoo.page.parts import Part, few, from_to, once, slug
+from transferzoo.page.study_charts import against_sharpness, bars, differences, matrices
+from transferzoo.page.study_curves import over_epochs, over_rho
+from transferzoo.studies.claims import judge
+from transferzoo.studies.spec import built_in
+from transferzoo.studies.tables import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transferzoo.page.charts import Figure
+    from transferzoo.studies.claims import Verdict
+    from transferzoo.studies.results import Results
+    from transferzoo.studies.spec import AttackEntry
+
+READING = (
+    "Images that are changed a little to mislead a surrogate are shown to the targets, models that had no "
+    "part in making them. The success rate is the share of the images that a target then gets wrong"
+    "{counted}. A mean is taken over targets, white-box ones (*) aside, and over training seeds. A claim is "
+    "supported where the 95 % interval of its difference lies above zero, not supported where it lies below; "
+    "in between the records cannot tell."
+)
+COUNTED = {
+    "all": "; all targets classified all of them correctly before",
+    "target": "; those that it got wrong before do not count",
+    "none": "",
+}
+
+
+def part(results: Results) -> Part:
+    """Return what a page tells of a study."""
+    study, verdicts = results.study, judge(results)
+    name = study.name if study.name in built_in() else f"{study.name}.yaml"
+    content = study.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return Part(
+        name=slug(study.name), title=f"Study {study.name}", about=study.about, facts=_facts(results),
+        verdicts=verdicts, figures=figures(results, verdicts), tables=tuple(tables(results)), examples=(),
+        commands=(f"transferzoo study {shlex.quote(name)}",), configuration={f"{study.name}.yaml": text},
+        reading=READING.format(counted=COUNTED[study.images_correct_for]),
+    )  # fmt: skip
+
+
+def figures(results: Results, verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
+    """Return the figures that the results have the numbers for."""
+    found = [
+        differences(verdicts), *matrices(results), bars(results), *over_epochs(results), over_rho(results),
+        *against_sharpness(results),
+    ]  # fmt: skip
+    return tuple(figure for figure in found if figure is not None)
+
+
+def _facts(results: Results) -> dict[str, tuple[str, ...]]:
+    study, outcomes = results.study, results.outcomes
+    facts = {
+        "Data set": (study.dataset,),
+        "Attacked images": from_to(one.n for one in outcomes),
+        "Training seeds": once(sorted({one.seed for one in outcomes} | {one.seed for one in results.values})),
+        "Surrogates": tuple(study.surrogates),
+        "Targets": once(one.target for one in outcomes),
+        "Attacks": few(once(_said(entry) for entry in study.attacks), "attacks"),
+        "Made with": once(f"{name} {version}" for name, version in results.versions.items()),
+    }
+    return {name: values for name, values in facts.items() if values}
+
+
+def _said(entry: AttackEntry) -> str:
+    given = entry.model_dump(exclude={"spec"}, exclude_none=True)
+    budget = ", ".join(f"{key} {value}" for key, value in given.items())
+    return f"{entry.spec} ({budget})" if budget else entry.spec

@@ -1,0 +1,138 @@
+"""Adversarial images of a run to look at, beside the clean ones and what was changed."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from transferzoo.errors import DataError
+from transferzoo.findings import brief, rows_of, short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from transferzoo.findings import Row
+    from transferzoo.records import Record
+    from transferzoo.runs import RunFolder
+    from transferzoo.zoo import Zoo
+
+    Pixels = NDArray[np.uint8]
+
+MOST_IMAGES, MOST_SOURCES = 5, 3
+BUDGET = 2_000_000
+"""Bytes of pixels on a page; a PNG of noise is no smaller."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with what it shows.
+
+    Attributes:
+        png: the file.
+        alt: in words, for those who do not see it.
+        note: below it; empty for nothing.
+    """
+
+    png: bytes
+    alt: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A table of images: a column an image, a row what was done to it.
+
+    Attributes:
+        title: of the table.
+        caption: below it.
+        columns: what each image is.
+        rows: what was done, and the images.
+    """
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+
+
+def examples_of(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = BUDGET) -> Examples:
+    """Return the first images of a run: clean, and adversarial with the difference for the first sources.
+
+    Args:
+        run: its folder.
+        zoo: what its data set is.
+        root: the user's own images, as `--data` takes them.
+        budget: bytes of pixels, as far as one image allows.
+
+    Raises:
+        DataError: there are no images, they are not those of the run, or a file of it is damaged.
+    """
+    from transferzoo.datasets.sources import load
+
+    config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))["config"]
+    dataset = zoo.dataset(config["dataset"])
+    clean = load(dataset, config["split"], root=root)
+    shown = dict(list(rows_of(run.records()).items())[:MOST_SOURCES])
+    count = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))
+    selection = json.loads((run.path / "selection.json").read_text(encoding="utf-8"))
+    ids, labels = selection["ids"][:count], selection["labels"][:count]
+    places = {name: place for place, name in enumerate(clean.ids.tolist())}
+    chosen = clean.select([places[name] for name in ids if name in places])
+    if chosen.labels.tolist() != labels:
+        raise DataError("the images are not those of the run", hint="check --data")
+    before = chosen.images.numpy()
+    after = {row: _taken(run, cells, len(ids)) for row, cells in shown.items()}
+    changes = {row: images.astype(int) - before[: len(images)] for row, images in after.items()}
+    times = max(1, 127 // max(1, *(int(abs(change).max()) for change in changes.values())))
+    names = [dataset.classes[label] for label in labels]
+    rows = [("clean", _row(before, names, "clean"))]
+    for row, cells in shown.items():
+        rows.append((_said(row), _row(after[row], names, "adversarial", _fooled(cells))))
+        magnified = (128 + times * changes[row]).clip(0, 255).astype(before.dtype)
+        rows.append(("difference", _row(magnified, names, "difference, magnified")))
+    return Examples(
+        f"Examples from run {run.path.name}",
+        f"The first attacked images. Differences are magnified {times} times, around grey.",
+        tuple(f"{name}\nimage {number}" for name, number in zip(names, ids, strict=True)), tuple(rows),
+    )  # fmt: skip
+
+
+def _said(row: Row) -> str:
+    surrogate, attack = row
+    return f"adversarial\n{short(surrogate)}\n{brief(attack.partition('@')[0])}"
+
+
+def _taken(run: RunFolder, cells: Mapping[str, Record], count: int) -> Pixels:
+    """Return the first adversarial images of a source, those of its first work unit at most."""
+    first = next(iter(cells.values()))
+    taken: Pixels = run.images(first.source, 1, first.steps, first.steps)[:count].numpy()
+    return taken
+
+
+def _fooled(cells: Mapping[str, Record]) -> list[str]:
+    """Return how many targets each image fools, white-box ones aside."""
+    marks = zip(*(record.outcomes for record in cells.values() if not record.white_box), strict=True)
+    counted = ["".join(image).replace("-", "") for image in marks]
+    return [f"fools {image.count('1')} of {len(image)}" for image in counted]
+
+
+def _row(images: Pixels, names: Sequence[str], what: str, notes: Sequence[str] = ()) -> tuple[Picture, ...]:
+    return tuple(
+        Picture(_png(image), f"{name}, {what}", note)
+        for image, name, note in zip(images, names, notes or [""] * len(names), strict=False)
+    )
+
+
+def _png(image: Pixels) -> bytes:
+    """Return an image, uint8 (1 or 3, H, W), as a PNG file."""
+    from PIL import Image
+
+    file, pixels = io.BytesIO(), image.transpose(1, 2, 0)
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
+    return file.getvalue()

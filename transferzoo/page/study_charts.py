@@ -1,0 +1,192 @@
+"""Figures of a study that stand for its surrogates as they are in the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from transferzoo.page.charts import Axis, Cloud, Differences, Figure, Heatmap, Level, Scatter
+from transferzoo.page.means import by_attack, means
+from transferzoo.page.measured import SHARP, attacks_of, axis_of, last_epoch, measured
+from transferzoo.page.parts import slug
+from transferzoo.studies.claims import bootstrap
+from transferzoo.studies.results import SHARPNESS
+from transferzoo.studies.spec import SUCCESS
+from transferzoo.studies.tables import PERCENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from transferzoo.studies.claims import Verdict
+    from transferzoo.studies.results import Outcomes, Results
+
+DRAWS = 2000
+"""Of a bootstrap interval that is only drawn."""
+MOST_ATTACKS = 3
+"""Attacks that all have figures of their own."""
+LEAST_POINTS = 4
+"""Points that a rank correlation is told of."""
+
+
+def differences(verdicts: Sequence[Verdict]) -> Figure | None:
+    """Return the differences that verdicts stand on, of shares; None where there are none."""
+    found = {
+        one.claim.say: one.difference for one in verdicts
+        if one.difference is not None and one.claim.higher.measure in PERCENT
+    }  # fmt: skip
+    if not found:
+        return None
+    values = tuple(Level(100 * each.mean, 100 * each.low, 100 * each.high) for each in found.values())
+    return Figure(
+        "differences", "Differences behind the claims",
+        "Dots: the side that is claimed to be higher minus the other, less what is claimed at least. Lines: "
+        "95 % intervals of a two-level bootstrap over training seeds and images. Right of zero speaks for "
+        "the claim, left of it against.",
+        Differences(Axis("Difference (percentage points)", signed=True), tuple(found), values),
+    )  # fmt: skip
+
+
+def matrices(results: Results) -> list[Figure]:
+    """Return success rates by surrogate and target, and their means by attack where there are several."""
+    attacks = attacks_of(results)
+    found = [(attack, _matrix(results, attack)) for attack in few(attacks)]
+    figures = [
+        Figure(
+            slug(f"success {attack}") if len(attacks) > 1 else "success",
+            "Success rates by surrogate and target" + (f", {attack}" if len(attacks) > 1 else ""),
+            "Success rate in %, mean over training seeds; the stronger the colour, the higher."
+            + (" * White box: left out of the mean." if chart.white_box else ""),
+            chart,
+        )
+        for attack, chart in found
+    ]
+    return [*([_by_attack(results)] if len(attacks) > 1 else []), *figures]
+
+
+def few(attacks: Sequence[str]) -> Sequence[str]:
+    """Return the attacks that have figures of their own: all if they are few, the first one else."""
+    return attacks if len(attacks) <= MOST_ATTACKS else attacks[:1]
+
+
+def _by_attack(results: Results) -> Figure:
+    found = measured(results)
+    last = {name: last_epoch(results, name) for name in results.study.surrogates}
+    return by_attack(
+        {
+            name: {
+                attack: fmean(rates.values()) for attack in attacks_of(results)
+                if (rates := found.get((name, epoch, SUCCESS, attack)))
+            }
+            for name, epoch in last.items()
+        },
+        "Mean over targets and training seeds",
+    )  # fmt: skip
+
+
+def _matrix(results: Results, attack: str) -> Heatmap:
+    cells: dict[tuple[str, str], list[Outcomes]] = defaultdict(list)
+    last = {name: last_epoch(results, name) for name in results.study.surrogates}
+    for one in results.outcomes:
+        if (one.epoch, one.attack) == (last[one.surrogate], attack):
+            cells[one.surrogate, one.target].append(one)
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    targets = list(dict.fromkeys(target for _, target in cells))
+    table: list[tuple[float | None, ...]] = []
+    starred = set()
+    for at, row in enumerate(rows):
+        line: list[float | None] = []
+        kept = []
+        for column, target in enumerate(targets, 1):
+            every = cells.get((row, target), [])
+            others = [one for one in every if not one.white_box]
+            line.append(fmean(one.rate for one in others or every) if every else None)
+            if others:
+                kept.append(fmean(one.rate for one in others))
+            elif every:
+                starred.add((at, column))
+        table.append((fmean(kept) if kept else None, *line))
+    return Heatmap(tuple(rows), ("mean", *targets), tuple(table), frozenset(starred))
+
+
+def bars(results: Results) -> Figure | None:
+    """Return the mean success rate of every surrogate under every attack, with intervals."""
+    levels = {
+        name: {attack: _interval(results, name, attack) for attack in attacks_of(results)}
+        for name in results.study.surrogates
+    }
+    return means(
+        {name: by_attack for name, by_attack in levels.items() if any(by_attack.values())},
+        "Bars: mean over images, targets and training seeds. Whiskers: 95 % intervals of a two-level "
+        "bootstrap over seeds and images.",
+    )
+
+
+def _interval(results: Results, surrogate: str, attack: str) -> Level | None:
+    import numpy as np
+
+    epoch = last_epoch(results, surrogate)
+    by_seed: dict[int, list[str]] = defaultdict(list)
+    for one in results.outcomes:
+        if (one.surrogate, one.epoch, one.attack) == (surrogate, epoch, attack) and not one.white_box:
+            by_seed[one.seed].append(one.outcomes)
+    if not by_seed:
+        return None
+    found = bootstrap(np.stack([_shares(outcomes) for outcomes in by_seed.values()]), DRAWS)
+    return Level(found.mean, max(0.0, found.low), min(1.0, found.high))
+
+
+def _shares(outcomes: Sequence[str]) -> NDArray[np.float64]:
+    """Return the share of targets that each image fools, NaN for an image that counts for none."""
+    import numpy as np
+
+    marks = np.array([list(each) for each in outcomes])
+    counted = (marks != "-").sum(0)
+    shares: NDArray[np.float64] = (marks == "1").sum(0) / np.where(counted, counted, np.nan)
+    return shares
+
+
+def against_sharpness(results: Results) -> list[Figure]:
+    """Return success against each measure of sharpness, a figure an attack."""
+    found, last = measured(results), {name: last_epoch(results, name) for name in results.study.surrogates}
+    measures = [f"{SHARPNESS}.{kind}{name}" for name in SHARP for kind in ("", "adaptive_")]
+    attacks = attacks_of(results)
+    figures = []
+    for attack in few(attacks):
+        clouds = []
+        for measure in measures:
+            points: dict[str, tuple[tuple[float, float], ...]] = {}
+            for name, epoch in last.items():
+                sharp = found.get((name, epoch, measure, ""), {})
+                rates = found.get((name, epoch, SUCCESS, attack), {})
+                if shared := sharp.keys() & rates.keys():
+                    points[name] = tuple((sharp[seed], rates[seed]) for seed in sorted(shared))
+            if len(points) > 1:
+                values = [x for pairs in points.values() for x, _ in pairs]
+                clouds.append(Cloud(axis_of(measure, values), points, _correlation(points)))
+        if clouds:
+            several = len(attacks) > 1
+            figures.append(
+                Figure(
+                    slug(f"sharpness {attack}") if several else "sharpness",
+                    "Success against sharpness" + (f", {attack}" if several else ""),
+                    "A point a surrogate and training seed, at the epoch that stands for the surrogate. "
+                    "Spearman's rank correlation; points of one surrogate are not independent.",
+                    Scatter(Axis("Success rate", percent=True), tuple(clouds)),
+                )
+            )
+    return figures
+
+
+def _correlation(points: Mapping[str, tuple[tuple[float, float], ...]]) -> float | None:
+    """Return Spearman's rank correlation, None where there are few points or one of the two is constant."""
+    from scipy.stats import spearmanr
+
+    pairs = [pair for each in points.values() for pair in each]
+    first, second = [x for x, _ in pairs], [y for _, y in pairs]
+    if len(pairs) < LEAST_POINTS or len(set(first)) == 1 or len(set(second)) == 1:
+        return None
+    return float(spearmanr(first, second).statistic)
