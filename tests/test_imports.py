@@ -14,11 +14,11 @@ import transferzoo
 ROOT = Path(transferzoo.__file__).parent
 LAYERS = [
     {"errors"},
-    {"registry", "parallel"},
+    {"registry", "parallel", "threads"},
     {"notation", "atomic", "statistics"},
     {"config", "schedules"},
     {"yaml_file", "specs"},
-    {"defences"},
+    {"defences", "unlisted"},
     {"zoo"},
     {"hub", "records"},
     {"norms"},
@@ -28,13 +28,19 @@ LAYERS = [
     {"export"},
     {"building", "composition"},
     {"assembly", "presets", "checkpoint", "augment", "timm_hook", "pipeline", "visibility"},
+    {"conversion"},
     {"classifier", "feeds", "state", "pulling"},
-    {"pushing"},
+    {"exported", "functions"},
+    {"loading", "pushing", "stock"},
+    {"deliveries"},
     {"engine", "evaluation", "finetuning", "preparation", "stream"},
     {"candidates", "jobs", "loop", "selection", "recipes"},
     {"api", "transfer"},
+    {"sharpness"},
     {"trainer"},
     {"tuning"},
+    {"studies"},
+    {"page"},
     {"cli"},
 ]
 
@@ -94,7 +100,7 @@ def test_the_command_line_stays_light() -> None:
         "from transferzoo.cli.app import main\n"
         "kinds = 'models surrogates targets datasets attacks minimizers architectures'.split()\n"
         "kinds += ['defences', 'recipes']\n"
-        "commands = [['--help'], ['attack', '--help'], ['train', '--help']]\n"
+        "commands = [['--help'], ['attack', '--help'], ['train', '--help'], ['sharpness', '--help']]\n"
         "commands += [['list', kind] for kind in kinds] + [['show', 'bim'], ['show', 'small_vgg']]\n"
         "for command in commands:\n"
         "    sys.argv = ['transferzoo', *command]\n"

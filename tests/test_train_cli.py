@@ -148,8 +148,6 @@ TRAIN = ("train", "--recipe", "resnet50-sam")
         (("--precision", "fp16"), ("'precision' is wrong", "'bf16', 'fp32' or 'fp64'")),
         (("--select", "best"), ("'select' is wrong", "'last', 'accuracy' or 'transfer'")),
         (("--select", "transfer", "--validator", "vggg"), ("validation target", "'vggg'", "validator-vgg")),
-        (("--select", "transfer", "--dataset", "cifar10"), ("'cifar10' has no validation targets",)),
-        (("--tune", "rho=0.1,0.2", "--dataset", "cifar10"), ("'cifar10' has no validation targets",)),
         (("--tune", "rho"), ("cannot read --tune", "rho=0.05,0.1,0.2", "'rho'")),
         (("--tune", "rho="), ("cannot read --tune", "'rho='")),
         (("--tune", "rho=0.1"), ("cannot read --tune", "at least two")),
@@ -180,6 +178,13 @@ TRAIN = ("train", "--recipe", "resnet50-sam")
 def test_usage(cli: Run, tmp_path: Path, arguments: tuple[object, ...], words: tuple[str, ...]) -> None:
     refused(cli(*TRAIN, *arguments), 2, *words)
     nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("options", [("--select", "transfer"), ("--tune", "rho=0.1,0.2")], ids=lambda o: o[0])
+def test_a_data_set_without_validation_targets(cli: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tmp_path / "zoo.yaml").write_text(ZOO)
+    command = ("train", "--zoo", "zoo.yaml", "--dataset", "stripes", "--architecture", "small_vgg:width=8")
+    refused(cli(*command, "--minimizer", "sam", *options), 2, "'stripes' has no validation targets")
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,12 @@ import typer
 from transferzoo.cli.attack import attack
 from transferzoo.cli.list import list_
 from transferzoo.cli.output import hush, say
+from transferzoo.cli.pull import pull
 from transferzoo.cli.push import push
 from transferzoo.cli.report import report
+from transferzoo.cli.sharpness import sharpness
 from transferzoo.cli.show import show
+from transferzoo.cli.study import study
 from transferzoo.cli.train import train
 from transferzoo.errors import TransferZooError
 from transferzoo.parallel import follows
@@ -33,7 +36,10 @@ app.command("show")(show)
 app.command("attack")(attack)
 app.command("report")(report)
 app.command("train")(train)
+app.command("pull")(pull)
 app.command("push")(push)
+app.command("study")(study)
+app.command("sharpness")(sharpness)
 
 
 class Interrupted(BaseException):

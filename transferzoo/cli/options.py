@@ -71,6 +71,13 @@ def complete_minimizers(incomplete: str) -> list[str]:
     return _starting(MINIMIZERS, incomplete)
 
 
+def complete_studies(incomplete: str) -> list[str]:
+    """Complete the name of a study of the package, for the shell."""
+    from transferzoo.studies.spec import built_in
+
+    return _starting(built_in(), incomplete)
+
+
 def complete_names(incomplete: str) -> list[str]:
     """Complete any name that `show` knows, for the shell."""
     zoo = _zoo()
