@@ -62,8 +62,8 @@ def run(
 ) -> Callable[..., Result]:
     """Run a command whose client asks the Hub with a token, which is printed nowhere."""
 
-    def command(*arguments: object, home: str = "hub", token: str = TOKEN) -> Result:
-        connect(monkeypatch, hub, tmp_path / home, HF_TOKEN=token)
+    def command(*arguments: object, home: str = "hub", token: str = TOKEN, offline: str = "0") -> Result:
+        connect(monkeypatch, hub, tmp_path / home, HF_TOKEN=token, HF_HUB_OFFLINE=offline)
         done = cli(*arguments)
         assert TOKEN not in done.out + done.err
         return done
@@ -84,7 +84,7 @@ def test_there_and_back(
     hub: Hub, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, folder: Path, few: Path,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """The newest checkpoint, under one's own name; the same again changes nothing; others attack from it."""
+    """Pushed under one's own name, once; listed and pulled on another machine, and attacked from offline."""
     local = printed(run(*ATTACK, "-s", folder, "--data", few))["records"]
     sent = printed(run(*PUSH))
     assert (sent["repo"], sent["changed"]) == ("someone/mine", True)
@@ -98,7 +98,15 @@ def test_there_and_back(
     assert "license: mit" in card and "| fashion-mnist/vgg |" in card and str(tmp_path) not in card
     assert f"{100 * local[0]['rate']:.1f}" in card
     assert printed(run(*PUSH)) == {**sent, "changed": False}
-    theirs = run(*ATTACK, "-s", "hf-hub:someone/mine", "--data", few, "--runs", "theirs", home="other")
+    entry = {"shared": {"roles": ["surrogate"], "source": "hub:someone/mine"}}
+    (tmp_path / "zoo.json").write_text(json.dumps({"models": {"fashion-mnist": entry}}))
+    listed = ("list", "--match", "shared", "--zoo", tmp_path / "zoo.json", "--json")
+    assert [model["state"] for model in printed(run(*listed, home="other"))] == ["hub"]
+    assert run("pull", "shared", "--zoo", tmp_path / "zoo.json", home="other").code == 0
+    assert [model["state"] for model in printed(run(*listed, home="other"))] == ["cached"]
+    theirs = run(
+        *ATTACK, "-s", "hf-hub:someone/mine", "--data", few, "--runs", "theirs", home="other", offline="1"
+    )
     assert [r["outcomes"] for r in printed(theirs)["records"]] == [r["outcomes"] for r in local]
     here, there = (
         [path.read_bytes() for path in sorted((tmp_path / place).glob("*/images/*/*/*.safetensors"))]
