@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import timm
 import torch
-from hub_server import Hub, User, connect, running
+from hub_server import Hub, User, client_environment, connect, running
 from safetensors.torch import load_file, save_file
+from stripes import config, spec
 
 from transferzoo import checkpoint
+from transferzoo.classifier import load
+from transferzoo.datasets import Batch
 from transferzoo.pulling import pulled
 from transferzoo.pushing import parcel, send
+from transferzoo.trainer import train
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
@@ -201,3 +208,31 @@ def test_a_plan_sends_nothing(hub: Hub, run: Callable[..., Result], folder: Path
     assert plan["repo"] == "a/b" and "hf-hub:a/b" in plan["card"]
     assert plan["bytes"] == sum((folder / name).stat().st_size for name in plan["files"])
     assert not hub.requests
+
+
+LOAD = """
+import sys, timm, torch
+model = timm.create_model("hf-hub:someone/plain", pretrained=True).eval()
+assert "transferzoo" not in sys.modules
+with torch.no_grad():
+    print(model(torch.linspace(0, 1, 1024).view(1, 1, 32, 32)).flatten().tolist())
+"""
+
+
+def test_an_architecture_of_timm_needs_timm_alone(
+    hub: Hub, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints" / "plain"
+    data = Batch(torch.zeros(32, 1, 12, 12, dtype=torch.uint8), torch.arange(32) % 3, torch.arange(32))
+    train(config(architecture="test_resnet", epochs=1), spec(tmp_path), data, data, folder)
+    sent = run("push", folder, "--zoo", tmp_path / "stripes.yaml", *PUSH[1:])
+    assert printed(sent)["repo"] == "someone/plain"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", LOAD], capture_output=True, text=True, timeout=120, check=False,
+        env=os.environ | client_environment(hub.address, tmp_path / "alone"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    model = load(folder, spec(tmp_path)).model
+    with torch.no_grad():
+        expected = model(torch.linspace(0, 1, 1024).view(1, 1, 32, 32)).flatten()
+    assert json.loads(done.stdout) == pytest.approx(expected.tolist(), abs=1e-5)
