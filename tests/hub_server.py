@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 import warnings
@@ -45,6 +46,14 @@ __all__ = [
 ]
 
 
+class _Server(ThreadingHTTPServer):
+    """A server that says nothing when a client hangs up, as one does that was given a fault."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serving(files: Mapping[str, bytes]) -> Iterator[str]:
     """Serve `files` ("datasets/OWNER/NAME/FILE" or "OWNER/NAME/FILE" → content); yield the address."""
@@ -58,7 +67,7 @@ def running(files: Mapping[str, bytes] | None = None) -> Iterator[Hub]:
     hub = Hub()
     hub.add_all(files or {})
     servers = [
-        ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub, "stores": stores}))
+        _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub, "stores": stores}))
         for stores in (False, True)
     ]
     hub.address, hub.storage = (f"http://127.0.0.1:{server.server_port}" for server in servers)
