@@ -13,7 +13,7 @@ import transferzoo
 
 ROOT = Path(transferzoo.__file__).parent
 LAYERS = [
-    {"errors"},
+    {"errors", "table"},
     {"registry", "parallel", "threads"},
     {"notation", "atomic", "statistics"},
     {"config", "schedules"},

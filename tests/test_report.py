@@ -16,8 +16,9 @@ from transferzoo.errors import TransferZooError, UsageError
 from transferzoo.export import check_output, render, to_json, to_latex, to_markdown
 from transferzoo.findings import Findings, brief, paired_tests
 from transferzoo.records import Record
-from transferzoo.report import Table, tables
+from transferzoo.report import tables
 from transferzoo.statistics import mcnemar, wilson
+from transferzoo.table import Table
 
 
 def record(surrogate: str, target: str, outcomes: str, **changes: object) -> Record:

@@ -8,6 +8,7 @@ Weights may be stored in half precision; they are always loaded as float32.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.atomic import sha256, write_bytes, write_json
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG, RECIPE = "model.safetensors", "config.json", "recipe.json"
 SAMPLES = "samples"
+SAMPLE = re.compile(SAMPLES + r"/\d{4}\.safetensors")
+"""What the files of collected weights are called, within the checkpoint."""
 
 _KEPT = {"input_size", "fixed_input_size", "mean", "std", "pool_size", "first_conv", "classifier"}
 """What fine-tuning keeps of its source's `pretrained_cfg`."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.errors import TransferZooError, UsageError
 from transferzoo.findings import Findings, paired_tests, rows_of
-from transferzoo.report import Table, tables
+from transferzoo.report import tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from transferzoo.table import Table
 
 
 def to_json(found: Findings) -> dict[str, Any]:

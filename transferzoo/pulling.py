@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transferzoo.specs import ModelSpec, WeightFile
-
-
-SAMPLE = re.compile(checkpoint.SAMPLES + r"/\d{4}\.safetensors")
-"""What the files of collected weights are called."""
 
 
 def pulled(repo: str, revision: str | None = None) -> Path:
@@ -41,7 +36,7 @@ def pulled(repo: str, revision: str | None = None) -> Path:
     collected = (checkpoint.read_recipe(folder) or {}).get("samples") or {}
     named = collected if isinstance(collected, dict) else {str(collected): None}
     for name, sha256 in named.items():
-        if not (SAMPLE.fullmatch(name) and isinstance(sha256, str)):
+        if not (checkpoint.SAMPLE.fullmatch(name) and isinstance(sha256, str)):
             raise ModelError(
                 f"{repo} names collected weights in a wrong way",
                 expected="samples/NNNN.safetensors",

@@ -7,12 +7,12 @@ the paired tests against the first row. The mean is over images and all targets 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferzoo import statistics
 from transferzoo.errors import UsageError
 from transferzoo.findings import brief, mcnemar_p, paired, paired_tests, per_image, rows_of, short
+from transferzoo.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,23 +23,6 @@ if TYPE_CHECKING:
 SIGNIFICANT = 0.05
 MOST_NAMED = 4
 """Attacks that a caption writes out at most; the records have them all."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text.
-
-    Attributes:
-        title: above it.
-        columns: headings.
-        rows: cells; a cell may have several lines.
-        caption: below it.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
 
 
 def tables(found: Findings, *, visibility: bool = False) -> list[Table]:

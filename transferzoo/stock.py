@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from transferzoo import checkpoint, hub
-from transferzoo.datasets.sources import hub_files
 from transferzoo.errors import DataError, ModelError, UnknownNameError
-from transferzoo.pulling import SAMPLE
 from transferzoo.specs import HUB, NAMED_ON_HUB, TO_TRAIN, assets
 from transferzoo.zoo import is_pattern, published
 
@@ -52,7 +50,7 @@ class Need:
     def takes(self, file: str) -> bool:
         """Return whether a file of the repository is downloaded."""
         return file in self.files or (
-            self.plain and (file == checkpoint.RECIPE or bool(SAMPLE.fullmatch(file)))
+            self.plain and (file == checkpoint.RECIPE or bool(checkpoint.SAMPLE.fullmatch(file)))
         )
 
     def found(self, folder: Path) -> list[Path]:
@@ -96,6 +94,8 @@ def need_of_images(dataset: DatasetSpec, split: str) -> Need | None:
     Raises:
         UnknownNameError: no such split.
     """
+    from transferzoo.datasets.sources import hub_files
+
     files = hub_files(dataset, split)
     return Need(files[0].repo, None, "dataset", {one.file: one.sha256 for one in files}) if files else None
 

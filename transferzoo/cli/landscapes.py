@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.engine import Attack
-    from transferzoo.report import Table
     from transferzoo.sharpness.job import Ground
     from transferzoo.specs import ModelSpec
+    from transferzoo.table import Table
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def list_(
     Models of the default data set, and how many others there are; all of them with --dataset or --match.
     """
     from transferzoo.cli.tables import render
-    from transferzoo.report import Table
+    from transferzoo.table import Table
     from transferzoo.zoo import load_zoo
 
     records = load_zoo(zoo)
@@ -74,7 +74,7 @@ def _show_models(kind: Kind, entries: list[dict[str, Any]], only: str | None) ->
 
     from transferzoo.cli.models import elsewhere, tables
     from transferzoo.cli.tables import render
-    from transferzoo.report import Table
+    from transferzoo.table import Table
 
     shown = [entry for entry in entries if only in (None, entry["dataset"])]
     for table in list(tables(kind.value, shown)) or [Table(kind.value, ("name",), ())]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from transferzoo.report import Table
     from transferzoo.specs import ModelSpec
+    from transferzoo.table import Table
     from transferzoo.zoo import Zoo
 
 
@@ -93,7 +93,7 @@ def tables(what: str, entries: Sequence[dict[str, Any]]) -> Iterator[Table]:
 
 
 def _table(title: str, entries: Sequence[dict[str, Any]]) -> Table:
-    from transferzoo.report import Table
+    from transferzoo.table import Table
 
     columns = {
         "name": [entry["name"] for entry in entries],

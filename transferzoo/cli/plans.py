@@ -79,8 +79,8 @@ def unfetched(
 def _weights(model: ModelSpec, order: Order | None) -> int:
     """Return how many collected weights a surrogate has, one where it has none or nobody says."""
     from transferzoo import checkpoint
+    from transferzoo.checkpoint import SAMPLE
     from transferzoo.loading import collected
-    from transferzoo.pulling import SAMPLE
     from transferzoo.stock import need_of
 
     if order:

@@ -88,7 +88,7 @@ def _say_plan(orders: Sequence[Order], missing: int) -> None:
     """Tell what is wanted, what of it is here, and how much is to come."""
     from transferzoo.cli.tables import render
     from transferzoo.deliveries import amount, room
-    from transferzoo.report import Table
+    from transferzoo.table import Table
 
     rows = [
         (

@@ -130,10 +130,10 @@ def _run(task: Task, grid: Grid, workers: Workers) -> list[tuple[Cell, TransferZ
 def _plan(grid: Grid, task: Task, dataset: DatasetSpec, jobs: int, *, as_json: bool) -> None:
     """Print what there is to do, and an estimate of how long it takes."""
     from transferzoo.cli.tables import render
-    from transferzoo.report import Table
     from transferzoo.studies.estimate import seconds
     from transferzoo.studies.store import Store
     from transferzoo.studies.work import count_images
+    from transferzoo.table import Table
 
     store = Store(task.store)
     todo = {key: cell for key, cell in grid.cells.items() if not store.has(cell)}

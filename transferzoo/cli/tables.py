@@ -13,7 +13,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from transferzoo.report import Table
+    from transferzoo.table import Table
 
 _PADDING = 3
 

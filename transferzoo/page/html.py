@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from transferzoo.page.charts import Figure
     from transferzoo.page.parts import Part
     from transferzoo.page.pictures import Examples, Picture
-    from transferzoo.report import Table
     from transferzoo.studies.claims import Verdict
+    from transferzoo.table import Table
 
 STYLE = Path(__file__).parent / "style.css"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from transferzoo.page.charts import Figure
     from transferzoo.page.pictures import Examples
-    from transferzoo.report import Table
     from transferzoo.studies.claims import Verdict
+    from transferzoo.table import Table
 
 
 MOST_NAMED = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.page.charts import Axis, Bars, Curves, Differences, Heatmap, Scatter
-from transferzoo.report import Table
+from transferzoo.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo import statistics
 from transferzoo.findings import per_image, short
-from transferzoo.report import Table
+from transferzoo.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

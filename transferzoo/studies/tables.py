@@ -5,10 +5,10 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.report import Table
 from transferzoo.studies.claims import as_json, judge
 from transferzoo.studies.results import ACCURACY, ROBUST, SHARPNESS, lines_of
 from transferzoo.studies.spec import SUCCESS
+from transferzoo.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
