@@ -23,23 +23,37 @@ from transferzoo.errors import TransferZooError
 from transferzoo.parallel import follows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Evaluate how adversarial examples transfer between image classifiers.",
-)
-app.command("list")(list_)
-app.command("show")(show)
-app.command("attack")(attack)
-app.command("report")(report)
-app.command("train")(train)
-app.command("pull")(pull)
-app.command("push")(push)
-app.command("study")(study)
-app.command("sharpness")(sharpness)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_,
+    "show": show,
+    "attack": attack,
+    "report": report,
+    "train": train,
+    "pull": pull,
+    "push": push,
+    "study": study,
+    "sharpness": sharpness,
+}
+
+
+def _app(*names: str) -> typer.Typer:
+    """Return the command line with these commands."""
+    found = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Evaluate how adversarial examples transfer between image classifiers.",
+    )
+    found.callback()(lambda: None)  # a single command keeps its name
+    for name in names:
+        found.command(name)(COMMANDS[name])
+    return found
+
+
+app = _app(*COMMANDS)
 
 
 class Interrupted(BaseException):
@@ -59,7 +73,8 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     try:
-        app()
+        named = [name for name in sys.argv[1:2] if name in COMMANDS]
+        (_app(*named) if named else app)()  # Typer reads the options of every command it has
     except BaseException as error:
         if interrupted:  # whatever it has become: an import that is interrupted raises errors of its own
             say("Interrupted; the same command goes on from here.")
