@@ -1,9 +1,8 @@
-"""What the figures of a page show, by their numbers: of a study and of runs."""
+"""What the figures of a page show, by their numbers: of a study."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,10 @@ import numpy as np
 import pytest
 from pages import ACCURATE, CLAIMS, EPOCHS, IMAGES, SEEDS, SHARP, STRONG, STUDY, TARGETS, results
 
-from transferzoo.findings import Findings
-from transferzoo.page import of_runs, of_study, palette
-from transferzoo.page.canvas import spread
+from transferzoo.page import of_study
 from transferzoo.page.charts import Bars, Curves, Differences, Heatmap, Scatter
 from transferzoo.page.study_curves import decays
 from transferzoo.page.words import numbers, told
-from transferzoo.records import Record
 from transferzoo.studies.claims import bootstrap, judge
 from transferzoo.studies.results import Outcomes, Value
 from transferzoo.studies.spec import read_study
@@ -254,94 +250,3 @@ def test_a_study_is_written_out_so_that_it_can_be_read_again(tmp_path: Path) -> 
 
 
 # ---------------------------------------------------------------- runs
-
-
-def record(surrogate: str, attack: str, target: str, outcomes: str, steps: int = 4) -> Record:
-    return Record.of(
-        outcomes, surrogate=f"toys/{surrogate}", target=f"toys/{target}", steps=steps, targeted="",
-        attack=f"{attack}@linf,eps=8/255,steps=4", dataset="toys", split="test", seed=0, selection="s",
-        white_box=surrogate == target, surrogate_accuracy=0.9, target_accuracy=0.9, gradients=steps,
-        precision="fp32", surrogate_sha256=surrogate, target_sha256=target, versions={"torch": "2"},
-    )  # fmt: skip
-
-
-def test_figures_of_runs() -> None:
-    records = [
-        record(surrogate, attack, target, outcomes)
-        for surrogate in ("a", "b") for attack in ("bim", "mi:decay=1,normalise=mean")
-        for target, outcomes in (("a", "1101"), ("c", "100-"))
-    ]  # fmt: skip
-    curve = [replace(each, steps=1, outcomes="0000") for each in records]
-    drawn = {figure.name: figure.chart for figure in of_runs.figures(Findings(records, curve))}
-    assert list(drawn) == ["attacks", "success", "means", "steps"]
-    matrix, bars, steps = drawn["success"], drawn["means"], drawn["steps"]
-    assert isinstance(matrix, Heatmap)
-    assert isinstance(bars, Bars)
-    assert isinstance(steps, Curves)
-    assert matrix.rows == ("a\nbim", "a\nmi", "b\nbim", "b\nmi")
-    assert matrix.columns == ("mean", "a", "c")
-    assert matrix.white_box == {(0, 1), (1, 1)}
-    assert matrix.cells[0] == pytest.approx((1 / 3, 0.75, 1 / 3))
-    assert matrix.cells[2] == pytest.approx(((1 + 0.5 + 0 + 1) / 4, 0.75, 1 / 3))
-    assert (bars.groups, tuple(bars.series)) == (("a", "b"), ("bim", "mi"))
-    assert list(steps.panels[0].lines["b\nmi"]) == [1, 4]
-
-
-def test_rows_are_named_by_what_tells_them_apart() -> None:
-    def rows(*records: Record) -> list[str]:
-        (chart,) = [f.chart for f in of_runs.figures(Findings(records)) if f.name == "success"]
-        assert isinstance(chart, Heatmap)
-        return list(chart.rows)
-
-    assert rows(record("a", "bim", "c", "10"), record("b", "bim", "c", "10")) == ["a", "b"]
-    assert rows(record("a", "bim", "c", "10"), record("a", "mi", "c", "10")) == ["bim", "mi"]
-    longer = replace(record("a", "bim", "c", "10"), attack="bim@linf,eps=8/255,steps=9")
-    attacks = ["bim@linf,eps=8/255,steps=4", "bim@linf,eps=8/255,steps=9"]
-    assert rows(record("a", "bim", "c", "10"), longer) == attacks
-
-
-def test_a_white_box_alone_has_no_bars() -> None:
-    names = [figure.name for figure in of_runs.figures(Findings([record("a", "bim", "a", "11")]))]
-    assert names == ["success"]
-
-
-# ---------------------------------------------------------------- colours and places
-
-
-def contrast(first: str, second: str) -> float:
-    def luminance(colour: str) -> float:
-        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return float(np.dot((0.2126, 0.7152, 0.0722), linear))
-
-    low, high = sorted(map(luminance, (first, second)))
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
-def test_colours_stand_out(theme: int) -> None:
-    """WCAG 2.2: text by 4.5 to 1, lines by 3 to 1."""
-    colours = {name: values[theme] for name, values in palette.COLOURS.items()}
-    paper = colours["paper"]
-    for name in ("ink", "muted", *(name for name in colours if name.startswith("series"))):
-        assert contrast(colours[name], paper) >= 4.5, name
-    for level in range(palette.LEVELS):
-        fill, ink = palette.heat((level + 0.5) / palette.LEVELS)
-        assert fill == f"heat-{level}"
-        assert contrast(colours[fill], colours[ink]) >= 4.5, fill
-
-
-def test_no_two_colours_are_drawn_alike() -> None:
-    drawn = [palette.light(name) for name in palette.COLOURS]
-    assert len(set(drawn)) == len(drawn)
-
-
-def test_names_at_the_ends_of_lines_keep_apart() -> None:
-    for places in ([0.0, 0.0, 0.0], [5, 50, 51], [100, 99, 98, 3]):
-        moved = spread(places, 10, 0, 100)
-        assert all(abs(a - b) >= 10 for a, b in combinations(moved, 2))
-        assert all(0 <= place <= 100 for place in moved)
-        order = sorted(range(len(places)), key=places.__getitem__)
-        assert order == sorted(range(len(places)), key=moved.__getitem__)
-    assert spread([5, 50], 10, 0, 100) == [5, 50]
-    assert spread([50, 50], 10, 0, 100) == [45, 55]

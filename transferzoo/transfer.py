@@ -9,16 +9,13 @@ an earlier, interrupted run of the same configuration left.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import torch
-
 from transferzoo import candidates, loading, visibility
-from transferzoo.defences import read_defence
+from transferzoo.choosing import Work, opened, said, select
 from transferzoo.engine import craft
-from transferzoo.evaluation import gate, least_likely, predict, predict_defended
 from transferzoo.norms import NORMS
 from transferzoo.parallel import Team
 from transferzoo.preparation import prepare
@@ -31,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import torch
     from torch import Tensor
 
     from transferzoo.classifier import Classifier
-    from transferzoo.datasets import Batch
     from transferzoo.jobs import Craft, Job
     from transferzoo.specs import ModelSpec
 
@@ -64,7 +61,7 @@ def run(
     if team.leads:
         folder.begin(job.content)
     team.wait()
-    work = _select(job, folder, team, on_progress)
+    work = select(job, folder, team, on_progress)
     _craft(job, work, folder, team, on_progress)
     team.wait()
     if not team.leads:
@@ -84,86 +81,6 @@ def save_images(job: Job, folder: RunFolder, place: Path) -> None:
     for source in job.crafts:
         images = folder.images(source.source, units, source.attack.steps, source.attack.steps)
         visibility.save_pictures(place / source.source.folder, images, clean, ids)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is attacked, and what the models say of it clean.
-
-    Attributes:
-        images: the chosen ones.
-        targets: classes aimed at (N,); None for any other.
-        accuracy: clean accuracy of every model on all candidates.
-        clean: every target's classes of the chosen images (N,).
-        units: the places of the images of each work unit.
-    """
-
-    images: Batch
-    targets: Tensor | None
-    accuracy: Mapping[str, float]
-    clean: Mapping[str, Tensor]
-    units: tuple[Tensor, ...]
-
-
-def _select(job: Job, folder: RunFolder, team: Team, tell: Tell) -> Work:
-    """Choose the images to attack; the processes share the models that are asked."""
-    models = list({m.full_name: m for m in (*job.surrogates, *job.targets)}.values())
-    for model in models[team.rank :: team.size]:
-        _clean(job, model, folder, team.device, tell)
-    if team.leads and job.config.targeted == "least-likely":
-        _least_likely(job, folder, team.device, tell)
-    team.wait()
-    said = {m.full_name: _clean(job, m, folder, team.device, tell) for m in models}
-    classes = len(job.dataset.classes)
-    accuracy = {name: _checked(job, name, found) for name, found in said.items()}
-    victims = {m.full_name: said[m.full_name] for m in job.targets}
-    aims = candidates.aims(
-        job.config, job.data, classes, job.aims, lambda: _least_likely(job, folder, team.device, tell)
-    )
-    images = candidates.chosen(job.config, job.data, victims, aims)
-    places = torch.isin(job.data.ids, images.ids).nonzero().flatten()
-    places = places[job.data.ids[places].argsort()]
-    targets = None if aims is None else aims[places]
-    if team.leads:
-        folder.save_selection(
-            images.ids.tolist(), images.labels.tolist(), None if targets is None else targets.tolist()
-        )
-    clean = {name: found[places] for name, found in victims.items()}
-    units = torch.arange(len(images)).split(job.config.batch_size)
-    return Work(images, targets, accuracy, clean, units)
-
-
-def _clean(job: Job, model: ModelSpec, folder: RunFolder, device: torch.device, tell: Tell) -> Tensor:
-    """Return a model's predictions on the candidates; they are kept."""
-    known = folder.clean(model.full_name)
-    if known is not None:
-        return torch.tensor(known)
-    tell(f"checking {model.name}", 0, 1)
-    predictions = _say(model, _load(job, model, device), job.data.images, job.data.ids)
-    _checked(job, model.full_name, predictions)
-    folder.save_clean(model.full_name, predictions.tolist())
-    return predictions
-
-
-def _checked(job: Job, name: str, predictions: Tensor) -> float:
-    """Return the clean accuracy of a model.
-
-    Raises:
-        ModelError: it does not classify, and is not known to be right all the same.
-    """
-    if name in job.trusted:
-        return float((predictions == job.data.labels).float().mean())
-    return gate(name.rpartition("/")[2], predictions, job.data.labels, len(job.dataset.classes))
-
-
-def _least_likely(job: Job, folder: RunFolder, device: torch.device, tell: Tell) -> Tensor:
-    """Return the first surrogate's least likely class of every candidate; they are kept."""
-    known = folder.least_likely()
-    if known is None:
-        tell(f"asking {job.surrogates[0].name}", 0, 1)
-        known = least_likely(_load(job, job.surrogates[0], device), job.data.images).tolist()
-        folder.save_least_likely(known)
-    return torch.tensor(known)
 
 
 def _clean_images(job: Job, folder: RunFolder) -> tuple[list[int], Tensor]:
@@ -262,7 +179,7 @@ def _show(
     points: Mapping[str, Sequence[tuple[Craft, int]]], device: torch.device,
 ) -> dict[str, list[Record]]:  # fmt: skip
     """Show images to a target, file → records; the target is in memory no longer than that."""
-    model = _load(job, target, device)
+    model = opened(job, target, device)
     return {
         file: [_cell(job, work, folder, model, target, source, step) for source, step in wanted]
         for file, wanted in points.items()
@@ -281,8 +198,8 @@ def _cell(
 ) -> Record:
     """Measure one source against one target."""
     images = folder.images(source.source, len(work.units), step, source.attack.steps)
-    said, name = _say(target, model, images, work.images.ids), target.full_name
-    fooled = said != work.images.labels if work.targets is None else said == work.targets
+    answers, name = said(target, model, images, work.images.ids), target.full_name
+    fooled = answers != work.images.labels if work.targets is None else answers == work.targets
     counts = candidates.counted(job.config, work.images.labels, work.clean[name], work.targets)
     outcomes = "".join(
         ("1" if hit else "0") if used else "-"
@@ -317,13 +234,6 @@ def _record(
     )
 
 
-def _say(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Tensor:
-    """Return what a model, behind its defence if it has one, takes images for."""
-    if spec.defence:
-        return predict_defended(model, read_defence(spec.defence), images, ids)
-    return predict(model, images)
-
-
 def ready(job: Job, source: Craft, device: torch.device) -> list[Classifier]:
     """Return what is attacked together, made ready for many gradients; all of it is in memory at once."""
     example = job.data.images[:EXAMPLES].to(device)
@@ -333,7 +243,3 @@ def ready(job: Job, source: Craft, device: torch.device) -> list[Classifier]:
         prepare(one, example, fold=fold, precision=job.config.precision, compiled=job.config.compile)
         for one in loaded
     ]
-
-
-def _load(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
-    return loading.load(model, job.dataset).to(device)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.errors import DataError
+from transferzoo.statistics import CONFIDENCE, Difference
 from transferzoo.studies.spec import SUCCESS
 
 if TYPE_CHECKING:
@@ -25,25 +26,7 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 DRAWS = 10_000
-LEVEL = 0.95
 SUPPORTED, NOT_SUPPORTED, OPEN, ABSENT = "supported", "not supported", "cannot tell", "not measured"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A difference of means with its interval.
-
-    Attributes:
-        mean: over seeds and images.
-        low: lower end of the 95 % bootstrap interval.
-        high: upper end.
-        p: two-sided p-value of no difference.
-    """
-
-    mean: float
-    low: float
-    high: float
-    p: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ class Verdict:
     """
 
     claim: Claim
-    difference: Estimate | None
+    difference: Difference | None
     higher: float | None
     lower: float | None
     seeds: int
@@ -107,7 +90,7 @@ def _judged(claim: Claim, results: Results) -> Verdict:
     )  # fmt: skip
 
 
-def _verdict(difference: Estimate) -> str:
+def _verdict(difference: Difference) -> str:
     if difference.low > 0:
         return SUPPORTED
     return NOT_SUPPORTED if difference.high < 0 else OPEN
@@ -184,7 +167,7 @@ def _paired(
     return (stacked[0], stacked[1]), len(seeds)
 
 
-def bootstrap(differences: Matrix, draws: int = DRAWS) -> Estimate:
+def bootstrap(differences: Matrix, draws: int = DRAWS) -> Difference:
     """Return the mean of differences with a two-level bootstrap interval.
 
     Each draw takes as many seeds as there are, with replacement, and as many images, the same ones for all
@@ -208,9 +191,9 @@ def bootstrap(differences: Matrix, draws: int = DRAWS) -> Estimate:
     rows = np.arange(draws)[:, None]
     means = sums[rows, drawn].sum(1) / np.maximum(numbers[rows, drawn].sum(1), 1)
     means = mean + (means - mean) * np.sqrt(seeds / max(seeds - 1, 1))
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     beyond = min((means <= 0).mean(), (means >= 0).mean())
-    return Estimate(mean, float(low), float(high), min(1.0, 2 * max(float(beyond), 1 / draws)))
+    return Difference(mean, float(low), float(high), min(1.0, 2 * max(float(beyond), 1 / draws)))
 
 
 @lru_cache(maxsize=4)
@@ -223,7 +206,7 @@ def _resampled(seeds: int, images: int, draws: int) -> tuple[Matrix, NDArray[np.
     return chosen, random.integers(seeds, size=(draws, seeds))
 
 
-def holm(p_values: Mapping[str, float], level: float = 1 - LEVEL) -> list[str]:
+def holm(p_values: Mapping[str, float], level: float = 1 - CONFIDENCE) -> list[str]:
     """Return the names of the hypotheses that Holm's step-down procedure rejects.
 
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".

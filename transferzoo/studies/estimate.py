@@ -12,7 +12,6 @@ from transferzoo.classifier import load
 from transferzoo.composition import compose
 from transferzoo.config import AttackSpec, TrainConfig
 from transferzoo.minimizers import read_rule
-from transferzoo.notation import parse_terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +74,6 @@ def _pass_seconds(key: str, grid: Grid, dataset: DatasetSpec) -> float:
     if key in grid.places:
         model: torch.nn.Module = load(grid.places[key], dataset)
     else:
-        parse_terms(key)
         model = create(key, dataset)[0].to(memory_format=torch.channels_last)
     images = torch.rand(BATCH, dataset.channels, dataset.size, dataset.size)
     labels = torch.zeros(BATCH, dtype=torch.int64)

@@ -1,0 +1,64 @@
+"""What the figures of runs show, by their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from transferzoo.findings import Findings
+from transferzoo.page import of_runs
+from transferzoo.page.charts import Bars, Curves, Heatmap
+from transferzoo.records import Record
+
+
+def record(surrogate: str, attack: str, target: str, outcomes: str, steps: int = 4) -> Record:
+    return Record.of(
+        outcomes, surrogate=f"toys/{surrogate}", target=f"toys/{target}", steps=steps, targeted="",
+        attack=f"{attack}@linf,eps=8/255,steps=4", dataset="toys", split="test", seed=0, selection="s",
+        white_box=surrogate == target, surrogate_accuracy=0.9, target_accuracy=0.9, gradients=steps,
+        precision="fp32", surrogate_sha256=surrogate, target_sha256=target, versions={"torch": "2"},
+    )  # fmt: skip
+
+
+def test_figures_of_runs() -> None:
+    records = [
+        record(surrogate, attack, target, outcomes)
+        for surrogate in ("a", "b") for attack in ("bim", "mi:decay=1,normalise=mean")
+        for target, outcomes in (("a", "1101"), ("c", "100-"))
+    ]  # fmt: skip
+    curve = [replace(each, steps=1, outcomes="0000") for each in records]
+    drawn = {figure.name: figure.chart for figure in of_runs.figures(Findings(records, curve))}
+    assert list(drawn) == ["attacks", "success", "means", "steps"]
+    matrix, bars, steps = drawn["success"], drawn["means"], drawn["steps"]
+    assert isinstance(matrix, Heatmap)
+    assert isinstance(bars, Bars)
+    assert isinstance(steps, Curves)
+    assert matrix.rows == ("a\nbim", "a\nmi", "b\nbim", "b\nmi")
+    assert matrix.columns == ("mean", "a", "c")
+    assert matrix.white_box == {(0, 1), (1, 1)}
+    assert matrix.cells[0] == pytest.approx((1 / 3, 0.75, 1 / 3))
+    assert matrix.cells[2] == pytest.approx(((1 + 0.5 + 0 + 1) / 4, 0.75, 1 / 3))
+    assert (bars.groups, tuple(bars.series)) == (("a", "b"), ("bim", "mi"))
+    assert list(steps.panels[0].lines["b\nmi"]) == [1, 4]
+
+
+def test_rows_are_named_by_what_tells_them_apart() -> None:
+    def rows(*records: Record) -> list[str]:
+        (chart,) = [f.chart for f in of_runs.figures(Findings(records)) if f.name == "success"]
+        assert isinstance(chart, Heatmap)
+        return list(chart.rows)
+
+    assert rows(record("a", "bim", "c", "10"), record("b", "bim", "c", "10")) == ["a", "b"]
+    assert rows(record("a", "bim", "c", "10"), record("a", "mi", "c", "10")) == ["bim", "mi"]
+    longer = replace(record("a", "bim", "c", "10"), attack="bim@linf,eps=8/255,steps=9")
+    attacks = ["bim@linf,eps=8/255,steps=4", "bim@linf,eps=8/255,steps=9"]
+    assert rows(record("a", "bim", "c", "10"), longer) == attacks
+
+
+def test_a_white_box_alone_has_no_bars() -> None:
+    names = [figure.name for figure in of_runs.figures(Findings([record("a", "bim", "a", "11")]))]
+    assert names == ["success"]
+
+
+# ---------------------------------------------------------------- colours and places
