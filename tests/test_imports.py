@@ -14,7 +14,7 @@ import transferzoo
 ROOT = Path(transferzoo.__file__).parent
 LAYERS = [
     {"errors", "table"},
-    {"registry", "parallel", "threads"},
+    {"extras", "registry", "parallel", "threads"},
     {"notation", "atomic", "statistics"},
     {"config", "schedules"},
     {"yaml_file", "specs"},

@@ -84,6 +84,14 @@ def test_a_file_of_results_becomes_tables_a_page_and_figures(cli: Run, file: Pat
     assert files["by-hand-tables.tex"].decode().count(r"\begin{table}") == len(names) + 2
 
 
+def test_verdicts_can_be_printed_alone(cli: Run, file: Path) -> None:
+    every, verdicts = cli("report", file).out, cli("report", file, "--verdicts").out
+    assert every.startswith(verdicts)
+    assert "verdict" in verdicts
+    assert "what was measured" in every.removeprefix(verdicts)
+    assert "what was measured" not in verdicts
+
+
 def test_a_page_of_runs_and_studies_shows_images(
     cli: Run, run: Path, few: Path, file: Path, tmp_path: Path
 ) -> None:
@@ -216,7 +224,9 @@ def test_without_matplotlib_one_sentence_says_what_to_install(
     cli: Run, file: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    refused(cli("report", file, option, "out"), 2, "pip install 'transferzoo[plots]'")
+    refused(
+        cli("report", file, option, "out"), 1, "figures need matplotlib", "pip install 'transferzoo[plots]'"
+    )
     assert cli("report", file).code == 0
 
 

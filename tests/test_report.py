@@ -200,6 +200,20 @@ def test_the_cells_of_a_row_begin_on_one_line(names: list[str], width: int) -> N
         assert line.partition(value)[0].strip().startswith(start) and (name or not line.split()[1:])
 
 
+@pytest.mark.parametrize("width", [72, 80])
+@pytest.mark.parametrize("long", ["a claim that takes several lines of it " * 2, f"hf-hub:timm/{'x' * 40}"])
+def test_sentences_are_folded_and_names_cut_the_table(long: str, width: int) -> None:
+    rows = ((long, "+1.25", "supported"), ("a", "-2", "cannot tell"))
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(render_table(Table("t", ("claim", "difference", "verdict"), rows), width))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    beside = [line for line in lines if "+1.25" in line and "supported" in line]
+    assert len(beside) == (" " in long)
+    assert all(any(word in line for line in lines) for word in long.split())
+
+
 def test_a_row_is_named_by_what_it_does_not_share() -> None:
     """Of the attack: no option at its default, nothing of the budget that all have."""
     budget = "@linf,eps=8/255,step=eps/10,steps="

@@ -8,6 +8,7 @@ import io
 import json
 import random
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -235,9 +236,9 @@ def test_models_of_two_architectures_have_no_line(cli: Run, few: Path) -> None:
 def test_pictures_need_matplotlib(
     cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transferzoo.sharpness.pictures.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = cli("sharpness", "--slice", "vgg", "--picture", "found.png", *flags(few), "--split", "sample")
-    refused(done, 1, "matplotlib is not installed", "pip install 'transferzoo[plots]'", "leave out --picture")
+    refused(done, 1, "pictures need matplotlib", "pip install 'transferzoo[plots]'")
     nothing_written(tmp_path)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from refusals import refused
 from studying import STUDY, place, results
 
 from transferzoo.errors import DataError, TransferZooError, UsageError
@@ -75,6 +77,15 @@ def test_an_unknown_study_and_an_absent_place_are_told(tmp_path: Path, cli: Call
     assert done.code == 1
     assert "nowhere" in done.err
     assert cli(*command, "--jobs", 2, "--ray", "local").code == 2
+
+
+def test_without_ray_one_sentence_says_what_to_install(
+    tmp_path: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = cli(*place(tmp_path), "--ray", "local")
+    refused(done, 1, "--ray needs ray, which is not installed", "pip install 'transferzoo[ray]'")
+    assert not (tmp_path / "store").exists()
 
 
 def test_the_studies_of_the_package_can_be_read() -> None:

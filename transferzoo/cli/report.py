@@ -46,6 +46,9 @@ def report(
         ),
     ] = None,
     output: Output = None,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Of a study, print no table but that of its verdicts.")
+    ] = False,
     visibility: Visible = False,
     data: DataRoot = None,
     zoo: ZooFile = None,
@@ -61,11 +64,11 @@ def report(
     if figures is not None:
         check_folder(figures)
     if html is not None or figures is not None:
-        from transferzoo.page.canvas import require_matplotlib
+        from transferzoo.extras import require
 
-        require_matplotlib()
+        require("matplotlib", "plots", "figures need")
     opened = open_all(what)
-    _publish(opened, files, as_json=json, visibility=visibility)
+    _publish(opened, files, as_json=json, visibility=visibility, brief=verdicts)
     if html is not None or figures is not None:
         _draw(opened, html, figures, data, zoo)
 
@@ -78,7 +81,7 @@ def _check_page(path: Path) -> None:
     check_folder(path.parent)
 
 
-def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility: bool) -> None:
+def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility: bool, brief: bool) -> None:
     """Print tables or JSON; one object, or one file, is of the runs or of one study.
 
     Raises:
@@ -95,7 +98,7 @@ def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility
     if opened.found is not None:
         publish(opened.found, files, as_json=as_json, visibility=visibility)
     for results in opened.studies:
-        publish_study(results, files, as_json=as_json)
+        publish_study(results, files, as_json=as_json, brief=brief)
 
 
 def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility: bool) -> None:

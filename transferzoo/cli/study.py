@@ -79,21 +79,30 @@ def study(
         raise _incomplete(failed, grid)
 
 
-def publish(found: Results, files: Sequence[Path], *, as_json: bool) -> None:
-    """Print what a study found, tables or JSON, on stdout and write it to files."""
+def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool = False) -> None:
+    """Print what a study found, tables or JSON, on stdout and write it to files.
+
+    Args:
+        found: what.
+        files: where else.
+        as_json: print JSON.
+        brief: of tables the first alone, the verdicts where there are claims.
+    """
     from transferzoo.atomic import write_text
     from transferzoo.cli.tables import render
     from transferzoo.export import formatted
+    from transferzoo.studies.claims import judge
     from transferzoo.studies.results import lines_of
     from transferzoo.studies.tables import tables, to_json
 
-    shown = tables(found)
+    verdicts = judge(found)
+    shown = tables(found, verdicts)[: 1 if brief else None]
     if as_json:
-        show_json(to_json(found))
+        show_json(to_json(found, verdicts))
     else:
         show(*(render(table, terminal_width()) for table in shown))
     for path in files:
-        write_text(path, formatted(path, to_json(found), lines_of(found), shown))
+        write_text(path, formatted(path, to_json(found, verdicts), lines_of(found), shown))
         say(f"Written: {path}")
 
 

@@ -16,17 +16,23 @@ if TYPE_CHECKING:
     from transferzoo.table import Table
 
 _PADDING = 3
+_SENTENCE = 28
+"""Columns that a folded sentence takes at least."""
 
 
 def render(table: Table, width: int) -> RenderableType:
     """Return a table for a terminal of `width` columns.
 
-    The first column is repeated in every block; a column too wide for the terminal alone is folded.
+    The first column is repeated in every block; a column too wide for the terminal alone is folded. A first
+    column of sentences is folded before a table is cut.
     """
     widths = [
         _width([heading, *(row[i] for row in table.rows)]) + _PADDING
         for i, heading in enumerate(table.columns)
     ]
+    left = width - 1 - sum(widths[1:])
+    if widths[0] > left >= max(_SENTENCE, _longest_word(table) + _PADDING):
+        return _grouped(table, [_block(table, list(range(len(widths))), fits=False)])
     blocks: list[list[int]] = [[]]
     used = widths[0]
     for column in range(1, len(widths)):
@@ -38,11 +44,15 @@ def render(table: Table, width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for block in blocks:
         columns = [0, *block]
-        parts.append(_block(table, columns, sum(widths[column] for column in columns) < width))
+        parts.append(_block(table, columns, fits=sum(widths[column] for column in columns) < width))
+    return _grouped(table, parts)
+
+
+def _grouped(table: Table, parts: list[RenderableType]) -> Group:
     return Group(Text(table.title, style="bold"), *parts, Text(table.caption, style="dim"), Text())
 
 
-def _block(table: Table, columns: list[int], fits: bool) -> RichTable:
+def _block(table: Table, columns: list[int], *, fits: bool) -> RichTable:
     """Return a table of some columns; `fits` says that no cell has to be folded."""
     rich = RichTable(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False)
     for column in columns:
@@ -58,6 +68,14 @@ def _block(table: Table, columns: list[int], fits: bool) -> RichTable:
 
 def _numeric(cells: list[str]) -> bool:
     return all(not cell or cell[0] in "0123456789–+-<[" for cell in cells)
+
+
+def _longest_word(table: Table) -> int:
+    return max(
+        cell_len(word)
+        for cell in (table.columns[0], *(row[0] for row in table.rows))
+        for word in cell.split()
+    )
 
 
 def _width(cells: list[str]) -> int:

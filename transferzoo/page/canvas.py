@@ -13,7 +13,6 @@ from math import inf, log
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.errors import UsageError
 from transferzoo.page.palette import SERIES, light
 
 if TYPE_CHECKING:
@@ -48,20 +47,6 @@ STYLE = {
     "legend.columnspacing": 1.4, "legend.labelspacing": 0.4, "figure.facecolor": light("paper"),
     "axes.facecolor": "none", "lines.linewidth": 2.0, "lines.markersize": 5.0, "figure.dpi": 72.0,
 }  # fmt: skip
-
-
-def require_matplotlib() -> None:
-    """Check that figures can be drawn.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UsageError(
-            "figures need matplotlib, which is not installed", hint="pip install 'transferzoo[plots]'"
-        ) from None
 
 
 @contextmanager

@@ -44,7 +44,8 @@ def part(results: Results) -> Part:
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
     return Part(
         name=slug(study.name), title=f"Study {study.name}", about=study.about, facts=_facts(results),
-        verdicts=verdicts, figures=figures(results, verdicts), tables=tuple(tables(results)), examples=(),
+        verdicts=verdicts, figures=figures(results, verdicts), tables=tuple(tables(results, verdicts)),
+        examples=(),
         commands=(f"transferzoo study {shlex.quote(name)}",), configuration={f"{study.name}.yaml": text},
         reading=READING.format(counted=COUNTED[study.images_correct_for]),
     )  # fmt: skip

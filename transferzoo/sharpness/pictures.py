@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from transferzoo.atomic import write_bytes
-from transferzoo.errors import TransferZooError, UsageError
+from transferzoo.errors import UsageError
+from transferzoo.extras import require
 from transferzoo.sharpness.tables import mean_rate
 
 if TYPE_CHECKING:
@@ -32,11 +32,7 @@ def check_picture(path: Path) -> Path:
     """
     if path.suffix not in FORMATS:
         raise UsageError(f"cannot tell the format of {path}", expected="a name in .png, .svg or .pdf")
-    if find_spec("matplotlib") is None:
-        raise TransferZooError(
-            "matplotlib is not installed",
-            hint="run `pip install 'transferzoo[plots]'`, or leave out --picture",
-        )
+    require("matplotlib", "plots", "pictures need")
     return path
 
 

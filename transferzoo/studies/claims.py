@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 DRAWS = 10_000
+ROUNDING = 1e-12
+"""What a mean that is zero may differ from it by the order of its additions, which processors choose."""
 SUPPORTED, NOT_SUPPORTED, OPEN, ABSENT = "supported", "not supported", "cannot tell", "not measured"
 
 
@@ -192,7 +194,7 @@ def bootstrap(differences: Matrix, draws: int = DRAWS) -> Difference:
     means = sums[rows, drawn].sum(1) / np.maximum(numbers[rows, drawn].sum(1), 1)
     means = mean + (means - mean) * np.sqrt(seeds / max(seeds - 1, 1))
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    beyond = min((means <= 0).mean(), (means >= 0).mean())
+    beyond = min((means <= ROUNDING).mean(), (means >= -ROUNDING).mean())
     return Difference(mean, float(low), float(high), min(1.0, 2 * max(float(beyond), 1 / draws)))
 
 

@@ -9,7 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
 from typing import TYPE_CHECKING, Protocol
 
-from transferzoo.errors import TransferZooError, UsageError
+from transferzoo.errors import TransferZooError
+from transferzoo.extras import require
 from transferzoo.studies.store import Store
 
 if TYPE_CHECKING:
@@ -172,17 +173,11 @@ class Ray:
         address: of the cluster, as `ray.init` takes it; "local" starts one on this machine.
 
     Raises:
-        UsageError: Ray is not installed.
-        TransferZooError: the cluster cannot be reached.
+        TransferZooError: Ray is not installed, or the cluster cannot be reached.
     """
 
     def __init__(self, address: str) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise UsageError(
-                "--ray needs the package ray", expected="pip install 'transferzoo[ray]'"
-            ) from None
+        ray = require("ray", "ray", "--ray needs")
         from transferzoo.studies.work import perform
 
         try:
@@ -195,7 +190,7 @@ class Ray:
                 hint="check --ray ADDRESS, or start one with `ray start --head`",
             ) from None
         self._ray = ray
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources: dict[str, float] = ray.cluster_resources()
         self._remote = ray.remote(num_cpus=1, max_retries=TRIES)(perform)
         self.room = max(1, int(resources.get("CPU", 1)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.studies.claims import as_json, judge
+from transferzoo.studies.claims import as_json
 from transferzoo.studies.results import ACCURACY, ROBUST, SHARPNESS, lines_of
 from transferzoo.studies.spec import SUCCESS
 from transferzoo.table import Table
@@ -22,9 +22,8 @@ COLUMNS = (ACCURACY, ROBUST, f"{SHARPNESS}.top", f"{SHARPNESS}.trace")
 """Measures of a surrogate that its row shows, where they were measured."""
 
 
-def tables(results: Results) -> list[Table]:
-    """Return the verdicts, where there are claims, and what was measured."""
-    verdicts = judge(results)
+def tables(results: Results, verdicts: Sequence[Verdict]) -> list[Table]:
+    """Return the verdicts, where there are any, and what was measured."""
     return [*([_verdicts(verdicts, results)] if verdicts else []), _measured(results)]
 
 
@@ -54,7 +53,8 @@ def _row(one: Verdict) -> tuple[str, ...]:
 
 def signed(value: float, measure: str) -> str:
     """Write a difference: in points for shares, with three digits otherwise."""
-    return f"{100 * value:+.1f}" if measure in PERCENT else f"{value:+.3g}"
+    written = f"{100 * value:+.1f}" if measure in PERCENT else f"{value:+.3g}"
+    return written if float(written) else written[1:]
 
 
 def _measured(results: Results) -> Table:
@@ -107,11 +107,11 @@ def _over_seeds(found: dict[int, float], measure: str) -> str:
     return f"{mean(numbers):{form}}{spread}"
 
 
-def to_json(results: Results) -> dict[str, Any]:
+def to_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Return a study, its verdicts and all that was measured as JSON has it."""
     return {
         "study": results.study.model_dump(mode="json"),
-        "verdicts": [as_json(one) for one in judge(results)],
+        "verdicts": [as_json(one) for one in verdicts],
         "measured": lines_of(results),
         "versions": dict(results.versions),
     }
