@@ -13,7 +13,9 @@ from pages import few_results, results
 
 from transferzoo.page import of_study
 from transferzoo.page.html import page
+from transferzoo.page.opened import RESULTS, SUFFIX
 from transferzoo.page.parts import distinct
+from transferzoo.studies.results import read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +39,8 @@ BOXES = """
 })
 """
 FIGURES = ("differences", "success", "means", "epochs", "rho", "sharpness")
+LARGEST = 5_000_000
+"""Bytes of a page."""
 SIZES = [(360, False), (360, True), (1440, False), (1440, True)]
 
 
@@ -64,11 +68,7 @@ def opened(request: pytest.FixtureRequest, browser: Browser, address: str) -> tu
 
 def test_the_page_is_quiet_and_drawn(opened: tuple[Browser, int, bool], address: str, tmp_path: Path) -> None:
     browser, width, dark = opened
-    said = browser.happened("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-    assert said == []
-    asked = [event["request"]["url"] for event in browser.happened("Network.requestWillBeSent")]
-    assert [url for url in asked if not url.startswith("data:")] == [address]
-    assert browser.tell("document.documentElement.scrollWidth") <= width
+    _check_quiet(browser, address, width)
     paper = browser.tell("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(18, 22, 27)" if dark else "rgb(255, 255, 255)")
     drawn = browser.tell(BOXES)
@@ -84,8 +84,31 @@ def test_the_page_is_quiet_and_drawn(opened: tuple[Browser, int, bool], address:
     assert (tmp_path / "page.png").stat().st_size > 20_000
 
 
+def _check_quiet(browser: Browser, address: str, width: int) -> None:
+    said = browser.happened("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+    assert said == []
+    asked = [event["request"]["url"] for event in browser.happened("Network.requestWillBeSent")]
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert browser.tell("document.documentElement.scrollWidth") <= width
+
+
 def test_labels_do_not_run_into_each_other(opened: tuple[Browser, int, bool]) -> None:
     browser, *_ = opened
+    _check_labels(browser)
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob(f"*{SUFFIX}")), ids=lambda file: file.name)
+def test_the_packages_own_studies_are_pages(file: Path, browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page([of_study.part(read_results(file))]), encoding="utf-8")
+    assert path.stat().st_size < LARGEST
+    for width in (360, 1440):
+        browser.open(path.as_uri(), width)
+        _check_quiet(browser, path.as_uri(), width)
+        _check_labels(browser)
+
+
+def _check_labels(browser: Browser) -> None:
     for each in browser.tell(BOXES):
         level = [text for text in each["texts"] if text[0].strip() and not text[5]]
         for number, first in enumerate(level):
