@@ -1,57 +1,23 @@
-"""Verdicts: intervals against SciPy's bootstrap and closed forms, Holm's procedure by hand."""
+"""Verdicts on claims, and Holm's procedure by hand; `test_statistics` has the intervals."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
-from scipy.stats import bootstrap as scipy_bootstrap
 from studying import results
 
-from transferzoo.studies.claims import NOT_SUPPORTED, OPEN, SUPPORTED, bootstrap, holm, judge
+from transferzoo.studies.claims import NOT_SUPPORTED, OPEN, SUPPORTED, holm, judge
 from transferzoo.studies.results import Value
+from transferzoo.studies.spec import Trained
 
-CLAIM = {"say": "b is better", "higher": {"surrogate": "b"}, "lower": {"surrogate": "a"}}
-
-
-def _random(seed: int, shape: tuple[int, int], mean: float) -> np.ndarray:
-    return np.random.default_rng(seed).normal(mean, 1.0, shape)
+SIDES = {"higher": {"surrogate": "b"}, "lower": {"surrogate": "a"}}
+CLAIM = {"say": "b is better", **SIDES}
 
 
-def test_one_seed_is_the_plain_bootstrap_over_images() -> None:
-    differences = _random(0, (1, 80), 0.2)
-    ours = bootstrap(differences)
-    theirs = scipy_bootstrap(
-        (differences[0],), np.mean, n_resamples=10_000, method="percentile", random_state=1
-    ).confidence_interval
-    assert ours.mean == pytest.approx(differences.mean())
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
-
-
-def test_one_value_a_seed_varies_as_seeds_do() -> None:
-    """Without images the spread of the interval is that of the mean of S seeds, by the unbiased variance."""
-    differences = _random(1, (12, 1), 0.5)
-    ours = bootstrap(differences)
-    error = differences.std(ddof=1) / np.sqrt(12)
-    assert ours.high - ours.low == pytest.approx(2 * 1.96 * error, rel=0.08)
-
-
-def test_seeds_that_disagree_widen_the_interval() -> None:
-    images = _random(2, (1, 400), 0.0)
-    agree = bootstrap(np.repeat(images, 3, axis=0) + 0.3)
-    disagree = bootstrap(np.repeat(images, 3, axis=0) + np.array([[-0.3], [0.3], [0.9]]))
-    assert agree.mean == pytest.approx(disagree.mean)
-    assert agree.low > 0 > disagree.low
-    assert agree.p < 0.01 < disagree.p
-
-
-def test_images_that_do_not_count_are_left_out() -> None:
-    differences = np.array([[1.0, np.nan, 1.0, np.nan]])
-    assert bootstrap(differences).mean == 1
-
-
-def test_the_draws_are_the_same_at_every_call() -> None:
-    differences = _random(3, (3, 50), 0.1)
-    assert bootstrap(differences) == bootstrap(differences)
+def _about(measure: str) -> dict[str, object]:
+    sides = {side: {**operand, "measure": measure} for side, operand in SIDES.items()}
+    return {"say": f"b has more {measure}", **sides}
 
 
 def test_holm_steps_down_until_one_is_kept() -> None:
@@ -105,34 +71,26 @@ def test_only_seeds_of_both_sides_are_compared() -> None:
 
 
 def test_other_measures_have_seeds_alone() -> None:
-    values = [Value(name, seed, "last", "accuracy", 0.1 * place + 0.01 * seed)
+    values = [Value(name, seed, "last", "accuracy", 0.1 * place + 0.01 * seed**place)
               for place, name in enumerate("ab") for seed in range(3)]  # fmt: skip
-    claim = {
-        "say": "b is more accurate",
-        "higher": {"surrogate": "b", "measure": "accuracy"},
-        "lower": {"surrogate": "a", "measure": "accuracy"},
-    }
-    (found,) = judge(results({"a": ["0"], "b": ["0"]}, [claim], values))
+    (found,) = judge(results({"a": ["0"], "b": ["0"]}, [_about("accuracy")], values))
     assert (found.verdict, found.seeds, found.images, found.targets) == (SUPPORTED, 3, 0, 0)
 
 
 def test_the_last_of_all_epochs_is_meant_where_none_is_named() -> None:
     values = [Value(name, 0, epoch, "accuracy", 0.5) for name in "ab" for epoch in (1, 2)]
-    found = results({"a": ["0" * 30], "b": ["1" * 30]}, [CLAIM], values, epochs=(1, 2))
+    rates = {"a": ["0" * 30] * 2, "b": ["1" * 30] * 2}
     early = {**CLAIM, "higher": {"surrogate": "a", "epoch": 1}}
-    assert judge(found)[0].verdict == SUPPORTED
-    assert judge(results({"a": ["0" * 30], "b": ["1" * 30]}, [early], values, epochs=(1, 2)))[0].higher == 0
+    assert judge(results(rates, [CLAIM], values, epochs=(1, 2)))[0].verdict == SUPPORTED
+    assert judge(results(rates, [early], values, epochs=(1, 2)))[0].higher == 0
 
 
 def test_what_was_not_measured_is_said() -> None:
-    claim = {**CLAIM, "higher": {"surrogate": "b", "measure": "robust"}}
-    (found,) = judge(results({"a": ["0"], "b": ["1"]}, [claim]))
+    (found,) = judge(results({"a": ["0"], "b": ["1"]}, [_about("robust")]))
     assert (found.verdict, found.difference) == ("not measured", None)
 
 
 def test_white_box_cells_stay_out() -> None:
-    from dataclasses import replace
-
     found = results({"a": ["0" * 40], "b": ["1" * 40]}, [CLAIM])
     marked = tuple(replace(one, white_box=True, target="w") for one in found.outcomes if one.surrogate == "a")
     mixed = replace(found, outcomes=(*found.outcomes, *marked))
@@ -140,8 +98,6 @@ def test_white_box_cells_stay_out() -> None:
 
 
 def test_a_target_that_is_a_white_box_at_one_seed_is_left_out_there_alone() -> None:
-    from dataclasses import replace
-
     rates = {"a": ["00000000 00000000"] * 2, "b": ["11111111 11110000"] * 2}
     found = results(rates, [CLAIM])
     white = tuple(
@@ -151,3 +107,47 @@ def test_a_target_that_is_a_white_box_at_one_seed_is_left_out_there_alone() -> N
     (verdict,) = judge(replace(found, outcomes=white))
     assert verdict.seeds == 2
     assert verdict.higher == pytest.approx((1 + 0.75) / 2)
+
+
+def test_both_sides_leave_out_a_target_that_one_of_them_lacks() -> None:
+    """Equal surrogates differ by nothing, though one of them has the weights of a target at one seed."""
+    same = ["1111 0000"] * 2
+    found = results({"a": same, "b": same}, [CLAIM])
+    white = tuple(
+        replace(one, white_box=(one.surrogate, one.seed, one.target) == ("a", 0, "t1"))
+        for one in found.outcomes
+    )
+    (verdict,) = judge(replace(found, outcomes=white))
+    assert verdict.difference is not None
+    assert (verdict.difference.mean, verdict.higher) == (0, 0.75)
+
+
+def test_images_that_do_not_count_leave_the_mean_of_targets() -> None:
+    """Rates of 1 of 1 and 0 of 4 images are 50 % in the mean of targets, as in every table."""
+    (found,) = judge(results({"a": ["0--- 0000"] * 3, "b": ["1--- 0000"] * 3}, [CLAIM]))
+    assert found.difference is not None
+    assert (found.higher, found.lower, found.difference.mean) == (0.5, 0, 0.5)
+    (nothing,) = judge(results({"a": ["---0"] * 3, "b": ["---0"] * 3}, [CLAIM]))
+    assert (nothing.higher, nothing.verdict) == (0, OPEN)
+
+
+def test_one_training_does_not_tell_of_others() -> None:
+    found = results({"a": ["0" * 60], "b": ["1" * 60]}, [CLAIM])
+    (trained,) = judge(found)
+    assert (trained.verdict, trained.seeds) == (OPEN, 1)
+    exist = found.study.model_copy(update={"surrogates": {name: Trained(model=name) for name in "ab"}})
+    (existing,) = judge(replace(found, study=exist))
+    assert existing.verdict == SUPPORTED
+
+
+def test_one_value_a_side_has_no_interval() -> None:
+    values = [Value(name, 0, "last", "accuracy", 0.5 + place / 1000) for place, name in enumerate("ab")]
+    (found,) = judge(results({"a": ["0"], "b": ["0"]}, [_about("accuracy")], values))
+    assert (found.verdict, found.difference, found.higher) == (OPEN, None, 0.501)
+
+
+def test_sides_without_a_target_in_common_are_not_measured() -> None:
+    found = results({"a": ["01 10"] * 2, "b": ["01 10"] * 2}, [CLAIM])
+    apart = tuple(one for one in found.outcomes if (one.surrogate, one.target) in {("a", "t0"), ("b", "t1")})
+    (verdict,) = judge(replace(found, outcomes=apart))
+    assert (verdict.verdict, verdict.difference) == ("not measured", None)

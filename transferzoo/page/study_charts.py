@@ -10,7 +10,8 @@ from transferzoo.page.charts import Axis, Cloud, Differences, Figure, Heatmap, L
 from transferzoo.page.means import by_attack, means
 from transferzoo.page.measured import SHARP, attacks_of, axis_of, last_epoch, measured
 from transferzoo.page.parts import slug
-from transferzoo.studies.claims import bootstrap
+from transferzoo.statistics import crossed_difference
+from transferzoo.studies.claims import contributions, numbers
 from transferzoo.studies.results import SHARPNESS
 from transferzoo.studies.spec import SUCCESS
 from transferzoo.studies.tables import PERCENT
@@ -18,14 +19,9 @@ from transferzoo.studies.tables import PERCENT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from transferzoo.studies.claims import Verdict
     from transferzoo.studies.results import Outcomes, Results
 
-DRAWS = 2000
-"""Of a bootstrap interval that is only drawn."""
 MOST_ATTACKS = 3
 """Attacks that all have figures of their own."""
 LEAST_POINTS = 4
@@ -44,8 +40,8 @@ def differences(verdicts: Sequence[Verdict]) -> Figure | None:
     return Figure(
         "differences", "Differences behind the claims",
         "Dots: the side that is claimed to be higher minus the other, less what is claimed at least. Lines: "
-        "95 % intervals of a two-level bootstrap over training seeds and images. Right of zero speaks for "
-        "the claim, left of it against.",
+        "95 % intervals over training seeds and images. Right of zero speaks for the claim, left of it "
+        "against.",
         Differences(Axis("Difference (percentage points)", signed=True), tuple(found), values),
     )  # fmt: skip
 
@@ -120,33 +116,27 @@ def bars(results: Results) -> Figure | None:
     }
     return means(
         {name: by_attack for name, by_attack in levels.items() if any(by_attack.values())},
-        "Bars: mean over images, targets and training seeds. Whiskers: 95 % intervals of a two-level "
-        "bootstrap over seeds and images.",
+        "Bars: mean over images, targets and training seeds. Whiskers: 95 % intervals over seeds and images.",
     )
 
 
 def _interval(results: Results, surrogate: str, attack: str) -> Level | None:
+    """Return the mean rate of a surrogate with its interval over seeds and images, which one image lacks."""
     import numpy as np
 
     epoch = last_epoch(results, surrogate)
-    by_seed: dict[int, list[str]] = defaultdict(list)
-    for one in results.outcomes:
-        if (one.surrogate, one.epoch, one.attack) == (surrogate, epoch, attack) and not one.white_box:
-            by_seed[one.seed].append(one.outcomes)
-    if not by_seed:
+    found = {
+        (one.target, one.seed): numbers(one) for one in results.outcomes
+        if (one.surrogate, one.epoch, one.attack) == (surrogate, epoch, attack) and not one.white_box
+    }  # fmt: skip
+    if not found:
         return None
-    found = bootstrap(np.stack([_shares(outcomes) for outcomes in by_seed.values()]), DRAWS)
-    return Level(found.mean, max(0.0, found.low), min(1.0, found.high))
-
-
-def _shares(outcomes: Sequence[str]) -> NDArray[np.float64]:
-    """Return the share of targets that each image fools, NaN for an image that counts for none."""
-    import numpy as np
-
-    marks = np.array([list(each) for each in outcomes])
-    counted = (marks != "-").sum(0)
-    shares: NDArray[np.float64] = (marks == "1").sum(0) / np.where(counted, counted, np.nan)
-    return shares
+    targets, seeds = {target for target, _ in found}, {seed for _, seed in found}
+    nothing = np.full_like(next(iter(found.values())), np.nan)
+    shares = contributions(np.stack([[found.get((t, s), nothing) for s in seeds] for t in targets]))
+    told = crossed_difference(shares)
+    mean = float(shares.mean())
+    return Level(mean, max(0.0, told.low), min(1.0, told.high)) if told else Level(mean, mean, mean)
 
 
 def against_sharpness(results: Results) -> list[Figure]:

@@ -19,20 +19,21 @@ MARKS = {SUPPORTED: "✓", NOT_SUPPORTED: "✗", OPEN: "?", ABSENT: "–"}
 def sentence(verdict: Verdict) -> str:
     """Return the numbers that a verdict stands on, in words."""
     found, claim = verdict.difference, verdict.claim
-    if found is None or verdict.higher is None or verdict.lower is None:
+    if verdict.higher is None or verdict.lower is None:
         return "Not all of it was measured."
     measure = claim.higher.measure
     unit = " points" if measure in PERCENT else ""
     axis = axis_of(measure, [verdict.higher, verdict.lower])
     higher, lower = _named(claim.higher), _named(claim.lower)
-    said = (
-        f"{axis.label}: {higher} {axis.tell(verdict.higher)}, {lower} {axis.tell(verdict.lower)}. "
-        f"Difference{_beyond(claim.by, measure)} {signed(found.mean, measure)}{unit}, 95 % interval "
-        f"{signed(found.low, measure)} to {signed(found.high, measure)}"
-    )
+    said = f"{axis.label}: {higher} {axis.tell(verdict.higher)}, {lower} {axis.tell(verdict.lower)}. "
     seeds = f"{verdict.seeds} training seed{'s' if verdict.seeds != 1 else ''}"
     stands = f"{verdict.images:,} images and {seeds}" if verdict.images else seeds
-    said += f", from {stands}."
+    if found is None:
+        return f"{said}No interval can be told from {stands}."
+    said += (
+        f"Difference{_beyond(claim.by, measure)} {signed(found.mean, measure)}{unit}, 95 % interval "
+        f"{signed(found.low, measure)} to {signed(found.high, measure)}, from {stands}."
+    )
     if verdict.targets:
         better, worse = verdict.better
         said += f" Higher on {better} of {verdict.targets} targets, lower on {worse} (Holm, 5 %)."

@@ -1,17 +1,15 @@
-"""What the records say of a study's claims: differences with intervals, and verdicts. SciPy is not needed.
+"""What the records say of a study's claims: differences with intervals, and verdicts.
 
-The training seed is the unit where models were trained: a two-level bootstrap draws seeds, then images, both
-with replacement. The two sides of a claim share seeds and images, so that each draw compares like with like.
+The training seed is the unit where models were trained; the two sides of a claim share seeds, targets and
+images, so that like is compared with like. `statistics.crossed_difference` has the interval.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.errors import DataError
-from transferzoo.statistics import CONFIDENCE, Difference
+from transferzoo.statistics import CONFIDENCE, crossed_difference
 from transferzoo.studies.spec import SUCCESS
 
 if TYPE_CHECKING:
@@ -20,14 +18,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from transferzoo.statistics import Difference
     from transferzoo.studies.results import Outcomes, Results
     from transferzoo.studies.spec import Claim, Operand
 
-    Matrix = NDArray[np.float64]
+    Array = NDArray[np.float64]
 
-DRAWS = 10_000
-ROUNDING = 1e-12
-"""What a mean that is zero may differ from it by the order of its additions, which processors choose."""
 SUPPORTED, NOT_SUPPORTED, OPEN, ABSENT = "supported", "not supported", "cannot tell", "not measured"
 
 
@@ -37,15 +33,16 @@ class Verdict:
 
     Attributes:
         claim: the claim.
-        difference: higher minus lower, less what is claimed at least; None where something is missing.
+        difference: higher minus lower, less what is claimed at least; None where something is missing, or
+            where there is one value a side, which has no interval.
         higher: mean of the operand that is claimed to be higher; None likewise.
         lower: of the other.
         seeds: training seeds of both.
         images: attacked images; 0 where the measure has none.
         better: targets on which the difference is above zero, and those below, by Holm's correction at 5 %.
         targets: how many there are.
-        verdict: "supported": the interval is above zero; "not supported": it is below; "cannot tell"; or
-            "not measured".
+        verdict: "supported": the interval is above zero; "not supported": it is below; "cannot tell":
+            neither, or one training a side, which does not tell of others; or "not measured".
     """
 
     claim: Claim
@@ -75,39 +72,40 @@ def judge(results: Results) -> tuple[Verdict, ...]:
 
 def _judged(claim: Claim, results: Results) -> Verdict:
     sides = [_values(operand, results) for operand in (claim.higher, claim.lower)]
-    if not all(sides):
+    targets, seeds, values = _paired(sides[0], sides[1])
+    if not targets:
         return Verdict(claim, None, None, None, 0, 0, (0, 0), 0, ABSENT)
-    (higher, lower), seeds = _paired(sides[0], sides[1])
-    targets = sorted(higher.keys() & lower.keys())
-    means = [_mean([side[target] for target in targets]) for side in (higher, lower)]
-    difference = bootstrap(means[0] - means[1] - claim.by)
-    each = {target: bootstrap(higher[target] - lower[target]) for target in targets}
-    rejected = holm({target: found.p for target, found in each.items()})
-    better = sum(each[target].mean > 0 for target in rejected)
+    higher, lower = (contributions(side) for side in values)
+    difference = crossed_difference(higher - lower - claim.by)
     is_success = claim.higher.measure == SUCCESS
     return Verdict(
-        claim, difference, float(means[0].mean()), float(means[1].mean()), seeds,
-        means[0].shape[1] if is_success else 0, (better, len(rejected) - better),
-        len(targets) if is_success else 0, _verdict(difference),
+        claim, difference, float(higher.mean()), float(lower.mean()), len(seeds),
+        higher.shape[1] if is_success else 0, _by_target(values[0] - values[1]) if is_success else (0, 0),
+        len(targets) if is_success else 0, _verdict(claim, difference, len(seeds), results),
     )  # fmt: skip
 
 
-def _verdict(difference: Difference) -> str:
-    if difference.low > 0:
-        return SUPPORTED
-    return NOT_SUPPORTED if difference.high < 0 else OPEN
+def _verdict(claim: Claim, difference: Difference | None, seeds: int, results: Results) -> str:
+    operands = (claim.higher, claim.lower)
+    trained = any(not results.study.surrogates[operand.surrogate].model for operand in operands)
+    if difference is None or difference.p >= 1 - CONFIDENCE or (trained and seeds == 1):
+        return OPEN
+    return SUPPORTED if difference.mean > 0 else NOT_SUPPORTED
 
 
-def _mean(matrices: Sequence[Matrix]) -> Matrix:
-    import numpy as np
+def _by_target(differences: Array) -> tuple[int, int]:
+    """Return on how many targets differences (targets, seeds, images) are above zero, and below, by Holm."""
+    each = {}
+    for number, values in enumerate(differences):
+        found = crossed_difference(contributions(values[None]))
+        if found is not None:
+            each[str(number)] = found
+    rejected = holm({name: found.p for name, found in each.items()})
+    better = sum(each[name].mean > 0 for name in rejected)
+    return better, len(rejected) - better
 
-    with np.errstate(invalid="ignore"):
-        counts = np.sum([~np.isnan(matrix) for matrix in matrices], axis=0)
-        found: Matrix = np.nansum(matrices, axis=0) / np.where(counts, counts, np.nan)
-    return found
 
-
-def _values(operand: Operand, results: Results) -> dict[str, dict[int, Matrix]]:
+def _values(operand: Operand, results: Results) -> dict[str, dict[int, Array]]:
     """Return target → seed → a value an image, or the one value of another measure; empty for none."""
     import numpy as np
 
@@ -119,10 +117,10 @@ def _values(operand: Operand, results: Results) -> dict[str, dict[int, Matrix]]:
         }  # fmt: skip
         return {"": found} if found else {}
     attack = operand.attack or results.study.attacks[0].spec
-    by_target: dict[str, dict[int, Matrix]] = {}
+    by_target: dict[str, dict[int, Array]] = {}
     for one in results.outcomes:
         if (one.surrogate, one.epoch, one.attack) == (operand.surrogate, epoch, attack) and not one.white_box:
-            by_target.setdefault(one.target, {})[one.seed] = _numbers(one)
+            by_target.setdefault(one.target, {})[one.seed] = numbers(one)
     return by_target
 
 
@@ -132,80 +130,67 @@ def _epoch(operand: Operand, results: Results) -> int | str:
     epoch = operand.epoch if operand.epoch is not None else own
     if own != "all" or isinstance(epoch, int):
         return epoch
-    numbers = (one.epoch for one in results.values if one.surrogate == operand.surrogate)
-    return max((number for number in numbers if isinstance(number, int)), default="last")
+    measured = (one.epoch for one in results.values if one.surrogate == operand.surrogate)
+    return max((number for number in measured if isinstance(number, int)), default="last")
 
 
-def _numbers(one: Outcomes) -> Matrix:
+def numbers(one: Outcomes) -> Array:
     """Return 1 for an image that fools, 0 for one that does not, NaN for one that does not count."""
     import numpy as np
 
     codes = np.frombuffer(one.outcomes.encode(), dtype=np.uint8)
-    numbers: Matrix = np.where(codes == ord("-"), np.nan, codes == ord("1"))
-    return numbers
+    found: Array = np.where(codes == ord("-"), np.nan, codes == ord("1"))
+    return found
 
 
 def _paired(
-    first: Mapping[str, Mapping[int, Matrix]], second: Mapping[str, Mapping[int, Matrix]]
-) -> tuple[tuple[dict[str, Matrix], dict[str, Matrix]], int]:
-    """Return target → values (seeds, images) of both sides, by seed; and the number of seeds.
+    first: Mapping[str, Mapping[int, Array]], second: Mapping[str, Mapping[int, Array]]
+) -> tuple[Sequence[str], Sequence[int], tuple[Array, Array]]:
+    """Return the targets and seeds of both sides, and their values (targets, seeds, images).
 
-    A target without outcomes of a seed, as one with the surrogate's own weights, is left out of that seed.
-
-    Raises:
-        DataError: they have no seed in common.
+    What one side lacks, as the outcomes of a seed on a target with the surrogate's own weights, is NaN in
+    both.
     """
     import numpy as np
 
-    sides = [set().union(*(by_seed for by_seed in side.values())) for side in (first, second)]
-    seeds = sorted(sides[0] & sides[1])
-    if not seeds:
-        raise DataError("the two sides of a claim have no training seed in common")
-    nothing = np.full_like(next(iter(next(iter(first.values())).values())), np.nan)
-    stacked = tuple(
-        {target: np.stack([by_seed.get(seed, nothing) for seed in seeds]) for target, by_seed in side.items()}
+    shared = {
+        (target, seed)
+        for target in first.keys() & second.keys()
+        for seed in first[target].keys() & second[target]
+    }
+    targets, seeds = sorted({target for target, _ in shared}), sorted({seed for _, seed in shared})
+    if not shared:
+        return targets, seeds, (np.empty(0), np.empty(0))
+    nothing = np.full_like(next(iter(first[targets[0]].values())), np.nan)
+    sides = [
+        np.stack([[side[t][s] if (t, s) in shared else nothing for s in seeds] for t in targets])
         for side in (first, second)
-    )
-    return (stacked[0], stacked[1]), len(seeds)
+    ]
+    gap = np.isnan(sides[0]) | np.isnan(sides[1])
+    return targets, seeds, (np.where(gap, np.nan, sides[0]), np.where(gap, np.nan, sides[1]))
 
 
-def bootstrap(differences: Matrix, draws: int = DRAWS) -> Difference:
-    """Return the mean of differences with a two-level bootstrap interval.
-
-    Each draw takes as many seeds as there are, with replacement, and as many images, the same ones for all
-    seeds; the interval holds the middle 95 % of the means. S seeds that are drawn with replacement vary too
-    little, by a factor of √((S − 1) / S), which is made up for by widening the interval around the mean.
+def contributions(values: Array) -> Array:
+    """Return what each image contributes to the mean over targets of a rate, of every seed.
 
     Args:
-        differences: (seeds, images); NaN where an image does not count.
-        draws: how many.
+        values: (targets, seeds, images), NaN where an image does not count.
 
-    Source: Davison and Hinkley 1997, section 3.8 (cluster resampling).
+    Returns:
+        (seeds, images) without NaN, of seeds that have any values. The mean over images is the mean over
+        targets of the means over the images that count, r_t; where n_t of N count, an image adds
+        r_t + (N / n_t) (v − r_t) if it counts and r_t otherwise, so that also the variance is that of r_t.
     """
     import numpy as np
 
-    seeds, images = differences.shape
-    counts = ~np.isnan(differences)
-    filled = np.where(counts, differences, 0.0)
-    mean = float(filled.sum() / counts.sum())
-    chosen, drawn = _resampled(seeds, images, draws)
-    sums, numbers = chosen @ filled.T, chosen @ counts.T.astype(np.float64)  # (draws, seeds)
-    rows = np.arange(draws)[:, None]
-    means = sums[rows, drawn].sum(1) / np.maximum(numbers[rows, drawn].sum(1), 1)
-    means = mean + (means - mean) * np.sqrt(seeds / max(seeds - 1, 1))
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    beyond = min((means <= ROUNDING).mean(), (means >= -ROUNDING).mean())
-    return Difference(mean, float(low), float(high), min(1.0, 2 * max(float(beyond), 1 / draws)))
-
-
-@lru_cache(maxsize=4)
-def _resampled(seeds: int, images: int, draws: int) -> tuple[Matrix, NDArray[np.int64]]:
-    """Return how often each image is taken in each draw (draws, images), and which seeds (draws, seeds)."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    chosen = random.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float64)
-    return chosen, random.integers(seeds, size=(draws, seeds))
+    counts = ~np.isnan(values)
+    number = counts.sum(2, keepdims=True)
+    there = number[..., 0] > 0
+    rates = np.where(counts, values, 0.0).sum(2, keepdims=True) / np.maximum(number, 1)
+    moved = np.where(counts, values - rates, 0.0) * values.shape[2] / np.maximum(number, 1)
+    weights = there / np.maximum(there.sum(0), 1)
+    found: Array = ((rates + moved) * weights[..., None]).sum(0)[there.any(0)]
+    return found
 
 
 def holm(p_values: Mapping[str, float], level: float = 1 - CONFIDENCE) -> list[str]:

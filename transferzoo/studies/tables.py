@@ -30,8 +30,9 @@ def tables(results: Results, verdicts: Sequence[Verdict]) -> list[Table]:
 def _verdicts(verdicts: Sequence[Verdict], results: Results) -> Table:
     rows = tuple(_row(one) for one in verdicts)
     caption = (
-        "Differences in points, or in the unit of a measure that is no share; 95 % intervals of a two-level "
-        "bootstrap over training seeds and images; targets better / worse by Holm's correction at 5 %."
+        "Differences in points, or in the unit of a measure that is no share; 95 % intervals over training "
+        "seeds and images (two-level bootstrap's variance, Student's t); targets better / worse by Holm's "
+        "correction at 5 %."
     )
     columns = ("claim", "difference", "95 % interval", "p", "targets", "n", "seeds", "verdict")
     return Table(f"Study {results.study.name}: {results.study.about}", columns, rows, caption)
@@ -40,7 +41,7 @@ def _verdicts(verdicts: Sequence[Verdict], results: Results) -> Table:
 def _row(one: Verdict) -> tuple[str, ...]:
     found = one.difference
     if found is None:
-        return (one.claim.say, "–", "–", "–", "–", "–", "–", one.sentence)
+        return (one.claim.say, "–", "–", "–", "–", "–", str(one.seeds or "–"), one.verdict)
     measure = one.claim.higher.measure
     targets = f"{one.better[0]} / {one.better[1]} of {one.targets}" if one.targets else "–"
     return (
