@@ -37,12 +37,43 @@ WRONG = {
     "an attack twice": (STUDY + "attacks: [bim, {spec: bim, steps: 3}]\n", "attacks of different specs"),
     "a name twice": (STUDY.replace("  judge:", "  sgd:"), "key 'others.sgd'"),
     "no mapping": ("- a\n", "expected a mapping"),
+    "a seed twice": (STUDY.replace("seeds: [0, 1]", "seeds: [1, 1]"), "seeds that differ"),
+    "no epoch": (STUDY.replace("epoch: all", "epoch: 0"), "key 'surrogates.sgd.epoch"),
+    "two measures in a claim": (
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: accuracy}"), "the same measure on both",
+    ),
+    "the sharpness of a stranger": (STUDY + "sharpness: {only: [sdg]}\n", "unknown surrogate 'sdg'"),
 }  # fmt: skip
 LATER = {
     "an architecture that does not exist": (STUDY.replace("small_vgg", "small_vg"), "small_vg"),
     "a minimizer that does not exist": (STUDY.replace("sam:rho", "sem:rho"), "surrogate 'sam'"),
     "a target that does not exist": (STUDY.replace("[judge]", "[nobody]"), "unknown target 'nobody'"),
     "a technique that does not exist": (STUDY.replace("spec: pgd", "spec: nothing"), "unknown attack"),
+    "an epoch after the last": (STUDY.replace("epoch: all", "epoch: 3"), "expected 1 to 2, got 3"),
+    "a selected epoch where none is selected": (
+        STUDY.replace("epoch: all", "epoch: selected"),
+        "surrogate 'sgd': no epoch is selected",
+    ),
+    "a claim about an epoch after the last": (
+        STUDY.replace("{surrogate: sgd}", "{surrogate: sgd, epoch: 3}"),
+        "claim 'SAM is better': epoch 3 of 'sgd' is not measured: expected 1 or 2",
+    ),
+    "a claim about a measure that is not taken": (
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: sharpness.top}").replace(
+            "{surrogate: sgd}", "{surrogate: sgd, measure: sharpness.top}"
+        ),
+        "'sharpness.top' of 'sam' is not measured: expected success or accuracy or robust",
+    ),
+    "a claim without a seed in common": (
+        STUDY.replace('"sam:rho=0.1"', '"sam:rho=0.1", seeds: [2]'),
+        "no training seed in common",
+    ),
+    "two targets of one name": (
+        STUDY.replace("[judge]", "[vgg, fashion-mnist/vgg]")
+        .replace("judge:", "vgg:")
+        .replace("dataset: stripes", "dataset: fashion-mnist"),
+        "two targets are named 'vgg'",
+    ),
     "a data set that does not exist": (STUDY.replace("dataset: stripes", "dataset: dots"), "data set 'dots'"),
 }
 

@@ -46,7 +46,6 @@ def study(
 ) -> None:  # fmt: skip
     """Run a study, or go on with it, and print what it says of its claims."""
     from transferzoo.export import check_output
-    from transferzoo.jobs import versions
     from transferzoo.studies.grid import lay_out
     from transferzoo.studies.results import collect, write_results
     from transferzoo.studies.spec import find_study
@@ -69,7 +68,7 @@ def study(
         failed = _run(task, grid, workers)
     finally:
         workers.close()
-    found = collect(grid, Store(task.store), versions())
+    found = collect(grid, Store(task.store))
     if results is not None:
         write_results(found, results)
         say(f"Written: {results}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from transferzoo.studies.spec import Study
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same inputs of a cell come to mean something else."""
 
 
@@ -76,7 +76,7 @@ class Grid:
         study: the study.
         cells: by key; a cell stands behind those it needs.
         points: what is measured.
-        places: SHA-256 of the weights of models that exist → their folder on this machine.
+        places: digest of a model that exists → its folder on this machine.
     """
 
     study: Study

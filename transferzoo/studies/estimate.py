@@ -64,7 +64,7 @@ def _passes(cell: Cell, grid: Grid, training_images: int) -> tuple[str, float]:
 def _architecture(model: Mapping[str, Any], grid: Grid) -> str:
     if "cell" in model:
         return str(grid.cells[model["cell"]].what["config"]["architecture"])
-    return str(model["sha256"])
+    return str(model["digest"])
 
 
 def _pass_seconds(key: str, grid: Grid, dataset: DatasetSpec) -> float:

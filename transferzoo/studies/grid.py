@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from transferzoo import checkpoint
 from transferzoo.errors import UsageError
 from transferzoo.presets import resolve
 from transferzoo.pulling import located
 from transferzoo.recipes import plan
 from transferzoo.specs import ROLES, ModelSpec
 from transferzoo.studies.cells import Cell, Grid, Point
-from transferzoo.studies.origins import files_digest, root_of
+from transferzoo.studies.measurable import check_claims
+from transferzoo.studies.origins import dataset_digest, files_digest, model_digest, root_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from transferzoo.config import AttackSpec, TrainConfig
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.specs import DatasetSpec, Role
     from transferzoo.studies.spec import AttackEntry, Study
     from transferzoo.zoo import Zoo
 
@@ -37,7 +37,8 @@ def lay_out(study: Study, zoo: Zoo, root: Path | None) -> Grid:
         root: the user's own images, as `--data` takes them.
 
     Raises:
-        UsageError: a name is unknown, or a field of a training or attack is wrong.
+        UsageError: a name is unknown, a field of a training or attack is wrong, two targets have one name, or
+            a claim is about what the study does not measure.
         ModelError: a model that a cell needs has no weights.
     """
     return _Layout(study, zoo, root).grid()
@@ -64,6 +65,7 @@ class _Layout:
 
     def grid(self) -> Grid:
         points = [point for name in self.study.surrogates for point in self._points(name)]
+        check_claims(self.study, points)
         return Grid(self.study, self.cells, tuple(points), self.places)
 
     def _add(self, kind: str, what: Mapping[str, Any], needs: Iterable[str], label: str) -> str:
@@ -81,7 +83,10 @@ class _Layout:
             if config and entry.epoch == "all":
                 epochs = tuple(range(1, config.epochs + 1))
             for epoch in epochs:
-                model = self._existing(entry.model) if train is None else _made(train, epoch, config)
+                if train is None:
+                    model = self._existing(entry.model, "surrogate")
+                else:
+                    model = _made(train, epoch, config)
                 yield self._measured(name, seed, epoch, train, model)
 
     def _measured(
@@ -131,19 +136,28 @@ class _Layout:
 
     @cached_property
     def _targets(self) -> list[dict[str, Any]]:
-        """The targets, as cells name models; the study's own trainings at their first seed."""
-        found: list[dict[str, Any]] = []
+        """The targets, as cells name models, each once; the study's own trainings at their first seed."""
+        found: dict[str, dict[str, Any]] = {}
         for name in self.study.targets:
-            entry = self.study.models.get(name)
-            if entry is None:
-                chosen = self.zoo.select([name], self.study.dataset, "target")
-                found += [self._reference(model) for model in chosen]
-                continue
-            seed = (entry.seeds or self.study.seeds)[0]
-            key, config = self._trained(name, seed)
-            epoch = "last" if entry.epoch == "all" else entry.epoch
-            found.append({**_made(key, epoch, config), "name": name})
-        return found
+            for target in self._target(name):
+                if found.setdefault(target["name"], target) != target:
+                    raise UsageError(
+                        f"two targets are named '{target['name']}'", expected="names that differ",
+                        hint="give the study's own model another name",
+                    )  # fmt: skip
+        return list(found.values())
+
+    def _target(self, name: str) -> list[dict[str, Any]]:
+        """Return the models that a target names, one for a model of the study."""
+        entry = self.study.models.get(name)
+        if entry is None:
+            chosen = self.zoo.select([name], self.study.dataset, "target")
+            return [self._reference(model) for model in chosen]
+        if entry.model:
+            return [{**self._existing(entry.model, "target"), "name": name}]
+        key, config = self._trained(name, (entry.seeds or self.study.seeds)[0])
+        epoch = "last" if entry.epoch == "all" else entry.epoch
+        return [{**_made(key, epoch, config), "name": name}]
 
     # ------------------------------------------------------------ what is made
 
@@ -151,13 +165,24 @@ class _Layout:
         """Add a training, and the data set it is derived from; return its key and configuration."""
         entry = self.study.models[name]
         flags = {**self.study.train, **entry.train, "dataset": self.study.dataset, "seed": seed}
-        if entry.epoch != "last":
-            flags["save_every"] = "epoch"
+        selected = flags.get("select", "last") != "last"
+        if selected or entry.epoch != "last":
+            flags["save_every"] = "epoch"  # the checkpoint itself has the weights that are selected
         try:
             found = plan(self.zoo, None, flags)
         except UsageError as error:
             raise UsageError(f"surrogate '{name}': {str(error).removesuffix('.')}") from None
         config = found.config
+        if entry.epoch == "selected" and not selected:
+            raise UsageError(
+                f"surrogate '{name}': no epoch is selected", expected="select: accuracy or transfer"
+            )
+        if isinstance(entry.epoch, int) and entry.epoch > config.epochs:
+            raise UsageError(
+                f"surrogate '{name}': there is no such epoch",
+                expected=f"1 to {config.epochs}",
+                got=str(entry.epoch),
+            )
         data = self._training_images
         if entry.data:
             data = {"cell": self._derived(entry.data)}
@@ -184,8 +209,8 @@ class _Layout:
         }  # fmt: skip
         return self._add("derive", what, [key], f"{name} features")
 
-    def _existing(self, name: str) -> dict[str, Any]:
-        chosen = self.zoo.select([name], self.study.dataset, "surrogate")
+    def _existing(self, name: str, role: Role) -> dict[str, Any]:
+        chosen = self.zoo.select([name], self.study.dataset, role)
         if len(chosen) != 1:
             raise UsageError(f"'{name}' is no single model", expected="one", got=str(len(chosen)))
         return self._reference(chosen[0])
@@ -194,11 +219,11 @@ class _Layout:
         """Return how cells name a model that exists."""
         if model.defence:
             raise UsageError(f"'{model.name}' has a defence", expected="a plain model in a study")
-        return {"name": model.name, "sha256": self._place(located(model).folder)}
+        return {"name": model.name, "digest": self._place(located(model).folder)}
 
     def _place(self, folder: Path) -> str:
-        """Remember where weights lie; return their SHA-256."""
-        digest = checkpoint.digest(folder)
+        """Remember where a model lies; return its digest."""
+        digest = model_digest(folder)
         self.places[digest] = folder
         return digest
 
@@ -208,19 +233,20 @@ class _Layout:
         return {**self._images("train"), **({} if drawn is None else {"drawn": drawn})}
 
     def _images(self, split: str) -> dict[str, Any]:
-        """Return what says which images a split has, without reading them all."""
+        """Return what says which images a split has and how they are read, without reading them all."""
+        found = {"split": split, "dataset": dataset_digest(self.dataset)}
         root = root_of(self.dataset, split, self.root)
         if root is None:
-            return {"split": split, "places": list(self.dataset.splits.get(split, ()))}
+            return {**found, "places": list(self.dataset.splits.get(split, ()))}
         if root not in self.digests:
             self.digests[root] = files_digest(root)
-        return {"split": split, "files": self.digests[root]}
+        return {**found, "files": self.digests[root]}
 
 
 def _made(key: str, epoch: int | str, config: TrainConfig | None) -> dict[str, Any]:
     """Return how cells name the weights of a training's epoch; "" is the checkpoint itself."""
     assert config is not None, "a training has a configuration"
-    if epoch == "last" and config.select != "last" and config.save_every == "epoch":
+    if epoch == "last" and config.select != "last":
         epoch = config.epochs
     return {"cell": key, "part": f"epochs/{epoch:04d}" if isinstance(epoch, int) else ""}
 

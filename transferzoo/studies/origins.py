@@ -1,10 +1,13 @@
-"""Where the images of a study come from, told apart without reading them all. Nothing here imports torch."""
+"""Where the images and models of a study come from, told apart by digests. Nothing here imports torch."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
 
+from transferzoo import checkpoint
+from transferzoo.atomic import sha256
+from transferzoo.config import fingerprint
 from transferzoo.errors import TransferZooError
 
 if TYPE_CHECKING:
@@ -20,6 +23,21 @@ def root_of(dataset: DatasetSpec, split: str, root: Path | None) -> Path | None:
     """Return the user's own place of a split: what they gave, but for a split that is in the package."""
     packaged = any(place.startswith("builtin:") for place in dataset.splits.get(split, ()))
     return None if root is None or packaged else root.expanduser()
+
+
+def dataset_digest(dataset: DatasetSpec) -> str:
+    """Return the fingerprint of what results depend on of a data set, its images aside."""
+    return fingerprint(dataset.model_dump(mode="json", exclude={"splits", "attack", "licence", "origin"}))
+
+
+def model_digest(folder: Path) -> str:
+    """Return the fingerprint of a checkpoint: its weights, collected ones too, and its configuration.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    samples = [sha256(path) for path in checkpoint.samples(folder)]
+    return fingerprint([checkpoint.digest(folder), checkpoint.read_config(folder), samples])
 
 
 def files_digest(root: Path) -> str:

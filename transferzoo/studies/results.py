@@ -88,7 +88,7 @@ class Results:
         study: the study.
         outcomes: of images.
         values: of surrogates.
-        versions: of the packages they depend on.
+        versions: of the packages that they were computed with; several of one are divided by commas.
     """
 
     study: Study
@@ -97,7 +97,7 @@ class Results:
     versions: Mapping[str, str]
 
 
-def collect(grid: Grid, store: Store, versions: Mapping[str, str]) -> Results:
+def collect(grid: Grid, store: Store) -> Results:
     """Return what the cells of a study that are done have found."""
     outcomes: list[Outcomes] = []
     values: list[Value] = []
@@ -107,7 +107,16 @@ def collect(grid: Grid, store: Store, versions: Mapping[str, str]) -> Results:
             Value(point.surrogate, point.seed, point.epoch, measure, value)
             for measure, value in _values(point, store)
         ]
-    return Results(grid.study, tuple(outcomes), tuple(values), dict(versions))
+    return Results(grid.study, tuple(outcomes), tuple(values), _versions(grid, store))
+
+
+def _versions(grid: Grid, store: Store) -> dict[str, str]:
+    """Return the versions that all cells were done with."""
+    found: dict[str, set[str]] = {}
+    for key, cell in grid.cells.items():
+        for package, version in store.versions(cell.kind, key).items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(versions)) for package, versions in sorted(found.items())}
 
 
 def _outcomes(point: Point, store: Store) -> Iterator[Outcomes]:

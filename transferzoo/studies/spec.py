@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,7 @@ from transferzoo.config import Record, TrainConfig
 from transferzoo.errors import UnknownNameError
 from transferzoo.yaml_file import read_yaml
 
+Epoch = Annotated[int, Field(ge=1)]
 SUCCESS = "success"
 """The measure of a claim where it names none: mean success rate over the targets, in [0, 1]."""
 
@@ -31,8 +32,8 @@ class Trained(Record):
     model: str = ""
     train: dict[str, Any] = Field(default_factory=dict)
     data: str = ""
-    epoch: int | Literal["last", "selected", "all"] = "last"
-    seeds: tuple[int, ...] | None = None
+    epoch: Epoch | Literal["last", "selected", "all"] = "last"
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -46,6 +47,11 @@ class Trained(Record):
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return value and distinct(value)
 
     @field_validator("train")
     @classmethod
@@ -136,7 +142,7 @@ class Operand(Record):
     """
 
     surrogate: str
-    epoch: int | Literal["last", "selected"] | None = None
+    epoch: Epoch | Literal["last", "selected"] | None = None
     attack: str | None = None
     measure: str = SUCCESS
 
@@ -155,6 +161,12 @@ class Claim(Record):
     higher: Operand
     lower: Operand
     by: float = 0.0
+
+    @model_validator(mode="after")
+    def _alike(self) -> Claim:
+        if self.higher.measure != self.lower.measure:
+            raise ValueError("the same measure on both sides")
+        return self
 
 
 class Study(Record):
@@ -213,10 +225,22 @@ class Study(Record):
             raise ValueError("attacks of different specs, which tables name them by")
         return value
 
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return distinct(value)
+
     @field_validator("train")
     @classmethod
     def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
         return checked_fields(value)
+
+
+def distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Return training seeds if they differ."""
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("seeds that differ")
+    return seeds
 
 
 def checked_fields(value: dict[str, Any]) -> dict[str, Any]:
@@ -248,6 +272,9 @@ def read_study(path: Path) -> Study:
         for name, entry in getattr(study, section).items():
             if entry.data and entry.data not in study.data:
                 raise file.unknown((section, name, "data"), "derived data set", entry.data, study.data)
+    for name in (study.sharpness and study.sharpness.only) or ():
+        if name not in study.surrogates:
+            raise file.unknown(("sharpness", "only"), "surrogate", name, study.surrogates)
     for name in study.surrogates.keys() & study.others.keys():
         raise file.error(("others", name), f"'{name}' is a surrogate already", expected="another name")
     for name, made in study.data.items():

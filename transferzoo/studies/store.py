@@ -46,9 +46,20 @@ class Store:
         Raises:
             DataError: what is there cannot be read.
         """
+        return self._part("result", kind, key)
+
+    def versions(self, kind: str, key: str) -> dict[str, str]:
+        """Return the versions of the packages that a cell was done with; none where it is not done.
+
+        Raises:
+            DataError: what is there cannot be read.
+        """
+        return self._part("versions", kind, key) or {}
+
+    def _part(self, part: str, kind: str, key: str) -> dict[str, Any] | None:
         path = self.folder(kind, key) / DONE
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))["result"])
+            return dict(json.loads(path.read_text(encoding="utf-8"))[part])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -13,7 +13,6 @@ import torch
 
 from transferzoo.atomic import write_json
 from transferzoo.building import create
-from transferzoo.checkpoint import digest
 from transferzoo.classifier import load
 from transferzoo.config import AttackConfig, AttackSpec, TrainConfig, fingerprint
 from transferzoo.datasets.sources import load as load_images
@@ -24,7 +23,7 @@ from transferzoo.parallel import Team
 from transferzoo.registry import Registry
 from transferzoo.runs import RunFolder
 from transferzoo.studies.grid import lay_out, named
-from transferzoo.studies.origins import root_of
+from transferzoo.studies.origins import model_digest, root_of
 from transferzoo.studies.spec import Study
 from transferzoo.studies.store import Store
 from transferzoo.trainer import train as train_model
@@ -84,7 +83,7 @@ class Bench:
         if "cell" in reference:
             made: Path = self.store.folder("train", reference["cell"]) / "model" / str(reference["part"])
             return made
-        return self.grid.places[reference["sha256"]]
+        return self.grid.places[reference["digest"]]
 
 
 WORK: Registry[Callable[[Mapping[str, Any], Path, Bench, Tell], dict[str, Any]]] = Registry(
@@ -150,7 +149,7 @@ def train(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> di
     recipe = train_model(
         config, bench.dataset, data, _test_images(bench), folder / "model",
         start=what["start"] and bench.grid.places[what["start"]],
-        validators={name: bench.grid.places[sha] for name, sha in what["validators"].items()},
+        validators={name: bench.grid.places[digest] for name, digest in what["validators"].items()},
         on_progress=lambda at: tell("training", at.step, at.steps),
     )  # fmt: skip
     kept = ("curve", "accuracy", "validation", "weights_sha256", "selected_epoch")
@@ -201,7 +200,9 @@ def attack(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> d
     )
     job = Job(config, dataset, (surrogate,), targets, bench.images(what["split"]), trusted=made)
     run = RunFolder(folder / "run")
-    shared = [(target.full_name, _said(bench, digest(target.folder), what["images"])) for target in targets]
+    shared = [
+        (target.full_name, _said(bench, model_digest(target.folder), what["images"])) for target in targets
+    ]
     run.begin(job.content)
     for name, path in shared:
         if path.is_file() and run.clean(name) is None:

@@ -1,0 +1,63 @@
+"""Whether a study measures what its claims are about, before anything runs. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferzoo.errors import UsageError
+from transferzoo.sharpness import Measures, Sharpness
+from transferzoo.studies.results import ACCURACY, CURVE, ROBUST, SHARPNESS
+from transferzoo.studies.spec import SUCCESS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from transferzoo.studies.cells import Point
+    from transferzoo.studies.spec import Claim, Operand, Study
+
+_FLAT = Measures(0, 0, (0,), 0, 0, 0, 0, 0, 0)
+SHARPNESSES = tuple(
+    f"{SHARPNESS}.{name}" for name in Sharpness(0, 0, 0, 0, 0, 0, 0, 0, _FLAT, _FLAT).numbers()
+)
+"""Measures of sharpness."""
+
+
+def check_claims(study: Study, points: Sequence[Point]) -> None:
+    """See to it that both operands of every claim are measured, at a training seed in common.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for claim in study.claims:
+        seeds = [_seeds(claim, operand, points) for operand in (claim.higher, claim.lower)]
+        if not seeds[0] & seeds[1]:
+            raise _wrong(claim, "its two sides have no training seed in common")
+
+
+def _seeds(claim: Claim, operand: Operand, points: Sequence[Point]) -> set[int]:
+    """Return the training seeds that an operand is measured at."""
+    own = [point for point in points if point.surrogate == operand.surrogate]
+    epochs = list(dict.fromkeys(point.epoch for point in own))
+    epoch = epochs[-1] if operand.epoch is None else operand.epoch
+    if epoch not in epochs:
+        raise _wrong(
+            claim, f"epoch {epoch} of '{operand.surrogate}' is not measured", [str(each) for each in epochs]
+        )
+    there = [point for point in own if point.epoch == epoch]
+    measures = dict.fromkeys(name for point in there for name in _measures(point))
+    if operand.measure not in measures:
+        raise _wrong(claim, f"'{operand.measure}' of '{operand.surrogate}' is not measured", measures)
+    return {point.seed for point in there}
+
+
+def _measures(point: Point) -> tuple[str, ...]:
+    return (
+        SUCCESS, ACCURACY,
+        *((ROBUST,) if point.robust else ()),
+        *(SHARPNESSES if point.sharpness else ()),
+        *(CURVE if point.train and isinstance(point.epoch, int) else ()),
+    )  # fmt: skip
+
+
+def _wrong(claim: Claim, what: str, known: Iterable[str] = ()) -> UsageError:
+    return UsageError(f"claim '{claim.say}': {what}", expected=" or ".join(known))
