@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from studying import ATTACKS, STUDY, TRAININGS, place
 from transferzoo.studies.results import read_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.context import ForkServerProcess
 
 KILLS = 10
@@ -122,17 +124,17 @@ def test_two_processes_of_which_one_is_killed(undisturbed: Place, tmp_path: Path
     assert shared.cells() == undisturbed.cells()
 
 
-def _wait_for_a_cell(process: ForkServerProcess, place: Place) -> None:
+def _wait_for_a_cell(is_alive: Callable[[], bool], place: Place) -> None:
     deadline = time.monotonic() + 150
     while not list((place.folder / "store").glob("*/*/cell.json")):
-        assert process.is_alive(), (place.folder / "said.err").read_text()
+        assert is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 def _worker_of(process: ForkServerProcess, shared: Place) -> int:
     """Wait until a cell is done, and return a process that works for another."""
-    _wait_for_a_cell(process, shared)
+    _wait_for_a_cell(process.is_alive, shared)
     servers = [one for one in _children(process.pid or 0) if b"forkserver" in _line(one)]
     return next(one for server in servers for one in _children(server))
 
@@ -149,7 +151,7 @@ def test_a_ray_cluster_of_which_a_worker_is_killed(undisturbed: Place, tmp_path:
     pytest.importorskip("ray")
     cluster = Place(tmp_path / "cluster")
     process = cluster.start("--ray", "local")
-    _wait_for_a_cell(process, cluster)
+    _wait_for_a_cell(process.is_alive, cluster)
     working = [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if _works_for_ray(p)]
     os.kill(working[0], signal.SIGKILL)
     process.join(200)
@@ -194,6 +196,31 @@ def test_another_study_finds_what_is_there(undisturbed: Place) -> None:
     assert "train plain, seed 1" in done, said
     assert "bim from sam, seed 1" in done
     assert "train plain, seed 2" not in done
+
+
+def test_no_process_outlives_the_first(tmp_path: Path) -> None:
+    place = Place(tmp_path / "orphaned")
+    command = [sys.executable, "-m", "transferzoo", *place.command, "--jobs", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        _wait_for_a_cell(lambda: first.poll() is None, place)
+        left = _descendants(first.pid)
+        first.kill()
+    assert len(left) == 4, "a tracker of resources, a fork server, two workers"
+    deadline = time.monotonic() + 30
+    while left := [pid for pid in left if _lives(pid)]:
+        assert time.monotonic() < deadline, [_line(pid) for pid in left]
+        time.sleep(0.1)
+
+
+def _descendants(pid: int) -> list[int]:
+    return [one for child in _children(pid) for one in (child, *_descendants(child))]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_ctrl_c_is_clean(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import Pipe, get_all_start_methods, get_context
+from multiprocessing import connection as connections
+from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 from transferzoo.errors import TransferZooError
@@ -15,6 +18,7 @@ from transferzoo.studies.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
 
     from transferzoo.studies.cells import Cell, Grid
@@ -138,6 +142,7 @@ class Processes:
             self._context: BaseContext = context
         else:
             self._context = get_context("spawn")
+        self._alive, self._kept = Pipe(duplex=False)
         self._pool = self._started()
 
     def submit(self, task: Task, key: str) -> Future[None]:
@@ -152,7 +157,9 @@ class Processes:
             return self._pool.submit(perform, task, key)
 
     def _started(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.room, self._context, initializer=_leave_interrupts)
+        return ProcessPoolExecutor(
+            self.room, self._context, initializer=_depend_on_the_first, initargs=(self._alive,)
+        )
 
     def close(self) -> None:
         """Let the processes go; what they are doing is stopped."""
@@ -161,9 +168,19 @@ class Processes:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Let the first process alone answer Ctrl-C."""
+def _depend_on_the_first(alive: Connection) -> None:
+    """Let the first process alone answer Ctrl-C, and end with it, however it ends.
+
+    Args:
+        alive: a pipe whose other end the first process holds, and no other.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with, args=(alive,), daemon=True).start()
+
+
+def _end_with(alive: Connection) -> None:
+    connections.wait([alive])
+    os._exit(1)
 
 
 class Ray:
