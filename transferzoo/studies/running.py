@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import Pipe, get_all_start_methods, get_context
 from multiprocessing import connection as connections
@@ -33,12 +33,18 @@ class Workers(Protocol):
 
     Attributes:
         room: how many may be under way.
+        one_fate: where a process dies, what the others do is lost as well.
     """
 
     room: int
+    one_fate: bool
 
     def submit(self, task: Task, key: str) -> Future[None]:
         """Have a cell done."""
+        ...
+
+    def lost(self, error: Exception) -> bool:
+        """Return whether a cell's error says that its process is gone."""
         ...
 
     def close(self) -> None:
@@ -65,20 +71,21 @@ def run(
     done = grid.cells.keys() - todo.keys()
     failed: dict[str, TransferZooError] = {}
     running: dict[Future[None], str] = {}
-    tries: dict[str, int] = {}
+    deaths: dict[str, int] = {}
     while todo or running:
-        for key in _ready(todo, done)[: workers.room - len(running)]:
-            tries[key] = tries.get(key, 0) + 1
+        for key in _next(_ready(todo, done), running.values(), deaths, workers):
             running[workers.submit(task, key)] = key
             del todo[key]
         if not running:
             break  # what is left needs a cell that failed
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             key = running.pop(future)
-            error = _error(future)
-            if isinstance(error, WorkerDiedError) and tries[key] < TRIES:
-                todo[key] = grid.cells[key]
-                continue
+            error = _error(future, workers)
+            if isinstance(error, WorkerDiedError):
+                deaths[key] = deaths.get(key, 0) + 1
+                if deaths[key] < TRIES:
+                    todo[key] = grid.cells[key]
+                    continue
             if error is None:
                 done = done | {key}
             else:
@@ -91,18 +98,42 @@ def _ready(todo: Mapping[str, Cell], done: Collection[str]) -> list[str]:
     return [key for key, cell in todo.items() if all(need in done for need in cell.needs)]
 
 
+def _next(
+    ready: list[str], running: Collection[str], suspects: Collection[str], workers: Workers
+) -> list[str]:
+    """Return the cells to begin now: of workers that share one fate, a suspect gets all, after the others.
+
+    Args:
+        ready: those that can be begun.
+        running: those under way.
+        suspects: those that were under way when a process died, by their own fault or not.
+        workers: who does them.
+    """
+    room = workers.room - len(running)
+    if not workers.one_fate:
+        return ready[:room]
+    if any(key in suspects for key in running):
+        return []
+    innocent = [key for key in ready if key not in suspects]
+    return innocent[:room] if innocent or running else ready[:1]
+
+
 class WorkerDiedError(TransferZooError):
     """The process that did a cell is gone."""
 
 
-def _error(future: Future[None]) -> TransferZooError | None:
+def _error(future: Future[None], workers: Workers) -> TransferZooError | None:
     """Return what went wrong with a cell, None if nothing did; other errors than a user's are raised."""
     try:
         future.result()
     except TransferZooError as error:
         return error
-    except BrokenProcessPool:
-        return WorkerDiedError("the process that did it has died", hint="run the same command again")
+    except Exception as error:
+        if not workers.lost(error):
+            raise
+        return WorkerDiedError(
+            "the process that did it has died", got=type(error).__name__, hint="run the same command again"
+        )
     return None
 
 
@@ -110,6 +141,11 @@ class Here:
     """This process: a cell is done when it has been handed over."""
 
     room = 1
+    one_fate = True
+
+    def lost(self, error: Exception) -> bool:
+        """Return False: nothing is left that could ask if this process is gone."""
+        return False
 
     def close(self) -> None:
         """Do nothing: no process was started."""
@@ -134,6 +170,8 @@ class Processes:
         count: how many.
     """
 
+    one_fate = True
+
     def __init__(self, count: int) -> None:
         self.room = count
         if "forkserver" in get_all_start_methods():  # which has PyTorch ready for every process
@@ -151,10 +189,14 @@ class Processes:
 
         try:
             return self._pool.submit(perform, task, key)
-        except BrokenProcessPool:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        except (BrokenProcessPool, ConnectionError, EOFError):  # the last two if the fork server is gone
+            self._stop()
             self._pool = self._started()
             return self._pool.submit(perform, task, key)
+
+    def lost(self, error: Exception) -> bool:
+        """See `Workers`."""
+        return isinstance(error, BrokenProcessPool | CancelledError)
 
     def _started(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -163,6 +205,11 @@ class Processes:
 
     def close(self) -> None:
         """Let the processes go; what they are doing is stopped."""
+        self._stop()
+        self._alive.close()
+        self._kept.close()
+
+    def _stop(self) -> None:
         for process in list((self._pool._processes or {}).values()):
             process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -184,7 +231,7 @@ def _end_with(alive: Connection) -> None:
 
 
 class Ray:
-    """A Ray cluster; every cell is a task of one processor, done again elsewhere if its worker dies.
+    """A Ray cluster; every cell is a task of one processor.
 
     Args:
         address: of the cluster, as `ray.init` takes it; "local" starts one on this machine.
@@ -192,6 +239,8 @@ class Ray:
     Raises:
         TransferZooError: Ray is not installed, or the cluster cannot be reached.
     """
+
+    one_fate = False
 
     def __init__(self, address: str) -> None:
         ray = require("ray", "ray", "--ray needs")
@@ -208,13 +257,18 @@ class Ray:
             ) from None
         self._ray = ray
         resources: dict[str, float] = ray.cluster_resources()
-        self._remote = ray.remote(num_cpus=1, max_retries=TRIES)(perform)
+        self._remote = ray.remote(num_cpus=1, max_retries=0)(perform)
         self.room = max(1, int(resources.get("CPU", 1)))
 
     def submit(self, task: Task, key: str) -> Future[None]:
         """See `Workers`."""
         future: Future[None] = self._remote.remote(task, key).future()
         return future
+
+    def lost(self, error: Exception) -> bool:
+        """See `Workers`; Ray's errors say so, but for those of a cell itself."""
+        errors = self._ray.exceptions
+        return isinstance(error, errors.RayError) and not isinstance(error, errors.RayTaskError)
 
     def close(self) -> None:
         """Leave the cluster."""

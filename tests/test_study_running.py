@@ -1,0 +1,110 @@
+"""Cells whose processes die: which are begun again, with whom beside them, and which fail."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import pytest
+
+from transferzoo.errors import DataError, TransferZooError
+from transferzoo.studies import running
+from transferzoo.studies.cells import Cell, Grid
+from transferzoo.studies.spec import find_study
+from transferzoo.studies.store import Store
+from transferzoo.studies.work import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEADLY = "kills its process"
+
+
+def pretend(task: Task, key: str) -> None:
+    """Do a cell of `grid` instead of `perform`, in a worker."""
+    (cell,) = (cell for cell in grid().cells.values() if cell.key == key)
+    if cell.label == DEADLY:
+        time.sleep(0.3)
+        os._exit(9)
+    time.sleep(1)
+    store = Store(task.store)
+    store.folder(cell.kind, key).mkdir(parents=True)
+    store.keep(cell, {}, 0.0, {})
+
+
+def grid() -> Grid:
+    cells = [Cell("train", {"label": label}, (), label) for label in (DEADLY, "one", "two", "three")]
+    return Grid(find_study("minimizers"), {cell.key: cell for cell in cells}, (), {})
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[running.Processes]:
+    monkeypatch.setattr("transferzoo.studies.work.perform", pretend)
+    started = running.Processes(2)
+    yield started
+    started.close()
+
+
+def test_a_deadly_cell_fails_alone(processes: running.Processes, tmp_path: Path) -> None:
+    told: list[tuple[str, TransferZooError | None]] = []
+    failed = running.run(
+        Task("", tmp_path), grid(), processes, lambda cell, error: told.append((cell.label, error))
+    )
+    assert [cell.label for cell, _ in failed] == [DEADLY]
+    assert sorted(label for label, error in told if error is None) == ["one", "three", "two"]
+    assert "has died: got BrokenProcessPool" in str(failed[0][1])
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError, EOFError])
+def test_a_fork_server_that_is_gone_is_started_again(
+    error: type[Exception], processes: running.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(processes._pool, "submit", refuse)
+    key = next(key for key, cell in grid().cells.items() if cell.label != DEADLY)
+    processes.submit(Task("", tmp_path), key).result(100)
+    assert list(tmp_path.rglob("cell.json"))
+
+
+class Lost(running.Ray):
+    """A cluster of which every worker dies; it is not started."""
+
+    def __init__(self, error: Exception) -> None:
+        self._ray = pytest.importorskip("ray")
+        self.room, self.error, self.begun = 8, error, 0
+
+    def submit(self, task: Task, key: str) -> Future[None]:
+        self.begun += 1
+        future: Future[None] = Future()
+        future.set_exception(self.error)
+        return future
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["WorkerCrashedError", "OutOfMemoryError", "NodeDiedError"])
+def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_path: Path) -> None:
+    exceptions = pytest.importorskip("ray").exceptions
+    kind = getattr(exceptions, name)
+    cluster = Lost(kind() if name == "WorkerCrashedError" else kind("killed"))
+    failed = running.run(Task("", tmp_path), grid(), cluster, lambda *_: None)
+    assert len(failed) == len(grid().cells)
+    assert cluster.begun == running.TRIES * len(failed)
+    assert all(f"has died: got {name}" in str(error) for _, error in failed)
+
+
+def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> None:
+    from ray.exceptions import RayTaskError
+
+    told = RayTaskError("perform", "", DataError("no images")).as_instanceof_cause()
+    failed = running.run(Task("", tmp_path), grid(), Lost(told), lambda *_: None)
+    assert [error for _, error in failed] == [told] * len(grid().cells)
+    defect = RayTaskError("perform", "", ZeroDivisionError("zero")).as_instanceof_cause()
+    with pytest.raises(ZeroDivisionError):
+        running.run(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
