@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -145,6 +146,29 @@ def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"nothing", b"\x1f\x8b\x08\x00"])
 def test_damaged_results_are_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.jsonl.gz").write_bytes(content)
+    with pytest.raises(DataError, match="cannot read the results"):
+        read_results(tmp_path / "bad.jsonl.gz")
+
+
+def test_a_changed_byte_of_results_is_told_or_harmless(tmp_path: Path) -> None:
+    write_results(results({"a": ["0110", "01-1"]}), tmp_path / "whole.jsonl.gz")
+    content = (tmp_path / "whole.jsonl.gz").read_bytes()
+    whole, told = read_results(tmp_path / "whole.jsonl.gz"), 0
+    for place in range(0, len(content), 7):
+        damaged = bytes([*content[:place], content[place] ^ 255, *content[place + 1 :]])
+        (tmp_path / "bad.jsonl.gz").write_bytes(damaged)
+        try:
+            assert read_results(tmp_path / "bad.jsonl.gz") == whole, place
+        except DataError:
+            told += 1
+    assert told > len(content) // 7 - 3  # the head has bytes that mean nothing
+
+
+@pytest.mark.parametrize("lines", ["[]", '["study"]', '{"study": {}}', "{STUDY}", "{STUDY, VERSIONS}\n3"])
+def test_results_of_another_form_are_told(tmp_path: Path, lines: str) -> None:
+    study = json.dumps(results({"a": ["01"]}).study.model_dump(mode="json"))
+    text = lines.replace("STUDY", f'"study": {study}').replace("VERSIONS", '"versions": {}')
+    (tmp_path / "bad.jsonl.gz").write_bytes(gzip.compress(text.encode()))
     with pytest.raises(DataError, match="cannot read the results"):
         read_results(tmp_path / "bad.jsonl.gz")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -168,12 +169,12 @@ def read_results(path: Path) -> Results:
             for line in lines[1:] if "outcomes" in line
         )  # fmt: skip
         values = tuple(Value(**line) for line in lines[1:] if "outcomes" not in line)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, LookupError) as error:
+        return Results(study, outcomes, values, dict(lines[0]["versions"]))
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(
             f"cannot read the results {path}", expected="what `transferzoo study --results` wrote",
             got=f"{type(error).__name__}: {error}",
         ) from None  # fmt: skip
-    return Results(study, outcomes, values, lines[0]["versions"])
 
 
 def lines_of(results: Results) -> list[dict[str, object]]:
