@@ -154,11 +154,11 @@ def test_a_changed_byte_of_results_is_told_or_harmless(tmp_path: Path) -> None:
     write_results(results({"a": ["0110", "01-1"]}), tmp_path / "whole.jsonl.gz")
     content = (tmp_path / "whole.jsonl.gz").read_bytes()
     whole, told = read_results(tmp_path / "whole.jsonl.gz"), 0
-    for place in range(0, len(content), 7):
-        damaged = bytes([*content[:place], content[place] ^ 255, *content[place + 1 :]])
+    for at in range(0, len(content), 7):
+        damaged = bytes([*content[:at], content[at] ^ 255, *content[at + 1 :]])
         (tmp_path / "bad.jsonl.gz").write_bytes(damaged)
         try:
-            assert read_results(tmp_path / "bad.jsonl.gz") == whole, place
+            assert read_results(tmp_path / "bad.jsonl.gz") == whole, at
         except DataError:
             told += 1
     assert told > len(content) // 7 - 3  # the head has bytes that mean nothing

@@ -12,11 +12,16 @@ from PIL import Image
 from stripes import TINY
 from timm.models import save_for_hf
 
+from transferzoo.errors import TransferZooError
+from transferzoo.studies.work import Task, perform
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Result
+
+    from transferzoo.studies.cells import Grid
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COUNT = 12
@@ -87,3 +92,33 @@ def test_it_runs_from_end_to_end(tmp_path: Path, images: Path, cli: Callable[...
     assert rates["bim"]["value"] > 0, "the weights are nearly the target's"
     assert verdict["difference"]["mean"] == pytest.approx(rates["mi"]["value"] - rates["bim"]["value"])
     assert (tmp_path / "own.csv").read_text().startswith("surrogate,seed,epoch,attack,target")
+
+
+@pytest.mark.parametrize("named", ["by the option", "by the variable"])
+def test_a_worker_elsewhere_finds_relative_paths(
+    named: str, tmp_path: Path, images: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    (tmp_path / "zoo.yaml").write_text("suites: {mine: [bim]}")
+    tasks: list[tuple[Task, Grid]] = []
+
+    def remember(task: Task, grid: Grid, *_: object) -> list[object]:
+        tasks.append((task, grid))
+        return []
+
+    monkeypatch.setattr("transferzoo.studies.running.run", remember)
+    if named == "by the variable":
+        monkeypatch.setenv("TRANSFERZOO_ZOO", "zoo.yaml")
+    option = ["--zoo", "zoo.yaml"] if named == "by the option" else []
+    assert cli("study", "own.yaml", "--data", "images", *option).code == 0
+    monkeypatch.delenv("TRANSFERZOO_ZOO", raising=False)
+    monkeypatch.chdir("/")
+    ((task, grid),) = tasks
+    assert task.zoo == tmp_path / "zoo.yaml"
+    perform(task, next(iter(grid.cells)))
+    assert list((tmp_path / "studies").rglob("cell.json"))
+
+
+def test_a_worker_without_the_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TransferZooError, match=r"cannot enter .*nowhere.*that all machines have"):
+        perform(Task("", tmp_path, base=tmp_path / "nowhere"), "key")

@@ -208,9 +208,14 @@ def load_zoo(extra: Path | None = None) -> Zoo:
     Raises:
         UsageError: a file is wrong; the message names file, line and key.
     """
-    if extra is None and (named := os.environ.get("TRANSFERZOO_ZOO")):
-        extra = Path(named)
-    return _read(extra and extra.expanduser().absolute())
+    return _read(own_file(extra))
+
+
+def own_file(given: Path | None) -> Path | None:
+    """Return the user's own zoo file, absolute: the given one, or the one of the variable TRANSFERZOO_ZOO."""
+    if given is None and (named := os.environ.get("TRANSFERZOO_ZOO")):
+        given = Path(named)
+    return given and given.expanduser().absolute()
 
 
 @cache

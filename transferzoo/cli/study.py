@@ -51,13 +51,14 @@ def study(
     from transferzoo.studies.spec import find_study
     from transferzoo.studies.store import Store
     from transferzoo.studies.work import Task, check_architectures
-    from transferzoo.zoo import load_zoo
+    from transferzoo.zoo import load_zoo, own_file
 
     if ray is not None and jobs != 1:
         raise UsageError("--jobs and --ray exclude each other", expected="one of the two")
     files = [check_output(path) for path in output or []]
     records, asked = load_zoo(zoo), find_study(name)
-    task = Task(asked.model_dump_json(), store.absolute(), data and data.expanduser().absolute(), zoo)
+    root = data and data.expanduser().absolute()
+    task = Task(asked.model_dump_json(), store.absolute(), root, own_file(zoo))
     grid = lay_out(asked, records, task.root)
     check_architectures(grid, records.dataset(asked.dataset))
     if dry_run:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +18,7 @@ from transferzoo.building import create
 from transferzoo.classifier import load
 from transferzoo.config import AttackConfig, AttackSpec, TrainConfig, fingerprint
 from transferzoo.datasets.sources import load as load_images
-from transferzoo.errors import DataError
+from transferzoo.errors import DataError, TransferZooError
 from transferzoo.jobs import Job, versions
 from transferzoo.loop import seed_of
 from transferzoo.parallel import Team
@@ -32,7 +34,6 @@ from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from transferzoo.datasets import Batch
     from transferzoo.specs import DatasetSpec
@@ -50,12 +51,14 @@ class Task:
         store: folder of the cells; the same for all processes.
         root: the user's own images, as `--data` takes them.
         zoo: the user's own zoo file.
+        base: folder that relative paths of models are told from, by default this process's.
     """
 
     study: str
     store: Path
     root: Path | None = None
     zoo: Path | None = None
+    base: Path = field(default_factory=Path.cwd)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,7 @@ def perform(task: Task, key: str, tell: Tell = lambda *_: None) -> None:
     Raises:
         TransferZooError: it cannot be done.
     """
+    _enter(task.base)
     bench = _bench(task)
     cell = bench.grid.cells[key]
     with bench.store.locked(cell), _one_thread():
@@ -111,6 +115,21 @@ def perform(task: Task, key: str, tell: Tell = lambda *_: None) -> None:
         started = time.monotonic()
         result = WORK[cell.kind](cell.what, bench.store.folder(cell.kind, key), bench, tell)
         bench.store.keep(cell, result, time.monotonic() - started, versions())
+
+
+def _enter(base: Path) -> None:
+    """Make a folder the one that relative paths are told from, for good.
+
+    Raises:
+        TransferZooError: this machine does not have it.
+    """
+    try:
+        os.chdir(base)
+    except OSError as error:
+        raise TransferZooError(
+            f"cannot enter {base}: {(error.strerror or str(error)).lower()}",
+            hint="run the study in a folder that all machines have",
+        ) from None
 
 
 @cache
