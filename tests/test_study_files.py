@@ -5,13 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from refusals import refused
 from studying import STUDY, place, results
 
 from transferzoo.errors import DataError, TransferZooError, UsageError
+from transferzoo.studies import estimate
+from transferzoo.studies.cells import Grid
 from transferzoo.studies.results import Outcomes, Value, read_results, write_results
 from transferzoo.studies.spec import built_in, find_study, read_study
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Result
+
+    from transferzoo.specs import DatasetSpec
 
 WRONG = {
     "an unknown field": (STUDY + "colour: red\n", "line 16, key 'colour': unknown key 'colour'"),
@@ -202,3 +208,31 @@ def test_a_dry_run_shows_the_grid_and_an_estimate(tmp_path: Path, cli: Callable[
     assert behind <= {cell["key"] for cell in plan["cells"] if cell["kind"] == "train"}
     assert not (tmp_path / "store").exists()
     assert "cells" in cli(*place(tmp_path), "--dry-run").out
+
+
+class Slow(torch.nn.Module):
+    """A model that needs 0.4 s a pass, in one thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.nn.Linear(144, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert torch.get_num_threads() == 1
+        time.sleep(0.4)
+        found: torch.Tensor = self.last(images.flatten(1))
+        return found
+
+
+def test_a_pass_is_measured_without_the_one_that_warms_up(
+    monkeypatch: pytest.MonkeyPatch, stripes: DatasetSpec
+) -> None:
+    monkeypatch.setattr("transferzoo.building.create", lambda *_: (Slow(), {}))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        took = estimate._pass_seconds("slow", Grid(find_study("rho"), {}, (), {}), stripes)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert 0.4 <= took * estimate.BATCH < 0.7

@@ -12,6 +12,7 @@ from transferzoo.classifier import load
 from transferzoo.composition import compose
 from transferzoo.config import AttackSpec, TrainConfig
 from transferzoo.minimizers import read_rule
+from transferzoo.studies.work import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,10 +78,10 @@ def _pass_seconds(key: str, grid: Grid, dataset: DatasetSpec) -> float:
         model = create(key, dataset)[0].to(memory_format=torch.channels_last)
     images = torch.rand(BATCH, dataset.channels, dataset.size, dataset.size)
     labels = torch.zeros(BATCH, dtype=torch.int64)
-    started, rounds = time.monotonic(), -1  # the first round warms up
-    while rounds < 1 or time.monotonic() - started < LEAST_SECONDS:
-        rounds += 1
-        if rounds == 0:
-            started = time.monotonic()
-        functional.cross_entropy(model(images), labels).backward()
-    return (time.monotonic() - started) / (BATCH * max(rounds, 1))
+    with one_thread():
+        functional.cross_entropy(model(images), labels).backward()  # warms up
+        started, rounds = time.monotonic(), 0
+        while rounds == 0 or time.monotonic() - started < LEAST_SECONDS:
+            functional.cross_entropy(model(images), labels).backward()
+            rounds += 1
+        return (time.monotonic() - started) / (BATCH * rounds)

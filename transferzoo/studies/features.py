@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.studies.work import Bench, Tell
+    from transferzoo.studies.work import Bench
 
 IMAGES = "images.safetensors"
 TOGETHER = 250
@@ -31,7 +31,7 @@ TOGETHER = 250
 
 
 @WORK.register("derive")
-def derive(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> dict[str, Any]:
+def derive(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]:
     """Make a data set of features into `images.safetensors`; the result says how many images it has.
 
     The training images are the first `count`. "robust" and "non-robust" take a start z from another training
@@ -44,7 +44,7 @@ def derive(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> d
     images = training_images(what["images"], bench).select(range(what["count"]))
     model = load(bench.folder(what["model"]), bench.dataset)
     draw = torch.Generator().manual_seed(seed_of(what["seed"], f"features {what['features']}"))
-    made, labels = MAKERS[what["features"]](model, images, what, draw, tell)
+    made, labels = MAKERS[what["features"]](model, images, what, draw)
     write_bytes(folder / IMAGES, save({"images": made, "labels": labels}))
     return {"n": len(made)}
 
@@ -58,13 +58,12 @@ def read(folder: Path) -> Batch:
 
 
 def _inverted(
-    model: Classifier, images: Batch, what: Mapping[str, Any], draw: torch.Generator, tell: Tell
+    model: Classifier, images: Batch, what: Mapping[str, Any], draw: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return images with the features of others, uint8 (N, C, H, W), and their labels."""
     starts = torch.randperm(len(images), generator=draw)
     parts = []
     for first in range(0, len(images), TOGETHER):
-        tell("making features", first, len(images))
         wanted, begin = (
             images.images[first : first + TOGETHER],
             images.images[starts[first : first + TOGETHER]],
@@ -110,7 +109,7 @@ def _aimed(
     choose: Callable[[Tensor, int, torch.Generator], Tensor],
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     def make(
-        model: Classifier, images: Batch, what: Mapping[str, Any], draw: torch.Generator, tell: Tell
+        model: Classifier, images: Batch, what: Mapping[str, Any], draw: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return adversarial images towards chosen classes, uint8 (N, C, H, W), and those classes."""
         epsilon = parse_epsilon(str(what["epsilon"]), "l2")
@@ -118,7 +117,6 @@ def _aimed(
         aims = choose(images.labels, int(images.labels.max()) + 1, draw)
         parts = []
         for first in range(0, len(images), TOGETHER):
-            tell("making features", first, len(images))
             part = images.select(range(first, min(first + TOGETHER, len(images))))
             aimed = aims[first : first + TOGETHER]
             parts.append(craft(attack, model, part.images, part.labels, part.ids, targets=aimed))

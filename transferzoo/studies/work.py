@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from transferzoo.specs import DatasetSpec
     from transferzoo.studies.cells import Grid
 
-    Tell = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
 class Task:
@@ -89,19 +87,18 @@ class Bench:
         return self.grid.places[reference["digest"]]
 
 
-WORK: Registry[Callable[[Mapping[str, Any], Path, Bench, Tell], dict[str, Any]]] = Registry(
+WORK: Registry[Callable[[Mapping[str, Any], Path, Bench], dict[str, Any]]] = Registry(
     "kind of cell", "transferzoo.studies"
 )
 """Kind of cell → function of what it depends on and its folder, with the bench; returns its result."""
 
 
-def perform(task: Task, key: str, tell: Tell = lambda *_: None) -> None:
+def perform(task: Task, key: str) -> None:
     """Do a cell, unless it is done; what another process has begun is waited for.
 
     Args:
         task: where it belongs.
         key: which.
-        tell: called with what is being done, steps done and steps in all.
 
     Raises:
         TransferZooError: it cannot be done.
@@ -109,11 +106,11 @@ def perform(task: Task, key: str, tell: Tell = lambda *_: None) -> None:
     _enter(task.base)
     bench = _bench(task)
     cell = bench.grid.cells[key]
-    with bench.store.locked(cell), _one_thread():
+    with bench.store.locked(cell), one_thread():
         if bench.store.has(cell):
             return
         started = time.monotonic()
-        result = WORK[cell.kind](cell.what, bench.store.folder(cell.kind, key), bench, tell)
+        result = WORK[cell.kind](cell.what, bench.store.folder(cell.kind, key), bench)
         bench.store.keep(cell, result, time.monotonic() - started, versions())
 
 
@@ -150,7 +147,7 @@ def check_architectures(grid: Grid, dataset: DatasetSpec) -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute in one thread: how many there are changes the last bits of sums."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -161,7 +158,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @WORK.register("train")
-def train(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> dict[str, Any]:
+def train(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]:
     """Train a model into `model`; the result is its curve and what was measured."""
     config = TrainConfig(**what["config"])
     data = training_images(what["images"], bench)
@@ -169,7 +166,6 @@ def train(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> di
         config, bench.dataset, data, _test_images(bench), folder / "model",
         start=what["start"] and bench.grid.places[what["start"]],
         validators={name: bench.grid.places[digest] for name, digest in what["validators"].items()},
-        on_progress=lambda at: tell("training", at.step, at.steps),
     )  # fmt: skip
     kept = ("curve", "accuracy", "validation", "weights_sha256", "selected_epoch")
     return {key: recipe[key] for key in kept if recipe.get(key) is not None}
@@ -202,7 +198,7 @@ def _test_images(bench: Bench) -> Batch | None:
 
 
 @WORK.register("attack")
-def attack(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> dict[str, Any]:
+def attack(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]:
     """Craft on a model and try the images on targets; the result is the records."""
     dataset = bench.dataset
     surrogate = named(what["surrogate"], bench.folder(what["surrogate"]), dataset.name)
@@ -226,7 +222,7 @@ def attack(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> d
     for name, path in shared:
         if path.is_file() and run.clean(name) is None:
             run.save_clean(name, _read_said(path))
-    records, _ = run_job(job, run, team=Team(), on_progress=tell)
+    records, _ = run_job(job, run, team=Team())
     for name, path in shared:
         if not path.is_file():
             write_json(path, run.clean(name))
@@ -249,7 +245,7 @@ def _read_said(path: Path) -> list[int]:
 
 
 @WORK.register("sharpness")
-def sharpness(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -> dict[str, Any]:
+def sharpness(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]:
     """Measure the sharpness of a model on training images; the result is `Sharpness.numbers`."""
     from transferzoo.sharpness import measure
 
@@ -259,6 +255,5 @@ def sharpness(what: Mapping[str, Any], folder: Path, bench: Bench, tell: Tell) -
     model = load(bench.folder(what["model"]), bench.dataset)
     found = measure(
         model, images.images, images.labels, rho=what["rho"], probes=what["probes"], draws=what["draws"],
-        on_stage=lambda stage: tell(f"measuring {stage}", 0, 1),
     )  # fmt: skip
     return found.numbers()
