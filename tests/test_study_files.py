@@ -236,3 +236,14 @@ def test_a_pass_is_measured_without_the_one_that_warms_up(
     finally:
         torch.set_num_threads(before)
     assert 0.4 <= took * estimate.BATCH < 0.7
+
+
+@pytest.mark.parametrize("name", ["found.csv", "folder.jsonl.gz", "own.yaml/found.jsonl.gz"])
+def test_where_results_go_is_checked_before_anything_runs(
+    name: str, tmp_path: Path, cli: Callable[..., Result]
+) -> None:
+    (tmp_path / "folder.jsonl.gz").mkdir()
+    (tmp_path / "own.yaml").touch()
+    done = cli(*place(tmp_path), "--results", name)
+    refused(done, 2 if name == "found.csv" else 1, name, "expected")
+    assert not (tmp_path / "store").exists()

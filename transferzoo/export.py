@@ -131,12 +131,25 @@ def check_output(path: Path) -> Path:
     """
     if path.suffix not in (".json", ".csv", ".md", ".tex"):
         raise UsageError(f"cannot tell the format of {path}", expected="a name in .json, .csv, .md or .tex")
+    return check_file(path, "--output")
+
+
+def check_file(path: Path, option: str) -> Path:
+    """Return `path` if a file can be written there, as far as can be told before there is one.
+
+    Args:
+        path: where.
+        option: that it was given by.
+
+    Raises:
+        TransferZooError: it is a folder, or its folder cannot be written.
+    """
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir() or not _may_be_written(folder):
         refused = path if path.is_dir() else folder
         raise TransferZooError(
             f"cannot write {path}", expected="a file in a folder you may write", got=f"{refused}",
-            hint="choose another --output",
+            hint=f"choose another {option}",
         )  # fmt: skip
     return path
 

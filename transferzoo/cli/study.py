@@ -47,7 +47,7 @@ def study(
     """Run a study, or go on with it, and print what it says of its claims."""
     from transferzoo.export import check_output
     from transferzoo.studies.grid import lay_out
-    from transferzoo.studies.results import collect, write_results
+    from transferzoo.studies.results import check_results, collect, write_results
     from transferzoo.studies.spec import find_study
     from transferzoo.studies.store import Store
     from transferzoo.studies.work import Task, check_architectures
@@ -56,6 +56,8 @@ def study(
     if ray is not None and jobs != 1:
         raise UsageError("--jobs and --ray exclude each other", expected="one of the two")
     files = [check_output(path) for path in output or []]
+    if results is not None:
+        check_results(results)
     records, asked = load_zoo(zoo), find_study(name)
     root = data and data.expanduser().absolute()
     task = Task(asked.model_dump_json(), store.absolute(), root, own_file(zoo))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transferzoo.errors import DataError, TransferZooError
 from transferzoo.findings import Findings
 from transferzoo.runs import CURVE, open_run
-from transferzoo.studies.results import read_results
+from transferzoo.studies.results import SUFFIX, read_results
 from transferzoo.studies.spec import built_in
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent.parent / "studies" / "results"
 """Results of the package's own studies."""
-SUFFIX = ".jsonl.gz"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.atomic import write_bytes
-from transferzoo.errors import DataError
+from transferzoo.errors import DataError, UsageError
+from transferzoo.export import check_file
 from transferzoo.studies.spec import SUCCESS, Study
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from transferzoo.studies.store import Store
 
 ACCURACY, ROBUST, SHARPNESS = "accuracy", "robust", "sharpness"
+SUFFIX = ".jsonl.gz"
 CURVE = ("learning_rate", "loss", "train_accuracy", "validation_accuracy")
 """What the curve of a training tells of every epoch, beside accuracy and success."""
 
@@ -153,6 +155,18 @@ def write_results(results: Results, path: Path) -> None:
     ]
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
     write_bytes(path, gzip.compress(text.encode(), compresslevel=9, mtime=0))
+
+
+def check_results(path: Path) -> Path:
+    """Return `path` if a file of results can be written there, as far as can be told before there is one.
+
+    Raises:
+        UsageError: the name has another ending.
+        TransferZooError: it is a folder, or its folder cannot be written.
+    """
+    if not path.name.endswith(SUFFIX):
+        raise UsageError(f"cannot write the results to {path}", expected=f"a name in {SUFFIX}")
+    return check_file(path, "--results")
 
 
 def read_results(path: Path) -> Results:
