@@ -26,10 +26,11 @@ others:
   judge: {seeds: [9]}
 targets: [judge]
 robust: {spec: pgd, epsilon: 8/255, steps: 2}
+sharpness: {images: 32, probes: 2, draws: 2, only: [sam]}
 claims:
   - {say: SAM is better, higher: {surrogate: sam}, lower: {surrogate: sgd}}
 """
-TRAININGS, ATTACKS = 5, 12
+TRAININGS, ATTACKS, SHARPNESSES = 5, 12, 2
 """Cells of the study: attacks of two epochs and two seeds of SGD, and of two seeds of SAM; twice."""
 
 

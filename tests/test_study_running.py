@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
+import scipy.linalg  # noqa: F401  whose BLAS is looked at
+from stripes import draw
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from transferzoo.errors import DataError, TransferZooError
-from transferzoo.studies import running
+from transferzoo.studies import running, work
 from transferzoo.studies.cells import Cell, Grid
 from transferzoo.studies.spec import find_study
 from transferzoo.studies.store import Store
@@ -108,3 +113,22 @@ def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> Non
     defect = RayTaskError("perform", "", ZeroDivisionError("zero")).as_instanceof_cause()
     with pytest.raises(ZeroDivisionError):
         running.run(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
+
+
+def test_sharpness_is_measured_in_one_thread_by_scipy_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    threads: list[int] = []
+
+    def look(*_: object, **__: object) -> SimpleNamespace:
+        threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return SimpleNamespace(numbers=dict)
+
+    monkeypatch.setattr("transferzoo.sharpness.measure", look)
+    monkeypatch.setattr(work, "training_images", lambda *_: draw(8, 0))
+    monkeypatch.setattr(work, "load", lambda *_: None)
+    what = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
+    with threadpool_limits(2, user_api="blas"):
+        assert work.WORK["sharpness"](what, tmp_path, Mock()) == {}
+    assert threads
+    assert set(threads) == {1}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from stripes import run_command
-from studying import ATTACKS, STUDY, TRAININGS, place
+from studying import ATTACKS, SHARPNESSES, STUDY, TRAININGS, place
 
 from transferzoo.studies.results import read_results
 
@@ -63,6 +63,7 @@ class Place:
 
 def _be_command(arguments: list[str], folder: Path) -> None:
     os.setpgid(0, 0)
+    os.environ.pop("OMP_NUM_THREADS", None)  # what this process starts may have all processors
     run_command(arguments, folder / "said", "")
 
 
@@ -80,6 +81,7 @@ def test_every_cell_is_done_once(undisturbed: Place) -> None:
     cells = undisturbed.cells()
     assert len([key for key in cells if key.startswith("train/")]) == TRAININGS
     assert len([key for key in cells if key.startswith("attack/")]) == ATTACKS
+    assert len([key for key in cells if key.startswith("sharpness/")]) == SHARPNESSES
     changed = {p: p.stat().st_mtime_ns for p in (undisturbed.folder / "store").rglob("cell.json")}
     said = undisturbed.run()
     assert "Done" not in said
@@ -175,7 +177,7 @@ def test_a_failing_cell_leaves_out_those_that_need_it(tmp_path: Path) -> None:
     assert process.exitcode == 1
     assert said.count("Failed: train sam") == 2
     assert "Failed: bim from sam" not in said
-    assert said.splitlines()[-1].startswith("Error: 2 of 17 cells of the study failed")
+    assert said.splitlines()[-1].startswith("Error: 2 of 19 cells of the study failed")
     found = json.loads((broken.folder / "said.out").read_text())
     assert found["verdicts"][0]["verdict"] == "not measured"
     assert {line["surrogate"] for line in found["measured"]} == {"sgd"}

@@ -247,13 +247,16 @@ def _read_said(path: Path) -> list[int]:
 @WORK.register("sharpness")
 def sharpness(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]:
     """Measure the sharpness of a model on training images; the result is `Sharpness.numbers`."""
+    from threadpoolctl import threadpool_limits
+
     from transferzoo.sharpness import measure
 
     images = training_images(what["images"], bench)
     draw = torch.Generator().manual_seed(seed_of(0, "sharpness of a study"))
     images = images.select(torch.randperm(len(images), generator=draw)[: what["count"]].sort().values)
     model = load(bench.folder(what["model"]), bench.dataset)
-    found = measure(
-        model, images.images, images.labels, rho=what["rho"], probes=what["probes"], draws=what["draws"],
-    )  # fmt: skip
+    with threadpool_limits(1, user_api="blas"):  # SciPy's eigenvalues; `one_thread` is PyTorch's alone
+        found = measure(
+            model, images.images, images.labels, rho=what["rho"], probes=what["probes"], draws=what["draws"],
+        )  # fmt: skip
     return found.numbers()
