@@ -13,9 +13,9 @@ from pages import few_results, results
 
 from transferzoo.page import of_study
 from transferzoo.page.html import page
-from transferzoo.page.opened import RESULTS, SUFFIX
+from transferzoo.page.opened import RESULTS
 from transferzoo.page.parts import distinct
-from transferzoo.studies.results import read_results
+from transferzoo.studies.results import SUFFIX, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from make_readme import BLOCK, README
 
-from transferzoo.page.opened import RESULTS, SUFFIX
-from transferzoo.studies.results import read_results
+from transferzoo.page.opened import RESULTS
+from transferzoo.studies.results import SUFFIX, read_results
 from transferzoo.studies.spec import find_study
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import time
 from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
@@ -105,12 +105,11 @@ def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_pa
 
 
 def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> None:
-    from ray.exceptions import RayTaskError
-
-    told = RayTaskError("perform", "", DataError("no images")).as_instanceof_cause()
+    task_error: Any = pytest.importorskip("ray").exceptions.RayTaskError
+    told = task_error("perform", "", DataError("no images")).as_instanceof_cause()
     failed = running.run(Task("", tmp_path), grid(), Lost(told), lambda *_: None)
     assert [error for _, error in failed] == [told] * len(grid().cells)
-    defect = RayTaskError("perform", "", ZeroDivisionError("zero")).as_instanceof_cause()
+    defect = task_error("perform", "", ZeroDivisionError("zero")).as_instanceof_cause()
     with pytest.raises(ZeroDivisionError):
         running.run(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
 
