@@ -16,6 +16,7 @@ from folders import copied, heads, with_weights
 from refusals import nothing_written, refused
 
 import transferzoo
+from transferzoo.atomic import write_json
 from transferzoo.cli.app import app
 from transferzoo.cli.sharpness import sharpness
 from transferzoo.sharpness import measure
@@ -172,6 +173,46 @@ def test_a_line_goes_on_where_it_was_stopped(cli: Run, few: Path, tmp_path: Path
     assert "From vgg (0) to other (1)" in table.out
     assert f"{100 * rates[2]:.1f}" in table.out
     assert "batch norm's statistics recomputed at every point" in " ".join(table.out.split())
+
+
+def test_two_commands_along_a_line_keep_the_model_of_each_point(
+    cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one command measures the first point, another one finishes the second."""
+    with_weights(copied("vgg", tmp_path / "other"), hesitant)
+    ask = ("sharpness", "--between", "vgg", "./other", "--points", 3, *flags(few), "--json")
+    alone = cli(*ask)
+    assert alone.code == 0, alone.err
+    contents = {path: path.read_bytes() for path in kept(tmp_path)}
+    first, second, _ = contents
+    for path in contents:
+        path.unlink()
+
+    def write(path: Path, content: object) -> None:
+        write_json(path, content)
+        if path == first.relative_to(tmp_path):
+            second.write_bytes(contents[second])
+
+    monkeypatch.setattr("transferzoo.sharpness.job.write_json", write)
+    assert cli(*ask).out == alone.out
+    assert {path: path.read_bytes() for path in kept(tmp_path)} == contents
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"records": []}', '{"records": [{}]}', None])
+def test_a_damaged_point_is_told(cli: Run, few: Path, tmp_path: Path, content: str | None) -> None:
+    """Whatever is in its file, and also where that is the point of another place."""
+    with_weights(copied("vgg", tmp_path / "other"), hesitant)
+    ask = (
+        "sharpness", "--between", "vgg", "./other", "--points", 2, *flags(few, 4), "--json",
+        "--split", "sample",
+    )  # fmt: skip
+    cli(*ask)
+    first, second = kept(tmp_path)
+    second.write_text(first.read_text() if content is None else content)
+    refused(
+        cli(*ask), 1, f"cannot read {second.relative_to(tmp_path)}",
+        "delete it and run the same command again",
+    )  # fmt: skip
 
 
 def test_a_slice_has_the_model_in_its_middle(cli: Run, few: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from transferzoo.classifier import Classifier
 from transferzoo.errors import ModelError, UsageError
-from transferzoo.sharpness.paths import directions, grid, line, plane_row
+from transferzoo.sharpness.paths import between, directions, grid, plane_row
 from transferzoo.sharpness.surface import surface_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,7 +43,7 @@ def norms_of(model: nn.Module) -> list[Any]:
 def test_the_ends_of_a_line_are_the_models_and_the_middle_is_their_mean() -> None:
     first, second, images = moved(perceptron(), 0), moved(perceptron(), 1), pixels(10, 3)[0]
     before = copy.deepcopy(first.state_dict())
-    found = {a: copy.deepcopy(model) for a, model in line(first, second, [0, 0.25, 0.5, 1], images, 4)}
+    found = {a: between(first, second, a, images, 4) for a in (0, 0.25, 0.5, 1)}
     parts = zip(*(m.parameters() for m in (first, second, *found.values())), strict=True)
     for a, b, start, quarter, middle, end in parts:
         assert torch.equal(start, a)
@@ -59,7 +59,8 @@ def test_the_ends_of_a_line_are_the_models_and_the_middle_is_their_mean() -> Non
 def test_statistics_are_those_of_the_images_at_every_point() -> None:
     first, second, (images, _) = moved(convolutional(), 0), moved(convolutional(), 1), pixels(15, 8)
     seen = ((images.double() / 255) - 0.5) / 0.25
-    for position, model in line(first, second, [0, 0.3, 1], images, 8):
+    for position in (0, 0.3, 1):
+        model = between(first, second, position, images, 8)
         assert not any(part.training for part in model.modules())
         convolution, norm = model.model[0], norms_of(model)[0]  # type: ignore[index]
         assert torch.allclose(
@@ -82,9 +83,7 @@ def test_dropout_neither_depends_on_earlier_draws_nor_changes_them() -> None:
     drawn, found = [], []
     for seed in (3, 4):
         torch.manual_seed(seed)
-        found += [
-            norms_of(point)[1].running_mean.clone() for _, point in line(first, second, [0.5], images, 8)
-        ]
+        found.append(norms_of(between(first, second, 0.5, images, 8))[1].running_mean)
         drawn.append(torch.rand(1))
         torch.manual_seed(seed)
         assert torch.equal(drawn[-1], torch.rand(1))
@@ -101,7 +100,7 @@ def test_dropout_neither_depends_on_earlier_draws_nor_changes_them() -> None:
 def test_models_of_different_architectures_have_no_line(other: nn.Module, words: str) -> None:
     ends = reading(perceptron()), reading(other)
     with pytest.raises(ModelError, match=f"no line between models of different architectures: {words}"):
-        next(line(*ends, [0.5], pixels(4, 8)[0], 4))
+        between(*ends, 0.5, pixels(4, 8)[0], 4)
 
 
 # ---------------------------------------------------------------- planes

@@ -20,7 +20,7 @@ import torch
 from transferzoo.api import evaluate
 from transferzoo.atomic import write_json
 from transferzoo.config import fingerprint
-from transferzoo.errors import DataError
+from transferzoo.errors import DataError, reason
 from transferzoo.jobs import versions
 from transferzoo.loading import identity, load
 from transferzoo.loop import seed_of
@@ -29,7 +29,7 @@ from transferzoo.records import Record, flat
 from transferzoo.runs import RunFolder
 from transferzoo.sharpness import Measures, Point, Sharpness, Slice
 from transferzoo.sharpness.measuring import STAGES, measure
-from transferzoo.sharpness.paths import directions, line, plane_row
+from transferzoo.sharpness.paths import between, directions, plane_row
 from transferzoo.sharpness.surface import surface_of
 
 if TYPE_CHECKING:
@@ -176,28 +176,30 @@ def along_line(
 
     Raises:
         ModelError: a model is damaged or does not fit, or the architectures differ.
-        DataError: the targets classify no image correctly together.
+        DataError: the targets classify no image correctly together, or a result kept is damaged.
     """
     device = this_device()
     first, second = (load(model, ground.dataset).to(device) for model in ends)
     victims = {model.full_name: load(model, ground.dataset).to(device) for model in targets}
     name = "--".join(map(_file_of, ends))
-    files = {index / (points - 1): f"{name}/{index}-of-{points}" for index in range(points)}
-    missing = [position for position, file in files.items() if not _path(folder, file).exists()]
-    models = line(first, second, missing, ground.statistics.to(device), ground.batch_size)
-    found: list[Point] = []
-    for position, file in files.items():
-        on_progress(f"point {len(found) + 1} of {points}", len(found), points)
-        content = _kept(folder, file, lambda: _point(ground, *next(models), victims, attack))
-        records = tuple(Record(**record) for record in content["records"])
-        found.append(Point(position, content["loss"], content["accuracy"], records))
+    found = []
+    for index in range(points):
+        position, file = index / (points - 1), f"{name}/{index}-of-{points}"
+        on_progress(f"point {index + 1} of {points}", index, points)
+        content = _kept(folder, file, partial(_point, ground, (first, second), position, victims, attack))
+        found.append(_read_point(content, position, _path(folder, file)))
     return found
 
 
 def _point(
-    ground: Ground, position: float, model: Classifier, targets: Mapping[str, Classifier], attack: Attack
+    ground: Ground,
+    ends: tuple[Classifier, Classifier],
+    position: float,
+    targets: Mapping[str, Classifier],
+    attack: Attack,
 ) -> dict[str, Any]:
     batch, size = ground.images, ground.batch_size
+    model = between(*ends, position, ground.statistics.to(this_device()), size)
     records: tuple[Record, ...] = ()
     with surface_of(model, batch.images, batch.labels, size) as surface:
         loss, accuracy = surface.loss, surface.accuracy
@@ -208,6 +210,22 @@ def _point(
         )  # fmt: skip
         records = tuple(tried.records)
     return asdict(Point(position, loss, accuracy, records))
+
+
+def _read_point(content: Mapping[str, Any], position: float, path: Path) -> Point:
+    """Return the point that a file holds.
+
+    Raises:
+        DataError: it is no point, or one of another place.
+    """
+    try:
+        records = tuple(Record(**record) for record in content["records"])
+        point = Point(**{**content, "records": records})
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, reason(error)) from None
+    if point.position != position:
+        raise _damaged(path, f"it holds position {point.position}, not {position}")
+    return point
 
 
 def around(
@@ -261,9 +279,11 @@ def _kept(folder: RunFolder, name: str, make: Callable[[], Any]) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(
-            f"cannot read {path}: {error}", hint="delete it and run the same command again"
-        ) from None
+        raise _damaged(path, str(error)) from None
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(f"cannot read {path}: {what}", hint="delete it and run the same command again")
 
 
 def _measures(content: Mapping[str, Any]) -> Measures:

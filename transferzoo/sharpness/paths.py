@@ -14,7 +14,7 @@ from transferzoo.loop import seed_of
 from transferzoo.notation import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -25,18 +25,18 @@ TINY = 1e-10
 """Added to the norm of a filter before dividing by it."""
 
 
-def line(
-    first: Classifier, second: Classifier, positions: Sequence[float], images: Tensor, batch_size: int
-) -> Iterator[tuple[float, Classifier]]:
-    """Yield each position a with the model (1 − a) w₁ + a w₂, in evaluation mode.
+def between(
+    first: Classifier, second: Classifier, position: float, images: Tensor, batch_size: int
+) -> Classifier:
+    """Return a new model (1 − a) w₁ + a w₂, in evaluation mode.
 
-    All models are one object that changes: use each before the next. Batch norm's statistics are those of
-    `images` at every point, both ends included; averaged ones would fit neither model.
+    Batch norm's statistics are those of `images` at every point, both ends included; averaged ones would fit
+    neither model.
 
     Args:
         first: the model at 0.
         second: the model at 1, of the same architecture and on the same device.
-        positions: where.
+        position: a.
         images: unaugmented images, uint8 (N, C, H, W), on the models' device; see `take_statistics`.
         batch_size: images at a time.
 
@@ -46,13 +46,12 @@ def line(
     _require_same(first, second)
     model = copy.deepcopy(first).eval()
     ends = zip(_state(model).values(), _state(first).values(), _state(second).values(), strict=True)
-    tensors = [(place, a, b) for place, a, b in ends if place.is_floating_point()]
-    for position in positions:
-        with torch.no_grad():
-            for place, a, b in tensors:
+    with torch.no_grad():
+        for place, a, b in ends:
+            if place.is_floating_point():
                 place.copy_(torch.lerp(a, b, position))
-        take_statistics(model, images, batch_size)
-        yield position, model
+    take_statistics(model, images, batch_size)
+    return model
 
 
 def take_statistics(classifier: Classifier, images: Tensor, batch_size: int) -> None:
