@@ -158,6 +158,37 @@ def test_images_that_are_not_here_are_left_out(cli: Run, run: Path, few: Path, t
         assert "<img" not in (tmp_path / "page.html").read_text()
 
 
+def test_a_file_of_a_run_that_is_missing_or_damaged_is_told(
+    cli: Run, run: Path, few: Path, tmp_path: Path
+) -> None:
+    """Without the selection there are no examples; without the measures of the images no report."""
+    broken = tmp_path / run.name
+    shutil.copytree(run, broken)
+    selection = broken / "selection.json"
+    for content, said in (
+        (None, f"{selection} is missing; run the attack command again"),
+        ("{", f"cannot read {selection}: JSONDecodeError"),
+        ('{"ids": [1]}', f"cannot read {selection}: KeyError"),
+    ):
+        selection.unlink(missing_ok=True)
+        if content is not None:
+            selection.write_text(content)
+        made = cli("report", broken, "--html", "page.html", "--data", few)
+        assert made.code == 0, made.err
+        note, written = made.err.splitlines()
+        assert note.startswith(f"Note: no examples of the run {broken}: {said}")
+        assert written == "Written: page.html"
+    (broken / "visibility.jsonl").write_text("{")
+    refused(cli("report", broken), 1, "visibility.jsonl", "delete it and run the attack command again")
+
+
+def test_examples_of_several_work_units_are_whole(cli: Run, few: Path, tmp_path: Path) -> None:
+    assert cli(*ATTACK, "--data", few, "--batch-size", 2).code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    shown = examples_of(RunFolder(folder), load_zoo(), few)
+    assert [len(pictures) for _, pictures in shown.rows] == [len(shown.columns)] * 3 == [5] * 3
+
+
 def test_the_commands_of_a_page_repeat_the_run(cli: Run, run: Path, few: Path, tmp_path: Path) -> None:
     assert cli("report", run, "--html", "page.html", "--data", few).code == 0
     tree = Page.of((tmp_path / "page.html").read_text(encoding="utf-8")).root

@@ -19,20 +19,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferzoo.atomic import sha256, write_bytes, write_json, write_text, writing
 from transferzoo.config import fingerprint
-from transferzoo.errors import DataError, TransferZooError
+from transferzoo.errors import DataError, TransferZooError, reason
 from transferzoo.records import Record, Source, flat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
 
+T = TypeVar("T")
 RECORDS, CURVE = "records.jsonl", "curve.jsonl"
 
 
@@ -67,9 +68,13 @@ class RunFolder:
     # ------------------------------------------------------------ clean predictions and selection
 
     def clean(self, model: str) -> list[int] | None:
-        """Return a model's predictions on the clean images, None if they are not there yet."""
+        """Return a model's predictions on the clean images, None if they are not there yet.
+
+        Raises:
+            DataError: the file is damaged.
+        """
         path = self._clean(model)
-        return list(json.loads(path.read_text())) if path.exists() else None
+        return _read(path, _items) if path.exists() else None
 
     def save_clean(self, model: str, predictions: Sequence[int]) -> None:
         """Keep a model's predictions on the clean images."""
@@ -79,9 +84,13 @@ class RunFolder:
         return self.path / "clean" / f"{flat(model)}.json"
 
     def least_likely(self) -> list[int] | None:
-        """Return the least likely class of every clean image, None if they are not there yet."""
+        """Return the least likely class of every clean image, None if they are not there yet.
+
+        Raises:
+            DataError: the file is damaged.
+        """
         path = self.path / "least_likely.json"
-        return list(json.loads(path.read_text())) if path.exists() else None
+        return _read(path, _items) if path.exists() else None
 
     def save_least_likely(self, classes: Sequence[int]) -> None:
         """Keep the least likely class of every clean image."""
@@ -97,9 +106,13 @@ class RunFolder:
         if not self._selection().exists():  # it follows from the configuration
             write_text(self._selection(), json.dumps(content) + "\n")
 
-    def selected(self) -> list[int]:
-        """Return the ids of the images attacked, in order."""
-        return list(json.loads(self._selection().read_text())["ids"])
+    def selected(self) -> tuple[list[int], list[int]]:
+        """Return the ids of the images attacked, in order, and their labels.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        return _read(self._selection(), _ids_and_labels)
 
     def selection(self) -> str:
         """Return the SHA-256 of which images are attacked, and at which classes."""
@@ -157,9 +170,7 @@ class RunFolder:
             try:
                 parts.append(load_file(path)[_after(at, steps)])
             except (OSError, SafetensorError, KeyError) as error:
-                raise DataError(
-                    f"cannot read {path}: {error}", hint="delete it and run the same command again"
-                ) from None
+                raise _unreadable(path, error) from None
         return torch.cat(parts)
 
     def _unit(self, source: Source, unit: int) -> Path:
@@ -176,12 +187,7 @@ class RunFolder:
         path = self.path / file
         if not path.exists():
             return []
-        try:
-            return [Record(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (ValueError, TypeError) as error:
-            raise DataError(
-                f"cannot read {path}: {error}", hint="delete it and run the same command again"
-            ) from None
+        return _read(path, lambda text: [Record(**json.loads(line)) for line in text.splitlines()])
 
     def save_records(self, records: Iterable[Record], file: str = RECORDS) -> None:
         """Replace the records, or those of the curve."""
@@ -189,10 +195,15 @@ class RunFolder:
         write_text(self.path / file, "".join(line + "\n" for line in lines))
 
     def visibility(self) -> list[dict[str, Any]]:
-        """Return how visible the perturbations are, a line a source; none if it is not there yet."""
+        """Return how visible the perturbations are, a line a source; none if it is not there yet.
+
+        Raises:
+            DataError: the file is damaged.
+        """
         path = self.path / "visibility.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [dict(json.loads(line)) for line in lines]
+        if not path.exists():
+            return []
+        return _read(path, lambda text: [dict(json.loads(line)) for line in text.splitlines()])
 
     def save_visibility(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Keep how visible the perturbations are."""
@@ -236,6 +247,35 @@ def open_run(path: Path) -> RunFolder:
             hint="run its attack command again to finish it",
         )  # fmt: skip
     return run
+
+
+def _read(path: Path, parse: Callable[[str], T]) -> T:
+    """Return what a file of a run holds.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path} is missing", hint="run the attack command again, which makes it")
+    return DataError(
+        f"cannot read {path}: {reason(error)}", hint="delete it and run the attack command again"
+    )
+
+
+def _items(text: str) -> list[int]:
+    return list(json.loads(text))
+
+
+def _ids_and_labels(text: str) -> tuple[list[int], list[int]]:
+    content = json.loads(text)
+    return list(content["ids"]), list(content["labels"])
 
 
 def _after(step: int, steps: int) -> str:

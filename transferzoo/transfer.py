@@ -85,7 +85,7 @@ def save_images(job: Job, folder: RunFolder, place: Path) -> None:
 
 def _clean_images(job: Job, folder: RunFolder) -> tuple[list[int], Tensor]:
     """Return ids and clean images, uint8 (N, C, H, W), of what a run attacks."""
-    ids = folder.selected()
+    ids, _ = folder.selected()
     places = {int(name): place for place, name in enumerate(job.data.ids)}
     return ids, job.data.images[[places[name] for name in ids]]
 

@@ -80,20 +80,20 @@ def examples_of(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = BUDGE
     clean = load(dataset, config["split"], root=root)
     shown = dict(list(rows_of(run.records()).items())[:MOST_SOURCES])
     count = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))
-    selection = json.loads((run.path / "selection.json").read_text(encoding="utf-8"))
-    ids, labels = selection["ids"][:count], selection["labels"][:count]
+    ids, labels = (each[:count] for each in run.selected())
     places = {name: place for place, name in enumerate(clean.ids.tolist())}
     chosen = clean.select([places[name] for name in ids if name in places])
     if chosen.labels.tolist() != labels:
         raise DataError("the images are not those of the run", hint="check --data")
     before = chosen.images.numpy()
-    after = {row: _taken(run, cells, len(ids)) for row, cells in shown.items()}
-    changes = {row: images.astype(int) - before[: len(images)] for row, images in after.items()}
+    units = -(-len(ids) // config["batch_size"])
+    after = {row: _taken(run, cells, units)[: len(ids)] for row, cells in shown.items()}
+    changes = {row: images.astype(int) - before for row, images in after.items()}
     times = max(1, 127 // max(1, *(int(abs(change).max()) for change in changes.values())))
     names = [dataset.classes[label] for label in labels]
     rows = [("clean", _row(before, names, "clean"))]
     for row, cells in shown.items():
-        rows.append((_said(row), _row(after[row], names, "adversarial", _fooled(cells))))
+        rows.append((_said(row), _row(after[row], names, "adversarial", _fooled(cells)[: len(ids)])))
         magnified = (128 + times * changes[row]).clip(0, 255).astype(before.dtype)
         rows.append(("difference", _row(magnified, names, "difference, magnified")))
     return Examples(
@@ -108,10 +108,10 @@ def _said(row: Row) -> str:
     return f"adversarial\n{short(surrogate)}\n{brief(attack.partition('@')[0])}"
 
 
-def _taken(run: RunFolder, cells: Mapping[str, Record], count: int) -> Pixels:
-    """Return the first adversarial images of a source, those of its first work unit at most."""
+def _taken(run: RunFolder, cells: Mapping[str, Record], units: int) -> Pixels:
+    """Return the adversarial images of a source's first work units."""
     first = next(iter(cells.values()))
-    taken: Pixels = run.images(first.source, 1, first.steps, first.steps)[:count].numpy()
+    taken: Pixels = run.images(first.source, units, first.steps, first.steps).numpy()
     return taken
 
 
@@ -125,7 +125,7 @@ def _fooled(cells: Mapping[str, Record]) -> list[str]:
 def _row(images: Pixels, names: Sequence[str], what: str, notes: Sequence[str] = ()) -> tuple[Picture, ...]:
     return tuple(
         Picture(_png(image), f"{name}, {what}", note)
-        for image, name, note in zip(images, names, notes or [""] * len(names), strict=False)
+        for image, name, note in zip(images, names, notes or [""] * len(names), strict=True)
     )
 
 
