@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from pages import STRONG, STUDY, Page, results
 
 from transferzoo.page import of_study
@@ -18,8 +19,12 @@ from transferzoo.page.palette import COLOURS
 from transferzoo.page.parts import distinct, slug
 from transferzoo.page.svg import as_file, inline
 from transferzoo.studies.claims import judge
+from transferzoo.studies.results import Results
+from transferzoo.studies.spec import built_in, find_study
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pages import Element
 
     from transferzoo.page.parts import Part
@@ -148,7 +153,20 @@ def test_what_it_stands_on_is_told(tree: Element) -> None:
         "Surrogates": "sgd, sam, l-sam", "Targets": "sgd, wide-resnet, vision-transformer",
         "Attacks": "bim (steps 10)", "Made with": "transferzoo 1, torch 2",
     }  # fmt: skip
-    assert "transferzoo study by-hand.yaml" in [e.text for e in tree.every("pre")]
+    assert "transferzoo study by-hand.yaml --data PATH" in [e.text for e in tree.every("pre")]
+
+
+def test_a_study_is_repeated_by_name_only_if_it_is_the_packages_own(tmp_path: Path) -> None:
+    """A file of one's own may have the name of a study of the package."""
+    original = find_study("minimizers")
+    content = yaml.safe_load(built_in()["minimizers"].read_text(encoding="utf-8"))
+    (tmp_path / "minimizers.yaml").write_text(yaml.safe_dump({**content, "seeds": [7]}), encoding="utf-8")
+    own = find_study(str(tmp_path / "minimizers.yaml"))
+    commands = [of_study.part(Results(study, (), (), {})).commands for study in (original, own)]
+    assert commands == [
+        ("transferzoo study minimizers --data PATH",),
+        ("transferzoo study minimizers.yaml --data PATH",),
+    ]
 
 
 @pytest.mark.parametrize("name", [EVIL, MATHS], ids=["markup", "maths"])

@@ -249,7 +249,7 @@ def test_a_study_is_written_out_so_that_it_can_be_read_again(tmp_path: Path) -> 
     ((name, text),) = part.configuration.items()
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert read_study(tmp_path / name) == found.study
-    assert part.commands == ("transferzoo study by-hand.yaml",)
+    assert part.commands == ("transferzoo study by-hand.yaml --data PATH",)
 
 
 # ---------------------------------------------------------------- runs

@@ -11,7 +11,7 @@ from transferzoo.page.parts import Part, few, from_to, once, slug
 from transferzoo.page.study_charts import against_sharpness, bars, differences, matrices
 from transferzoo.page.study_curves import over_epochs, over_rho
 from transferzoo.studies.claims import judge
-from transferzoo.studies.spec import built_in
+from transferzoo.studies.spec import built_in, read_study
 from transferzoo.studies.tables import tables
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transferzoo.page.charts import Figure
     from transferzoo.studies.claims import Verdict
     from transferzoo.studies.results import Results
-    from transferzoo.studies.spec import AttackEntry
+    from transferzoo.studies.spec import AttackEntry, Study
 
 READING = (
     "Images that are changed a little to mislead a surrogate are shown to the targets, models that had no "
@@ -39,16 +39,22 @@ COUNTED = {
 def part(results: Results) -> Part:
     """Return what a page tells of a study."""
     study, verdicts = results.study, judge(results)
-    name = study.name if study.name in built_in() else f"{study.name}.yaml"
     content = study.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
     return Part(
         name=slug(study.name), title=f"Study {study.name}", about=study.about, facts=_facts(results),
         verdicts=verdicts, figures=figures(results, verdicts), tables=tuple(tables(results, verdicts)),
         examples=(),
-        commands=(f"transferzoo study {shlex.quote(name)}",), configuration={f"{study.name}.yaml": text},
+        commands=(_command(study),), configuration={f"{study.name}.yaml": text},
         reading=READING.format(counted=COUNTED[study.images_correct_for]),
     )  # fmt: skip
+
+
+def _command(study: Study) -> str:
+    """Return the command that repeats a study: by its name if it is the package's own, else by its file."""
+    known = built_in()
+    own = study.name in known and study == read_study(known[study.name])
+    return f"transferzoo study {shlex.quote(study.name if own else f'{study.name}.yaml')} --data PATH"
 
 
 def figures(results: Results, verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
