@@ -38,6 +38,16 @@ BOXES = """
           height: box.height, smallest: Math.min(...sizes), texts: texts};
 })
 """
+FOLDED = """
+[...document.querySelectorAll('details')].map(details => {
+  const [summary, content] = details.children;
+  const shown = [summary, content].map(each => each.checkVisibility({contentVisibilityAuto: true}));
+  const hidden = content.scrollHeight - content.clientHeight;
+  const cut = getComputedStyle(content).overflowY === 'visible' ? 0 : hidden;
+  return {heading: summary.textContent, open: details.open, shown: shown, hidden: cut,
+          height: content.getBoundingClientRect().height};
+})
+"""
 FIGURES = ("differences", "success", "means", "epochs", "rho", "sharpness")
 LARGEST = 5_000_000
 """Bytes of a page."""
@@ -148,8 +158,23 @@ def test_a_screen_reader_is_told_the_figures(browser: Browser, address: str) -> 
     assert len(told) == 6
     for node in told:
         assert node["name"]["value"]
-    tables = [node for node in nodes if node.get("role", {}).get("value") == "table"]
-    assert tables, "the claims stay a table where they are laid out as blocks"
+    tables = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "table"]
+    claims = [name for name in tables if name.startswith("What the records say of 5 claims")]
+    assert len(claims) == 1, "the claims stay a table where they are laid out as blocks"
+
+
+def test_what_is_folded_is_on_paper(browser: Browser, address: str) -> None:
+    """With its summary as a heading, and neither cut nor scrolled."""
+    browser.open(address, 720)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    folded = browser.tell(FOLDED)
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert [each["heading"] for each in folded] == ["The numbers"] * len(FIGURES) + ["by-hand.yaml"]
+    for each in folded:
+        assert not each["open"]
+        assert each["shown"] == [True, True], "summary and content"
+        assert each["height"] > 40
+        assert each["hidden"] == 0, f"{each['hidden']} pixels of it are scrolled away"
 
 
 def test_several_parts_fit_a_phone(browser: Browser, tmp_path: Path) -> None:
