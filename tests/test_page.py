@@ -89,6 +89,18 @@ def test_headings_are_in_order(part: Part, count: int) -> None:
     assert max(levels) == 2 + count
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_landmarks_have_names_of_their_own(part: Part, count: int) -> None:
+    """Sections and articles with a name are landmarks, which a screen reader lists."""
+    parts = [replace(part, figures=(), title=f"Study {number}") for number in range(count)]
+    tree = Page.of(page(distinct(parts))).root
+    texts = {e.attributes["id"]: e.text for e in tree.every() if "id" in e.attributes}
+    labels = [e.attributes.get("aria-labelledby", "") for e in tree.every("section", "article")]
+    names = [" ".join(texts[word] for word in label.split()) for label in labels if label]
+    assert len(names) == len(set(names)) == (3 if count == 1 else 8)
+    assert not [e for e in tree.every() if e.attributes.get("role") == "region"]
+
+
 def test_every_figure_is_drawn_twice_labelled_and_has_its_numbers(part: Part, tree: Element) -> None:
     blocks = [e for e in tree.every("div") if e.attributes.get("class") == "figure"]
     assert [block.one("h3").text for block in blocks] == [figure.title for figure in part.figures]

@@ -113,17 +113,20 @@ def _entry(anchor: str, heading: str, parts: Sequence[tuple[str, str]]) -> Marku
 
 
 def _part(part: Part, sections: Sequence[Section], *, alone: bool) -> Markup:
-    heading = Markup() if alone else join(tag("h2", part.title), tag("p", part.about, class_="lead"))
+    title = f"{part.name}--heading"
+    own = () if alone else (tag("h2", part.title, id=title), tag("p", part.about, class_="lead"))
+    above = "" if alone else f"{title} "  # sections of several parts have the same headings
     facts = tag(
         "dl", *(tag("div", tag("dt", name), tag("dd", _names(fact))) for name, fact in part.facts.items())
     )
     reading = tag("p", tag("strong", "How to read it."), " ", prose(part.reading), class_="reading")
     told = (
         tag("section", tag("h2" if alone else "h3", each.heading, id=f"{each.anchor}-heading"), each.content,
-            id=each.anchor, aria_labelledby=f"{each.anchor}-heading")
+            id=each.anchor, aria_labelledby=f"{above}{each.anchor}-heading")
         for each in sections
     )  # fmt: skip
-    return tag("article", heading, facts, reading, *told, id=part.name)
+    label = None if alone else title
+    return tag("article", *own, facts, reading, *told, id=part.name, aria_labelledby=label)
 
 
 def _names(values: Sequence[str]) -> Markup:
@@ -228,5 +231,8 @@ def _repeat(part: Part) -> Markup:
 
 
 def _scrolls(label: str) -> dict[str, str]:
-    """Return the attributes of what may be wider than the page: it can be scrolled by keys too."""
-    return {"role": "region", "aria_label": label, "tabindex": "0"}
+    """Return the attributes of what may be wider than the page: it can be scrolled by keys too.
+
+    A group is no landmark, of which a page of many tables would have too many to be of use.
+    """
+    return {"role": "group", "aria_label": label, "tabindex": "0"}
