@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 
 WRONG = {
     "an unknown field": (STUDY + "colour: red\n", "line 16, key 'colour': unknown key 'colour'"),
+    "an unknown field of a part that may be absent": (
+        STUDY + "sharpness: {image: 3}\n", "unknown key 'image': expected one of draws, images, only,",
+    ),
+    "an unknown field in a list": (
+        STUDY + "attacks: [{spec: bim, stps: 3}]\n",
+        "key 'attacks.0.stps': unknown key 'stps': expected one of epsilon, norm, spec, step, steps; did you",
+    ),
+    "an unknown field of a part of a list": (
+        STUDY.replace("{surrogate: sam}", "{surrogat: sam}"),
+        "unknown key 'surrogat': expected one of attack, epoch, measure, surrogate; did you mean surrogate",
+    ),
     "a field of no training": (STUDY.replace("epochs: 2", "epoch: 2"), "key 'train': wrong value"),
     "the seed of a training": (STUDY.replace("epochs: 2", "seed: 2"), "not 'seed'"),
     "no surrogate": (STUDY.replace("  sgd: {epoch: all}\n", ""), "unknown surrogate 'sgd'"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -133,11 +134,22 @@ def _fields(model: type[BaseModel], key: Key) -> list[str]:
     """Follow a path of keys through nested records and return the field names at its end."""
     kind: Any = model
     for part in key:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = kind.model_fields[str(part)].annotation
+        if _is_record(kind):
+            kind = _record_of(kind.model_fields[str(part)].annotation)
         else:
-            kind = kind.__args__[-1] if getattr(kind, "__args__", None) else kind
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+            held = [each for each in get_args(kind) if each is not Ellipsis]
+            kind = _record_of(held[-1]) if held else kind
+    return list(kind.model_fields) if _is_record(kind) else []
+
+
+def _record_of(kind: Any) -> Any:
+    """Return the record of a union such as `X | None`, any other type as it is."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return next((each for each in members if _is_record(each)), kind)
+
+
+def _is_record(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _brief(value: object) -> str:
