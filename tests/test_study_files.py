@@ -18,6 +18,7 @@ from transferzoo.studies import estimate
 from transferzoo.studies.cells import Grid
 from transferzoo.studies.results import Outcomes, Value, read_results, write_results
 from transferzoo.studies.spec import built_in, find_study, read_study
+from transferzoo.studies.tables import tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,3 +259,17 @@ def test_where_results_go_is_checked_before_anything_runs(
     done = cli(*place(tmp_path), "--results", name)
     refused(done, 2 if name == "found.csv" else 1, name, "expected")
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ({"a": ["10"] * 3, "b": ["11"] * 3}, "over 3 training seeds;"),
+        ({"a": ["10"] * 3, "b": ["11"]}, "over 1 to 3 training seeds;"),
+        ({"a": ["10"]}, "over 1 training seed;"),
+    ],
+)
+def test_a_table_counts_the_seeds_that_are_there(rates: dict[str, list[str]], said: str) -> None:
+    """A surrogate may have seeds of its own, and a training may have failed."""
+    (table,) = tables(results(rates), ())
+    assert said in table.caption

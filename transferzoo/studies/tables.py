@@ -64,22 +64,31 @@ def _measured(results: Results) -> Table:
     measures = [name for name in COLUMNS if any(v.measure == name for v in results.values)]
     measured: list[Outcomes | Value] = [*results.outcomes, *results.values]
     places = dict.fromkeys((one.surrogate, one.epoch) for one in measured)
+    found = {
+        place: [
+            *((SUCCESS, success(results, *place, attack)) for attack in attacks),
+            *((measure, values(results, *place, measure)) for measure in measures),
+        ]
+        for place in places
+    }
     rows = tuple(
-        (
-            name, str(epoch),
-            *(_over_seeds(success(results, name, epoch, attack), SUCCESS) for attack in attacks),
-            *(_over_seeds(values(results, name, epoch, measure), measure) for measure in measures),
-        )
-        for name, epoch in places
-    )  # fmt: skip
-    seeds = results.study.seeds
+        (name, str(epoch), *(_over_seeds(by_seed, measure) for measure, by_seed in cells))
+        for (name, epoch), cells in found.items()
+    )
+    counts = sorted({len(by_seed) for cells in found.values() for _, by_seed in cells if by_seed})
     caption = (
         f"Mean success rate over the targets and accuracy in %; ± standard deviation over "
-        f"{len(seeds)} training seed{'s' if len(seeds) != 1 else ''}; {results.study.dataset}, "
+        f"{_seeds(counts)}; {results.study.dataset}, "
         f"n = {len(results.outcomes[0].outcomes) if results.outcomes else 0}."
     )
     columns = ("surrogate", "epoch", *attacks, *(name.removeprefix(f"{SHARPNESS}.") for name in measures))
     return Table(f"Study {results.study.name}: what was measured", columns, rows, caption)
+
+
+def _seeds(counts: Sequence[int]) -> str:
+    """Return how many seeds there are, from the smallest to the largest of the counts, in words."""
+    ends = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1])))) if counts else "0"
+    return f"{ends} training seed{'' if ends == '1' else 's'}"
 
 
 def success(results: Results, surrogate: str, epoch: int | str, attack: str) -> dict[int, float]:
