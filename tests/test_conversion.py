@@ -24,6 +24,7 @@ from transferzoo.classifier import load
 from transferzoo.errors import ModelError, TransferZooError
 from transferzoo.pulling import located
 from transferzoo.specs import ROLES, ModelSpec, WeightFile
+from transferzoo.weights import read_weights
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def test_a_pickle_is_no_safetensors_file_whatever_its_name(tmp_path: Path) -> No
     place = tmp_path / "harm"
     torch.save({"a": Harm(place)}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"^cannot read the weights .*model\.safetensors: "):
-        checkpoint.read_weights(tmp_path / "model.safetensors")
+        read_weights(tmp_path / "model.safetensors")
     assert not place.exists()
 
 
@@ -235,7 +236,7 @@ def test_a_safetensors_file_that_claims_to_be_huge(tmp_path: Path, kind: str) ->
     (tmp_path / "model.safetensors").write_bytes(header)
     started = time.monotonic()
     with pytest.raises(ModelError, match="cannot read the weights"):
-        checkpoint.read_weights(tmp_path / "model.safetensors")
+        read_weights(tmp_path / "model.safetensors")
     assert time.monotonic() - started < 5
 
 

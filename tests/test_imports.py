@@ -26,7 +26,7 @@ LAYERS = [
     {"findings", "runs", "card"},
     {"report"},
     {"export"},
-    {"building", "composition"},
+    {"building", "composition", "weights"},
     {"assembly", "presets", "checkpoint", "augment", "timm_hook", "pipeline", "visibility"},
     {"conversion"},
     {"classifier", "feeds", "state", "pulling"},

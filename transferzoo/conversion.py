@@ -15,6 +15,7 @@ from transferzoo.building import build, read
 from transferzoo.config import fingerprint
 from transferzoo.errors import ModelError, UsageError
 from transferzoo.hub.digests import digest_of
+from transferzoo.weights import check_finite, check_fit, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,7 +126,7 @@ def _own(file: Path, weights: WeightFile) -> dict[str, Tensor]:
     Raises:
         ModelError: see `converted`.
     """
-    content: Any = _unpickled(file) if weights.pickle else checkpoint.read_weights(file)
+    content: Any = _unpickled(file) if weights.pickle else read_weights(file)
     for key in weights.under:
         if not isinstance(content, dict) or key not in content:
             raise ModelError(f"{file} does not hold weights under '{key}'", expected=_keys(content))
@@ -171,10 +172,8 @@ def _fitting(own: Mapping[str, Tensor], model: nn.Module, file: Path) -> dict[st
     import torch
 
     wanted = model.state_dict()
-    checkpoint.check_fit(
-        wanted, own, f"the weights in {file}", "check the architecture, or `weights` of the zoo entry"
-    )
-    checkpoint.check_finite(own, str(file))
+    check_fit(wanted, own, f"the weights in {file}", "check the architecture, or `weights` of the zoo entry")
+    check_finite(own, str(file))
     dense = torch.contiguous_format
     return {  # copied, since two names may share their numbers
         name: own[name].detach().to(tensor.dtype, copy=True, memory_format=dense)

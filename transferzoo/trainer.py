@@ -25,6 +25,7 @@ from transferzoo.loop import Loop, Progress, seed_of
 from transferzoo.parallel import Team
 from transferzoo.selection import Judge
 from transferzoo.state import EPOCHS, State, finished, require_writable, tidy
+from transferzoo.weights import serialised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -177,7 +178,7 @@ class _Run:
 
     def _keep_sample(self, number: int) -> None:
         if self.config.collect and self.team.leads:
-            content = checkpoint.serialised(self.model, half=self.config.storage == "fp16")
+            content = serialised(self.model, half=self.config.storage == "fp16")
             write_bytes(self.folder / checkpoint.SAMPLES / f"{number:04d}.safetensors", content)
 
     def _store(self, folder: Path) -> None:
