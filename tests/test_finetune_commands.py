@@ -12,7 +12,7 @@ from refusals import nothing_written, refused
 from stripes import MORE, ZOO, config, draw, write_idx
 
 from transferzoo import checkpoint
-from transferzoo.finetuning import prepare, read_spec
+from transferzoo.finetuned import prepare, read_spec
 from transferzoo.specs import ModelSpec
 from transferzoo.trainer import train
 from transferzoo.zoo import load_zoo

@@ -34,7 +34,7 @@ LAYERS = [
     {"loading", "pushing", "stock"},
     {"deliveries"},
     {"engine", "evaluation", "finetuning", "preparation", "stream"},
-    {"candidates", "jobs", "loop", "selection", "recipes"},
+    {"candidates", "jobs", "loop", "selection", "recipes", "finetuned"},
     {"api", "choosing"},
     {"transfer"},
     {"sharpness"},

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.datasets import Batch
-    from transferzoo.finetuning import FineTuning
+    from transferzoo.finetuned import FineTuning
     from transferzoo.jobs import Job
     from transferzoo.specs import DatasetSpec, ModelSpec
     from transferzoo.trainer import Progress
@@ -30,7 +30,7 @@ def fine_tunings(
         raise UsageError("there is nothing to train on --train-data", expected="--finetune too")
     if not specs:
         return []
-    from transferzoo.finetuning import prepare
+    from transferzoo.finetuned import prepare
 
     found = [prepare(zoo, model, spec, data) for spec in specs for model in surrogates]
     return list({one.model.full_name: one for one in found}.values())

@@ -12,7 +12,7 @@ from transferzoo.unlisted import PYTHON, Foreign
 
 if TYPE_CHECKING:
     from transferzoo.config import AttackConfig
-    from transferzoo.finetuning import FineTuning
+    from transferzoo.finetuned import FineTuning
     from transferzoo.jobs import Job
     from transferzoo.runs import RunFolder
     from transferzoo.specs import ModelSpec
