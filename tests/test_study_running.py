@@ -131,3 +131,14 @@ def test_sharpness_is_measured_in_one_thread_by_scipy_too(
         assert work.WORK["sharpness"](what, tmp_path, Mock()) == {}
     assert threads
     assert set(threads) == {1}
+
+
+@pytest.mark.parametrize("error", [Exception("a node timed out\nand more"), ConnectionError("nobody there")])
+def test_a_cluster_that_cannot_be_reached_is_told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pytest.importorskip("ray"), "init", refuse)
+    first_line = str(error).splitlines()[0]
+    with pytest.raises(TransferZooError, match=rf"Ray cluster here cannot be reached: {first_line}; check"):
+        running.Ray("here")

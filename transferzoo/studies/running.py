@@ -250,7 +250,7 @@ class Ray:
             ray.init(
                 address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises this very class where a node does not start in time
             raise TransferZooError(
                 f"the Ray cluster {address} cannot be reached: {str(error).splitlines()[0]}",
                 hint="check --ray ADDRESS, or start one with `ray start --head`",
