@@ -151,3 +151,15 @@ def test_sides_without_a_target_in_common_are_not_measured() -> None:
     apart = tuple(one for one in found.outcomes if (one.surrogate, one.target) in {("a", "t0"), ("b", "t1")})
     (verdict,) = judge(replace(found, outcomes=apart))
     assert (verdict.verdict, verdict.difference) == ("not measured", None)
+
+
+def test_a_claim_may_be_about_one_target_a_side() -> None:
+    """Images pair also where the targets are two; those that one of them does not count are left out."""
+    rates = {"a": ["0000 1---"] * 2, "b": ["1111 0110"] * 2}
+    sides = {"higher": {"surrogate": "b", "target": "t0"}, "lower": {"surrogate": "b", "target": "t1"}}
+    (found,) = judge(results(rates, [{"say": "t0 falls more often", **sides}]))
+    assert found.difference is not None
+    assert (found.higher, found.lower, found.difference.mean, found.targets) == (1, 0.5, 0.5, 1)
+    sides = {"higher": {"surrogate": "b", "target": "t0"}, "lower": {"surrogate": "a", "target": "t1"}}
+    (found,) = judge(results(rates, [{"say": "or not", **sides}]))
+    assert (found.higher, found.lower) == (1, 1)

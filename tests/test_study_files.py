@@ -38,7 +38,7 @@ WRONG = {
     ),
     "an unknown field of a part of a list": (
         STUDY.replace("{surrogate: sam}", "{surrogat: sam}"),
-        "unknown key 'surrogat': expected one of attack, epoch, measure, surrogate; did you mean surrogate",
+        "unknown key 'surrogat': expected one of attack, epoch, measure, surrogate, target; did you mean surrogate",
     ),
     "a field of no training": (STUDY.replace("epochs: 2", "epoch: 2"), "key 'train': wrong value"),
     "the seed of a training": (STUDY.replace("epochs: 2", "seed: 2"), "not 'seed'"),
@@ -59,6 +59,13 @@ WRONG = {
     "no epoch": (STUDY.replace("epoch: all", "epoch: 0"), "key 'surrogates.sgd.epoch"),
     "two measures in a claim": (
         STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: accuracy}"), "the same measure on both",
+    ),
+    "a target on one side of a claim": (
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: judge}"), "a target on both sides or on",
+    ),
+    "a target's accuracy": (
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: judge, measure: accuracy}"),
+        "a target for success alone",
     ),
     "the sharpness of a stranger": (STUDY.replace("only: [sam]", "only: [sdg]"), "unknown surrogate 'sdg'"),
 }  # fmt: skip
@@ -81,6 +88,12 @@ LATER = {
             "{surrogate: sgd}", "{surrogate: sgd, measure: sharpness.top}"
         ),
         "'sharpness.top' of 'sgd' is not measured: expected success or accuracy or robust",
+    ),
+    "a claim about another target": (
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: sgd}").replace(
+            "{surrogate: sgd}", "{surrogate: sgd, target: sgd}"
+        ),
+        "'sgd' is no target: expected judge",
     ),
     "a claim without a seed in common": (
         STUDY.replace('"sam:rho=0.1"', '"sam:rho=0.1", seeds: [2]'),

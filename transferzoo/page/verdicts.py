@@ -43,6 +43,7 @@ def sentence(verdict: Verdict) -> str:
 def _named(operand: Operand) -> str:
     details = [] if operand.epoch is None else [f"epoch {operand.epoch}"]
     details += [] if operand.attack is None else [operand.attack]
+    details += [] if operand.target is None else [f"on {operand.target}"]
     return f"{operand.surrogate} ({', '.join(details)})" if details else operand.surrogate
 
 

@@ -106,7 +106,7 @@ def _by_target(differences: Array) -> tuple[int, int]:
 
 
 def _values(operand: Operand, results: Results) -> dict[str, dict[int, Array]]:
-    """Return target → seed → a value an image, or the one value of another measure; empty for none."""
+    """Return target → seed → a value an image; of another measure, or of one target, that alone as ""."""
     import numpy as np
 
     epoch = _epoch(operand, results)
@@ -119,8 +119,10 @@ def _values(operand: Operand, results: Results) -> dict[str, dict[int, Array]]:
     attack = operand.attack or results.study.attacks[0].spec
     by_target: dict[str, dict[int, Array]] = {}
     for one in results.outcomes:
-        if (one.surrogate, one.epoch, one.attack) == (operand.surrogate, epoch, attack) and not one.white_box:
-            by_target.setdefault(one.target, {})[one.seed] = numbers(one)
+        if (one.surrogate, one.epoch, one.attack) != (operand.surrogate, epoch, attack) or one.white_box:
+            continue
+        if operand.target in (None, one.target):
+            by_target.setdefault("" if operand.target else one.target, {})[one.seed] = numbers(one)
     return by_target
 
 

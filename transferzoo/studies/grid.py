@@ -65,7 +65,7 @@ class _Layout:
 
     def grid(self) -> Grid:
         points = [point for name in self.study.surrogates for point in self._points(name)]
-        check_claims(self.study, points)
+        check_claims(self.study, points, [target["name"] for target in self._targets])
         return Grid(self.study, self.cells, tuple(points), self.places)
 
     def _add(self, kind: str, what: Mapping[str, Any], needs: Iterable[str], label: str) -> str:

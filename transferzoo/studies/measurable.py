@@ -22,13 +22,21 @@ SHARPNESSES = tuple(
 """Measures of sharpness."""
 
 
-def check_claims(study: Study, points: Sequence[Point]) -> None:
+def check_claims(study: Study, points: Sequence[Point], targets: Sequence[str]) -> None:
     """See to it that both operands of every claim are measured, at a training seed in common.
+
+    Args:
+        study: the study.
+        points: what it measures.
+        targets: names of its targets.
 
     Raises:
         UsageError: one is not.
     """
     for claim in study.claims:
+        for operand in (claim.higher, claim.lower):
+            if operand.target is not None and operand.target not in targets:
+                raise _wrong(claim, f"'{operand.target}' is no target", targets)
         seeds = [_seeds(claim, operand, points) for operand in (claim.higher, claim.lower)]
         if not seeds[0] & seeds[1]:
             raise _wrong(claim, "its two sides have no training seed in common")

@@ -138,13 +138,21 @@ class Operand(Record):
         surrogate: its name in the study.
         epoch: of its epochs; its own where nothing is said.
         attack: spec as the study writes it; the study's first where nothing is said.
+        target: the target whose success it is; the mean over all where nothing is said.
         measure: "success", "accuracy", "robust", or one of sharpness, "sharpness.top".
     """
 
     surrogate: str
     epoch: Epoch | Literal["last", "selected"] | None = None
     attack: str | None = None
+    target: str | None = None
     measure: str = SUCCESS
+
+    @model_validator(mode="after")
+    def _success(self) -> Operand:
+        if self.target is not None and self.measure != SUCCESS:
+            raise ValueError("a target for success alone")
+        return self
 
 
 class Claim(Record):
@@ -166,6 +174,8 @@ class Claim(Record):
     def _alike(self) -> Claim:
         if self.higher.measure != self.lower.measure:
             raise ValueError("the same measure on both sides")
+        if (self.higher.target is None) != (self.lower.target is None):
+            raise ValueError("a target on both sides or on neither")
         return self
 
 
