@@ -38,7 +38,7 @@ WRONG = {
     ),
     "an unknown field of a part of a list": (
         STUDY.replace("{surrogate: sam}", "{surrogat: sam}"),
-        "unknown key 'surrogat': expected one of attack, epoch, measure, surrogate, target; did you mean surrogate",
+        "unknown key 'surrogat': expected one of attack, epoch, measure, surrogate, target; did you mean",
     ),
     "a field of no training": (STUDY.replace("epochs: 2", "epoch: 2"), "key 'train': wrong value"),
     "the seed of a training": (STUDY.replace("epochs: 2", "seed: 2"), "not 'seed'"),
