@@ -59,7 +59,10 @@ def test_differences_that_do_not_vary(n: int, p: float) -> None:
     assert (difference.mean, difference.high) == pytest.approx((1.0, 1.0))
     assert difference.p == pytest.approx(p)
     assert difference.low == pytest.approx(2 * wilson(n, n)[0] - 1)
-    assert paired_difference([0.5] * n, [0.5] * n).p == 1.0
+    same = paired_difference([0.5] * n, [0.5] * n)
+    bound = 1.96**2 / (n + 1.96**2)  # Wilson's for none of n
+    assert (same.mean, same.p) == (0.0, 1.0)
+    assert (-same.low, same.high) == pytest.approx((bound, bound), rel=1e-3)
 
 
 def test_mean_interval() -> None:

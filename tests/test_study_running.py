@@ -53,7 +53,10 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[running.Processes]:
     started.close()
 
 
-def test_a_deadly_cell_fails_alone(processes: running.Processes, tmp_path: Path) -> None:
+def test_a_deadly_cell_fails_alone(
+    processes: running.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "TRIES", 2)
     told: list[tuple[str, TransferZooError | None]] = []
     failed = running.run(
         Task("", tmp_path), grid(), processes, lambda cell, error: told.append((cell.label, error))

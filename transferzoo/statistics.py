@@ -74,7 +74,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
         second: likewise, of the same images in the same order; at least one.
 
     Where all differences are equal the t-test has no variance to work with: the p-value is then that of the
-    sign test, 2·½ⁿ, and the interval Wilson's, both wider.
+    sign test, 2·½ⁿ, and the interval has what Wilson's for images that are otherwise leaves, both wider.
     """
     from scipy.stats import ttest_rel
 
@@ -101,8 +101,7 @@ def crossed_difference(differences: NDArray[np.float64]) -> Difference | None:
 
     Returns:
         The difference; None for a single value, or equal values without images, which tell of no variance.
-        Where the differences of all images are equal p is that of the sign test over images, 2·½ⁿ, and the
-        interval Wilson's, both wider.
+        Where the differences of all images are equal both are as in `paired_difference`.
 
     Source: Owen 2007, "The pigeonhole bootstrap"; Satterthwaite 1946.
     """
@@ -139,9 +138,13 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _unanimous(mean: float, n: int) -> Difference:
-    """Return what `n` equal differences in [-1, 1] tell: p of the sign test, and Wilson's interval."""
-    low, high = _without_variance(min(max((mean + 1) / 2, 0.0), 1.0), n)
-    return Difference(mean, 2 * low - 1, 2 * high - 1, min(1.0, 2 * 0.5**n) if abs(mean) > ROUNDING else 1.0)
+    """Return what `n` equal differences in [-1, 1] tell: p of the sign test, and an interval.
+
+    Wilson's bounds the share of images that are otherwise, of which none was seen; they may be -1 or 1.
+    """
+    _, other = wilson(0, n)
+    low, high = min(mean, mean - other * (1 + mean)), max(mean, mean + other * (1 - mean))
+    return Difference(mean, low, high, min(1.0, 2 * 0.5**n) if abs(mean) > ROUNDING else 1.0)
 
 
 def _without_variance(mean: float, n: int) -> tuple[float, float]:
