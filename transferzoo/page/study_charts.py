@@ -11,7 +11,7 @@ from transferzoo.page.means import by_attack, means
 from transferzoo.page.measured import SHARP, attacks_of, axis_of, last_epoch, measured
 from transferzoo.page.parts import slug
 from transferzoo.statistics import crossed_difference
-from transferzoo.studies.claims import contributions, numbers
+from transferzoo.studies.claims import contributions, outcomes_of, stacked
 from transferzoo.studies.results import SHARPNESS
 from transferzoo.studies.spec import SUCCESS
 from transferzoo.studies.tables import PERCENT
@@ -122,18 +122,11 @@ def bars(results: Results) -> Figure | None:
 
 def _interval(results: Results, surrogate: str, attack: str) -> Level | None:
     """Return the mean rate of a surrogate with its interval over seeds and images, which one image lacks."""
-    import numpy as np
-
-    epoch = last_epoch(results, surrogate)
-    found = {
-        (one.target, one.seed): numbers(one) for one in results.outcomes
-        if (one.surrogate, one.epoch, one.attack) == (surrogate, epoch, attack) and not one.white_box
-    }  # fmt: skip
+    found = outcomes_of(results, surrogate, last_epoch(results, surrogate), attack)
     if not found:
         return None
-    targets, seeds = {target for target, _ in found}, {seed for _, seed in found}
-    nothing = np.full_like(next(iter(found.values())), np.nan)
-    shares = contributions(np.stack([[found.get((t, s), nothing) for s in seeds] for t in targets]))
+    seeds = {seed for by_seed in found.values() for seed in by_seed}
+    shares = contributions(stacked(found, list(found), sorted(seeds)))
     told = crossed_difference(shares)
     mean = float(shares.mean())
     return Level(mean, max(0.0, told.low), min(1.0, told.high)) if told else Level(mean, mean, mean)

@@ -80,7 +80,8 @@ def _judged(claim: Claim, results: Results) -> Verdict:
     is_success = claim.higher.measure == SUCCESS
     return Verdict(
         claim, difference, float(higher.mean()), float(lower.mean()), len(seeds),
-        higher.shape[1] if is_success else 0, _by_target(values[0] - values[1]) if is_success else (0, 0),
+        higher.shape[1] if is_success else 0,
+        _by_target(targets, values[0] - values[1]) if is_success else (0, 0),
         len(targets) if is_success else 0, _verdict(claim, difference, len(seeds), results),
     )  # fmt: skip
 
@@ -93,15 +94,14 @@ def _verdict(claim: Claim, difference: Difference | None, seeds: int, results: R
     return SUPPORTED if difference.mean > 0 else NOT_SUPPORTED
 
 
-def _by_target(differences: Array) -> tuple[int, int]:
+def _by_target(targets: Sequence[str], differences: Array) -> tuple[int, int]:
     """Return on how many targets differences (targets, seeds, images) are above zero, and below, by Holm."""
-    each = {}
-    for number, values in enumerate(differences):
-        found = crossed_difference(contributions(values[None]))
-        if found is not None:
-            each[str(number)] = found
-    rejected = holm({name: found.p for name, found in each.items()})
-    better = sum(each[name].mean > 0 for name in rejected)
+    each = {
+        target: found for target, values in zip(targets, differences, strict=True)
+        if (found := crossed_difference(contributions(values[None]))) is not None
+    }  # fmt: skip
+    rejected = holm({target: found.p for target, found in each.items()})
+    better = sum(each[target].mean > 0 for target in rejected)
     return better, len(rejected) - better
 
 
@@ -117,12 +117,23 @@ def _values(operand: Operand, results: Results) -> dict[str, dict[int, Array]]:
         }  # fmt: skip
         return {"": found} if found else {}
     attack = operand.attack or results.study.attacks[0].spec
+    by_target = outcomes_of(results, operand.surrogate, epoch, attack)
+    if operand.target is None:
+        return by_target
+    return {"": by_target[operand.target]} if operand.target in by_target else {}
+
+
+def outcomes_of(
+    results: Results, surrogate: str, epoch: int | str, attack: str
+) -> dict[str, dict[int, Array]]:
+    """Return target → seed → 1 for an image that fools, 0 for one that does not, NaN for one not counted.
+
+    A target with the surrogate's own weights is left out of the seed that has them.
+    """
     by_target: dict[str, dict[int, Array]] = {}
     for one in results.outcomes:
-        if (one.surrogate, one.epoch, one.attack) != (operand.surrogate, epoch, attack) or one.white_box:
-            continue
-        if operand.target in (None, one.target):
-            by_target.setdefault("" if operand.target else one.target, {})[one.seed] = numbers(one)
+        if (one.surrogate, one.epoch, one.attack) == (surrogate, epoch, attack) and not one.white_box:
+            by_target.setdefault(one.target, {})[one.seed] = _numbers(one)
     return by_target
 
 
@@ -136,8 +147,7 @@ def _epoch(operand: Operand, results: Results) -> int | str:
     return max((number for number in measured if isinstance(number, int)), default="last")
 
 
-def numbers(one: Outcomes) -> Array:
-    """Return 1 for an image that fools, 0 for one that does not, NaN for one that does not count."""
+def _numbers(one: Outcomes) -> Array:
     import numpy as np
 
     codes = np.frombuffer(one.outcomes.encode(), dtype=np.uint8)
@@ -145,31 +155,31 @@ def numbers(one: Outcomes) -> Array:
     return found
 
 
+def stacked(values: Mapping[str, Mapping[int, Array]], targets: Sequence[str], seeds: Sequence[int]) -> Array:
+    """Return values (targets, seeds, images), NaN where there are none."""
+    import numpy as np
+
+    nothing = np.full_like(next(iter(values[targets[0]].values())), np.nan)
+    return np.stack([[values[target].get(seed, nothing) for seed in seeds] for target in targets])
+
+
 def _paired(
     first: Mapping[str, Mapping[int, Array]], second: Mapping[str, Mapping[int, Array]]
 ) -> tuple[Sequence[str], Sequence[int], tuple[Array, Array]]:
     """Return the targets and seeds of both sides, and their values (targets, seeds, images).
 
-    What one side lacks, as the outcomes of a seed on a target with the surrogate's own weights, is NaN in
-    both.
+    What one side lacks is NaN in both.
     """
     import numpy as np
 
-    shared = {
-        (target, seed)
-        for target in first.keys() & second.keys()
-        for seed in first[target].keys() & second[target]
-    }
-    targets, seeds = sorted({target for target, _ in shared}), sorted({seed for _, seed in shared})
-    if not shared:
+    shared = {target: first[target].keys() & second[target] for target in first.keys() & second.keys()}
+    targets = sorted(target for target, seeds in shared.items() if seeds)
+    seeds = sorted(set().union(*shared.values()))
+    if not targets:
         return targets, seeds, (np.empty(0), np.empty(0))
-    nothing = np.full_like(next(iter(first[targets[0]].values())), np.nan)
-    sides = [
-        np.stack([[side[t][s] if (t, s) in shared else nothing for s in seeds] for t in targets])
-        for side in (first, second)
-    ]
-    gap = np.isnan(sides[0]) | np.isnan(sides[1])
-    return targets, seeds, (np.where(gap, np.nan, sides[0]), np.where(gap, np.nan, sides[1]))
+    higher, lower = (stacked(side, targets, seeds) for side in (first, second))
+    gap = np.isnan(higher) | np.isnan(lower)
+    return targets, seeds, (np.where(gap, np.nan, higher), np.where(gap, np.nan, lower))
 
 
 def contributions(values: Array) -> Array:

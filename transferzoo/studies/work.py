@@ -255,7 +255,7 @@ def sharpness(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, 
     draw = torch.Generator().manual_seed(seed_of(0, "sharpness of a study"))
     images = images.select(torch.randperm(len(images), generator=draw)[: what["count"]].sort().values)
     model = load(bench.folder(what["model"]), bench.dataset)
-    with threadpool_limits(1, user_api="blas"):  # SciPy's eigenvalues; `one_thread` is PyTorch's alone
+    with threadpool_limits(1, user_api="blas"):  # of SciPy, which `measure` has loaded; only then it counts
         found = measure(
             model, images.images, images.labels, rho=what["rho"], probes=what["probes"], draws=what["draws"],
         )  # fmt: skip
