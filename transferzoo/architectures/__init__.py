@@ -33,6 +33,7 @@ class Architecture:
         family: what it is a small version of, for example "resnet".
         paper: authors, year and arXiv number.
         width_step: every width is a multiple of this.
+        least_width: the smallest width; `width_step` unless more is needed.
         builder: keyword arguments (all with defaults) → module.
     """
 
@@ -40,6 +41,7 @@ class Architecture:
     family: str
     paper: str
     width_step: int
+    least_width: int
     builder: Callable[..., nn.Module]
 
     @property
@@ -58,7 +60,8 @@ class Architecture:
 
         Args:
             **arguments: `num_classes` ≥ 1, `in_chans` ≥ 1, `img_size` ≥ 8 pixels, `width` (base channels or
-                embedding dimension, a multiple of `width_step`) and, where the family has a stem, `stem`.
+                embedding dimension, a multiple of `width_step` from `least_width`) and, where the family has
+                a stem, `stem`.
 
         Raises:
             UsageError: an argument this architecture does not have, or a value it cannot take.
@@ -68,19 +71,9 @@ class Architecture:
             if argument not in settings:
                 raise UnknownNameError(f"argument of {self.name}", argument, settings)
         settings |= arguments
-        for argument, least in {
-            "num_classes": 1,
-            "in_chans": 1,
-            "img_size": 8,
-            "width": self.width_step,
-        }.items():
+        for argument, least in {"num_classes": 1, "in_chans": 1, "img_size": 8}.items():
             self._check_integer(argument, settings[argument], least)
-        if settings["width"] % self.width_step:
-            raise UsageError(
-                f"bad width of {self.name}",
-                expected=f"a multiple of {self.width_step}",
-                got=str(settings["width"]),
-            )
+        self._check_integer("width", settings["width"], self.least_width, self.width_step)
         if "stem" in settings and settings["stem"] not in STEM_STRIDES:
             raise UsageError(
                 f"bad stem of {self.name}", expected=" or ".join(STEM_STRIDES), got=f"'{settings['stem']}'"
@@ -89,10 +82,11 @@ class Architecture:
             del settings["img_size"]
         return self.builder(**settings)
 
-    def _check_integer(self, argument: str, value: object, least: int) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    def _check_integer(self, argument: str, value: object, least: int, step: int = 1) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least or value % step:
+            kind = "a whole number" if step == 1 else f"a multiple of {step}"
             raise UsageError(
-                f"bad {argument} of {self.name}", expected=f"a whole number from {least}", got=repr(value)
+                f"bad {argument} of {self.name}", expected=f"{kind} from {least}", got=repr(value)
             )
 
 
@@ -100,13 +94,14 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "transferzoo.ar
 
 
 def architecture(
-    *, family: str, paper: str, width_step: int = 1
+    *, family: str, paper: str, width_step: int = 1, least_width: int = 0
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Return a decorator that registers a builder function under its own name; see `Architecture`."""
 
     def decorate(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         name = builder.__name__
-        ARCHITECTURES.register(name)(Architecture(name, family, paper, width_step, builder))
+        entry = Architecture(name, family, paper, width_step, least_width or width_step, builder)
+        ARCHITECTURES.register(name)(entry)
         return builder
 
     return decorate

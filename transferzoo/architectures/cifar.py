@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.architectures import architecture
 from transferzoo.architectures.ends import stem_convolution
-from transferzoo.architectures.resnet import PAPER, residual_network
+from transferzoo.architectures.resnet import NARROWEST, PAPER, residual_network
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@architecture(family="resnet", paper=PAPER, width_step=2)
+@architecture(family="resnet", paper=PAPER, width_step=2, least_width=NARROWEST)
 def cifar_resnet18(num_classes: int = 10, in_chans: int = 1, width: int = 64) -> nn.Module:
     """Basic blocks [2, 2, 2, 2] of `width` × (1, 2, 4, 8) channels (He et al. 2016, arXiv 1512.03385).
 
@@ -27,7 +27,7 @@ def cifar_resnet18(num_classes: int = 10, in_chans: int = 1, width: int = 64) ->
     return residual_network(BasicBlock, (2, 2, 2, 2), num_classes, in_chans, width, "plain")
 
 
-@architecture(family="resnet", paper=PAPER, width_step=2)
+@architecture(family="resnet", paper=PAPER, width_step=2, least_width=NARROWEST)
 def cifar_resnet34(num_classes: int = 10, in_chans: int = 1, width: int = 64) -> nn.Module:
     """Basic blocks [3, 4, 6, 3] of `width` × (1, 2, 4, 8) channels (He et al. 2016, arXiv 1512.03385).
 

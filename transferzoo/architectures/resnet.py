@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from transferzoo.architectures import Stem
 
 PAPER = "He et al. 2016, arXiv 1512.03385"
+NARROWEST = 8
+"""Smallest width of a network of basic blocks: below, the 1×1 convolution with stride 2 of its second stage
+reads fewer than eight channels, for the weight gradient of which torch 2.14.1 writes past the end of its
+memory in the channels-last layout, on a CPU."""
 
 
-@architecture(family="resnet", paper=PAPER, width_step=2)
+@architecture(family="resnet", paper=PAPER, width_step=2, least_width=NARROWEST)
 def small_resnet18(
     num_classes: int = 10, in_chans: int = 1, width: int = 8, stem: Stem = "strided"
 ) -> nn.Module:
