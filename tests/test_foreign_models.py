@@ -33,9 +33,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """Weights of the built-in vgg and nothing that says so."""
+    """Weights of the built-in vgg in another file, and nothing that says so."""
     (tmp_path / "kept").mkdir()
-    save_file(load_file(BUILTIN / "vgg" / "model.safetensors"), tmp_path / "kept" / "bare.safetensors")
+    weights = load_file(BUILTIN / "vgg" / "model.safetensors")
+    save_file(weights, tmp_path / "kept" / "bare.safetensors", metadata={"saved": "again"})
     return tmp_path / "kept" / "bare.safetensors"
 
 
@@ -44,7 +45,9 @@ def test_bare_weights_are_the_model_they_were_taken_from(cli: Run, few: Path, ba
     found = records(cli, few, *flags)
     assert found["bare", "resnet18"]["outcomes"] == found["vgg", "resnet18"]["outcomes"]
     assert found["resnet50-sgd", "bare"]["outcomes"] == found["resnet50-sgd", "vgg"]["outcomes"]
-    assert found["bare", "bare"]["white_box"]
+    white = {pair for pair, record in found.items() if record["white_box"]}
+    assert white == {("bare", "bare"), ("vgg", "bare"), ("bare", "vgg"), ("vgg", "vgg")}
+    assert found["vgg", "bare"]["surrogate_sha256"] != found["vgg", "bare"]["target_sha256"]
 
 
 def test_an_architecture_of_timm_has_the_classes_of_the_data_set(cli: Run, few: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from transferzoo import loading, visibility
-from transferzoo.classifier import Classifier, frozen, state_digest
+from transferzoo.classifier import Classifier, frozen, state_digest, weights_digest
 from transferzoo.datasets import Batch
 from transferzoo.datasets.sources import load as load_batch
 from transferzoo.engine import Attack, craft
@@ -147,7 +147,7 @@ def evaluate(
     if not len(chosen):
         raise DataError("no image is left to attack: the targets classify none of them correctly together")
     adversarial, seconds = _crafted(what, surrogate, chosen, Pool(images, labels), batch_size)
-    weights = state_digest(surrogate)
+    weights, learned = state_digest(surrogate), weights_digest(surrogate)
     common = {
         "surrogate": name, "attack": what.canonical, "steps": what.steps, "targeted": "", "dataset": "",
         "split": "", "seed": what.seed, "gradients": what.cost(), "precision": _precision(surrogate),
@@ -157,11 +157,12 @@ def evaluate(
     }  # fmt: skip
     records = []
     for victim, model in targets.items():
-        fooled, digest = predict(model, adversarial) != chosen.labels, state_digest(model)
+        fooled = predict(model, adversarial) != chosen.labels
         outcomes = "".join("1" if hit else "0" for hit in fooled.tolist())
         records.append(
             Record.of(
-                outcomes, **common, target=victim, white_box=weights == digest, target_sha256=digest,
+                outcomes, **common, target=victim, target_sha256=state_digest(model),
+                white_box=learned is not None and learned == weights_digest(model),
                 target_accuracy=_share(clean[victim]),
             )
         )  # fmt: skip

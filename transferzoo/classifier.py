@@ -193,6 +193,21 @@ def state_digest(model: nn.Module) -> str:
     """Return the SHA-256 of a model's weights and buffers, 64 hexadecimal digits."""
     state = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
-        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        state.update(key.encode() + content.numpy().tobytes())
+        state.update(key.encode() + _bytes_of(tensor))
     return state.hexdigest()
+
+
+def weights_digest(model: nn.Module) -> str | None:
+    """Return the SHA-256 of a model's parameters, whatever they are called and whatever file they came in.
+
+    None where it has none.
+    """
+    parts = sorted(
+        hashlib.sha256(repr(tuple(weight.shape)).encode() + _bytes_of(weight)).digest()
+        for weight in model.parameters()
+    )
+    return hashlib.sha256(b"".join(parts)).hexdigest() if parts else None
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo import candidates, loading, visibility
 from transferzoo.choosing import Work, opened, said, select
+from transferzoo.classifier import weights_digest
 from transferzoo.engine import craft
 from transferzoo.norms import NORMS
 from transferzoo.parallel import Team
@@ -159,6 +160,7 @@ def _measure(
     if job.config.curve:
         files[CURVE] = [(c, step) for c in job.crafts for step in job.config.curve if step < c.attack.steps]
     known = {file: {(r.source, r.steps, r.target): r for r in folder.records(file)} for file in files}
+    own: dict[str, str | None] = {}
     for number, target in enumerate(job.targets):
         todo = {
             file: [(c, step) for c, step in points if (c.source, step, target.full_name) not in known[file]]
@@ -167,7 +169,8 @@ def _measure(
         if not any(todo.values()):
             continue
         tell(f"measuring {target.name}", number, len(job.targets))
-        for file, records in _show(job, work, folder, target, todo, device).items():
+        own = own or {m.full_name: weights_digest(opened(job, m, device)) for m in job.surrogates}
+        for file, records in _show(job, work, folder, target, todo, own, device).items():
             known[file] |= {(r.source, r.steps, r.target): r for r in records}
             folder.save_records(_ordered(job, files[file], known[file]), file)
     found = {file: _ordered(job, points, known[file]) for file, points in files.items()}
@@ -176,14 +179,22 @@ def _measure(
 
 def _show(
     job: Job, work: Work, folder: RunFolder, target: ModelSpec,
-    points: Mapping[str, Sequence[tuple[Craft, int]]], device: torch.device,
+    points: Mapping[str, Sequence[tuple[Craft, int]]], own: Mapping[str, str | None],
+    device: torch.device,
 ) -> dict[str, list[Record]]:  # fmt: skip
-    """Show images to a target, file → records; the target is in memory no longer than that."""
+    """Show images to a target, file → records; the target is in memory no longer than that.
+
+    `own` has the digest of every surrogate's weights, by full name.
+    """
     model = opened(job, target, device)
-    return {
-        file: [_cell(job, work, folder, model, target, source, step) for source, step in wanted]
-        for file, wanted in points.items()
-    }
+    weights = weights_digest(model)
+
+    def cell(source: Craft, step: int) -> Record:
+        outcomes = _outcomes(job, work, folder, model, target, source, step)
+        white = weights is not None and weights in [own[one.full_name] for one in source.models]
+        return _record(job, work, folder.selection(), target, source, step, outcomes, white)
+
+    return {file: [cell(source, step) for source, step in wanted] for file, wanted in points.items()}
 
 
 def _ordered(
@@ -193,24 +204,24 @@ def _ordered(
     return [known[cell] for cell in cells if cell in known]
 
 
-def _cell(
+def _outcomes(
     job: Job, work: Work, folder: RunFolder, model: Classifier, target: ModelSpec, source: Craft, step: int
-) -> Record:
-    """Measure one source against one target."""
+) -> str:
+    """Return what a target makes of the images of a source, a character an image."""
     images = folder.images(source.source, len(work.units), step, source.attack.steps)
     answers, name = said(target, model, images, work.images.ids), target.full_name
     fooled = answers != work.images.labels if work.targets is None else answers == work.targets
     counts = candidates.counted(job.config, work.images.labels, work.clean[name], work.targets)
-    outcomes = "".join(
+    return "".join(
         ("1" if hit else "0") if used else "-"
         for hit, used in zip(fooled.tolist(), counts.tolist(), strict=True)
     )
-    return _record(job, work, folder.selection(), target, source, step, outcomes)
 
 
 def _record(
-    job: Job, work: Work, selection: str, target: ModelSpec, source: Craft, step: int, outcomes: str
-) -> Record:
+    job: Job, work: Work, selection: str, target: ModelSpec, source: Craft, step: int, outcomes: str,
+    white_box: bool,
+) -> Record:  # fmt: skip
     digests, names = job.content["models"], [m.full_name for m in source.models]
     return Record.of(
         outcomes,
@@ -223,7 +234,7 @@ def _record(
         split=job.config.split,
         seed=job.config.seed,
         selection=selection,
-        white_box=digests[target.full_name] in [digests[name] for name in names],
+        white_box=white_box or digests[target.full_name] in [digests[name] for name in names],
         surrogate_accuracy=round(sum(work.accuracy[name] for name in names) / len(names), 6),
         target_accuracy=round(work.accuracy[target.full_name], 6),
         gradients=source.attack.composition.cost(step, len(source.weights)),
