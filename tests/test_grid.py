@@ -117,10 +117,15 @@ def test_a_member_is_white_box(cli: Run, few: Path) -> None:
     assert [r["white_box"] for r in found] == [False, True]
 
 
-def test_an_ensemble_technique_needs_the_flag(cli: Run, few: Path, tmp_path: Path) -> None:
-    flags = ("-s", "resnet50-sam", "--data", few, "-a", "svre+mi")
-    refused(cli(*ATTACK, *flags), 2, "'svre' attacks several surrogates together", "--ensemble")
+@pytest.mark.parametrize("name", ["svre", "long", "ens", "sub"])
+def test_what_joins_surrogates_is_refused_for_one(cli: Run, few: Path, tmp_path: Path, name: str) -> None:
+    flags = ("-s", "resnet50-sam", "--data", few, "-a", f"{name}+mi")
+    refused(cli(*ATTACK, *flags), 2, f"'{name}' attacks several surrogates together", "--ensemble")
     nothing_written(tmp_path)
+
+
+def test_an_ensemble_technique_needs_the_flag(cli: Run, few: Path) -> None:
+    flags = ("-s", "resnet50-sam", "--data", few, "-a", "svre+mi")
     assert cli(*ATTACK, *flags, "--ensemble").code == 0
 
 
@@ -241,8 +246,15 @@ def test_a_number_of_gradients_sets_the_steps(cli: Run, few: Path) -> None:
     assert budget(cli, few, *asked) == [("", "eps/7", 7), ("mi:decay=1,normalise=mean", "eps/7", 7)]
     assert budget(cli, few, "--max-gradients", 30) == [("", "eps/10", 30)]
     assert budget(cli, few, "--max-gradients", 3, "--step", "eps/5") == [("", "eps/5", 3)]
+    assert budget(cli, few, "-a", "fgsm", "--max-gradients", 7) == [("", "eps", 1)]
     together = ("-s", "resnet50-sam", "-a", "mi", "-a", "mi+long", "--ensemble", "--max-gradients", 8)
     assert [cost for _, _, cost in budget(cli, few, *together)] == [8, 8]
+
+
+def test_few_steps_are_long_enough_to_reach_the_border(cli: Run, few: Path) -> None:
+    assert budget(cli, few, "-a", "paper", "--steps", 4) == [("", "eps/4", 4)]
+    assert budget(cli, few, "--steps", 12) == [("", "eps/10", 12)]
+    assert budget(cli, few, "--steps", 4, "--step", "eps/10") == [("", "eps/10", 4)]
 
 
 def test_too_few_gradients_are_a_sentence(cli: Run, few: Path, tmp_path: Path) -> None:

@@ -57,19 +57,25 @@ class Composition:
         draws = cast("list[Draw]", self.of(Stage.WEIGHTS))
         return draws[0].n if draws else surrogates
 
-    def check(self, surrogates: int) -> None:
+    def check(self, surrogates: int, *, alone: bool = True) -> None:
         """Check that there are as many surrogates as the techniques need.
 
+        Args:
+            surrogates: how many are attacked together.
+            alone: let what fuses surrogates have a single one, which it does not change.
+
         Raises:
-            UsageError: none, or one for an ensemble technique.
+            UsageError: none, or one where several are needed.
         """
         if not surrogates:
             raise UsageError("an attack needs a surrogate", expected="one at least", got="none")
+        several = (Stage.ENSEMBLES,) if alone else (Stage.SURROGATES, Stage.ENSEMBLES)
         for name, technique in self.techniques:
-            if technique.stage is Stage.ENSEMBLES and self._models(surrogates) < 2:
+            if technique.stage in several and self._models(surrogates) < 2:
                 raise UsageError(
                     f"'{name}' attacks several surrogates together", expected="two at least",
-                    got=str(surrogates), hint="name more of them, with --ensemble",
+                    got=str(surrogates),
+                    hint="name more of them, with --ensemble, or one with several weights (train --collect)",
                 )  # fmt: skip
 
     def cost(self, steps: int, models: int = 1) -> int:

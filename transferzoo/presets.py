@@ -98,7 +98,7 @@ def configure(
     )  # fmt: skip
     counts = [_together(spec, config, weights) for spec in config.attacks]
     for spec, (least, _) in zip(config.attacks, counts, strict=True):
-        compose(spec.techniques).check(least)
+        compose(spec.techniques).check(least, alone=False)
     if max_gradients is not None:
         if "steps" in given:
             raise UsageError("--steps and --max-gradients exclude each other", expected="one of the two")
@@ -119,10 +119,7 @@ def _together(spec: AttackSpec, config: AttackConfig, weights: Mapping[str, int]
 
 
 def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> AttackSpec:
-    """Return an attack with as many steps as a number of gradient evaluations allows.
-
-    Unless its length is asked for, a step is at least ε divided by their number, so that few steps can still
-    reach the border of the ball.
+    """Return an attack with as many steps as a number of gradient evaluations allows; one step stays one.
 
     Raises:
         UsageError: not even one step is allowed.
@@ -133,15 +130,25 @@ def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> Attack
             f"one step of '{spec.techniques or 'bim'}' costs more than --max-gradients",
             expected=f"at least {cost(1, models)}", got=str(most),
         )  # fmt: skip
+    if spec.steps == 1:
+        return spec
     steps = bisect_right(range(1, most + 1), most, key=lambda number: cost(number, models))
+    fitted = spec.model_copy(update={"steps": steps})
+    return fitted if keep_step else _reaching(fitted)
+
+
+def _reaching(spec: AttackSpec) -> AttackSpec:
+    """Return an attack whose steps are long enough to reach the border of the ball: ε over their number."""
     epsilon = parse_epsilon(spec.epsilon, spec.norm)
-    step = parse_step(spec.step, epsilon)
-    longer = step if keep_step else max(step, epsilon / steps)
-    return spec.model_copy(update={"steps": steps, "step": show_step(longer, epsilon)})
+    step = max(parse_step(spec.step, epsilon), epsilon / spec.steps)
+    return spec.model_copy(update={"step": show_step(step, epsilon)})
 
 
 def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:
     """Return an attack with its budget: from what is given, else the preset, else the data set.
+
+    A step whose size is not given is at least ε divided by their number, so that few steps can still reach
+    the border of the ball.
 
     Raises:
         UsageError: it cannot be read, or something is out of range.
@@ -161,7 +168,8 @@ def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> At
     epsilon = parse_epsilon(str(values["epsilon"]), str(values["norm"]))
     step = parse_step(str(values["step"]), epsilon)
     values |= {"epsilon": show_fraction(epsilon), "step": show_step(step, epsilon)}
-    return AttackSpec.of(techniques=composition.spec, **values)
+    spec = AttackSpec.of(techniques=composition.spec, **values)
+    return spec if "step" in flags else _reaching(spec)
 
 
 def _check_curve(config: AttackConfig) -> None:

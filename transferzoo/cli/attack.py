@@ -111,7 +111,10 @@ def attack(
         ),
     ] = None,
     step: Annotated[
-        str | None, typer.Option(help="Step size: eps/10 or a number.", show_default="eps/10")
+        str | None,
+        typer.Option(
+            help="Step size: eps/10 or a number.", show_default="eps/10, or eps/STEPS if that is more"
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of steps.", show_default="50")] = None,
     max_gradients: Annotated[

@@ -70,7 +70,7 @@ class Longitudinal:
     """One surrogate a step, in turn: as dear as one, however many there are.
 
     The order is drawn once for the run, the same for every image; step t uses the model at place t mod K. An
-    attack of fewer steps than models does not see them all.
+    attack of fewer steps than models does not see them all. With one it changes nothing.
 
     Attributes:
         order: "shuffled" or "given".
@@ -100,6 +100,8 @@ class Longitudinal:
 @dataclass(frozen=True)
 class Subset:
     """A random subset of the surrogates at every step, their logits averaged; the same one for every image.
+
+    With one surrogate it changes nothing.
 
     Attributes:
         size: how many at once, ≥ 1; all where there are fewer.
