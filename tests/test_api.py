@@ -84,7 +84,7 @@ def test_any_module_will_do() -> None:
     assert [r.outcomes for r in result.records] == ["0110", "0110"]
     assert [r.white_box for r in result.records] == [True, False]
     assert [r.gradients for r in result.records] == [4, 4]
-    assert result.visibility[0]["linf"] == 16
+    assert result.visibility[0].linf == 16
     assert model.training
     with pytest.raises(DataError, match="classify none of them"):
         evaluate(attack, model, {"same": Dark()}, images, 1 - labels)

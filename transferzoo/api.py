@@ -167,7 +167,7 @@ def evaluate(
             )
         )  # fmt: skip
     look = visibility.measure(name, what.canonical, adversarial, chosen.images)
-    return Findings(records, (), {records[0].source: seconds}, [vars(look)])
+    return Findings(records, (), {records[0].source: seconds}, [look])
 
 
 def _crafted(

@@ -27,7 +27,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         "records": [{**asdict(r), "seconds": found.seconds.get(r.source)} for r in found.records],
         "curve": [asdict(r) for r in found.curve],
         "paired_tests": tests,
-        "visibility": [dict(line) for line in found.visibility],
+        "visibility": [asdict(one) for one in found.visibility],
     }
 
 

@@ -14,7 +14,7 @@ from transferzoo.techniques import TECHNIQUES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from transferzoo.records import Record, Source
+    from transferzoo.records import Record, Source, Visibility
 
 Row = tuple[str, str]
 """What a row of the matrix stands for: surrogate and attack."""
@@ -28,13 +28,13 @@ class Findings:
         records: at least one; all on one data set.
         curve: records after fewer steps.
         seconds: an image took, by source.
-        visibility: a line a source, as `visibility.Visibility` has it.
+        visibility: one a source.
     """
 
     records: Sequence[Record]
     curve: Sequence[Record] = ()
     seconds: Mapping[Source, float] = field(default_factory=dict)
-    visibility: Sequence[Mapping[str, Any]] = ()
+    visibility: Sequence[Visibility] = ()
 
 
 def paired_tests(records: Sequence[Record]) -> list[dict[str, Any]]:

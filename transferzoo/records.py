@@ -106,6 +106,34 @@ class Record:
         return Source(self.surrogate, self.attack)
 
 
+@dataclass(frozen=True)
+class Visibility:
+    """How visible the perturbations of one source are: means over the attacked images.
+
+    Attributes:
+        surrogate: full name.
+        attack: canonical form.
+        n: images.
+        unchanged: of them, those without any perturbation; they are in no mean but l0, l2 and linf.
+        l0: share of the pixels that are changed, in [0, 1].
+        l2: length of the perturbation, in [0, 1] pixels.
+        linf: largest change of a value, in levels of 255.
+        psnr: peak signal-to-noise ratio in dB; None if nothing is changed.
+        ssim: structural similarity (Wang et al. 2004, Gaussian window of 1.5 pixels, by scikit-image); None
+            if nothing is changed or the images are smaller than the window of 11 pixels.
+    """
+
+    surrogate: str
+    attack: str
+    n: int
+    unchanged: int
+    l0: float
+    l2: float
+    linf: float
+    psnr: float | None
+    ssim: float | None
+
+
 def flat(name: str) -> str:
     """Return a full name as a file can have it."""
     return name.replace("/", "--")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from transferzoo.findings import Findings, Row
-    from transferzoo.records import Record, Source
+    from transferzoo.records import Record, Source, Visibility
 
 SIGNIFICANT = 0.05
 MOST_NAMED = 4
@@ -131,7 +131,7 @@ def _curve(records: Sequence[Record]) -> Table:
     )
 
 
-def _visibility(lines: Sequence[Mapping[str, Any]], rows: Mapping[Row, object]) -> Table:
+def _visibility(found: Sequence[Visibility], rows: Mapping[Row, object]) -> Table:
     """Return a table of norms and similarities, a row a source."""
 
     def shown(value: float | None, form: str) -> str:
@@ -141,10 +141,9 @@ def _visibility(lines: Sequence[Mapping[str, Any]], rows: Mapping[Row, object]) 
         title="How visible the perturbations are (means over images)",
         columns=("surrogate", "L∞ (levels)", "L2", "L0 (% of pixels)", "PSNR (dB)", "SSIM", "unchanged"),
         rows=tuple(
-            (_label((line["surrogate"], line["attack"]), rows), shown(line["linf"], ".1f"),
-             shown(line["l2"], ".3f"), _percent(line["l0"]), shown(line["psnr"], ".1f"),
-             shown(line["ssim"], ".3f"), f"{line['unchanged']} of {line['n']}")
-            for line in lines
+            (_label((one.surrogate, one.attack), rows), shown(one.linf, ".1f"), shown(one.l2, ".3f"),
+             _percent(one.l0), shown(one.psnr, ".1f"), shown(one.ssim, ".3f"), f"{one.unchanged} of {one.n}")
+            for one in found
         ),
         caption="L2 in [0, 1] pixels. PSNR and SSIM of the changed images.",
     )  # fmt: skip

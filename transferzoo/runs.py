@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from transferzoo.atomic import sha256, write_bytes, write_json, write_text, writing
 from transferzoo.config import fingerprint
 from transferzoo.errors import DataError, TransferZooError, reason
-from transferzoo.records import Record, Source, flat
+from transferzoo.records import Record, Source, Visibility, flat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -194,7 +194,7 @@ class RunFolder:
         lines = (json.dumps(asdict(record), ensure_ascii=False) for record in records)
         write_text(self.path / file, "".join(line + "\n" for line in lines))
 
-    def visibility(self) -> list[dict[str, Any]]:
+    def visibility(self) -> list[Visibility]:
         """Return how visible the perturbations are, a line a source; none if it is not there yet.
 
         Raises:
@@ -203,11 +203,11 @@ class RunFolder:
         path = self.path / "visibility.jsonl"
         if not path.exists():
             return []
-        return _read(path, lambda text: [dict(json.loads(line)) for line in text.splitlines()])
+        return _read(path, lambda text: [Visibility(**json.loads(line)) for line in text.splitlines()])
 
-    def save_visibility(self, lines: Iterable[Mapping[str, Any]]) -> None:
+    def save_visibility(self, lines: Iterable[Visibility]) -> None:
         """Keep how visible the perturbations are."""
-        texts = (json.dumps(dict(line), ensure_ascii=False) for line in lines)
+        texts = (json.dumps(asdict(line), ensure_ascii=False) for line in lines)
         write_text(self.path / "visibility.jsonl", "".join(text + "\n" for text in texts))
 
     def seconds(self) -> dict[Source, float]:
@@ -217,11 +217,11 @@ class RunFolder:
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
                 entry = json.loads(line)
-            except ValueError:
+                source = Source(entry["surrogate"], entry["attack"])
+                seconds, images = totals.get(source, (0.0, 0))
+                totals[source] = (seconds + entry["seconds"], images + entry["images"])
+            except (ValueError, KeyError, TypeError):
                 continue  # the last line of a killed run
-            source = Source(entry["surrogate"], entry["attack"])
-            seconds, images = totals.get(source, (0.0, 0))
-            totals[source] = (seconds + entry["seconds"], images + entry["images"])
         return {source: seconds / images for source, (seconds, images) in totals.items()}
 
 

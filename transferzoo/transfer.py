@@ -9,7 +9,6 @@ an earlier, interrupted run of the same configuration left.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -93,14 +92,14 @@ def _clean_images(job: Job, folder: RunFolder) -> tuple[list[int], Tensor]:
 
 def _look(job: Job, work: Work, folder: RunFolder, tell: Tell) -> None:
     """Measure how visible the perturbations are, of those sources that are not there yet."""
-    known = {Source(line["surrogate"], line["attack"]): line for line in folder.visibility()}
+    known = {Source(one.surrogate, one.attack): one for one in folder.visibility()}
     for number, source in enumerate(job.crafts):
         if source.source in known:
             continue
         tell("looking at the images", number, len(job.crafts))
         images = folder.images(source.source, len(work.units), source.attack.steps, source.attack.steps)
         found = visibility.measure(source.source.surrogate, source.source.attack, images, work.images.images)
-        known[source.source] = asdict(found)
+        known[source.source] = found
         folder.save_visibility(known[c.source] for c in job.crafts if c.source in known)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from transferzoo.atomic import write_bytes
+from transferzoo.records import Visibility
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,34 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS, SCALE, GAP = 10, 4, 4
-
-
-@dataclass(frozen=True)
-class Visibility:
-    """Means over the attacked images of one source.
-
-    Attributes:
-        surrogate: full name.
-        attack: canonical form.
-        n: images.
-        unchanged: of them, those without any perturbation; they are in no mean but l0, l2 and linf.
-        l0: share of the pixels that are changed, in [0, 1].
-        l2: length of the perturbation, in [0, 1] pixels.
-        linf: largest change of a value, in levels of 255.
-        psnr: peak signal-to-noise ratio in dB; None if nothing is changed.
-        ssim: structural similarity (Wang et al. 2004, Gaussian window of 1.5 pixels, by scikit-image); None
-            if nothing is changed or the images are smaller than the window of 11 pixels.
-    """
-
-    surrogate: str
-    attack: str
-    n: int
-    unchanged: int
-    l0: float
-    l2: float
-    linf: float
-    psnr: float | None
-    ssim: float | None
 
 
 def measure(surrogate: str, attack: str, images: Tensor, clean: Tensor) -> Visibility:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transferzoo.page.opened import Opened
     from transferzoo.page.parts import Part
     from transferzoo.page.pictures import Examples
+    from transferzoo.runs import RunFolder
 
 
 def complete_reports(incomplete: str) -> list[str]:
@@ -68,6 +69,8 @@ def report(
 
         require("matplotlib", "plots", "figures need")
     opened = open_all(what)
+    for sentence in opened.left_out:
+        say(f"Left out: {sentence}")
     _publish(opened, files, as_json=json, visibility=visibility, brief=verdicts)
     if html is not None or figures is not None:
         _draw(opened, html, figures, data, zoo)
@@ -89,14 +92,14 @@ def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility
     """
     from transferzoo.cli.study import publish as publish_study
 
-    count = len(opened.studies) + (opened.found is not None)
+    count = len(opened.studies) + len(opened.runs)
     if count > 1 and (as_json or files):
         raise UsageError(
-            "--json and --output are of the runs or of one study", expected="no more", got=f"{count} of them",
-            hint="report them one by one, or use --html and --figures",
+            "--json and --output are of runs that share a table, or of one study", expected="no more",
+            got=f"{count} of them", hint="report them one by one, or use --html and --figures",
         )  # fmt: skip
-    if opened.found is not None:
-        publish(opened.found, files, as_json=as_json, visibility=visibility)
+    for runs in opened.runs:
+        publish(runs.found, files, as_json=as_json, visibility=visibility)
     for results in opened.studies:
         publish_study(results, files, as_json=as_json, brief=brief)
 
@@ -153,22 +156,26 @@ def _parts(opened: Opened, data: Path | None, zoo: Path | None) -> list[Part]:
     from transferzoo.page import of_runs, of_study
     from transferzoo.page.parts import distinct
 
-    parts = [of_study.part(results) for results in opened.studies]
-    if opened.found is not None:
-        parts.insert(0, of_runs.part(opened.found, opened.runs, _examples(opened, data, zoo)))
-    return distinct(parts)
+    count = sum(len(runs.folders) for runs in opened.runs)
+    parts = [
+        of_runs.part(runs.found, runs.folders, _examples(runs.folders, count, data, zoo))
+        for runs in opened.runs
+    ]
+    return distinct([*parts, *(of_study.part(results) for results in opened.studies)])
 
 
-def _examples(opened: Opened, data: Path | None, zoo: Path | None) -> list[Examples]:
-    """Return images to show; none, with a note, of runs whose images are not here."""
+def _examples(
+    folders: Sequence[RunFolder], count: int, data: Path | None, zoo: Path | None
+) -> list[Examples]:
+    """Return images to show, of `count` runs in all; none, with a note, of runs whose images are not here."""
     from transferzoo.page.pictures import BUDGET, examples_of
     from transferzoo.zoo import load_zoo
 
     records = load_zoo(zoo)
     found = []
-    for run in opened.runs:
+    for run in folders:
         try:
-            found.append(examples_of(run, records, data, BUDGET // len(opened.runs)))
+            found.append(examples_of(run, records, data, BUDGET // count))
         except TransferZooError as error:
             say(f"Note: no examples of the run {run.path}: {error}")
     return found

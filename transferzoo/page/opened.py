@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferzoo.errors import DataError, TransferZooError
-from transferzoo.findings import Findings
+from transferzoo.errors import DataError, TransferZooError, UsageError
+from transferzoo.findings import Findings, rows_of
 from transferzoo.runs import CURVE, open_run
 from transferzoo.studies.results import SUFFIX, read_results
 from transferzoo.studies.spec import built_in
@@ -15,6 +15,7 @@ from transferzoo.studies.spec import built_in
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from transferzoo.records import Record
     from transferzoo.runs import RunFolder
     from transferzoo.studies.results import Results
 
@@ -23,39 +24,88 @@ RESULTS = Path(__file__).parent.parent / "studies" / "results"
 
 
 @dataclass(frozen=True)
+class Runs:
+    """Runs that share their tables: one data set and aim, and no two origins of a row.
+
+    Attributes:
+        folders: where they are.
+        found: what they found together.
+    """
+
+    folders: tuple[RunFolder, ...]
+    found: Findings
+
+
+@dataclass(frozen=True)
 class Opened:
     """What is reported.
 
     Attributes:
-        runs: run folders.
-        found: what they found together; None without runs.
+        runs: runs, together where they can be.
         studies: results.
+        left_out: why a folder of several is not reported, a sentence each.
     """
 
-    runs: tuple[RunFolder, ...]
-    found: Findings | None
+    runs: tuple[Runs, ...]
     studies: tuple[Results, ...]
+    left_out: tuple[str, ...]
 
 
 def open_all(names: Sequence[str]) -> Opened:
     """Read what names stand for.
+
+    Of several names, folders that hold no run or an unfinished one are left out, so that `runs/*` reports
+    what there is.
 
     Args:
         names: of a study, whose results the package has, or paths of files of results and of run folders.
             The name of a study goes before a folder of that name.
 
     Raises:
-        TransferZooError: nothing of that name, or a run that is not finished.
+        TransferZooError: nothing of that name, or nothing else than folders that are left out.
         DataError: something cannot be read, or the package has no results of a study.
     """
     runs: list[RunFolder] = []
     studies: list[Results] = []
+    left_out: list[TransferZooError] = []
     for name in names:
-        if (file := _results(name)) is None:
-            runs.append(open_run(Path(name)))
-        else:
+        if (file := _results(name)) is not None:
             studies.append(read_results(file))
-    return Opened(tuple(runs), together(runs) if runs else None, tuple(studies))
+            continue
+        try:
+            runs.append(open_run(Path(name)))
+        except DataError:
+            raise
+        except TransferZooError as error:
+            left_out.append(error)
+    if left_out and not runs and not studies:
+        raise left_out[0]
+    return Opened(_grouped(runs), tuple(studies), tuple(map(str, left_out)))
+
+
+def _grouped(runs: Sequence[RunFolder]) -> tuple[Runs, ...]:
+    """Put every run with the first runs whose table it fits into."""
+    groups: list[tuple[list[RunFolder], list[Record]]] = []
+    for run in runs:
+        records = run.records()
+        for folders, others in groups:
+            if _share_a_table([*others, *records]):
+                folders.append(run)
+                others += records
+                break
+        else:
+            groups.append(([run], records))
+    return tuple(Runs(tuple(folders), together(folders)) for folders, _ in groups)
+
+
+def _share_a_table(records: Sequence[Record]) -> bool:
+    if len({(record.dataset, record.targeted) for record in records}) > 1:
+        return False
+    try:
+        rows_of(records)
+    except UsageError:
+        return False
+    return True
 
 
 def together(runs: Sequence[RunFolder]) -> Findings:

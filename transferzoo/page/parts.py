@@ -51,12 +51,17 @@ class Part:
 
 
 def distinct(parts: Sequence[Part]) -> list[Part]:
-    """Return the parts, numbered where several have one name."""
+    """Return the parts, numbered where several have one name or one title."""
     named: dict[str, Part] = {}
+    titles: set[str] = set()
     for part in parts:
-        names = (part.name, *(f"{part.name}-{number}" for number in range(2, len(parts) + 2)))
+        numbers = range(2, len(parts) + 2)
+        names = (part.name, *(f"{part.name}-{number}" for number in numbers))
         name = next(name for name in names if name not in named)
-        named[name] = replace(part, name=name)
+        headings = (part.title, *(f"{part.title} ({number})" for number in numbers))
+        title = next(title for title in headings if title not in titles)
+        titles.add(title)
+        named[name] = replace(part, name=name, title=title)
     return list(named.values())
 
 
