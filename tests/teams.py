@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from forking import CONTEXT
 from stripes import ZOO, config, draw, write_idx
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -31,15 +31,35 @@ class Outcome:
     err: list[str]
 
 
+class Team:
+    """Processes as a launcher would start them; what they say goes to files in a folder."""
+
+    def __init__(self, folder: Path, size: int, job: Callable[..., None], *arguments: object) -> None:
+        self._files = [folder / f"process{rank}" for rank in range(size)]
+        self._store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # as torchrun has one
+        port = self._store.port
+        self.processes = [
+            CONTEXT.Process(target=member, args=(rank, size, port, self._files[rank], job, *arguments))
+            for rank in range(size)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def outcome(self) -> Outcome:
+        """Wait until all have ended."""
+        for process in self.processes:
+            process.join(100)
+            process.kill()  # no effect on what has ended
+        codes = [process.exitcode for process in self.processes]
+        said = [[f.with_suffix(suffix).read_text() for f in self._files] for suffix in (".out", ".err")]
+        return Outcome(codes, *said)
+
+
 class Bench:
     """A folder with data and a zoo file, and teams at work in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(
-            ["timm", "accelerate", "transferzoo.tuning", "transferzoo.cli.app"]
-        )
         write_idx(folder / "data", "train", draw(192, 0))
         write_idx(folder / "data", "t10k", draw(64, 1))
         (folder / "zoo.yaml").write_text(ZOO)
@@ -63,20 +83,7 @@ class Bench:
         return folder
 
     def _run(self, size: int, job: Callable[..., None], *arguments: object) -> Outcome:
-        store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # torchrun keeps one, too
-        files = [self.folder / f"process{rank}" for rank in range(size)]
-        team = [
-            self._context.Process(target=member, args=(rank, size, store.port, files[rank], job, *arguments))
-            for rank in range(size)
-        ]
-        for process in team:
-            process.start()
-        for process in team:
-            process.join(100)
-            process.kill()  # no effect on what has ended
-        codes = [process.exitcode for process in team]
-        said = [[file.with_suffix(suffix).read_text() for file in files] for suffix in (".out", ".err")]
-        return Outcome(codes, *said)
+        return Team(self.folder, size, job, *arguments).outcome()
 
     def weights(self, output: str) -> bytes:
         """Return the bytes of a checkpoint's weights."""

@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from forking import start_command
+from teams import Team, command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from conftest import Result
+    from collections.abc import Callable, Iterator
+    from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 UNITS, SOURCES = 3, 2
@@ -31,17 +32,17 @@ def _command(few: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _start(command: list[str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "transferzoo", *command], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+def _end(process: ForkServerProcess, folder: Path) -> tuple[int | None, str, str]:
+    """Wait for a command to end; return its exit code and what it said."""
+    process.join(120)
+    out, error = ((folder / f"said.{stream}").read_text() for stream in ("out", "err"))
+    return process.exitcode, out, error
 
 
-def _wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+def _wait_for(is_alive: Callable[[], bool], condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
@@ -59,31 +60,42 @@ def _bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+@pytest.fixture(scope="module")
+def whole(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """What an undisturbed run prints, and the files it leaves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("TRANSFERZOO_ZOO", raising=False)
+        folder = tmp_path_factory.mktemp("whole")
+        code, out, error = _end(start_command(_command(few), folder), folder)
+        assert code == 0, error
+        yield out, _bytes(folder / "runs")
+
+
 @pytest.fixture
-def undisturbed(cli: Callable[..., Result], few: Path, tmp_path: Path) -> dict[str, bytes]:
-    result = cli(*_command(few), "--runs", "whole")
-    assert result.code == 0, result.err
-    return _bytes(tmp_path / "whole")
+def undisturbed(whole: tuple[str, dict[str, bytes]]) -> dict[str, bytes]:
+    return whole[1]
 
 
 def test_kill_9(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:
     moments = random.Random(0)
     seen: dict[str, int] = {}
     for awaited in (0, 1, 3):
-        process = _start(_command(few), tmp_path)
-        _wait_for(process, lambda awaited=awaited: _reached(tmp_path, awaited))  # type: ignore[misc]
+        process = start_command(_command(few), tmp_path)
+        _wait_for(process.is_alive, lambda awaited=awaited: _reached(tmp_path, awaited))  # type: ignore[misc]
         time.sleep(moments.uniform(0, 0.3))
         process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
         now = _units(tmp_path)
         assert now.items() >= seen.items(), "a finished unit was done again"
         seen = now
     assert 3 <= len(seen) <= UNITS * SOURCES
     (run,) = (tmp_path / "runs").iterdir()
     (run / "images" / ".0004.safetensors.1.tmp").write_bytes(b"what a kill in the middle of a write leaves")
-    out, error = _start(_command(few), tmp_path).communicate()
-    assert "vgg" in out, error
+    code, out, error = _end(start_command(_command(few), tmp_path), tmp_path)
+    assert code == 0, error
+    assert "vgg" in out
     assert _units(tmp_path).items() >= seen.items()
     assert len(set(_log(run))) == len(_log(run)) >= UNITS * SOURCES - 3, "a unit was done twice"
     assert _bytes(tmp_path / "runs") == undisturbed
@@ -99,22 +111,26 @@ def _reached(folder: Path, units: int) -> bool:
     return len(_units(folder)) >= units if units else any(folder.glob("runs/*/clean/*.json"))
 
 
-def test_ctrl_c(cli: Callable[..., Result], undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:
-    process = _start(_command(few), tmp_path)
-    _wait_for(process, lambda: _reached(tmp_path, 1))
-    process.send_signal(signal.SIGINT)
-    out, error = process.communicate()
-    assert (process.returncode, out) == (130, "")
+def test_ctrl_c(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:
+    process = start_command(_command(few), tmp_path)
+    _wait_for(process.is_alive, lambda: _reached(tmp_path, 1))
+    os.kill(process.pid or 0, signal.SIGINT)
+    code, out, error = _end(process, tmp_path)
+    assert (code, out) == (130, "")
     assert error == "Interrupted; the same command goes on from here.\n"
     assert not list(tmp_path.rglob("*.tmp"))
     seen = _units(tmp_path)
-    assert cli(*_command(few)).code == 0
+    assert _end(start_command(_command(few), tmp_path), tmp_path)[0] == 0
     assert _units(tmp_path).items() >= seen.items()
     assert _bytes(tmp_path / "runs") == undisturbed
 
 
 def test_ctrl_c_while_starting(few: Path, tmp_path: Path) -> None:
-    process = _start(_command(few), tmp_path)
+    """In an interpreter of its own, which imports PyTorch first."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "transferzoo", *_command(few)], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     time.sleep(random.Random(1).uniform(0.8, 1.2))
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
@@ -128,36 +144,38 @@ def test_ctrl_c_while_starting(few: Path, tmp_path: Path) -> None:
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "transferzoo"]
 
 
-def _together(command: list[str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *TORCHRUN, *command], cwd=folder, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
-    )  # fmt: skip
-
-
 def test_two_processes_leave_the_same_bytes(
-    cli: Callable[..., Result], undisturbed: dict[str, bytes], few: Path, tmp_path: Path
+    whole: tuple[str, dict[str, bytes]], few: Path, tmp_path: Path
 ) -> None:
-    out, error = _together(_command(few), tmp_path).communicate()
-    assert out.count("Success rates on") == 1, error
-    assert error.count("Run folder:") == 1
-    assert _bytes(tmp_path / "runs") == undisturbed
+    """Under torchrun, as a user starts them."""
+    started = subprocess.run(
+        [sys.executable, *TORCHRUN, *_command(few)], cwd=tmp_path, text=True, capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.count("Success rates on") == 1
+    assert started.stderr.count("Run folder:") == 1
+    assert _bytes(tmp_path / "runs") == whole[1]
     (run,) = (tmp_path / "runs").iterdir()
     assert len(set(_log(run))) == len(_log(run)) == UNITS * SOURCES, "each unit was made once"
-    assert cli(*_command(few)).out == out
+    code, out, error = _end(start_command(_command(few), tmp_path), tmp_path)
+    assert code == 0, error
+    assert out == started.stdout
 
 
 def test_units_of_a_dead_process_are_done_by_a_rerun(
     undisturbed: dict[str, bytes], few: Path, tmp_path: Path
 ) -> None:
-    process = _together(_command(few), tmp_path)
-    _wait_for(process, lambda: _reached(tmp_path, 1))
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    process.communicate()
-    assert process.returncode != 0
+    asked = [*_command(few), "--runs", str(tmp_path / "runs")]
+    team = Team(tmp_path, 2, command, asked, "")
+    first, second = team.processes
+    _wait_for(lambda: first.is_alive() and second.is_alive(), lambda: _reached(tmp_path, 1))
+    second.kill()
+    codes = team.outcome().codes
+    assert codes == [1, -signal.SIGKILL]
     seen = _units(tmp_path)
-    out, error = _together(_command(few), tmp_path).communicate()
-    assert "vgg" in out, error
+    done = Team(tmp_path, 2, command, asked, "").outcome()
+    assert done.codes == [0, 0], done.err
+    assert "vgg" in done.out[0]
     assert _units(tmp_path).items() >= seen.items(), "a finished unit was done again"
     assert _bytes(tmp_path / "runs") == undisturbed

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stripes import run_command
+from forking import start_command
 from studying import ATTACKS, SHARPNESSES, STUDY, TRAININGS, place
 
 from transferzoo.studies.results import read_results
@@ -33,13 +30,9 @@ class Place:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.command = place(folder, study)
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["timm", "transferzoo.studies.work", "transferzoo.cli.app"])
 
     def start(self, *options: str) -> ForkServerProcess:
-        process = self._context.Process(target=_be_command, args=([*self.command, *options], self.folder))
-        process.start()
-        return process
+        return start_command([*self.command, *options], self.folder)
 
     def run(self, *options: str) -> str:
         """Run the study to its end; return what it said."""
@@ -59,12 +52,6 @@ class Place:
             f"{path.parent.parent.name}/{path.parent.name}": json.loads(path.read_text())["result"]
             for path in (self.folder / "store").glob("*/*/cell.json")
         }
-
-
-def _be_command(arguments: list[str], folder: Path) -> None:
-    os.setpgid(0, 0)
-    os.environ.pop("OMP_NUM_THREADS", None)  # what this process starts may have all processors
-    run_command(arguments, folder / "said", "")
 
 
 @pytest.fixture(scope="module")
@@ -202,11 +189,10 @@ def test_another_study_finds_what_is_there(undisturbed: Place) -> None:
 
 def test_no_process_outlives_the_first(tmp_path: Path) -> None:
     place = Place(tmp_path / "orphaned")
-    command = [sys.executable, "-m", "transferzoo", *place.command, "--jobs", "2"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        _wait_for_a_cell(lambda: first.poll() is None, place)
-        left = _descendants(first.pid)
-        first.kill()
+    first = place.start("--jobs", "2")
+    _wait_for_a_cell(first.is_alive, place)
+    left = _descendants(first.pid or 0)
+    first.kill()
     assert len(left) == 4, "a tracker of resources, a fork server, two workers"
     deadline = time.monotonic() + 30
     while left := [pid for pid in left if _lives(pid)]:

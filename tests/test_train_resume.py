@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -14,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from forking import CONTEXT
 from PIL import Image
 from safetensors.torch import load_file
 from stripes import ZOO, draw, run_command, validators, write_idx
@@ -36,8 +36,6 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["timm", "transferzoo.trainer", "transferzoo.cli.app"])
         write_idx(folder / "data", "train", draw(256, 0))
         write_idx(folder / "data", "t10k", draw(64, 1))
         validators(folder)
@@ -56,7 +54,7 @@ class Bench:
         return self.launch([*self.arguments(output, data), *options], output, fate)
 
     def launch(self, arguments: list[str], output: str, fate: str) -> ForkServerProcess:
-        process = self._context.Process(target=run_command, args=(arguments, self.folder / output, fate))
+        process = CONTEXT.Process(target=run_command, args=(arguments, self.folder / output, fate))
         process.start()
         return process
 
