@@ -141,6 +141,18 @@ def test_an_unknown_study_and_an_absent_place_are_told(tmp_path: Path, cli: Call
     assert cli(*command, "--jobs", 2, "--ray", "local").code == 2
 
 
+def test_images_that_are_not_there_are_told_once(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    command = place(tmp_path)
+    for file in (tmp_path / "data").glob("train*"):
+        file.unlink()
+    done = cli(*command)
+    assert done.code == 1
+    assert done.err.startswith("Error: ")
+    assert "train" in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "store").exists()
+
+
 def test_without_ray_one_sentence_says_what_to_install(
     tmp_path: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

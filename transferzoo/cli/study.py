@@ -50,7 +50,7 @@ def study(
     from transferzoo.studies.results import check_results, collect, write_results
     from transferzoo.studies.spec import find_study
     from transferzoo.studies.store import Store
-    from transferzoo.studies.work import Task, check_architectures
+    from transferzoo.studies.work import Task, check_architectures, check_images
     from transferzoo.zoo import load_zoo, own_file
 
     if ray is not None and jobs != 1:
@@ -66,12 +66,14 @@ def study(
     if dry_run:
         _plan(grid, task, records.dataset(asked.dataset), jobs, as_json=json)
         return
+    kept = Store(task.store)
+    check_images((c for c in grid.cells.values() if not kept.has(c)), records.dataset(asked.dataset), root)
     workers: Workers = _workers(jobs, ray)
     try:
         failed = _run(task, grid, workers)
     finally:
         workers.close()
-    found = collect(grid, Store(task.store))
+    found = collect(grid, kept)
     if results is not None:
         write_results(found, results)
         say(f"Written: {results}")

@@ -33,11 +33,11 @@ from transferzoo.transfer import run as run_job
 from transferzoo.zoo import load_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from transferzoo.datasets import Batch
     from transferzoo.specs import DatasetSpec
-    from transferzoo.studies.cells import Grid
+    from transferzoo.studies.cells import Cell, Grid
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,17 @@ def training_images(where: Mapping[str, Any], bench: Bench) -> Batch:
         return images
     draw = torch.Generator().manual_seed(seed_of(0, "training images of a study"))
     return images.select(torch.randperm(len(images), generator=draw)[: where["drawn"]].sort().values)
+
+
+def check_images(cells: Iterable[Cell], dataset: DatasetSpec, root: Path | None) -> None:
+    """Load the images that cells read once, so that what is not there is told once, before anything runs.
+
+    Raises:
+        DataError: they are not there, or damaged.
+    """
+    read = [cell.what["split"] if cell.kind == "attack" else "train" for cell in cells]
+    for split in dict.fromkeys(read):
+        load_images(dataset, split, root=root_of(dataset, split, root))
 
 
 def count_images(dataset: DatasetSpec, root: Path | None) -> int:
