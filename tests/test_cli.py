@@ -8,10 +8,11 @@ import pty
 import re
 import subprocess
 import sys
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from folders import data_folder
+from folders import BUILTIN, data_folder
 
 from transferzoo.architectures import ARCHITECTURES
 from transferzoo.cli import options
@@ -21,6 +22,7 @@ from transferzoo.config import AttackConfig, AttackSpec
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
 from transferzoo.presets import expand
+from transferzoo.studies.spec import built_in
 from transferzoo.techniques import TECHNIQUES
 from transferzoo.zoo import load_zoo
 
@@ -44,6 +46,7 @@ NAMES = {
     "architectures": list(ARCHITECTURES),
     "defences": list(DEFENCES),
     "recipes": list(ZOO.recipes),
+    "studies": list(built_in()),
 }
 DEFAULT = [m for m in ZOO.models.values() if m.dataset == ZOO.default_dataset]
 ATTACK = ("attack", "-s", "resnet50-sgd", "-t", "vgg,resnet18", "--steps", 2, "--images", 6)
@@ -93,6 +96,14 @@ def test_show_knows_whatever_is_listed(capsys: pytest.CaptureFixture[str]) -> No
     for name in {name for names in NAMES.values() for name in names}:
         show(name, json=True)
         assert json.loads(capsys.readouterr().out)[0]["kind"]
+
+
+def test_show_knows_checkpoint_folders(cli: Run, tmp_path: Path) -> None:
+    copytree(BUILTIN / "resnet50-sam", tmp_path / "mine")
+    (found,) = json.loads(cli("show", "./mine", "--json").out)
+    listed, *_ = json.loads(cli("show", "fashion-mnist/resnet50-sam", "--json").out)
+    assert (found["kind"], found["name"], found["dataset"]) == ("model", "mine", "fashion-mnist")
+    assert found["files"] == listed["files"]
 
 
 FLIPS: dict[str, tuple[str, ...]] = {

@@ -153,6 +153,8 @@ def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> At
     Raises:
         UsageError: it cannot be read, or something is out of range.
     """
+    if not attack.strip():
+        raise UsageError("an attack is empty", expected="a name; 'bim' for one without techniques")
     composition, preset = expand(attack, zoo)
     defaults = zoo.dataset(dataset).attack
     flags = {key: value for key, value in given.items() if key in BUDGET}

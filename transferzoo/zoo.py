@@ -131,7 +131,15 @@ class Zoo:
 
 
 def parts(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return each name with the defence behind it, if any."""
+    """Return each name with the defence behind it, if any.
+
+    Raises:
+        UsageError: a "|" with nothing behind it.
+    """
+    names = list(names)
+    for text in names:
+        if text.rstrip().endswith("|"):
+            raise UsageError(f"there is no defence behind '{text}'", expected="one, as in 'vgg|bits:depth=3'")
     split = (text.partition("|")[::2] for text in names)
     return [(name.strip(), defence.strip()) for text, defence in split for name in text.split(",")]
 

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     architectures = "architectures"
     defences = "defences"
     recipes = "recipes"
+    studies = "studies"
 
 
 MODELS = (Kind.models, Kind.surrogates, Kind.targets)
@@ -41,7 +42,7 @@ def list_(
     json: Json = False,
     zoo: ZooFile = None,
 ) -> None:
-    """List models, data sets, attacks, minimizers, architectures, defences or recipes.
+    """List models, data sets, attacks, minimizers, architectures, defences, recipes or studies.
 
     Models of the default data set, and how many others there are; all of them with --dataset or --match.
     """
@@ -106,6 +107,8 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
                 for n, r in zoo.recipes.items()
                 if dataset in (None, r.dataset)
             ]  # fmt: skip
+        case Kind.studies:
+            return [entry for entry in _studies() if dataset in (None, entry["dataset"])]
         case Kind.attacks:
             return _attacks(zoo)
         case Kind.minimizers:
@@ -167,6 +170,16 @@ def _defences() -> list[dict[str, Any]]:
     return [
         {"name": name, "defaults": show_defence(name), "source": DEFENCES[name].paper} for name in DEFENCES
     ]
+
+
+def _studies() -> list[dict[str, Any]]:
+    from transferzoo.studies.spec import built_in, find_study
+
+    return [
+        {"name": s.name, "dataset": s.dataset, "surrogates": len(s.surrogates), "seeds": len(s.seeds),
+         "claims": len(s.claims), "question": s.about}
+        for s in map(find_study, built_in())
+    ]  # fmt: skip
 
 
 def _architectures() -> list[dict[str, Any]]:

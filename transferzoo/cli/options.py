@@ -84,6 +84,7 @@ def complete_names(incomplete: str) -> list[str]:
     found = (
         *complete_models(incomplete), *_starting((*zoo.datasets, *zoo.recipes), incomplete),
         *complete_attacks(incomplete), *complete_minimizers(incomplete), *complete_architectures(incomplete),
+        *complete_studies(incomplete),
     )  # fmt: skip
     return sorted({name for name in found if name != "all"})
 

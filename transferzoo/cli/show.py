@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,6 @@ from transferzoo.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from transferzoo.specs import DatasetSpec, ModelSpec
     from transferzoo.zoo import Zoo
@@ -23,7 +23,12 @@ MOST = 20
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Any name that `list` prints.", autocompletion=complete_names)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Any name that `list` prints, or a checkpoint folder.", autocompletion=complete_names
+        ),
+    ],
     json: Json = False,
     zoo: ZooFile = None,
 ) -> None:
@@ -31,7 +36,7 @@ def show(
     from transferzoo.zoo import load_zoo
 
     records = load_zoo(zoo)
-    found = list(_find(name, records))
+    found = list(_find(name, records)) or list(_checkpoint(name, records))
     if not found:
         raise UnknownNameError("name", name, _names(records))
     if json:
@@ -43,11 +48,23 @@ def show(
             show_line(f"\n\n{text}\n" if "\n" in text else f" {text}", label=f"{key}:")
 
 
+def _checkpoint(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
+    """Tell of a checkpoint folder, if the name is one's."""
+    from transferzoo import checkpoint
+
+    folder = Path(name).expanduser()
+    if (folder / checkpoint.CONFIG).is_file():
+        recipe = checkpoint.read_recipe(folder) or {}
+        dataset = recipe.get("config", {}).get("dataset", zoo.default_dataset)
+        yield from map(_model, zoo.select([str(folder.absolute())], dataset, "target"))
+
+
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     from transferzoo.architectures import ARCHITECTURES
     from transferzoo.defences import DEFENCES, show_defence
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.notation import show_term
+    from transferzoo.studies.spec import built_in, find_study
     from transferzoo.techniques import TECHNIQUES
 
     yield from (_model(m) for m in zoo.models.values() if name in (m.name, m.full_name))
@@ -63,6 +80,14 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         yield {"kind": "suite of attacks", "name": name, "attacks": list(zoo.suites[name])}
     if name in zoo.recipes:
         yield {"kind": "recipe", "name": name, **zoo.recipes[name].model_dump(mode="json")}
+    if name in built_in():
+        study = find_study(name)
+        yield {
+            "kind": "study", "name": name, "question": study.about, "dataset": study.dataset,
+            "seeds": study.seeds, "surrogates": list(study.surrogates), "attacks": len(study.attacks),
+            "claims": [claim.say for claim in study.claims],
+            "definition": built_in()[name].read_text(encoding="utf-8"),
+        }  # fmt: skip
     if name in TECHNIQUES:
         technique = TECHNIQUES[name]
         yield {
@@ -162,11 +187,12 @@ def _names(zoo: Zoo) -> list[str]:
     from transferzoo.architectures import ARCHITECTURES
     from transferzoo.defences import DEFENCES
     from transferzoo.minimizers import MINIMIZERS
+    from transferzoo.studies.spec import built_in
     from transferzoo.techniques import TECHNIQUES
 
     models = {m.name for m in zoo.models.values()}
     parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES)
-    named = (zoo.datasets, zoo.presets, zoo.suites, zoo.recipes, *parts)
+    named = (zoo.datasets, zoo.presets, zoo.suites, zoo.recipes, built_in(), *parts)
     return [*models, *(name for part in named for name in part)]
 
 

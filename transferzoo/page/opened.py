@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,4 +138,5 @@ def _results(name: str) -> Path | None:
         f"{name} is not a run folder, nor a file, nor a study",
         expected="a folder that `transferzoo attack` wrote, a file that `transferzoo study --results` wrote"
         + (f", or one of {', '.join(sorted(known))}" if known else ""),
+        hint=f"did you mean {near[0]}" if (near := get_close_matches(name, known, n=1)) else "",
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from transferzoo.config import Record, TrainConfig
-from transferzoo.errors import UnknownNameError
+from transferzoo.errors import UnknownNameError, UsageError
 from transferzoo.yaml_file import read_yaml
 
 Epoch = Annotated[int, Field(ge=1)]
@@ -312,5 +313,9 @@ def find_study(name: str) -> Study:
         return read_study(known[name])
     path = Path(name).expanduser()
     if not path.is_file():
+        if path.suffix or os.sep in name:
+            raise UsageError(
+                f"there is no study file {name}", expected="a YAML file, or one of " + ", ".join(known)
+            )
         raise UnknownNameError("study", name, [*known, "FILE.yaml"])
     return read_study(path)
