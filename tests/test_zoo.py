@@ -18,7 +18,7 @@ from transferzoo.minimizers import read_rule
 from transferzoo.notation import parse_terms
 from transferzoo.presets import configure, expand
 from transferzoo.specs import assets
-from transferzoo.zoo import load_zoo
+from transferzoo.zoo import load_zoo, read_zoo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def test_presets_compose_and_configure(name: str) -> None:
     composition, _ = expand(name, ZOO)
     assert composition.cost(1) >= 1
     for dataset in ZOO.datasets:
-        config = configure(ZOO, dataset, [name], ["a"], ["b"], {})
+        config = configure(ZOO, dataset, [name], ["a"], ["b"], {}, weights={"a": 2})
         attack = Attack.of(config.attacks[0], config.seed)
         assert (config.attacks[0].techniques, attack.composition) == (composition.spec, composition)
         assert attack.epsilon <= 1
@@ -137,6 +137,7 @@ def test_local_models_lie_beside_the_zoo_file(mine: Path) -> None:
 def test_users_file_by_variable(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFERZOO_ZOO", str(mine))
     assert "fashion-mnist/mine" in load_zoo().models
+    assert "fashion-mnist/mine" not in read_zoo(None).models, "a worker's machine has its own variables"
     monkeypatch.delenv("TRANSFERZOO_ZOO")
     assert "fashion-mnist/mine" not in load_zoo().models
 

@@ -67,11 +67,16 @@ def _single(records: Sequence[Record], seconds: Mapping[Source, float]) -> Table
         low, high = statistics.mean_interval(shares)
         rows.append(("mean", "", _percent(sum(shares) / len(shares)), _interval(low, high), str(len(shares))))
     return Table(
-        title=f"Success rate of {short(first.surrogate)} on {first.dataset} (%)",
+        title=f"Success rate of {short(first.surrogate)}{_on(records)} (%)",
         columns=("target", "clean accuracy", "success rate", "95 % interval", "n"),
         rows=tuple(rows),
         caption=_caption(records, seconds),
     )
+
+
+def _on(records: Sequence[Record]) -> str:
+    """Return which data set it was, where that is known: images that a program brings have no name."""
+    return f" on {records[0].dataset}" if records[0].dataset else ""
 
 
 def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, float]) -> Table:
@@ -92,7 +97,7 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, f
         "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
     )
     return Table(
-        title=f"Success rates on {records[0].dataset} (%, with 95 % intervals)",
+        title=f"Success rates{_on(records)} (%, with 95 % intervals)",
         columns=("surrogate", *extra, "mean", *(short(t) for t in targets)),
         rows=tuple((line[0], *cost, *line[1:]) for line, cost in zip(lines, costs, strict=True)),
         caption=f"{_caption(records, {} if extra else seconds)} {note}",
@@ -124,7 +129,7 @@ def _curve(records: Sequence[Record]) -> Table:
         for name, points in rows.items()
     ]
     return Table(
-        title=f"Success rate by steps on {records[0].dataset} (%, mean over targets, with 95 % intervals)",
+        title=f"Success rate by steps{_on(records)} (%, mean over targets, with 95 % intervals)",
         columns=("surrogate", *(f"{step} step{'s' if step > 1 else ''}" for step in steps)),
         rows=tuple(lines),
         caption=_caption(records, {}),

@@ -216,7 +216,7 @@ def load_zoo(extra: Path | None = None) -> Zoo:
     Raises:
         UsageError: a file is wrong; the message names file, line and key.
     """
-    return _read(own_file(extra))
+    return read_zoo(own_file(extra))
 
 
 def own_file(given: Path | None) -> Path | None:
@@ -227,7 +227,8 @@ def own_file(given: Path | None) -> Path | None:
 
 
 @cache
-def _read(extra: Path | None) -> Zoo:
+def read_zoo(extra: Path | None) -> Zoo:
+    """Read the packaged zoo file, and over it the given one; see `load_zoo`, which knows a default for it."""
     files = [read_yaml(path) for path in (packaged_file(), extra) if path is not None]
     parts = [(file, file.records(_File)) for file in files]
     zoo = _merge((file.path.parent, part) for file, part in parts)

@@ -30,7 +30,7 @@ from transferzoo.studies.spec import Study
 from transferzoo.studies.store import Store
 from transferzoo.trainer import train as train_model
 from transferzoo.transfer import run as run_job
-from transferzoo.zoo import load_zoo
+from transferzoo.zoo import read_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -131,7 +131,7 @@ def _enter(base: Path) -> None:
 
 @cache
 def _bench(task: Task) -> Bench:
-    study, zoo = Study.model_validate_json(task.study), load_zoo(task.zoo)
+    study, zoo = Study.model_validate_json(task.study), read_zoo(task.zoo)
     return Bench(lay_out(study, zoo, task.root), zoo.dataset(study.dataset), Store(task.store), task.root)
 
 
