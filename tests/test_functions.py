@@ -82,7 +82,8 @@ def test_functions_are_surrogates_and_targets(cli: Run, few: Path, written: Writ
     assert "1" in outcomes["resnet50-sgd", "vgg"]
     victims = ("vgg", "target", "scores", "Models.Vgg")
     assert {outcomes[pair] for pair in outcomes if pair[1] in victims} == {outcomes["resnet50-sgd", "vgg"]}
-    assert [pair for pair, record in found.items() if record["white_box"]] == [("surrogate", "surrogate")]
+    white = [pair for pair, record in found.items() if record["white_box"]]
+    assert white == [("resnet50-sgd", "surrogate"), ("surrogate", "surrogate")], "it has those weights"
     assert found["surrogate", "target"]["target_sha256"] == found["surrogate", "Models.Vgg"]["target_sha256"]
     for word in ("imported", "called", "asked"):
         assert word in result.err

@@ -113,7 +113,7 @@ SPECS = ["mi", "sgm", "bpa", "ghost", "fia", "naa", "ilpd", "mi+ila", "vt+di"]
 @pytest.mark.parametrize("spec", SPECS)
 def test_attacks_find_the_same_layers(spec: str) -> None:
     """In double precision a folded surrogate gives the same images, by its patches and features too."""
-    model = lively(ARCHITECTURES["small_resnet18"].build(width=4), 1)
+    model = lively(ARCHITECTURES["small_resnet18"].build(width=8), 1)
     batch = random_images(2, 1, 28)
     attack = make_attack(spec, steps=3)
     ready = folded(model, batch.images.double() / 255)
@@ -147,7 +147,7 @@ def test_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_batches_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = lively(ARCHITECTURES["small_resnet18"].build(width=4), 1).float()
+    model = lively(ARCHITECTURES["small_resnet18"].build(width=8), 1).float()
     images = random_images(2, 1, 28).images
     wished = [parameter.requires_grad for parameter in model.parameters()]
     sizes = []

@@ -10,7 +10,7 @@ from make_readme import BLOCK, README
 
 from transferzoo.page.opened import RESULTS
 from transferzoo.studies.results import SUFFIX, read_results
-from transferzoo.studies.spec import find_study
+from transferzoo.studies.spec import built_in, find_study
 
 if TYPE_CHECKING:
     import re
@@ -33,8 +33,8 @@ def test_what_was_found_is_what_the_command_prints(block: re.Match[str], cli: Ca
     assert block[0].splitlines()[2:-2] == lines
 
 
-def test_every_study_with_records_is_told() -> None:
-    assert sorted(shlex.split(block["command"])[2] for block in TOLD) == NAMES
+def test_every_study_of_the_package_has_records_and_is_told() -> None:
+    assert sorted(shlex.split(block["command"])[2] for block in TOLD) == NAMES == sorted(built_in())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -193,7 +193,7 @@ def test_no_process_outlives_the_first(tmp_path: Path) -> None:
     _wait_for_a_cell(first.is_alive, place)
     left = _descendants(first.pid or 0)
     first.kill()
-    assert len(left) == 4, "a tracker of resources, a fork server, two workers"
+    assert len(left) == 3, "a fork server, two workers"
     deadline = time.monotonic() + 30
     while left := [pid for pid in left if _lives(pid)]:
         assert time.monotonic() < deadline, [_line(pid) for pid in left]
