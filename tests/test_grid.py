@@ -251,10 +251,17 @@ def test_a_number_of_gradients_sets_the_steps(cli: Run, few: Path) -> None:
     assert [cost for _, _, cost in budget(cli, few, *together)] == [8, 8]
 
 
-def test_few_steps_are_long_enough_to_reach_the_border(cli: Run, few: Path) -> None:
+def test_few_steps_are_long_enough_to_reach_the_border(cli: Run, few: Path, tmp_path: Path) -> None:
     assert budget(cli, few, "-a", "paper", "--steps", 4) == [("", "eps/4", 4)]
     assert budget(cli, few, "--steps", 12) == [("", "eps/10", 12)]
     assert budget(cli, few, "--steps", 4, "--step", "eps/10") == [("", "eps/10", 4)]
+    (tmp_path / "own.yaml").write_text("""
+attacks:
+  short: {spec: "", step: eps/10, steps: 3, about: its own size of a step}
+  quick: {spec: "", steps: 3, about: only their number}
+""")
+    own = ("--zoo", tmp_path / "own.yaml", "-a", "short", "-a", "quick")
+    assert budget(cli, few, *own) == [("", "eps/10", 3), ("", "eps/3", 3)]
 
 
 def test_too_few_gradients_are_a_sentence(cli: Run, few: Path, tmp_path: Path) -> None:

@@ -147,8 +147,8 @@ def _reaching(spec: AttackSpec) -> AttackSpec:
 def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:
     """Return an attack with its budget: from what is given, else the preset, else the data set.
 
-    A step whose size is not given is at least ε divided by their number, so that few steps can still reach
-    the border of the ball.
+    Where a number of steps is asked for without their size, a step is at least ε divided by that number, so
+    that few steps can still reach the border of the ball.
 
     Raises:
         UsageError: it cannot be read, or something is out of range.
@@ -171,7 +171,8 @@ def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> At
     step = parse_step(str(values["step"]), epsilon)
     values |= {"epsilon": show_fraction(epsilon), "step": show_step(step, epsilon)}
     spec = AttackSpec.of(techniques=composition.spec, **values)
-    return spec if "step" in flags else _reaching(spec)
+    asked = next((part for part in (flags, preset) if part.keys() & {"step", "steps"}), {"step": None})
+    return spec if "step" in asked else _reaching(spec)
 
 
 def _check_curve(config: AttackConfig) -> None:

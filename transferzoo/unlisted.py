@@ -154,16 +154,16 @@ def _folder(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> Mo
             f"{role} '{folder}' is no folder", expected="a checkpoint folder that `transferzoo train` wrote"
         )
     folder = folder.resolve()
-    trained_on = _trained_on(folder / "recipe.json") or dataset.name
-    if trained_on != dataset.name:
+    other = trained_on(folder / "recipe.json") or dataset.name
+    if other != dataset.name:
         raise UsageError(
             f"the checkpoint {folder} belongs to another data set", expected=f"'{dataset.name}'",
-            got=f"'{trained_on}'", hint=f"choose it with --dataset {trained_on}",
+            got=f"'{other}'", hint=f"choose it with --dataset {other}",
         )  # fmt: skip
     return ModelSpec(name=folder.name, dataset=dataset.name, roles=ROLES, source=f"local:{folder}")
 
 
-def _trained_on(recipe: Path) -> str | None:
+def trained_on(recipe: Path) -> str | None:
     """Return the data set that a recipe.json names, if there is one and it names any."""
     try:
         return str(json.loads(recipe.read_text(encoding="utf-8"))["config"]["dataset"])

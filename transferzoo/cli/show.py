@@ -51,11 +51,11 @@ def show(
 def _checkpoint(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     """Tell of a checkpoint folder, if the name is one's."""
     from transferzoo import checkpoint
+    from transferzoo.unlisted import trained_on
 
     folder = Path(name).expanduser()
     if (folder / checkpoint.CONFIG).is_file():
-        recipe = checkpoint.read_recipe(folder) or {}
-        dataset = recipe.get("config", {}).get("dataset", zoo.default_dataset)
+        dataset = trained_on(folder / checkpoint.RECIPE) or zoo.default_dataset
         yield from map(_model, zoo.select([str(folder.absolute())], dataset, "target"))
 
 
