@@ -18,6 +18,8 @@ from folders import data_folder
 from hub_server import COMMIT, connect, running
 from stripes import TINY, config, draw, spec
 
+from transferzoo.preparation import best_precision
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -27,6 +29,30 @@ if TYPE_CHECKING:
 
     from transferzoo.minimizers import Minimizer
     from transferzoo.specs import DatasetSpec
+
+
+@pytest.fixture(scope="session", autouse=True)
+def any_processor() -> Iterator[None]:
+    """Fail what asks whether the machine's processor multiplies in bfloat16, unless by `bf16_support`.
+
+    So a suite that passes on one processor has read nothing that another would answer otherwise.
+    """
+
+    def asked(device: torch.device) -> str:
+        pytest.fail(f"this reads what the machine's {device} can do: use the fixture bf16_support")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transferzoo.preparation.best_precision", asked)
+        yield
+
+
+@pytest.fixture(params=[True, False], ids=["bf16", "no-bf16"])
+def bf16_support(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run a test on a processor that multiplies in bfloat16, and on one that does not."""
+    able = {"avx512_bf16": request.param}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr("transferzoo.preparation.best_precision", best_precision)
+    return bool(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def run(surrogates: list[str], attacks: list[str], gradients: int, images: int, 
     flags = [flag for name in surrogates for flag in ("-s", name)]
     flags += [flag for name in attacks for flag in ("-a", name)]
     command = ["-m", "transferzoo", "attack", *flags, "-t", "all", "--max-gradients", str(gradients)]
-    command += ["--images", str(images), "--precision", "fp32", "--runs", runs, "--json"]
+    command += ["--images", str(images), "--runs", runs, "--json"]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={jobs}"] if jobs > 1 else []
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

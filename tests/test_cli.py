@@ -143,7 +143,6 @@ def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: py
     (tmp_path / "twin.yaml").write_text(json.dumps(content))
     before = sorted(tmp_path.rglob("*"))
     command = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--data", few, "--zoo", "twin.yaml", "--dry-run")
-    monkeypatch.setattr("transferzoo.preparation.best_precision", lambda _: "fp32")
 
     def plan(*flags: str) -> dict[str, Any]:
         result = cli(*command, *flags)

@@ -287,6 +287,13 @@ def test_the_table_says_what_was_rounded(cli: Run, few: Path) -> None:
     assert "bf16" not in cli(*command, "--precision", "fp32").out
 
 
+def test_the_processor_is_asked_by_auto_alone(cli: Run, few: Path, bf16_support: bool) -> None:
+    command = (*ATTACK, "--data", few, "--json")
+    done = [cli(*command), cli(*command, "--precision", "auto")]
+    found = [json.loads(one.out)["records"][0]["precision"] for one in done]
+    assert found == ["fp32", "bf16" if bf16_support else "fp32"]
+
+
 def test_the_batch_is_fitted_once(cli: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transferzoo.preparation._memory", lambda _: 2**24)
     command = (*ATTACK, "--data", few)

@@ -18,10 +18,31 @@ if TYPE_CHECKING:
 
     from conftest import Result
 
-TOLD = [
-    block for block in BLOCK.finditer(README.read_text(encoding="utf-8")) if " report " in block["command"]
-]
+TEXT = README.read_text(encoding="utf-8")
+TOLD = [block for block in BLOCK.finditer(TEXT) if " report " in block["command"]]
+FIRST = "transferzoo attack --surrogate resnet50-sam --targets all"
 NAMES = sorted(path.name.removesuffix(SUFFIX) for path in RESULTS.glob(f"*{SUFFIX}"))
+
+
+def rates(table: str) -> dict[str, float]:
+    """Return the success rates of a printed table of one surrogate, by target."""
+    cells = [line.split() for line in table.splitlines()]
+    found = {row[0]: float(row[2]) for row in cells if len(row) == 5 and row[-1] == "500"}
+    return found | {row[0]: float(row[1]) for row in cells if row[:1] == ["mean"]}
+
+
+@pytest.mark.usefixtures("bf16_support", "one_thread")
+def test_the_first_command_prints_the_same_on_every_processor(cli: Callable[..., Result]) -> None:
+    """Whether it multiplies in bfloat16 changes nothing; how it rounds in float32, an image or two of 500."""
+    (block,) = (found[0] for found in BLOCK.finditer(TEXT) if found["command"] == FIRST)
+    told = rates(block)
+    done = cli(*shlex.split(FIRST)[1:])
+    assert done.code == 0, done.err
+    found = rates(done.out)
+    assert len(told) == 10 and found.keys() == told.keys()
+    assert found["mean"] == pytest.approx(told["mean"], abs=0.5)
+    assert found == pytest.approx(told, abs=1)
+    assert "in bf16" not in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize("block", TOLD, ids=[block["command"] for block in TOLD])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from conftest import Result
     from refusals import Run
 
-TRY = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--steps", 3, "--images", 20, "--precision", "fp32")
+TRY = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--steps", 3, "--images", 20)
 
 
 def records(cli: Run, few: Path, *flags: object) -> dict[tuple[str, str], dict[str, Any]]:

@@ -144,12 +144,12 @@ def attack(
         ),
     ] = None,
     precision: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="auto|fp32|bf16",
+            metavar="fp32|bf16|auto", show_default="fp32",
             help="Of the surrogates' weights; auto: bf16 where the processor has it. Targets have fp32.",
         ),
-    ] = "auto",
+    ] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Let torch.compile make the surrogates faster.")
     ] = False,

@@ -165,8 +165,12 @@ def batch_size_of(text: str | None) -> int | None:
         ) from None
 
 
-def precision_of(text: str) -> str:
-    """Read `--precision`; "auto" becomes the best one of the processor."""
+def precision_of(text: str | None) -> str | None:
+    """Read `--precision`; "auto" becomes the best one of the processor.
+
+    Only there: rounding changes the images, and so a command that does not ask for it prints the same
+    numbers on every machine.
+    """
     if text != AUTO:
         return text
     from transferzoo.parallel import this_device
