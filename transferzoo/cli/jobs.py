@@ -168,8 +168,8 @@ def batch_size_of(text: str | None) -> int | None:
 def precision_of(text: str | None) -> str | None:
     """Read `--precision`; "auto" becomes the best one of the processor.
 
-    Only there: rounding changes the images, and so a command that does not ask for it prints the same
-    numbers on every machine.
+    It is asked for nothing else: rounded weights give other images, so that one command would make other
+    tables on other processors.
     """
     if text != AUTO:
         return text
