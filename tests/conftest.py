@@ -18,7 +18,7 @@ from folders import data_folder
 from hub_server import COMMIT, connect, running
 from stripes import TINY, config, draw, spec
 
-from transferzoo.preparation import best_precision
+from transferzoo.models.optimize import best_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.minimizers import Minimizer
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,7 +42,7 @@ def any_processor() -> Iterator[None]:
         pytest.fail(f"this reads what the machine's {device} can do: use the fixture bf16_support")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transferzoo.preparation.best_precision", asked)
+        patch.setattr("transferzoo.models.optimize.best_precision", asked)
         yield
 
 
@@ -51,7 +51,7 @@ def bf16_support(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Run a test on a processor that multiplies in bfloat16, and on one that does not."""
     able = {"avx512_bf16": request.param}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    monkeypatch.setattr("transferzoo.preparation.best_precision", best_precision)
+    monkeypatch.setattr("transferzoo.models.optimize.best_precision", best_precision)
     return bool(request.param)
 
 
@@ -113,7 +113,7 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, stripes: DatasetSpec) -> Path:
     """A model of the stripes."""
-    from transferzoo.trainer import train
+    from transferzoo.training.trainer import train
 
     folder = tmp_path_factory.mktemp("models") / "source"
     train(config(epochs=3), stripes, draw(160, 0), None, folder)

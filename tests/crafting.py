@@ -10,12 +10,12 @@ import torch
 from networks import residual_cnn, tiny_vit
 from torch import Tensor, nn
 
-from transferzoo import engine
-from transferzoo.composition import compose
-from transferzoo.engine import Attack, seeded
-from transferzoo.norms import NORMS
-from transferzoo.techniques import Stage
-from transferzoo.techniques.unit import Pool, Unit
+from transferzoo.attacks import engine
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import Attack, seeded
+from transferzoo.attacks.norms import NORMS
+from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques.work_unit import Pool, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.torch import load_file, save_file
 
-from transferzoo.specs import assets
+from transferzoo.zoo.schema import assets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

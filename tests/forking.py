@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["timm", "accelerate", "transferzoo.tuning", "transferzoo.studies.work", "transferzoo.cli.app"]
+    [
+        "timm",
+        "accelerate",
+        "transferzoo.training.rho_search",
+        "transferzoo.studies.compute",
+        "transferzoo.cli.app",
+    ]
 )
 
 

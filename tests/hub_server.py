@@ -27,7 +27,7 @@ import pytest
 from hub_answers import Exchange
 from hub_state import COMMIT, GATED, STATUSES, Answer, Fault, Hub, Request, User
 
-from transferzoo.errors import TransferZooError
+from transferzoo.base.errors import TransferZooError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from transferzoo.specs import AttackDefaults, DatasetSpec
+from transferzoo.zoo.schema import AttackDefaults, DatasetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from transferzoo.datasets.sources import load
-from transferzoo.specs import assets
-from transferzoo.zoo import load_zoo
+from transferzoo.datasets.sources import load_split
+from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import assets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def drawn(labels: Sequence[int]) -> list[int]:
 
 
 def make(source: Path, target: Path) -> None:
-    batch = load(load_zoo().datasets["fashion-mnist"], "test", root=source)
+    batch = load_split(load_zoo().datasets["fashion-mnist"], "test", root=source)
     ids = drawn(batch.labels.tolist())
     images = []
     for picture in batch.select(ids).images:

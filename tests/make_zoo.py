@@ -17,15 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferzoo import checkpoint
-from transferzoo.atomic import sha256, write_json
-from transferzoo.config import TrainConfig
-from transferzoo.recipes import plan
-from transferzoo.specs import assets
-from transferzoo.zoo import load_zoo
+from transferzoo.base.atomic import sha256, write_json
+from transferzoo.base.config import TrainConfig
+from transferzoo.models import checkpoint
+from transferzoo.training.recipes import plan
+from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import assets
 
 if TYPE_CHECKING:
-    from transferzoo.specs import ModelSpec
+    from transferzoo.zoo.schema import ModelSpec
 
 ZOO = load_zoo()
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.studies.results import Outcomes, Results, Value
-from transferzoo.studies.spec import Study
+from transferzoo.studies.result_file import Outcomes, Results, Value
+from transferzoo.studies.schema import Study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,8 +9,8 @@ from crafting import Images, make_attack, random_images, work_unit
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferzoo.classifier import frozen
-from transferzoo.techniques import Stage
+from transferzoo.attacks.techniques import Stage
+from transferzoo.models.classifier import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

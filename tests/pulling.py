@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from transferzoo import checkpoint
-from transferzoo.zoo import load_zoo
+from transferzoo.models import checkpoint
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from conftest import Result

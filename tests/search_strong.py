@@ -21,21 +21,21 @@ os.environ["OMP_NUM_THREADS"] = "1"  # one thread a process, before torch is imp
 
 import torch
 
-from transferzoo.classifier import load
-from transferzoo.datasets.sources import load as load_images
-from transferzoo.engine import Attack, craft
-from transferzoo.errors import UsageError
-from transferzoo.evaluation import predict
-from transferzoo.feeds import hold_out
-from transferzoo.preparation import prepare
-from transferzoo.presets import configure
-from transferzoo.techniques import Stage
-from transferzoo.techniques.unit import Pool
-from transferzoo.zoo import load_zoo
+from transferzoo.attacks.configure import configure
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.errors import UsageError
+from transferzoo.datasets.sources import load_split
+from transferzoo.models.classifier import load
+from transferzoo.models.optimize import prepare
+from transferzoo.models.predict import predict
+from transferzoo.training.feeds import hold_out
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
-    from transferzoo.classifier import Classifier
     from transferzoo.datasets import Batch
+    from transferzoo.models.classifier import Classifier
 
 ZOO = load_zoo()
 SPEC = ZOO.dataset("fashion-mnist")
@@ -62,7 +62,7 @@ def victims() -> list[Classifier]:
 @cache
 def validation(data: Path | None) -> tuple[Batch, Batch]:
     """Return the validation images, and those of them that both targets classify correctly."""
-    _, held = hold_out(load_images(SPEC, "train", root=data), HELD)
+    _, held = hold_out(load_split(SPEC, "train", root=data), HELD)
     assert held is not None
     right = torch.stack([predict(model, held.images) == held.labels for model in victims()]).all(0)
     return held, held.select(right)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from layouts import picture, spec, write_parquet
 
-from transferzoo import feeds, stream
-from transferzoo.config import TrainConfig
+from transferzoo.base.config import TrainConfig
+from transferzoo.training import feeds, stream
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 SIZE = 72
 COUNT = 30

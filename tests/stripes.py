@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from transferzoo.config import TrainConfig
+from transferzoo.base.config import TrainConfig
 from transferzoo.datasets import Batch
 from transferzoo.minimizers import Minimizer
-from transferzoo.trainer import train
-from transferzoo.zoo import load_zoo
+from transferzoo.training.trainer import train
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
-    from transferzoo.trainer import Progress
+    from transferzoo.training.trainer import Progress
+    from transferzoo.zoo.schema import DatasetSpec
 
 SIZE = 12
 ZOO = """

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from stripes import ZOO, draw, write_idx
 
-from transferzoo.studies.results import Outcomes, Results, Value
-from transferzoo.studies.spec import Study
+from transferzoo.studies.result_file import Outcomes, Results, Value
+from transferzoo.studies.schema import Study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,9 +17,9 @@ import tempfile
 from collections import defaultdict
 from typing import Any
 
-from transferzoo.findings import brief, paired_tests, per_image, rows_of, short
-from transferzoo.records import Record
-from transferzoo.statistics import mean_interval
+from transferzoo.results.comparisons import brief, paired_tests, per_image, rows_of, short
+from transferzoo.results.records import Record
+from transferzoo.results.statistics import mean_interval
 
 
 def run(surrogates: list[str], attacks: list[str], gradients: int, images: int, jobs: int, runs: str) -> Any:

@@ -124,8 +124,8 @@ def command(arguments: list[str], fate: str) -> None:
 
 
 def _doom(kind: str) -> None:
-    from transferzoo.errors import DataError
-    from transferzoo.feeds import Memory
+    from transferzoo.base.errors import DataError
+    from transferzoo.training.feeds import Memory
 
     undisturbed, epochs = Memory.epoch, []
 
@@ -146,12 +146,12 @@ def _doom(kind: str) -> None:
 
 def train_cases(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
     """Train in double precision, unless a case says otherwise, through the trainer itself."""
-    from transferzoo import trainer
-    from transferzoo.parallel import gather
-    from transferzoo.zoo import load_zoo
+    from transferzoo.base.distributed import gather
+    from transferzoo.training import trainer
+    from transferzoo.zoo.reader import load_zoo
 
     data = draw(192, 0)
-    with patch("transferzoo.trainer.tidy"), gather(None, folder) as team:
+    with patch("transferzoo.training.trainer.tidy"), gather(None, folder) as team:
         if team.leads:
             folder.mkdir()
         team.wait()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import transferzoo
 from transferzoo import evaluate, load_images, load_model, read_attack, tables
-from transferzoo.errors import DataError, UsageError
+from transferzoo.base.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from refusals import Run

@@ -14,8 +14,8 @@ from networks import narrow
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 
-from transferzoo.architectures import ARCHITECTURES, architecture
-from transferzoo.errors import UnknownNameError, UsageError
+from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.models.architectures import ARCHITECTURES, architecture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,7 +226,7 @@ m = timm.create_model("small_resnet50", num_classes=10, in_chans=1, width=12)
 print(sum(p.numel() for p in m.parameters()))"""
     listing = """
 import sys
-from transferzoo.architectures import ARCHITECTURES
+from transferzoo.models.architectures import ARCHITECTURES
 print(len(ARCHITECTURES), [m for m in ("torch", "torchvision", "timm", "numpy") if m in sys.modules])"""
     printed = run(f"import transferzoo, timm{create}", f"import timm, transferzoo{create}", listing)
     assert printed == ["838174", "838174", f"{len(NAMES)} []"]

@@ -17,9 +17,9 @@ from bad_archives import BAD, FILES, PNG
 from layouts import CLASSES, LABELS, pixels, same, spec
 from packing import KINDS, packed, zipped
 
+from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.datasets import archives, disk, members
-from transferzoo.datasets.sources import load
-from transferzoo.errors import DataError, TransferZooError
+from transferzoo.datasets.sources import load_split
 
 if TYPE_CHECKING:
     from refusals import Run
@@ -49,12 +49,12 @@ def listing(folder: Path) -> list[str]:
 def test_an_archive_is_read_as_the_folder_it_holds(tmp_path: Path, kind: str, top: str) -> None:
     archive = written(tmp_path, packed({top + name: content for name, content in FILES.items()}, kind))
     archive = archive.rename(tmp_path / f"b.{kind}")
-    assert same(load(spec(), "test", root=archive), pixels()[[1, 2, 3, 0]], [0, 1, 1, 2], [0, 1, 2, 3])
+    assert same(load_split(spec(), "test", root=archive), pixels()[[1, 2, 3, 0]], [0, 1, 1, 2], [0, 1, 2, 3])
 
 
 def test_an_archive_may_hold_one_class_alone(tmp_path: Path) -> None:
     archive = written(tmp_path, zipped({"Dress/0.png": PNG, "Dress/more/1.png": PNG}))
-    assert load(spec(), "test", root=archive).labels.tolist() == [CLASSES.index("Dress")] * 2
+    assert load_split(spec(), "test", root=archive).labels.tolist() == [CLASSES.index("Dress")] * 2
 
 
 def test_an_archive_may_be_a_place_of_a_split_and_be_streamed(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_an_archive_may_be_a_place_of_a_split_and_be_streamed(tmp_path: Path) ->
         tmp_path, packed({f"top/{name}": content for name, content in FILES.items()}, "tgz"), "tgz"
     )
     places = spec(splits={"test": (f"local:{archive}",), "train": ()})
-    assert sorted(load(places, "test").labels.tolist()) == sorted(LABELS)
+    assert sorted(load_split(places, "test").labels.tolist()) == sorted(LABELS)
     assert sorted(disk.open_source(places, "test", None).labels) == sorted(LABELS)
 
 

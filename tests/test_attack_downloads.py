@@ -9,7 +9,7 @@ import pytest
 from hub_server import Hub, connect
 from pulling import ZOO, planned
 
-from transferzoo import checkpoint
+from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from networks import literal_vit, tiny_vit
 from patching import BATCH, by_rule, passes, patched, same
 from torch import Tensor, nn
 
-from transferzoo.composition import compose
-from transferzoo.techniques.attention import PayNoAttention, _ordinary, _ordinary_maps
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.techniques.backward_attention import PayNoAttention, _ordinary, _ordinary_maps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

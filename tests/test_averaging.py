@@ -9,19 +9,19 @@ import torch
 from stripes import config, draw, stop_at
 from torch import Tensor, nn
 
-from transferzoo.atomic import sha256
-from transferzoo.classifier import load
-from transferzoo.evaluation import predict
-from transferzoo.feeds import Memory
-from transferzoo.loop import seed_of
+from transferzoo.base.atomic import sha256
 from transferzoo.minimizers import Minimizer
-from transferzoo.schedules import learning_rate
-from transferzoo.trainer import train
+from transferzoo.models.classifier import load
+from transferzoo.models.predict import predict
+from transferzoo.training.feeds import Memory
+from transferzoo.training.loop import seed_of
+from transferzoo.training.schedules import learning_rate
+from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,10 +17,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import rotate
 from viewing import chained, gradient, noise_images, objective, uniform
 
-from transferzoo.engine import seeded
-from transferzoo.techniques.blocks import BlockShuffle
-from transferzoo.techniques.structure import Change, StructureInvariance
-from transferzoo.techniques.warps import DeformationWarp
+from transferzoo.attacks.engine import seeded
+from transferzoo.attacks.techniques.views_blocks import BlockShuffle
+from transferzoo.attacks.techniques.views_structure import Change, StructureInvariance
+from transferzoo.attacks.techniques.views_warp import DeformationWarp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

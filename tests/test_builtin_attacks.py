@@ -7,9 +7,9 @@ import torch
 import torchattacks
 from crafting import Images, against_torchattacks, make_attack
 
-from transferzoo.classifier import load
-from transferzoo.datasets.sources import load as load_images
-from transferzoo.zoo import load_zoo
+from transferzoo.datasets.sources import load_split
+from transferzoo.models.classifier import load
+from transferzoo.zoo.reader import load_zoo
 
 REFERENCES = {
     "": (torchattacks.BIM, {}),
@@ -23,7 +23,7 @@ MODELS = ("resnet18", "wide-resnet", "vgg")
 
 @pytest.fixture(scope="module")
 def images() -> Images:
-    sample = load_images(load_zoo().dataset("fashion-mnist"), "sample")
+    sample = load_split(load_zoo().dataset("fashion-mnist"), "sample")
     chosen = sample.select(range(0, len(sample), 10))
     return Images(chosen.images, chosen.labels, chosen.ids)
 

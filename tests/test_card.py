@@ -12,10 +12,10 @@ import pytest
 from folders import BUILTIN
 from huggingface_hub import ModelCard, ModelCardData
 
-from transferzoo import checkpoint
-from transferzoo.card import card
-from transferzoo.errors import UsageError
-from transferzoo.records import Record
+from transferzoo.base.errors import UsageError
+from transferzoo.models import checkpoint
+from transferzoo.results.records import Record
+from transferzoo.sync.model_card import card
 
 REPO, IMAGES = "someone/resnet50-lsam", "zalando-datasets/fashion_mnist"
 NAMES = sorted(path.parent.name for path in BUILTIN.glob("*/config.json"))
@@ -184,9 +184,8 @@ def test_no_licence_is_a_sentence(licence: str) -> None:
 
 
 def test_importing_is_cheap() -> None:
-    code = (
-        "import sys, transferzoo.card; print([m for m in ('torch', 'huggingface_hub') if m in sys.modules])"
-    )
+    module = "transferzoo.sync.model_card"
+    code = f"import sys, {module}; print([m for m in ('torch', 'huggingface_hub') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

@@ -14,14 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from transferzoo import atomic, building, checkpoint
-from transferzoo.classifier import load as load_classifier
-from transferzoo.errors import ModelError, TransferZooError, UnknownNameError, UsageError
+from transferzoo.base import atomic
+from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError
+from transferzoo.models import build, checkpoint
+from transferzoo.models.classifier import load as load_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ARCHITECTURES = ["small_vgg:width=4", "small_vit:width=16", "resnet18"]
@@ -30,7 +31,7 @@ ARCHITECTURES = ["small_vgg:width=4", "small_vit:width=16", "resnet18"]
 def stored(folder: Path, architecture: str, dataset: DatasetSpec, half: bool = False) -> nn.Module:
     """Save a model whose running averages and zero heads are drawn too; return it."""
     torch.manual_seed(0)
-    model, arguments = building.create(architecture, dataset)
+    model, arguments = build.create(architecture, dataset)
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor.add_(0.1 * torch.rand_like(tensor))
@@ -83,7 +84,7 @@ def test_half_precision_is_stored_and_never_used(tmp_path: Path, stripes: Datase
 
 @pytest.mark.parametrize(("half", "hint"), [(True, "; float16 ends at 65504"), (False, "")])
 def test_what_is_not_finite_is_not_saved(tmp_path: Path, stripes: DatasetSpec, half: bool, hint: str) -> None:
-    model, arguments = building.create("small_vgg:width=4", stripes)
+    model, arguments = build.create("small_vgg:width=4", stripes)
     model.get_buffer("features.1.running_var")[0] = 1e5 if half else float("inf")
     with pytest.raises(ModelError, match=f"'features.1.running_var' of .* is not finite.*{hint}"):
         checkpoint.save(tmp_path / "new", model, "small_vgg:width=4", stripes, arguments, half=half)
@@ -203,7 +204,7 @@ def test_architectures_that_cannot_be(
     stripes: DatasetSpec, architecture: str, kind: type[UsageError], sentence: str
 ) -> None:
     with pytest.raises(kind, match=sentence) as caught:
-        building.create(architecture, stripes)
+        build.create(architecture, stripes)
     assert "\n" not in str(caught.value)
 
 

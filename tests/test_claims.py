@@ -8,8 +8,8 @@ import pytest
 from studying import results
 
 from transferzoo.studies.claims import NOT_SUPPORTED, OPEN, SUPPORTED, holm, judge
-from transferzoo.studies.results import Value
-from transferzoo.studies.spec import Trained
+from transferzoo.studies.result_file import Value
+from transferzoo.studies.schema import Trained
 
 SIDES = {"higher": {"surrogate": "b"}, "lower": {"surrogate": "a"}}
 CLAIM = {"say": "b is better", **SIDES}

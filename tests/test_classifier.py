@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from transferzoo.classifier import Classifier, frozen
-from transferzoo.errors import DataError, ModelError
+from transferzoo.base.errors import DataError, ModelError
+from transferzoo.models.classifier import Classifier, frozen
 
 
 class Recorder(nn.Module):

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from folders import BUILTIN, data_folder
 
-from transferzoo.architectures import ARCHITECTURES
+from transferzoo.attacks.configure import expand
+from transferzoo.attacks.techniques import TECHNIQUES
+from transferzoo.base.config import AttackConfig, AttackSpec
 from transferzoo.cli import options
 from transferzoo.cli.output import progress_bar
 from transferzoo.cli.show import show
-from transferzoo.config import AttackConfig, AttackSpec
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
-from transferzoo.presets import expand
-from transferzoo.studies.spec import built_in
-from transferzoo.techniques import TECHNIQUES
-from transferzoo.zoo import load_zoo
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.studies.schema import built_in
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ BUDGETS: dict[str, tuple[str, ...]] = {
 
 def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each flag changes its own field of the plan, and so the run folder; a plan loads and writes nothing."""
-    monkeypatch.setattr("transferzoo.checkpoint.load", None)
+    monkeypatch.setattr("transferzoo.models.checkpoint.load", None)
     twin = ZOO.dataset("fashion-mnist").model_dump(mode="json", exclude={"name"})
     models = {
         name: {"roles": ["target"], "source": f"builtin:fashion-mnist/{name}"}

@@ -8,12 +8,12 @@ from fractions import Fraction
 
 import pytest
 
-from transferzoo.architectures import ARCHITECTURES
-from transferzoo.composition import compose
-from transferzoo.config import Adversarial, AttackConfig, AttackSpec, Collection, TrainConfig
-from transferzoo.errors import TransferZooError, UnknownNameError, UsageError
-from transferzoo.minimizers import read_rule, show_rule
-from transferzoo.notation import (
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.configure import expand
+from transferzoo.base.config import Adversarial, AttackConfig, AttackSpec, Collection, TrainConfig
+from transferzoo.base.errors import TransferZooError, UnknownNameError, UsageError
+from transferzoo.base.registry import Registry
+from transferzoo.base.spec_strings import (
     parse_epsilon,
     parse_fraction,
     parse_step,
@@ -21,9 +21,9 @@ from transferzoo.notation import (
     show_fraction,
     show_step,
 )
-from transferzoo.presets import expand
-from transferzoo.registry import Registry
-from transferzoo.zoo import load_zoo
+from transferzoo.minimizers import read_rule, show_rule
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.zoo.reader import load_zoo
 
 EPSILON = Fraction(8, 255)
 
@@ -232,7 +232,7 @@ def test_wrong_option(values: dict[str, object], words: str) -> None:
 def test_registry() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown architecture 'small_vg'.*did you mean small_vgg"):
         ARCHITECTURES["small_vg"]
-    empty: Registry[int] = Registry("thing", "transferzoo.techniques")
+    empty: Registry[int] = Registry("thing", "transferzoo.attacks.techniques")
     empty.register("one")(1)
     with pytest.raises(ValueError, match="'one' is registered twice"):
         empty.register("one")(2)

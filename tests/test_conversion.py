@@ -19,13 +19,13 @@ from originals import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from transferzoo import checkpoint, conversion
-from transferzoo.classifier import load
-from transferzoo.errors import ModelError, TransferZooError
-from transferzoo.pulling import located
-from transferzoo.specs import ROLES, ModelSpec, WeightFile
-from transferzoo.weights import read_weights
-from transferzoo.zoo import load_zoo
+from transferzoo.base.errors import ModelError, TransferZooError
+from transferzoo.models import checkpoint, conversion
+from transferzoo.models.classifier import load
+from transferzoo.models.download import located
+from transferzoo.models.state_dict import read_weights
+from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

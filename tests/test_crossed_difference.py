@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from transferzoo.statistics import Difference, crossed_difference
+from transferzoo.results.statistics import Difference, crossed_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

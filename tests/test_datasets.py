@@ -21,10 +21,10 @@ from layouts import (
     write_parquet,
 )
 
+from transferzoo.base.errors import DataError, UnknownNameError
 from transferzoo.datasets import READERS, Batch
-from transferzoo.datasets.sources import load
-from transferzoo.errors import DataError, UnknownNameError
-from transferzoo.specs import AttackDefaults, assets
+from transferzoo.datasets.sources import load_split
+from transferzoo.zoo.schema import AttackDefaults, assets
 
 FULL = [
     Path("/usr/share/datasets/fashion-mnist"),
@@ -43,7 +43,7 @@ def test_every_reader_reads_its_layout(name: str, tmp_path: Path) -> None:
     reader = READERS[name]()
     assert reader.accepts(tmp_path, "test")
     assert not reader.accepts(assets() / "nothing", "test")
-    batch = load(spec(), "test", root=tmp_path)
+    batch = load_split(spec(), "test", root=tmp_path)
     assert same(batch, images[order], [LABELS[i] for i in order], [0, 1, 2, 3])
 
 
@@ -51,7 +51,7 @@ def test_every_reader_reads_its_layout(name: str, tmp_path: Path) -> None:
 def test_colour(name: str, tmp_path: Path) -> None:
     images = pixels(channels=3)
     order = LAYOUTS[name](tmp_path, images)
-    assert torch.equal(load(spec(channels=3), "test", root=tmp_path).images, images[order])
+    assert torch.equal(load_split(spec(channels=3), "test", root=tmp_path).images, images[order])
 
 
 def test_priorities_differ() -> None:
@@ -98,44 +98,44 @@ def test_places_are_tried_in_order(tmp_path: Path) -> None:
     as_listing(tmp_path, pixels())
     (tmp_path / "empty").mkdir()
     places = tuple(f"local:{tmp_path / name}" for name in ("absent", "empty", "."))
-    assert len(load(spec(splits={"test": places}), "test")) == 4
+    assert len(load_split(spec(splits={"test": places}), "test")) == 4
     with pytest.raises(
         DataError, match=r"'test' images of 'tiny' were not found; .*absent \(absent\) and .*--data PATH"
     ):
-        load(spec(splits={"test": places[:2]}), "test")
+        load_split(spec(splits={"test": places[:2]}), "test")
 
 
 def test_a_place_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     as_listing(tmp_path, pixels())
-    assert len(load(spec(splits={"test": ("local:~",)}), "test")) == 4
-    assert len(load(spec(), "test", root=Path("~"))) == 4
+    assert len(load_split(spec(splits={"test": ("local:~",)}), "test")) == 4
+    assert len(load_split(spec(), "test", root=Path("~"))) == 4
 
 
 def test_a_root_that_holds_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected test-\*\.parquet; or .*check --data"):
-        load(spec(), "test", root=tmp_path)
+        load_split(spec(), "test", root=tmp_path)
     with pytest.raises(DataError, match="there is no"):
-        load(spec(), "test", root=tmp_path / "absent")
+        load_split(spec(), "test", root=tmp_path / "absent")
     write_parquet(tmp_path / "train-0.parquet", pixels(), LABELS)
     with pytest.raises(DataError, match="got the split train"):
-        load(spec(), "test", root=tmp_path)
+        load_split(spec(), "test", root=tmp_path)
 
 
 def test_unknown_split(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownNameError, match="unknown split 'tset': expected one of test, train; did you mean test"
     ):
-        load(spec(), "tset", root=tmp_path)
+        load_split(spec(), "tset", root=tmp_path)
 
 
 LOAD = """
 import sys
-from transferzoo.datasets.sources import load
-from transferzoo.specs import DatasetSpec
-from transferzoo.errors import TransferZooError
+from transferzoo.datasets.sources import load_split
+from transferzoo.zoo.schema import DatasetSpec
+from transferzoo.base.errors import TransferZooError
 try:
-    batch = load(DatasetSpec.model_validate_json(sys.argv[1]), "test")
+    batch = load_split(DatasetSpec.model_validate_json(sys.argv[1]), "test")
     print(batch.images.flatten().tolist(), batch.labels.tolist(), batch.ids.tolist())
 except TransferZooError as error:
     print(error)
@@ -176,7 +176,7 @@ def sample() -> Batch:
         splits={"sample": ("builtin:fashion-mnist",)},
         attack=AttackDefaults(split="sample", epsilon="16/255"),
     )
-    return load(fashion, "sample")
+    return load_split(fashion, "sample")
 
 
 def test_sample_is_balanced_and_small() -> None:
@@ -194,7 +194,7 @@ def test_sample_equals_the_test_images() -> None:
             "needs Debian's dataset-fashion-mnist, or TRANSFERZOO_DATA with zalando-datasets/fashion_mnist"
         )
     batch = sample()
-    full = load(spec(size=28, classes=tuple("abcdefghij")), "test", root=root)
+    full = load_split(spec(size=28, classes=tuple("abcdefghij")), "test", root=root)
     assert same(
         batch,
         full.images[batch.ids],

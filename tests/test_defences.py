@@ -14,10 +14,10 @@ from refusals import ATTACK, nothing_written, refused
 from scipy.fft import dctn, idctn
 from torch import Tensor, nn
 
+from transferzoo.base.errors import UsageError
 from transferzoo.defences import DEFENCES, read_defence, show_defence
-from transferzoo.errors import UsageError
-from transferzoo.evaluation import predict, predict_defended
-from transferzoo.zoo import load_zoo
+from transferzoo.models.predict import predict, predict_defended
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from pathlib import Path

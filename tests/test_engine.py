@@ -24,12 +24,12 @@ from crafting import (
 )  # fmt: skip
 from torch import Tensor, nn
 
-from transferzoo.composition import compose
-from transferzoo.engine import Attack
-from transferzoo.errors import ModelError, UnknownNameError, UsageError
-from transferzoo.norms import NORMS
-from transferzoo.techniques import TECHNIQUES, Stage
-from transferzoo.techniques.updates import RandomStart
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import Attack
+from transferzoo.attacks.norms import NORMS
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.momentum import RandomStart
+from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -246,7 +246,7 @@ def test_model_with_nan_is_a_sentence() -> None:
 
 
 def test_works_without_gradient_mode_and_tells_its_steps() -> None:
-    from transferzoo import engine
+    from transferzoo.attacks import engine
 
     steps: list[int] = []
     batch, model = random_images(2), small_cnn()

@@ -10,10 +10,10 @@ from crafting import DOUBLE, Images, craft, make_attack, perturb, random_images,
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from transferzoo.composition import compose
-from transferzoo.engine import seeded
-from transferzoo.errors import UsageError
-from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import seeded
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,7 +242,7 @@ def test_what_only_the_surrogates_show_is_a_sentence() -> None:
 
 
 def test_models_of_other_sizes_work_together() -> None:
-    from transferzoo.classifier import Classifier
+    from transferzoo.models.classifier import Classifier
 
     several = [
         Classifier(small_cnn(seed=k), size=(side, side), channels=3, mean=[0.5] * 3, std=[0.5] * 3).to(DOUBLE)

@@ -9,9 +9,9 @@ from crafting import blank_unit, make_attack, perturb, random_images, small_cnn
 from torch import Tensor
 from walking import EPSILON, STEP, Walk, check, unit_mean
 
-from transferzoo.composition import compose
-from transferzoo.errors import UsageError
-from transferzoo.techniques.neighbours import GradientRelevance
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.techniques.estimators_neighbours import GradientRelevance
+from transferzoo.base.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,7 +58,7 @@ def test_variance_tuning_is_torchattacks(
 
 
 def _generator(canonical: str, ids: Tensor) -> torch.Generator:
-    from transferzoo.engine import seeded
+    from transferzoo.attacks.engine import seeded
 
     (generator,) = seeded(0, canonical, ids.tolist())
     return generator

@@ -12,18 +12,18 @@ from networks import literal_cnn, narrow, residual_cnn, tiny_vit
 from patching import BATCH
 from torch import Tensor, nn
 
-from transferzoo.architectures import ARCHITECTURES
-from transferzoo.classifier import Classifier, frozen
-from transferzoo.composition import compose
-from transferzoo.errors import ModelError, UsageError
-from transferzoo.techniques import TECHNIQUES, Features, Stage
-from transferzoo.techniques.features import IntermediateLevel
-from transferzoo.techniques.layers import find_layer
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.techniques import TECHNIQUES, Features, Stage
+from transferzoo.attacks.techniques.features import IntermediateLevel
+from transferzoo.attacks.techniques.layers import find_layer
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.classifier import Classifier, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transferzoo.techniques.unit import Unit
+    from transferzoo.attacks.techniques.work_unit import Unit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

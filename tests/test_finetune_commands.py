@@ -11,16 +11,16 @@ from folders import content, copied, with_json
 from refusals import nothing_written, refused
 from stripes import MORE, ZOO, config, draw, write_idx
 
-from transferzoo import checkpoint
-from transferzoo.finetuned import prepare, read_spec
-from transferzoo.specs import ModelSpec
-from transferzoo.trainer import train
-from transferzoo.zoo import load_zoo
+from transferzoo.models import checkpoint
+from transferzoo.training.finetuned import prepare, read_spec
+from transferzoo.training.trainer import train
+from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import ModelSpec
 
 if TYPE_CHECKING:
     from refusals import Run
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -193,7 +193,7 @@ def test_attack_resumes_the_fine_tuning(
     whole = content(folder)["model.safetensors"]
     for file in folder.iterdir():
         file.unlink()
-    from transferzoo.loop import Loop
+    from transferzoo.training.loop import Loop
 
     epoch, epochs = Loop.epoch, list[int]()
 

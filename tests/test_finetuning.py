@@ -19,16 +19,17 @@ from safetensors.torch import load_file
 from stripes import MORE, TINY, ZOO, config, draw, write_idx
 from timm.models import save_for_hf
 
-from transferzoo import checkpoint, finetuning
-from transferzoo.classifier import load
-from transferzoo.config import fingerprint
-from transferzoo.errors import ModelError, UsageError
-from transferzoo.finetuning import architecture_of, begin, find
-from transferzoo.trainer import Progress, train
-from transferzoo.zoo import load_zoo
+from transferzoo.base.config import fingerprint
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.models import checkpoint
+from transferzoo.models.classifier import load
+from transferzoo.training import finetuning
+from transferzoo.training.finetuning import architecture_of, begin, find
+from transferzoo.training.trainer import Progress, train
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -250,9 +251,9 @@ def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path) -> 
 
 FIND = """
 import sys
-from transferzoo.errors import TransferZooError
-from transferzoo.finetuning import find
-from transferzoo.zoo import load_zoo
+from transferzoo.base.errors import TransferZooError
+from transferzoo.training.finetuning import find
+from transferzoo.zoo.reader import load_zoo
 for name in sys.argv[1:]:
     try:
         print(find(load_zoo(), name))

@@ -12,10 +12,10 @@ import torch
 from layouts import LABELS, LAYOUTS, as_folder, pixels, same, spec, write_parquet
 from PIL import Image
 
+from transferzoo.base.errors import DataError
 from transferzoo.datasets import memory
 from transferzoo.datasets.pixels import decode
-from transferzoo.datasets.sources import load
-from transferzoo.errors import DataError
+from transferzoo.datasets.sources import load_split
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("width", "height"), [(40, 23), (23, 40), (17, 17), (16, 90), (12, 11), (501, 333)])
 def test_cropping_is_the_usual_evaluation_of_imagenet(width: int, height: int) -> None:
-    from transferzoo.pipeline import plain
+    from transferzoo.training.pipeline import plain
 
     noise = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8).numpy()
     image = Image.fromarray(noise)
@@ -37,8 +37,8 @@ def test_images_of_the_right_size_are_never_scaled(tmp_path: Path) -> None:
     as_folder(tmp_path / "folder", pixels())
     write_parquet(tmp_path / "test-0.parquet", pixels(), LABELS)
     cropped = spec(fit="crop")
-    assert torch.equal(load(cropped, "test", root=tmp_path / "folder").images, pixels()[[2, 0, 3, 1]])
-    assert torch.equal(load(cropped, "test", root=tmp_path).images, pixels())
+    assert torch.equal(load_split(cropped, "test", root=tmp_path / "folder").images, pixels()[[2, 0, 3, 1]])
+    assert torch.equal(load_split(cropped, "test", root=tmp_path).images, pixels())
 
 
 def test_other_sizes_are_cropped_where_the_data_set_says_so(tmp_path: Path) -> None:
@@ -49,10 +49,10 @@ def test_other_sizes_are_cropped_where_the_data_set_says_so(tmp_path: Path) -> N
     encoded_wide = (tmp_path / "folder" / "Dress" / "0.png").read_bytes()
     pq.write_table(pa.table({"image": [{"bytes": encoded_wide}], "label": [2]}), tmp_path / "test-0.parquet")
     for root in (tmp_path / "folder", tmp_path):
-        assert load(spec(fit="crop"), "test", root=root).images.unique().tolist() == [100]
-    assert load(spec(), "test", root=tmp_path / "folder").images.unique().tolist() != [100]
+        assert load_split(spec(fit="crop"), "test", root=root).images.unique().tolist() == [100]
+    assert load_split(spec(), "test", root=tmp_path / "folder").images.unique().tolist() != [100]
     with pytest.raises(DataError, match="wrong size"):
-        load(spec(), "test", root=tmp_path)
+        load_split(spec(), "test", root=tmp_path)
 
 
 def test_nameless_classes_may_have_names_that_sort(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_nameless_classes_may_have_names_that_sort(tmp_path: Path) -> None:
         (tmp_path / "val" / name).mkdir(parents=True)
         Image.new("L", (8, 8), int(name[1:])).save(tmp_path / "val" / name / "a.png")
     nameless = spec(classes=tuple("012"), splits={"validation": (), "test": ()})
-    batch = load(nameless, "validation", root=tmp_path)
+    batch = load_split(nameless, "validation", root=tmp_path)
     assert batch.images[:, 0, 0, 0].tolist() == [1, 2, 3]
     assert batch.labels.tolist() == [0, 1, 2]
 
@@ -68,10 +68,10 @@ def test_nameless_classes_may_have_names_that_sort(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list(LAYOUTS))
 def test_of_a_large_split_some_images_are_drawn(tmp_path: Path, name: str) -> None:
     order = LAYOUTS[name](tmp_path, pixels())
-    every = load(spec(at_most={"test": 4, "train": 1}), "test", root=tmp_path)
+    every = load_split(spec(at_most={"test": 4, "train": 1}), "test", root=tmp_path)
     assert every.ids.tolist() == [0, 1, 2, 3]
-    some = load(spec(at_most={"test": 2}), "test", root=tmp_path)
-    again = load(spec(at_most={"test": 2}), "test", root=tmp_path)
+    some = load_split(spec(at_most={"test": 2}), "test", root=tmp_path)
+    again = load_split(spec(at_most={"test": 2}), "test", root=tmp_path)
     chosen = some.ids.tolist()
     assert chosen == again.ids.tolist() == sorted(set(chosen))
     assert len(chosen) == 2
@@ -91,12 +91,12 @@ def test_more_images_than_memory_holds(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(
         DataError, match=r"4 images of 'tiny' do not fit into memory: .* 255 bytes, got 256; give"
     ):
-        load(spec(), "test", root=tmp_path)
-    assert len(load(spec(at_most={"test": 3}), "test", root=tmp_path)) == 3
+        load_split(spec(), "test", root=tmp_path)
+    assert len(load_split(spec(at_most={"test": 3}), "test", root=tmp_path)) == 3
 
 
 def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     as_folder(tmp_path, pixels())
     told: list[tuple[str, int, int]] = []
-    load(spec(), "test", root=tmp_path, on_progress=lambda *what: told.append(what))
+    load_split(spec(), "test", root=tmp_path, on_progress=lambda *what: told.append(what))
     assert told == [("reading images", done, 4) for done in (1, 2, 3, 4)]

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from trying import TRY, records
 
 from transferzoo import load_images, load_model
-from transferzoo.errors import UsageError
-from transferzoo.zoo import load_zoo
+from transferzoo.base.errors import UsageError
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,11 @@ from patching import BATCH, passes, patched, same
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferzoo.architectures import ARCHITECTURES
-from transferzoo.classifier import frozen
-from transferzoo.composition import compose
-from transferzoo.techniques.forward import GhostNetworks, PerturbationDecay, _scaled
-from transferzoo.techniques.layers import branches, hooked, on_output
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.techniques.forward import GhostNetworks, PerturbationDecay, _scaled
+from transferzoo.attacks.techniques.layers import branches, hooked, on_output
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.classifier import frozen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

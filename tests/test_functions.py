@@ -11,10 +11,12 @@ import torch
 from refusals import nothing_written, refused
 from trying import TRY, by_pair
 
-from transferzoo import functions, load_model, loading
-from transferzoo.errors import UsageError
-from transferzoo.unlisted import Foreign
-from transferzoo.zoo import load_zoo
+from transferzoo import load_model
+from transferzoo.base.errors import UsageError
+from transferzoo.models import load
+from transferzoo.models.resolve import Foreign
+from transferzoo.models.sources import python_function
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +44,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Written
     for name in set(sys.modules) - before:
         if name.startswith("own_models"):
             del sys.modules[name]
-    functions.facts.cache_clear()
+    python_function.facts.cache_clear()
 
 
 OWN = """
@@ -117,8 +119,8 @@ def test_a_run_follows_the_weights_and_the_code(written: Written, monkeypatch: p
     def identity(*parts: object) -> tuple[str, str]:
         written(text.format(*parts))
         sys.modules.pop("own_models", None)
-        functions.facts.cache_clear()
-        return loading.identity(spec)
+        python_function.facts.cache_clear()
+        return load.identity(spec)
 
     bodies = ["nn.Linear(2, 2)", "nn.Linear(2, 2)  # the same", "lambda images: images"]
     bodies += ["nn.ReLU()", "nn.Tanh()"]

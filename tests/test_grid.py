@@ -10,20 +10,20 @@ import torch
 from refusals import ATTACK, nothing_written, refused
 from safetensors.torch import load_file
 
-from transferzoo.classifier import load
-from transferzoo.datasets.sources import load as load_images
-from transferzoo.engine import Attack, craft
-from transferzoo.evaluation import predict
-from transferzoo.preparation import prepare
-from transferzoo.records import Source
-from transferzoo.zoo import load_zoo
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.datasets.sources import load_split
+from transferzoo.models.classifier import load
+from transferzoo.models.optimize import prepare
+from transferzoo.models.predict import predict
+from transferzoo.results.records import Source
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from refusals import Run
 
-    from transferzoo.classifier import Classifier
+    from transferzoo.models.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,7 +34,7 @@ ONE, TWO = "fashion-mnist/resnet50-sgd", "fashion-mnist/resnet50-sam"
 
 def model(name: str) -> Classifier:
     """Return a surrogate as a run uses it."""
-    images = load_images(SPEC, "sample").images[:4]
+    images = load_split(SPEC, "sample").images[:4]
     return prepare(load(ZOO.models[f"fashion-mnist/{name}"].folder, SPEC), images, precision="fp32")
 
 
@@ -98,7 +98,7 @@ def test_an_ensemble_is_one_source(cli: Run, few: Path, tmp_path: Path) -> None:
     assert found["surrogate"] == f"{ONE} & resnet50-sam"
     assert found["gradients"] == 4
     assert not found["white_box"]
-    images, chosen = load_images(SPEC, "sample", root=few), selection(tmp_path)
+    images, chosen = load_split(SPEC, "sample", root=few), selection(tmp_path)
     part = images.select(torch.isin(images.ids, torch.tensor(chosen["ids"])))
     attack = Attack.of(_spec(tmp_path), 0)
     wanted = craft(attack, [model("resnet50-sgd"), model("resnet50-sam")], part.images, part.labels, part.ids)
@@ -106,7 +106,7 @@ def test_an_ensemble_is_one_source(cli: Run, few: Path, tmp_path: Path) -> None:
 
 
 def _spec(folder: Path) -> Any:
-    from transferzoo.config import AttackConfig
+    from transferzoo.base.config import AttackConfig
 
     (run,) = (folder / "runs").iterdir()
     return AttackConfig(**json.loads((run / "config.json").read_text())["config"]).attacks[0]
@@ -143,7 +143,7 @@ def test_success_is_the_class_aimed_at(cli: Run, few: Path, tmp_path: Path, how:
     assert (labels != targets).all()
     if how == "next":
         assert torch.equal(targets, (labels + 1) % 10)
-    images = load_images(SPEC, "sample", root=few)
+    images = load_split(SPEC, "sample", root=few)
     part = images.select(torch.isin(images.ids, torch.tensor(chosen["ids"])))
     if how == "least-likely":
         logits = model("resnet50-sgd")(part.images / 255)
@@ -165,7 +165,7 @@ def test_random_classes_follow_the_seed(cli: Run, few: Path, tmp_path: Path) -> 
 
 
 def test_classes_from_a_file(cli: Run, few: Path, tmp_path: Path) -> None:
-    images = load_images(SPEC, "sample", root=few)
+    images = load_split(SPEC, "sample", root=few)
     classes = ["Bag" if label != 8 else "0" for label in images.labels.tolist()]
     (tmp_path / "classes.txt").write_text("\n".join(classes) + "\n")
     (found,) = records(cli, few, "--targeted", "classes.txt")
@@ -187,7 +187,7 @@ def test_a_wrong_file_is_a_sentence(
     cli: Run, few: Path, tmp_path: Path, content: str | None, words: tuple[str, ...]
 ) -> None:
     if content is not None:
-        lines = len(load_images(SPEC, "sample", root=few))
+        lines = len(load_split(SPEC, "sample", root=few))
         whole = content if "\n2" in content else content + "1\n" * (lines - 1)
         (tmp_path / "classes.txt").write_text(whole)
     refused(cli(*ATTACK, "--data", few, "--targeted", "classes.txt"), 2, *words)
@@ -205,7 +205,7 @@ def test_the_curve_is_what_fewer_steps_give(cli: Run, few: Path, tmp_path: Path)
     assert (final["steps"], final["gradients"]) == (6, 6)
     source = Source(final["surrogate"], final["attack"])
     chosen = torch.tensor(selection(tmp_path)["ids"])
-    images = load_images(SPEC, "sample", root=few)
+    images = load_split(SPEC, "sample", root=few)
     part, spec = images.select(torch.isin(images.ids, chosen)), _spec(tmp_path)
     for steps in (2, 4):
         attack = Attack.of(spec.model_copy(update={"steps": steps}), 0)
@@ -295,7 +295,7 @@ def test_the_processor_is_asked_by_auto_alone(cli: Run, few: Path, bf16_support:
 
 
 def test_the_batch_is_fitted_once(cli: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferzoo.preparation._memory", lambda _: 2**24)
+    monkeypatch.setattr("transferzoo.models.optimize._memory", lambda _: 2**24)
     command = (*ATTACK, "--data", few)
     plan = json.loads(cli(*command, "--batch-size", "auto", "--dry-run").out)
     size = plan["config"]["batch_size"]

@@ -18,7 +18,7 @@ TOKEN = "hf_secretsecretsecret"
 FETCH = """
 import sys
 from transferzoo import hub
-from transferzoo.errors import TransferZooError
+from transferzoo.base.errors import TransferZooError
 for line in sys.argv[1:]:
     repo, file, revision, kind = line.split()
     try:

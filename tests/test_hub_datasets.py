@@ -15,27 +15,27 @@ from hub_server import Hub, User, client_environment, running
 from layouts import encoded, pixels, spec, write_parquet
 from packing import gzipped, tarred, zipped
 
+from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.datasets.sources import HubFile, hub_files
-from transferzoo.errors import UnknownNameError, UsageError
-from transferzoo.zoo import load_zoo
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 TOKEN = "hf_secretsecretsecret"
 IMAGES = pixels(4, 3)
 LOAD = """
 import json, sys
-from transferzoo.datasets.sources import load
-from transferzoo.specs import DatasetSpec
-from transferzoo.errors import TransferZooError
+from transferzoo.datasets.sources import load_split
+from transferzoo.zoo.schema import DatasetSpec
+from transferzoo.base.errors import TransferZooError
 for line in sys.argv[1:]:
     spec, split = json.loads(line)
     try:
-        batch = load(DatasetSpec.model_validate(spec), split)
+        batch = load_split(DatasetSpec.model_validate(spec), split)
         said = [batch.images[:, :, 0, 0].flatten().tolist(), batch.labels.tolist(), batch.ids.tolist()]
     except TransferZooError as error:
         said = str(error)

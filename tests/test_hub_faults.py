@@ -12,8 +12,8 @@ import pytest
 from hub_server import COMMIT, GATED, Hub, User, called, running
 
 from transferzoo import hub as client
-from transferzoo.errors import TransferZooError
-from transferzoo.hub.digests import digest_of
+from transferzoo.base.digests import digest_of
+from transferzoo.base.errors import TransferZooError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

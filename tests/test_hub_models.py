@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hub_server import COMMIT, Hub, connect, running
 
-from transferzoo import checkpoint
-from transferzoo.zoo import load_zoo
+from transferzoo.models import checkpoint
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,8 @@ from PIL import Image
 from timm.models import save_for_hf
 from torch.nn.functional import interpolate, one_hot
 
-from transferzoo import loading
-from transferzoo.zoo import load_zoo
+from transferzoo.models import load
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from conftest import Result
 
-    from transferzoo.classifier import Classifier
+    from transferzoo.models.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES, COUNT, SIDE = 1000, 8, 299
@@ -96,16 +96,16 @@ def most_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return how many models were in memory whenever another one had been loaded."""
     alive: list[weakref.ref[Classifier]] = []
     counts: list[int] = []
-    load = loading.load
+    original = load.load_classifier
 
     def watched(*arguments: Any) -> Classifier:
         gc.collect()
-        model = load(*arguments)
+        model = original(*arguments)
         counts.append(1 + sum(one() is not None for one in alive))
         alive.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(loading, "load", watched)
+    monkeypatch.setattr(load, "load_classifier", watched)
     return counts
 
 

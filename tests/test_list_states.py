@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hub_server import COMMIT, Hub, connect, running
 
-from transferzoo import checkpoint, hub
-from transferzoo.pulling import pulled
-from transferzoo.zoo import load_zoo
+from transferzoo import hub
+from transferzoo.models import checkpoint
+from transferzoo.models.download import pulled
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

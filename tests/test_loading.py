@@ -11,15 +11,15 @@ import torch
 from folders import BUILTIN
 from torch import nn
 
-from transferzoo import checkpoint, loading
-from transferzoo.classifier import Predictor, checked, state_digest
-from transferzoo.config import fingerprint
+from transferzoo.base.config import fingerprint
+from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.defences import read_defence
-from transferzoo.errors import ModelError, UsageError
-from transferzoo.evaluation import predict, predict_defended
-from transferzoo.jobs import weights_of
-from transferzoo.specs import TO_TRAIN, ModelSpec
-from transferzoo.zoo import load_zoo
+from transferzoo.evaluation.job import weights_of
+from transferzoo.models import checkpoint, load
+from transferzoo.models.classifier import Predictor, checked, state_digest
+from transferzoo.models.predict import predict, predict_defended
+from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import TO_TRAIN, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,16 +32,16 @@ VGG = load_zoo().models["fashion-mnist/vgg"]
 def test_every_source_of_a_located_model_has_a_kind() -> None:
     pattern = str(ModelSpec.model_fields["source"].metadata)
     kinds = set(re.findall(r"\b([a-z]+):", pattern)) - {"hub"}
-    assert kinds == loading.KINDS.keys()
-    assert TO_TRAIN not in loading.KINDS
+    assert kinds == load.KINDS.keys()
+    assert TO_TRAIN not in load.KINDS
 
 
 def test_a_checkpoint_is_known_by_the_digests_it_always_had() -> None:
-    weights, config = loading.identity(VGG)
+    weights, config = load.identity(VGG)
     assert weights == hashlib.sha256((BUILTIN / "vgg" / "model.safetensors").read_bytes()).hexdigest()
     assert config == fingerprint(checkpoint.read_config(BUILTIN / "vgg"))
-    assert loading.versions(VGG) == {}
-    loading.require_gradients(VGG)
+    assert load.versions(VGG) == {}
+    load.require_gradients(VGG)
 
 
 def test_collected_weights_are_files_and_the_main_ones_none(tmp_path: Path) -> None:

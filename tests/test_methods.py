@@ -13,22 +13,22 @@ from stripes import config, draw, stop_at
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferzoo.atomic import sha256
-from transferzoo.classifier import Classifier, load
-from transferzoo.config import Adversarial
-from transferzoo.engine import perturb
-from transferzoo.errors import TransferZooError, UsageError
-from transferzoo.evaluation import predict
-from transferzoo.feeds import Memory
-from transferzoo.loop import seed_of
+from transferzoo.attacks.engine import perturb
+from transferzoo.base.atomic import sha256
+from transferzoo.base.config import Adversarial
+from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer
-from transferzoo.trainer import train
+from transferzoo.models.classifier import Classifier, load
+from transferzoo.models.predict import predict
+from transferzoo.training.feeds import Memory
+from transferzoo.training.loop import seed_of
+from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.engine import Attack
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.attacks.engine import Attack
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -106,7 +106,7 @@ def test_adversarial_images_raise_the_loss(
         gains.append(float(after - before))
         return moved
 
-    monkeypatch.setattr("transferzoo.loop.perturb", perturbed)
+    monkeypatch.setattr("transferzoo.training.loop.perturb", perturbed)
     train(config(epochs=3, adversarial="linf:32/255"), stripes, TRAIN, None, tmp_path)
     assert len(gains) == 12
     assert min(gains) > 0

@@ -9,11 +9,11 @@ import torch
 from stripes import config, draw, spec
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from transferzoo import building
-from transferzoo.classifier import Classifier
-from transferzoo.feeds import Memory
-from transferzoo.loop import Loop, seed_of
-from transferzoo.parallel import Team
+from transferzoo.base.distributed import Team
+from transferzoo.models import build
+from transferzoo.models.classifier import Classifier
+from transferzoo.training.feeds import Memory
+from transferzoo.training.loop import Loop, seed_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def test_what_would_be_stored_is_torchs_averaged_model(tmp_path: Path, minimizer
     dataset, wanted = spec(tmp_path), config(epochs=4, minimizer=minimizer, precision="fp64")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model, _ = building.create(wanted.architecture, dataset)
+        model, _ = build.create(wanted.architecture, dataset)
     classifier = Classifier(model, size=None, channels=1, mean=dataset.mean, std=dataset.std)
     feed = Memory(draw(80, 0), dataset, wanted)
     loop = Loop(wanted, classifier, feed, Team(device=torch.device("cpu")))

@@ -8,7 +8,7 @@ import re
 import pytest
 from minimizing import NAMES, SPECS
 
-from transferzoo.errors import UsageError
+from transferzoo.base.errors import UsageError
 from transferzoo.minimizers import MINIMIZERS, read_rule, show_rule
 
 NAN, INF = float("nan"), float("inf")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from transferzoo import building, checkpoint, hub
-from transferzoo.errors import ModelError
-from transferzoo.specs import HUB
-from transferzoo.weights import check_fit
-from transferzoo.zoo import load_zoo
+from transferzoo import hub
+from transferzoo.base.errors import ModelError
+from transferzoo.models import build, checkpoint
+from transferzoo.models.state_dict import check_fit
+from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import HUB
 
 if TYPE_CHECKING:
-    from transferzoo.specs import ModelSpec
+    from transferzoo.zoo.schema import ModelSpec
 
 pytestmark = pytest.mark.network
 ZOO = load_zoo()
@@ -66,4 +67,4 @@ def test_weights_fit_their_network(model: ModelSpec) -> None:
     except ModelError:  # timm has to repair them, for which it needs tensors
         zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
         known = config["architecture"], config["num_classes"], config["model_args"], config["pretrained_cfg"]
-        assert building.filtered(*known, zeros), sorted(own.keys() ^ shapes.keys())
+        assert build.filtered(*known, zeros), sorted(own.keys() ^ shapes.keys())

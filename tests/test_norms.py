@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from transferzoo.norms import NORMS
+from transferzoo.attacks.norms import NORMS
 
 LINF = [
     Fraction(16, 255),

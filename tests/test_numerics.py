@@ -11,19 +11,19 @@ from stripes import config, draw
 from torch import Tensor
 from torch.nn import functional
 
-from transferzoo import building
-from transferzoo.atomic import sha256
-from transferzoo.classifier import Classifier
-from transferzoo.feeds import Memory
-from transferzoo.loop import Loop, seed_of
-from transferzoo.parallel import Team
-from transferzoo.trainer import train
+from transferzoo.base.atomic import sha256
+from transferzoo.base.distributed import Team
+from transferzoo.models import build
+from transferzoo.models.classifier import Classifier
+from transferzoo.training.feeds import Memory
+from transferzoo.training.loop import Loop, seed_of
+from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.config import TrainConfig
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.base.config import TrainConfig
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,7 +44,7 @@ def trained(stripes: DatasetSpec, **changes: Any) -> tuple[Loop, Classifier]:
 
 def fresh(stripes: DatasetSpec, wanted: TrainConfig) -> tuple[Loop, Classifier]:
     torch.manual_seed(0)
-    model, _ = building.create(wanted.architecture, stripes)
+    model, _ = build.create(wanted.architecture, stripes)
     classifier = Classifier(model, size=None, channels=1, mean=stripes.mean, std=stripes.std)
     return Loop(
         wanted, classifier, Memory(TRAIN, stripes, wanted), Team(device=torch.device("cpu"))

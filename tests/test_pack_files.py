@@ -24,10 +24,10 @@ from originals import (
 from stripes import TINY
 from torch import Tensor, nn
 
-from transferzoo import building
-from transferzoo.classifier import load
-from transferzoo.pulling import located
-from transferzoo.zoo import load_zoo
+from transferzoo.models import build
+from transferzoo.models.classifier import load
+from transferzoo.models.download import located
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,11 +114,11 @@ SHAPES = {
 def test_an_entry_has_the_names_and_shapes_of_its_authors_network(name: str) -> None:
     weights = ZOO.models[f"cifar10/{name}"].weights
     assert weights is not None
-    architecture, options = building.read(weights.architecture)
+    architecture, options = build.read(weights.architecture)
     arguments = {"in_chans": 3, **options, **weights.arguments}
     with torch.device("meta"):
         theirs = SHAPES[name]().state_dict()
-        ours = building.build(architecture, arguments.pop("num_classes", None), arguments).state_dict()
+        ours = build.build(architecture, arguments.pop("num_classes", None), arguments).state_dict()
     assert [(key, value.shape) for key, value in ours.items()] == [(k, v.shape) for k, v in theirs.items()]
 
 

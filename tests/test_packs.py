@@ -9,10 +9,11 @@ import pytest
 import timm
 import torch
 
-from transferzoo import building, finetuning
-from transferzoo.errors import ModelError, UnknownNameError, UsageError
-from transferzoo.specs import TO_TRAIN
-from transferzoo.zoo import load_zoo
+from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
+from transferzoo.models import build
+from transferzoo.training import finetuning
+from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import TO_TRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from conftest import Result
 
-    from transferzoo.specs import ModelSpec
+    from transferzoo.zoo.schema import ModelSpec
 
 ZOO = load_zoo()
 MODELS = list(ZOO.models.values())
@@ -39,7 +40,7 @@ def network(model: ModelSpec) -> tuple[str, dict[str, Any], int | None]:
     """Return architecture, arguments and classes as far as the zoo says them."""
     if model.weights is None:
         return tag(model).partition(".")[0], {}, len(ZOO.dataset(model.dataset).classes)
-    name, options = building.read(model.weights.architecture)
+    name, options = build.read(model.weights.architecture)
     arguments = {"in_chans": model.weights.input_size[0], **options, **model.weights.arguments}
     return name, arguments, arguments.pop("num_classes", None)
 
@@ -54,7 +55,7 @@ for one in ON_HUB:
 def test_every_network_is_built(models: list[ModelSpec]) -> None:
     name, arguments, classes = network(models[0])
     with torch.device("meta"):
-        model: Any = building.build(name, classes, arguments)
+        model: Any = build.build(name, classes, arguments)
     assert {len(ZOO.dataset(entry.dataset).classes) for entry in models} == {model.num_classes}
     sizes = {entry.weights.input_size for entry in models if entry.weights}
     assert sizes <= {tuple(model.pretrained_cfg["input_size"]), (3, 32, 32)}

@@ -19,8 +19,8 @@ from transferzoo.page.palette import COLOURS
 from transferzoo.page.parts import distinct, slug
 from transferzoo.page.svg import as_file, inline
 from transferzoo.studies.claims import judge
-from transferzoo.studies.results import Results
-from transferzoo.studies.spec import built_in, find_study
+from transferzoo.studies.result_file import Results
+from transferzoo.studies.schema import built_in, find_study
 
 if TYPE_CHECKING:
     from pathlib import Path

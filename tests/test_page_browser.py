@@ -12,10 +12,10 @@ from browser import Browser, browsing, chromium
 from pages import few_results, results
 
 from transferzoo.page import of_study
+from transferzoo.page.arguments import RESULTS
 from transferzoo.page.html import page
-from transferzoo.page.opened import RESULTS
 from transferzoo.page.parts import distinct
-from transferzoo.studies.results import SUFFIX, read_results
+from transferzoo.studies.result_file import SUFFIX, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,12 +14,12 @@ from pages import Page, few_results
 from refusals import refused
 
 from transferzoo.cli.app import app
+from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.page import of_study
 from transferzoo.page.html import page
 from transferzoo.page.pictures import BUDGET, examples_of
-from transferzoo.runs import RunFolder
-from transferzoo.studies.results import write_results
-from transferzoo.zoo import load_zoo
+from transferzoo.studies.result_file import write_results
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,7 +245,7 @@ def test_every_option_is_in_the_commands(cli: Run, few: Path, options: tuple[obj
 def test_a_study_of_the_package_is_found_by_name(
     cli: Run, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
-    monkeypatch.setattr("transferzoo.page.opened.RESULTS", file.parent)
+    monkeypatch.setattr("transferzoo.page.arguments.RESULTS", file.parent)
     told = cli("report", "by-hand")
     assert told.code == 0, told.err
     assert told.out == cli("report", file).out

@@ -12,12 +12,12 @@ from pages import ACCURATE, CLAIMS, EPOCHS, IMAGES, SEEDS, SHARP, STRONG, STUDY,
 
 from transferzoo.page import of_study
 from transferzoo.page.charts import Bars, Curves, Differences, Heatmap, Scatter
+from transferzoo.page.descriptions import numbers, told
 from transferzoo.page.study_curves import decays
-from transferzoo.page.words import numbers, told
-from transferzoo.statistics import crossed_difference
+from transferzoo.results.statistics import crossed_difference
 from transferzoo.studies.claims import judge
-from transferzoo.studies.results import Outcomes, Value
-from transferzoo.studies.spec import read_study
+from transferzoo.studies.result_file import Outcomes, Value
+from transferzoo.studies.schema import read_study
 
 if TYPE_CHECKING:
     from pathlib import Path

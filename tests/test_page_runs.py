@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from transferzoo.findings import Findings
 from transferzoo.page import of_runs
 from transferzoo.page.charts import Bars, Curves, Heatmap
-from transferzoo.records import Record
+from transferzoo.results.comparisons import Findings
+from transferzoo.results.records import Record
 
 
 def record(surrogate: str, attack: str, target: str, outcomes: str, steps: int = 4) -> Record:

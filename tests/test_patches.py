@@ -12,13 +12,13 @@ from patching import BATCH, by_rule, passes, patched, same
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferzoo.architectures import ARCHITECTURES
-from transferzoo.classifier import frozen
-from transferzoo.composition import compose
-from transferzoo.errors import ModelError, UnknownNameError, UsageError
-from transferzoo.techniques import TECHNIQUES, Stage
-from transferzoo.techniques.backward import SmoothBackward, _soft_pool
-from transferzoo.techniques.layers import branches, hooked, on_output
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.backward import SmoothBackward, _soft_pool
+from transferzoo.attacks.techniques.layers import branches, hooked, on_output
+from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.classifier import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def test_nothing_stays_after_an_exception(name: str) -> None:
     def stop(done: int, delta: Tensor) -> None:
         raise KeyboardInterrupt
 
-    from transferzoo import engine
+    from transferzoo.attacks import engine
 
     with pytest.raises(KeyboardInterrupt):
         engine.craft(

@@ -13,12 +13,12 @@ from networks import narrow
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from transferzoo.architectures import ARCHITECTURES
-from transferzoo.classifier import Classifier, load
-from transferzoo.datasets.sources import load as load_images
-from transferzoo.errors import ModelError
-from transferzoo.preparation import MOST_IMAGES, best_precision, fitting_batch_size, folded, prepare
-from transferzoo.zoo import load_zoo
+from transferzoo.base.errors import ModelError
+from transferzoo.datasets.sources import load_split
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.classifier import Classifier, load
+from transferzoo.models.optimize import MOST_IMAGES, best_precision, fitting_batch_size, folded, prepare
+from transferzoo.zoo.reader import load_zoo
 
 
 def lively(model: nn.Module, channels: int) -> Classifier:
@@ -124,7 +124,7 @@ def test_bfloat16_rounds_the_weights_only() -> None:
     zoo = load_zoo()
     spec = zoo.dataset("fashion-mnist")
     model = load(zoo.models["fashion-mnist/resnet18"].folder, spec)
-    images = load_images(spec, "sample").images[:100]
+    images = load_split(spec, "sample").images[:100]
     ready = prepare(model, images[:4], precision="bf16")
     kinds = Counter(p.dtype for p in ready.parameters())
     assert kinds.keys() == {torch.bfloat16} and next(model.parameters()).dtype is torch.float32
@@ -152,10 +152,10 @@ def test_batches_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     wished = [parameter.requires_grad for parameter in model.parameters()]
     sizes = []
     for gibibytes in (1e-9, 1 / 64, 1 / 32, 64):
-        monkeypatch.setattr("transferzoo.preparation._memory", lambda _, g=gibibytes: int(g * 2**30))
+        monkeypatch.setattr("transferzoo.models.optimize._memory", lambda _, g=gibibytes: int(g * 2**30))
         sizes.append(fitting_batch_size([model], images))
     assert sizes[0] == 1 and sizes[2] == 2 * sizes[1] and sizes[3] == MOST_IMAGES
-    monkeypatch.setattr("transferzoo.preparation._memory", lambda _: 2**30 // 32)
+    monkeypatch.setattr("transferzoo.models.optimize._memory", lambda _: 2**30 // 32)
     assert fitting_batch_size([model, deepcopy(model)], images) == sizes[1]
     assert [parameter.requires_grad for parameter in model.parameters()] == wished
 

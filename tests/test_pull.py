@@ -9,8 +9,8 @@ import pytest
 from hub_server import COMMIT, Hub
 from pulling import NAMES, planned
 
-from transferzoo import checkpoint
 from transferzoo.hub import fetch
+from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

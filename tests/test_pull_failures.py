@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hub_server import Hub, User, client_environment, connect
 
-from transferzoo import checkpoint
+from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,13 +16,13 @@ from hub_server import Hub, User, client_environment, connect, running
 from safetensors.torch import load_file, save_file
 from stripes import config, spec
 
-from transferzoo import checkpoint
-from transferzoo.classifier import load
 from transferzoo.datasets import Batch
-from transferzoo.pulling import pulled
-from transferzoo.pushing import parcel, send
-from transferzoo.trainer import train
-from transferzoo.zoo import load_zoo
+from transferzoo.models import checkpoint
+from transferzoo.models.classifier import load
+from transferzoo.models.download import pulled
+from transferzoo.sync.push import parcel, send
+from transferzoo.training.trainer import train
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

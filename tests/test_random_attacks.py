@@ -13,15 +13,15 @@ import torch
 from crafting import fitting_model, make_attack, pool_for, random_images
 from torch import nn
 
-from transferzoo.composition import compose
-from transferzoo.engine import Attack
-from transferzoo.engine import craft as on_several
-from transferzoo.errors import TransferZooError, UsageError
-from transferzoo.norms import NORMS
-from transferzoo.notation import show_term
-from transferzoo.presets import configure
-from transferzoo.techniques import TECHNIQUES, Stage
-from transferzoo.zoo import load_zoo
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.configure import configure
+from transferzoo.attacks.engine import Attack
+from transferzoo.attacks.engine import craft as on_several
+from transferzoo.attacks.norms import NORMS
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.base.spec_strings import show_term
+from transferzoo.zoo.reader import load_zoo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from make_readme import BLOCK, README
 
-from transferzoo.page.opened import RESULTS
-from transferzoo.studies.results import SUFFIX, read_results
-from transferzoo.studies.spec import built_in, find_study
+from transferzoo.page.arguments import RESULTS
+from transferzoo.studies.result_file import SUFFIX, read_results
+from transferzoo.studies.schema import built_in, find_study
 
 if TYPE_CHECKING:
     import re

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.base.table import Table
 from transferzoo.cli.tables import render as render_table
-from transferzoo.errors import TransferZooError, UsageError
-from transferzoo.export import check_output, render, to_json, to_latex, to_markdown
-from transferzoo.findings import Findings, brief, paired_tests
-from transferzoo.records import Record
-from transferzoo.report import tables
-from transferzoo.statistics import mcnemar, wilson
-from transferzoo.table import Table
+from transferzoo.results.comparisons import Findings, brief, paired_tests
+from transferzoo.results.records import Record
+from transferzoo.results.statistics import mcnemar, wilson
+from transferzoo.results.tables import tables
+from transferzoo.results.writers import check_output, render, to_json, to_latex, to_markdown
 
 
 def record(surrogate: str, target: str, outcomes: str, **changes: object) -> Record:

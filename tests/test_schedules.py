@@ -10,14 +10,14 @@ import torch
 from stripes import config, draw, stop_at
 from torch import nn
 
-from transferzoo.atomic import sha256
-from transferzoo.schedules import learning_rate, rho_factor
-from transferzoo.trainer import train
+from transferzoo.base.atomic import sha256
+from transferzoo.training.schedules import learning_rate, rho_factor
+from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

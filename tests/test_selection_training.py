@@ -9,14 +9,14 @@ import torch
 from stripes import config, draw, spec, stop_at, validators
 from torch.nn import functional
 
-from transferzoo.atomic import sha256
-from transferzoo.classifier import Classifier, load
-from transferzoo.errors import DataError, ModelError, TransferZooError, UsageError
-from transferzoo.evaluation import predict
-from transferzoo.feeds import Memory, hold_out
+from transferzoo.base.atomic import sha256
+from transferzoo.base.errors import DataError, ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer
-from transferzoo.selection import Judge
-from transferzoo.trainer import train
+from transferzoo.models.classifier import Classifier, load
+from transferzoo.models.predict import predict
+from transferzoo.training.early_stopping import Judge
+from transferzoo.training.feeds import Memory, hold_out
+from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.config import TrainConfig
+    from transferzoo.base.config import TrainConfig
     from transferzoo.datasets import Batch
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -242,7 +242,7 @@ def test_validation_targets_that_do_not_fit(
     wrong = type(TRAIN)(TRAIN.images, (TRAIN.labels + 1) % 3, TRAIN.ids)
     with pytest.raises(ModelError, match="'stripes/one' does not classify these images"):
         train(wanted, stripes, wrong, None, tmp_path, validators=judges)
-    monkeypatch.setattr("transferzoo.selection.gate", lambda *_: 1.0)
+    monkeypatch.setattr("transferzoo.training.early_stopping.gate", lambda *_: 1.0)
     with pytest.raises(DataError, match="no validation image is left"):
         train(wanted, stripes, wrong, None, tmp_path, validators=judges)
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from scipy.sparse.linalg import eigsh
 from terrain import Valley, convolutional, flat, loss_of, perceptron, pixels
 from torch import Tensor, nn
 
-from transferzoo.errors import DataError, ModelError, UsageError
+from transferzoo.base.errors import DataError, ModelError, UsageError
 from transferzoo.sharpness import measure
 from transferzoo.sharpness.curvature import top_eigenvalues, trace
 from transferzoo.sharpness.surface import surface_of

@@ -16,7 +16,7 @@ from folders import copied, heads, with_weights
 from refusals import nothing_written, refused
 
 import transferzoo
-from transferzoo.atomic import write_json
+from transferzoo.base.atomic import write_json
 from transferzoo.cli.app import app
 from transferzoo.cli.sharpness import sharpness
 from transferzoo.sharpness import measure

@@ -9,7 +9,7 @@ import torch
 from terrain import Valley, flat, loss_of, perceptron, pixels
 from torch import Tensor
 
-from transferzoo.minimizers.neighbourhood import elliptic, spherical
+from transferzoo.minimizers.perturbation import elliptic, spherical
 from transferzoo.sharpness.neighbourhood import average_rise, worst_rises
 from transferzoo.sharpness.surface import surface_of
 

@@ -11,8 +11,8 @@ from terrain import convolutional, perceptron, pixels
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from transferzoo.classifier import Classifier
-from transferzoo.errors import ModelError, UsageError
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.models.classifier import Classifier
 from transferzoo.sharpness.paths import between, directions, grid, plane_row
 from transferzoo.sharpness.surface import surface_of
 

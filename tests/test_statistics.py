@@ -9,7 +9,7 @@ from math import comb
 
 import pytest
 
-from transferzoo.statistics import mcnemar, mean_interval, paired_difference, wilson
+from transferzoo.results.statistics import mcnemar, mean_interval, paired_difference, wilson
 
 Z = 1.959963984540054
 

@@ -23,15 +23,15 @@ from streaming import (
     write_places,
 )
 
-from transferzoo import stream, trainer
+from transferzoo.base.errors import DataError
 from transferzoo.datasets import disk, shards
-from transferzoo.errors import DataError
+from transferzoo.training import stream, trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.datasets import Batch
-    from transferzoo.trainer import Progress
+    from transferzoo.training.trainer import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

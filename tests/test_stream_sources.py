@@ -17,14 +17,14 @@ from streaming import (
     write_places,
 )
 
-from transferzoo import feeds, stream
+from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.datasets import disk, pixels, shards
-from transferzoo.errors import DataError, TransferZooError, UsageError
+from transferzoo.training import feeds, stream
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,13 +10,13 @@ import torch
 from stripes import draw
 from studying import STUDY, place
 
-from transferzoo.classifier import load
-from transferzoo.evaluation import predict
+from transferzoo.models.classifier import load
+from transferzoo.models.predict import predict
 from transferzoo.studies import features
+from transferzoo.studies.compute import Task, perform
 from transferzoo.studies.grid import lay_out
-from transferzoo.studies.spec import find_study
-from transferzoo.studies.work import Task, perform
-from transferzoo.zoo import load_zoo
+from transferzoo.studies.schema import find_study
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from transferzoo.studies.cells import Grid

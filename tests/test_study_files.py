@@ -12,11 +12,11 @@ import torch
 from refusals import refused
 from studying import STUDY, place, results
 
-from transferzoo.errors import DataError, TransferZooError, UsageError
+from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.studies import estimate
 from transferzoo.studies.cells import Grid
-from transferzoo.studies.results import Outcomes, Value, read_results, write_results
-from transferzoo.studies.spec import built_in, find_study, read_study
+from transferzoo.studies.result_file import Outcomes, Value, read_results, write_results
+from transferzoo.studies.schema import built_in, find_study, read_study
 from transferzoo.studies.tables import tables
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from conftest import Result
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 WRONG = {
     "an unknown field": (STUDY + "colour: red\n", "line 17, key 'colour': unknown key 'colour'"),
@@ -223,7 +223,7 @@ def test_a_rate_is_of_the_images_that_count() -> None:
 def test_an_error_is_the_same_after_a_way_between_processes() -> None:
     import pickle
 
-    from transferzoo.errors import UnknownNameError
+    from transferzoo.base.errors import UnknownNameError
 
     for error in (
         UnknownNameError("surrogate", "x", ["y"]), DataError("a", expected="b", got="c", hint="d"),
@@ -265,7 +265,7 @@ def test_the_fastest_pass_counts_but_the_one_that_warms_up(
     monkeypatch: pytest.MonkeyPatch, stripes: DatasetSpec
 ) -> None:
     model = Slow()
-    monkeypatch.setattr("transferzoo.building.create", lambda *_: (model, {}))
+    monkeypatch.setattr("transferzoo.models.build.create", lambda *_: (model, {}))
     monkeypatch.setattr("transferzoo.studies.estimate.time.monotonic", lambda: model.clock)
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -13,10 +13,10 @@ from stripes import ZOO
 from studying import STUDY, place
 
 from transferzoo.studies.grid import lay_out
-from transferzoo.studies.results import collect
-from transferzoo.studies.spec import read_study
+from transferzoo.studies.result_file import collect
+from transferzoo.studies.schema import read_study
 from transferzoo.studies.store import Store
-from transferzoo.zoo import load_zoo
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from transferzoo.studies.cells import Cell, Grid

@@ -12,8 +12,8 @@ from PIL import Image
 from stripes import TINY
 from timm.models import save_for_hf
 
-from transferzoo.errors import TransferZooError
-from transferzoo.studies.work import Task, perform
+from transferzoo.base.errors import TransferZooError
+from transferzoo.studies.compute import Task, perform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def test_a_worker_elsewhere_finds_relative_paths(
         tasks.append((task, grid))
         return []
 
-    monkeypatch.setattr("transferzoo.studies.running.run", remember)
+    monkeypatch.setattr("transferzoo.studies.executors.run", remember)
     if named == "by the variable":
         monkeypatch.setenv("TRANSFERZOO_ZOO", "zoo.yaml")
     option = ["--zoo", "zoo.yaml"] if named == "by the option" else []

@@ -14,12 +14,12 @@ import scipy.linalg  # noqa: F401  whose BLAS is looked at
 from stripes import draw
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from transferzoo.errors import DataError, TransferZooError
-from transferzoo.studies import running, work
+from transferzoo.base.errors import DataError, TransferZooError
+from transferzoo.studies import compute, executors
 from transferzoo.studies.cells import Cell, Grid
-from transferzoo.studies.spec import find_study
+from transferzoo.studies.compute import Task
+from transferzoo.studies.schema import find_study
 from transferzoo.studies.store import Store
-from transferzoo.studies.work import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,19 +46,19 @@ def grid() -> Grid:
 
 
 @pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[running.Processes]:
-    monkeypatch.setattr("transferzoo.studies.work.perform", pretend)
-    started = running.Processes(2)
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[executors.Processes]:
+    monkeypatch.setattr("transferzoo.studies.compute.perform", pretend)
+    started = executors.Processes(2)
     yield started
     started.close()
 
 
 def test_a_deadly_cell_fails_alone(
-    processes: running.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: executors.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "TRIES", 2)
+    monkeypatch.setattr(executors, "TRIES", 2)
     told: list[tuple[str, TransferZooError | None]] = []
-    failed = running.run(
+    failed = executors.run(
         Task("", tmp_path), grid(), processes, lambda cell, error: told.append((cell.label, error))
     )
     assert [cell.label for cell, _ in failed] == [DEADLY]
@@ -68,7 +68,7 @@ def test_a_deadly_cell_fails_alone(
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError, EOFError])
 def test_a_fork_server_that_is_gone_is_started_again(
-    error: type[Exception], processes: running.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: type[Exception], processes: executors.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise error
@@ -79,7 +79,7 @@ def test_a_fork_server_that_is_gone_is_started_again(
     assert list(tmp_path.rglob("cell.json"))
 
 
-class Lost(running.Ray):
+class Lost(executors.Ray):
     """A cluster of which every worker dies; it is not started."""
 
     def __init__(self, error: Exception) -> None:
@@ -101,20 +101,20 @@ def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_pa
     exceptions = pytest.importorskip("ray").exceptions
     kind = getattr(exceptions, name)
     cluster = Lost(kind() if name == "WorkerCrashedError" else kind("killed"))
-    failed = running.run(Task("", tmp_path), grid(), cluster, lambda *_: None)
+    failed = executors.run(Task("", tmp_path), grid(), cluster, lambda *_: None)
     assert len(failed) == len(grid().cells)
-    assert cluster.begun == running.TRIES * len(failed)
+    assert cluster.begun == executors.TRIES * len(failed)
     assert all(f"has died: got {name}" in str(error) for _, error in failed)
 
 
 def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> None:
     task_error: Any = pytest.importorskip("ray").exceptions.RayTaskError
     told = task_error("perform", "", DataError("no images")).as_instanceof_cause()
-    failed = running.run(Task("", tmp_path), grid(), Lost(told), lambda *_: None)
+    failed = executors.run(Task("", tmp_path), grid(), Lost(told), lambda *_: None)
     assert [error for _, error in failed] == [told] * len(grid().cells)
     defect = task_error("perform", "", ZeroDivisionError("zero")).as_instanceof_cause()
     with pytest.raises(ZeroDivisionError):
-        running.run(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
+        executors.run(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
 
 
 def test_sharpness_is_measured_in_one_thread_by_scipy_too(
@@ -127,11 +127,11 @@ def test_sharpness_is_measured_in_one_thread_by_scipy_too(
         return SimpleNamespace(numbers=dict)
 
     monkeypatch.setattr("transferzoo.sharpness.measure", look)
-    monkeypatch.setattr(work, "training_images", lambda *_: draw(8, 0))
-    monkeypatch.setattr(work, "load", lambda *_: None)
+    monkeypatch.setattr(compute, "training_images", lambda *_: draw(8, 0))
+    monkeypatch.setattr(compute, "load", lambda *_: None)
     what = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
     with threadpool_limits(2, user_api="blas"):
-        assert work.WORK["sharpness"](what, tmp_path, Mock()) == {}
+        assert compute.WORK["sharpness"](what, tmp_path, Mock()) == {}
     assert threads
     assert set(threads) == {1}
 
@@ -144,4 +144,4 @@ def test_a_cluster_that_cannot_be_reached_is_told(error: Exception, monkeypatch:
     monkeypatch.setattr(pytest.importorskip("ray"), "init", refuse)
     first_line = str(error).splitlines()[0]
     with pytest.raises(TransferZooError, match=rf"Ray cluster here cannot be reached: {first_line}; check"):
-        running.Ray("here")
+        executors.Ray("here")

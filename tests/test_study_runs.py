@@ -14,7 +14,7 @@ import pytest
 from forking import start_command
 from studying import ATTACKS, SHARPNESSES, STUDY, TRAININGS, place
 
-from transferzoo.studies.results import read_results
+from transferzoo.studies.result_file import read_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

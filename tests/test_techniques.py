@@ -16,17 +16,17 @@ from references import REFERENCES
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from transferzoo.composition import compose
-from transferzoo.engine import seeded
-from transferzoo.errors import UnknownNameError, UsageError
-from transferzoo.techniques import TECHNIQUES, Stage
-from transferzoo.techniques.gradients import TranslationInvariance
-from transferzoo.techniques.inputs import DiverseInputs
-from transferzoo.techniques.oracles import through
-from transferzoo.techniques.updates import Momentum, RandomStart
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import seeded
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.filters import TranslationInvariance
+from transferzoo.attacks.techniques.momentum import Momentum, RandomStart
+from transferzoo.attacks.techniques.oracles import through
+from transferzoo.attacks.techniques.views_resize import DiverseInputs
+from transferzoo.base.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from transferzoo.techniques import Oracle
+    from transferzoo.attacks.techniques import Oracle
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,7 +62,7 @@ def test_every_technique_names_its_reference() -> None:
 
 
 def test_listing_does_not_import_torch() -> None:
-    code = "from transferzoo.composition import compose; compose('mi+di+ti+rs')"
+    code = "from transferzoo.attacks.composition import compose; compose('mi+di+ti+rs')"
     code += "; import sys; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"

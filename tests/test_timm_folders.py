@@ -15,8 +15,8 @@ from originals import alive, logits
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from transferzoo import checkpoint
-from transferzoo.errors import ModelError
+from transferzoo.base.errors import ModelError
+from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

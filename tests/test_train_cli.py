@@ -12,9 +12,9 @@ from refusals import nothing_written, refused
 from stripes import ZOO, config, draw, spec, write_idx
 from stripes import validators as train_validators
 
+from transferzoo.base.config import TrainConfig
 from transferzoo.cli.train import train as command
-from transferzoo.config import TrainConfig
-from transferzoo.trainer import train
+from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,17 +9,17 @@ import pytest
 import torch
 from stripes import config, draw
 
-from transferzoo.atomic import sha256
-from transferzoo.augment import Augmenter
-from transferzoo.classifier import load
-from transferzoo.errors import DataError, ModelError, TransferZooError, UsageError
-from transferzoo.evaluation import predict
-from transferzoo.trainer import Progress, train
+from transferzoo.base.atomic import sha256
+from transferzoo.base.errors import DataError, ModelError, TransferZooError, UsageError
+from transferzoo.models.classifier import load
+from transferzoo.models.predict import predict
+from transferzoo.training.augment import Augmenter
+from transferzoo.training.trainer import Progress, train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from stripes import config, draw, spec, stop_at, validators
 
-from transferzoo.atomic import sha256
-from transferzoo.errors import ModelError, TransferZooError, UsageError
+from transferzoo.base.atomic import sha256
+from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer, show_rule
-from transferzoo.selection import Judge
-from transferzoo.trainer import train
-from transferzoo.tuning import train_or_tune
+from transferzoo.training.early_stopping import Judge
+from transferzoo.training.rho_search import train_or_tune
+from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from transferzoo.config import TrainConfig
-    from transferzoo.specs import DatasetSpec
-    from transferzoo.trainer import Progress
+    from transferzoo.base.config import TrainConfig
+    from transferzoo.training.trainer import Progress
+    from transferzoo.zoo.schema import DatasetSpec
 
     Tune = Callable[..., dict[str, Any]]
 

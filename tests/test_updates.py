@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy
 from walking import EPSILON, STEP, Walk, check, unit_mean
 
-from transferzoo import engine
-from transferzoo.composition import compose
-from transferzoo.errors import UsageError
-from transferzoo.techniques import TECHNIQUES, Stage
+from transferzoo.attacks import engine
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.base.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,18 +13,18 @@ from scipy.fft import dctn, idctn
 from torch import Tensor
 from viewing import chained, gradient, noise_images, slopes, uniform
 
-from transferzoo.composition import compose
-from transferzoo.engine import seeded
-from transferzoo.errors import UsageError
-from transferzoo.techniques import Stage
-from transferzoo.techniques.blocks import MaskBlock
-from transferzoo.techniques.inputs import Admix, DiverseInputs, ScaleInvariance
-from transferzoo.techniques.spectrum import SpectrumSimulation
-from transferzoo.techniques.unit import Pool
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import seeded
+from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques.views_blocks import MaskBlock
+from transferzoo.attacks.techniques.views_frequency import SpectrumSimulation
+from transferzoo.attacks.techniques.views_resize import Admix, DiverseInputs, ScaleInvariance
+from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from transferzoo.techniques import Refinement, Wrapper
-    from transferzoo.techniques.unit import Unit
+    from transferzoo.attacks.techniques import Refinement, Wrapper
+    from transferzoo.attacks.techniques.work_unit import Unit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from transferzoo.datasets.sources import load
-from transferzoo.visibility import measure, save_pictures
-from transferzoo.zoo import load_zoo
+from transferzoo.datasets.sources import load_split
+from transferzoo.evaluation.perturbation_metrics import measure, save_pictures
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +99,7 @@ def test_the_commands_tell(cli: Run, few: Path, tmp_path: Path) -> None:
     content = json.loads(cli(*command, "--json").out)["visibility"]
     assert [line["n"] for line in content] == [4, 4]
     spec = load_zoo().dataset("fashion-mnist")
-    data = load(spec, "sample", root=few)
+    data = load_split(spec, "sample", root=few)
     for unit in run.glob("images/*/*/0000.safetensors"):
         saved = load_file(unit)
         folder = tmp_path / "look" / unit.parent.relative_to(run / "images")
@@ -113,7 +113,7 @@ def test_the_commands_tell(cli: Run, few: Path, tmp_path: Path) -> None:
 
 
 def _folder(line: dict[str, str]) -> str:
-    from transferzoo.records import Source
+    from transferzoo.results.records import Source
 
     return Source(line["surrogate"], line["attack"]).folder
 

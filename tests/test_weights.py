@@ -12,18 +12,18 @@ from refusals import refused
 from safetensors.torch import load_file
 from torch import nn
 
-from transferzoo import checkpoint
-from transferzoo.atomic import sha256
-from transferzoo.classifier import load
-from transferzoo.composition import compose
-from transferzoo.config import AttackSpec
-from transferzoo.datasets.sources import load as load_images
-from transferzoo.engine import Attack
-from transferzoo.engine import craft as engine_craft
-from transferzoo.errors import ModelError, UsageError
-from transferzoo.preparation import prepare
-from transferzoo.techniques import Stage
-from transferzoo.zoo import load_zoo
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import Attack
+from transferzoo.attacks.engine import craft as engine_craft
+from transferzoo.attacks.techniques import Stage
+from transferzoo.base.atomic import sha256
+from transferzoo.base.config import AttackSpec
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.datasets.sources import load_split
+from transferzoo.models import checkpoint
+from transferzoo.models.classifier import load
+from transferzoo.models.optimize import prepare
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,7 +170,7 @@ def test_lgv_takes_one_of_the_weights_a_step(cli: Run, few: Path, collected: Pat
     done = cli(*COMMAND, "--data", few, "-a", "long:order=given")
     assert done.code == 0, done.err
     files = checkpoint.samples(collected)
-    data = load_images(SPEC, "sample", root=few)
+    data = load_split(SPEC, "sample", root=few)
     models = [prepare(load(collected, SPEC, file), data.images[:4], precision="fp32") for file in files]
     (run,) = (tmp_path / "runs").iterdir()
     ids = json.loads((run / "selection.json").read_text())["ids"]

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 import timm
 
-from transferzoo import checkpoint
-from transferzoo.architectures import ARCHITECTURES
-from transferzoo.atomic import sha256
-from transferzoo.config import TrainConfig
-from transferzoo.engine import Attack
-from transferzoo.errors import UnknownNameError, UsageError
+from transferzoo.attacks.configure import configure, expand
+from transferzoo.attacks.engine import Attack
+from transferzoo.base.atomic import sha256
+from transferzoo.base.config import TrainConfig
+from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.spec_strings import parse_terms
 from transferzoo.minimizers import read_rule
-from transferzoo.notation import parse_terms
-from transferzoo.presets import configure, expand
-from transferzoo.specs import assets
-from transferzoo.zoo import load_zoo, read_zoo
+from transferzoo.models import checkpoint
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.zoo.reader import load_zoo, read_zoo
+from transferzoo.zoo.schema import assets
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import torch
 from crafting import Images, make_attack, perturb, random_images, small_cnn
 from torch import Tensor, nn
 
-from transferzoo.engine import seeded
+from transferzoo.attacks.engine import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

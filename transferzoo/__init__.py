@@ -8,18 +8,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from transferzoo.timm_hook import register_with_timm
+from transferzoo.models.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
     from transferzoo.api import evaluate, load_images, load_model, read_attack
-    from transferzoo.classifier import Classifier
-    from transferzoo.config import AttackConfig, TrainConfig
-    from transferzoo.engine import Attack, craft
-    from transferzoo.errors import TransferZooError
-    from transferzoo.report import tables
-    from transferzoo.techniques.unit import Pool
-    from transferzoo.trainer import train
-    from transferzoo.zoo import load_zoo
+    from transferzoo.attacks.engine import Attack, craft
+    from transferzoo.attacks.techniques.work_unit import Pool
+    from transferzoo.base.config import AttackConfig, TrainConfig
+    from transferzoo.base.errors import TransferZooError
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.results.tables import tables
+    from transferzoo.training.trainer import train
+    from transferzoo.zoo.reader import load_zoo
 
 _PUBLIC = {
     "AttackConfig": "config",

@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo import loading, visibility
-from transferzoo.classifier import Classifier, frozen, state_digest, weights_digest
+from transferzoo.attacks.configure import resolve
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.errors import DataError, UsageError
 from transferzoo.datasets import Batch
-from transferzoo.datasets.sources import load as load_batch
-from transferzoo.engine import Attack, craft
-from transferzoo.errors import DataError, UsageError
-from transferzoo.evaluation import predict
-from transferzoo.findings import Findings
-from transferzoo.jobs import versions
-from transferzoo.presets import resolve
-from transferzoo.pulling import located
-from transferzoo.records import Record
-from transferzoo.techniques.unit import Pool
-from transferzoo.unlisted import Foreign
-from transferzoo.zoo import load_zoo
+from transferzoo.datasets.sources import load_split
+from transferzoo.evaluation import perturbation_metrics
+from transferzoo.evaluation.job import versions
+from transferzoo.models import load
+from transferzoo.models.classifier import Classifier, frozen, state_digest, weights_digest
+from transferzoo.models.download import located
+from transferzoo.models.predict import predict
+from transferzoo.models.resolve import Foreign
+from transferzoo.results.comparisons import Findings
+from transferzoo.results.records import Record
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +58,7 @@ def load_model(
     if len(found) != 1:
         raise UsageError(f"'{name}' is no single model", expected="one name", got=f"{len(found)} models")
     foreign.check_used(zoo.models, found)
-    return loading.load(located(found[0]), spec)
+    return load.load_classifier(located(found[0]), spec)
 
 
 def load_images(
@@ -76,7 +77,7 @@ def load_images(
     """
     zoo = load_zoo()
     spec = zoo.dataset(dataset or zoo.default_dataset)
-    return load_batch(spec, split or spec.attack.split, root=None if root is None else Path(root))
+    return load_split(spec, split or spec.attack.split, root=None if root is None else Path(root))
 
 
 def read_attack(
@@ -166,7 +167,7 @@ def evaluate(
                 target_accuracy=_share(clean[victim]),
             )
         )  # fmt: skip
-    look = visibility.measure(name, what.canonical, adversarial, chosen.images)
+    look = perturbation_metrics.measure(name, what.canonical, adversarial, chosen.images)
     return Findings(records, (), {records[0].source: seconds}, [look])
 
 

@@ -31,13 +31,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from transferzoo.classifier import Classifier, frozen, load
-from transferzoo.composition import compose
-from transferzoo.engine import Attack, craft
-from transferzoo.parallel import this_device
-from transferzoo.preparation import best_precision, prepare
-from transferzoo.techniques.unit import Pool
-from transferzoo.zoo import load_zoo
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.distributed import this_device
+from transferzoo.models.classifier import Classifier, frozen, load
+from transferzoo.models.optimize import best_precision, prepare
+from transferzoo.zoo.reader import load_zoo
 
 STEPS, EPSILON = 10, Fraction(16, 255)
 FASTER = {"resnet50, 224 px": {"fp32": 1.15, "auto": 2.3}}

@@ -58,9 +58,9 @@ def make(root: Path) -> None:
 
 def opened(root: Path, size: int, workers: int, **changes: Any) -> Any:
     """Return (configuration, data set, feed)."""
-    from transferzoo import stream
-    from transferzoo.config import TrainConfig
-    from transferzoo.specs import AttackDefaults, DatasetSpec
+    from transferzoo.base.config import TrainConfig
+    from transferzoo.training import stream
+    from transferzoo.zoo.schema import AttackDefaults, DatasetSpec
 
     dataset = DatasetSpec(
         name="made", classes=tuple(str(label) for label in range(CLASSES)), channels=3, size=size,
@@ -103,7 +103,7 @@ def train(root: str, folder: str) -> None:
     """Train at 64 pixels with two workers."""
     import torch
 
-    from transferzoo import trainer
+    from transferzoo.training import trainer
 
     torch.set_num_threads(1)
     config, dataset, feed = opened(Path(root), 64, 2)

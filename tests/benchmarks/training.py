@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from transferzoo.architectures.resnet import small_resnet18, small_resnet50
-from transferzoo.config import TrainConfig
+from transferzoo.base.config import TrainConfig
 from transferzoo.datasets import Batch
-from transferzoo.feeds import Memory
 from transferzoo.minimizers import MINIMIZERS, Minimizer, read_rule
-from transferzoo.minimizers.neighbourhood import Weights
-from transferzoo.zoo import load_zoo
+from transferzoo.minimizers.perturbation import Weights
+from transferzoo.models.architectures.resnet import small_resnet18, small_resnet50
+from transferzoo.training.feeds import Memory
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable

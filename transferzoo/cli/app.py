@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from transferzoo.base.distributed import follows
+from transferzoo.base.errors import TransferZooError
 from transferzoo.cli.attack import attack
 from transferzoo.cli.list import list_
 from transferzoo.cli.output import hush, say
@@ -19,8 +21,6 @@ from transferzoo.cli.sharpness import sharpness
 from transferzoo.cli.show import show
 from transferzoo.cli.study import study
 from transferzoo.cli.train import train
-from transferzoo.errors import TransferZooError
-from transferzoo.parallel import follows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,10 +24,10 @@ from transferzoo.cli.output import progress_bar, say, show_json, told_once
 from transferzoo.cli.report import publish
 
 if TYPE_CHECKING:
-    from transferzoo.findings import Findings
-    from transferzoo.jobs import Job
-    from transferzoo.parallel import Team
-    from transferzoo.runs import RunFolder
+    from transferzoo.base.distributed import Team
+    from transferzoo.evaluation.job import Job
+    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.results.comparisons import Findings
 
 
 def attack(
@@ -168,8 +168,9 @@ def attack(
     zoo: ZooFile = None,
 ) -> None:  # fmt: skip
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
-    from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
-    from transferzoo.cli.jobs import (
+    from transferzoo.attacks.configure import configure
+    from transferzoo.base.distributed import gather
+    from transferzoo.cli.attack_job import (
         AUTO,
         aim_of,
         batch_size_of,
@@ -181,14 +182,13 @@ def attack(
         steps_of,
         with_fitting_batches,
     )
-    from transferzoo.cli.plans import lacking, unfetched
-    from transferzoo.export import check_folder, check_output
-    from transferzoo.jobs import weights_of
-    from transferzoo.parallel import gather
-    from transferzoo.presets import configure
-    from transferzoo.runs import RunFolder
-    from transferzoo.unlisted import Foreign
-    from transferzoo.zoo import load_zoo
+    from transferzoo.cli.dry_run import lacking, unfetched
+    from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
+    from transferzoo.evaluation.job import weights_of
+    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.models.resolve import Foreign
+    from transferzoo.results.writers import check_folder, check_output
+    from transferzoo.zoo.reader import load_zoo
 
     files = [check_output(path) for path in output or []]
     if save_images is not None:
@@ -240,7 +240,7 @@ def attack(
         return
     publish(found, files, as_json=json, visibility=visibility)
     if save_images is not None:
-        from transferzoo.transfer import save_images as write
+        from transferzoo.evaluation.run import save_images as write
 
         write(job, folder, save_images)
         say(f"Images: {save_images}")
@@ -248,8 +248,8 @@ def attack(
 
 
 def _run(job: Job, folder: RunFolder, team: Team) -> Findings:
-    from transferzoo.findings import Findings
-    from transferzoo.transfer import run
+    from transferzoo.evaluation.run import run
+    from transferzoo.results.comparisons import Findings
 
     with progress_bar() as bar:
         task = bar.add_task("starting", total=1, note="")

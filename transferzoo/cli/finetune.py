@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.errors import DataError, UsageError
 from transferzoo.cli.output import progress_bar, say
-from transferzoo.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.datasets import Batch
-    from transferzoo.finetuned import FineTuning
-    from transferzoo.jobs import Job
-    from transferzoo.specs import DatasetSpec, ModelSpec
-    from transferzoo.trainer import Progress
-    from transferzoo.zoo import Zoo
+    from transferzoo.evaluation.job import Job
+    from transferzoo.training.finetuned import FineTuning
+    from transferzoo.training.trainer import Progress
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 
 def fine_tunings(
@@ -30,7 +30,7 @@ def fine_tunings(
         raise UsageError("there is nothing to train on --train-data", expected="--finetune too")
     if not specs:
         return []
-    from transferzoo.finetuned import prepare
+    from transferzoo.training.finetuned import prepare
 
     found = [prepare(zoo, model, spec, data) for spec in specs for model in surrogates]
     return list({one.model.full_name: one for one in found}.values())
@@ -40,7 +40,7 @@ def with_tuned(
     dataset: DatasetSpec, originals: tuple[ModelSpec, ...], tuned: list[FineTuning]
 ) -> tuple[ModelSpec, ...]:
     """Return the originals that know the data set's classes, and behind them what is made of all of them."""
-    from transferzoo.finetuning import other_classes
+    from transferzoo.training.finetuning import other_classes
 
     kept = []
     for model in originals:
@@ -60,13 +60,13 @@ def fine_tune(job: Job, missing: list[FineTuning], data: Path | None) -> None:
         DataError: there are no training images.
         TransferZooError: the training diverges, or a folder cannot be written.
     """
-    from transferzoo.feeds import Memory
-    from transferzoo.finetuning import begin
-    from transferzoo.loading import load
+    from transferzoo.models.load import load_classifier
+    from transferzoo.training.feeds import Memory
+    from transferzoo.training.finetuning import begin
 
     made = {one.model for one in missing}
     for model in {*job.surrogates, *job.targets} - made:
-        load(model, job.dataset)
+        load_classifier(model, job.dataset)
     for one in missing:
         begin(one.original.folder, job.dataset, one.config.architecture)
     images = _training_images(job.dataset, data)
@@ -78,7 +78,7 @@ def fine_tune(job: Job, missing: list[FineTuning], data: Path | None) -> None:
 
 
 def _train(dataset: DatasetSpec, one: FineTuning, images: Batch) -> None:
-    from transferzoo.trainer import train
+    from transferzoo.training.trainer import train
 
     with progress_bar() as bar:
         task = bar.add_task(f"fine-tuning {one.original.name}", total=None, note="")
@@ -92,10 +92,10 @@ def _train(dataset: DatasetSpec, one: FineTuning, images: Batch) -> None:
 
 
 def _training_images(dataset: DatasetSpec, root: Path | None) -> Batch:
-    from transferzoo.datasets.sources import load
+    from transferzoo.datasets.sources import load_split
 
     try:
-        return load(dataset, "train", root=root)
+        return load_split(dataset, "train", root=root)
     except DataError as error:
         sentence = str(error).removesuffix(".").replace("--data", "--train-data")
         raise DataError(f"nothing to fine-tune on: {sentence}") from None

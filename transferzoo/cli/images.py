@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from transferzoo.base.errors import DataError
 from transferzoo.cli.output import say
-from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.config import TrainConfig
+    from transferzoo.base.config import TrainConfig
     from transferzoo.datasets import Batch
-    from transferzoo.feeds import Feed
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.training.feeds import Feed
+    from transferzoo.zoo.schema import DatasetSpec
 
 MEASURED = 5000
 """Images of a streamed data set that the accuracy is measured on."""
@@ -27,19 +27,19 @@ def training_images(
     Raises:
         DataError: no training images, or they cannot be read.
     """
-    from transferzoo.stream import streams
+    from transferzoo.training.stream import streams
 
     return _streamed(dataset, root, config, workers) if streams(dataset) else _in_memory(dataset, root)
 
 
 def _in_memory(dataset: DatasetSpec, root: Path | None) -> tuple[Batch, Batch | None]:
-    from transferzoo.datasets.sources import load
+    from transferzoo.datasets.sources import load_split
 
-    train = load(dataset, "train", root=root)
+    train = load_split(dataset, "train", root=root)
     if "test" not in dataset.splits:
         return train, None
     try:
-        test = load(dataset, "test", root=root)
+        test = load_split(dataset, "test", root=root)
     except DataError as error:
         _unmeasured(str(error))
         return train, None
@@ -52,7 +52,7 @@ def _in_memory(dataset: DatasetSpec, root: Path | None) -> tuple[Batch, Batch | 
 def _streamed(
     dataset: DatasetSpec, root: Path | None, config: TrainConfig, workers: int
 ) -> tuple[Feed, Batch | None]:
-    from transferzoo.stream import open_stream, sample
+    from transferzoo.training.stream import open_stream, sample
 
     train = open_stream(dataset, "train", root, config, workers=workers)
     split = next((name for name in ("test", "validation") if name in dataset.splits), None)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from transferzoo.engine import Attack
+    from transferzoo.attacks.engine import Attack
+    from transferzoo.base.table import Table
     from transferzoo.sharpness.job import Ground
-    from transferzoo.specs import ModelSpec
-    from transferzoo.table import Table
+    from transferzoo.zoo.schema import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Shown:
 def of_models(ground: Ground, models: Sequence[ModelSpec], options: Mapping[str, Any], runs: Path) -> Shown:
     """Measure the sharpness of models; arguments as `job.measured` has them."""
     from transferzoo.sharpness.job import folder_of, measured
-    from transferzoo.sharpness.measuring import check_numbers
+    from transferzoo.sharpness.measure import check_numbers
     from transferzoo.sharpness.tables import sharpness_lines, sharpness_tables
 
     check_numbers(**options)
@@ -61,7 +61,7 @@ def of_line(
     picture: Path | None,
 ) -> Shown:
     """Measure the points between two models, and draw them; arguments as `job.along_line` has them."""
-    from transferzoo.loading import identity
+    from transferzoo.models.load import identity
     from transferzoo.sharpness.job import along_line, folder_of
     from transferzoo.sharpness.pictures import draw_line
     from transferzoo.sharpness.tables import line_lines, line_table

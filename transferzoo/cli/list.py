@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferzoo.base.errors import UsageError
 from transferzoo.cli.options import Dataset, Json, ZooFile
 from transferzoo.cli.output import show, show_json, terminal_width
-from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from transferzoo.zoo import Zoo
+    from transferzoo.zoo.reader import Zoo
 
 
 class Kind(StrEnum):
@@ -46,9 +46,9 @@ def list_(
 
     Models of the default data set, and how many others there are; all of them with --dataset or --match.
     """
+    from transferzoo.base.table import Table
     from transferzoo.cli.tables import render
-    from transferzoo.table import Table
-    from transferzoo.zoo import load_zoo
+    from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
     if dataset is not None:
@@ -73,9 +73,9 @@ def _show_models(kind: Kind, entries: list[dict[str, Any]], only: str | None) ->
     """Print models by data set; of all but one of the data sets, if one is named, a line."""
     from rich.text import Text
 
+    from transferzoo.base.table import Table
     from transferzoo.cli.models import elsewhere, tables
     from transferzoo.cli.tables import render
-    from transferzoo.table import Table
 
     shown = [entry for entry in entries if only in (None, entry["dataset"])]
     for table in list(tables(kind.value, shown)) or [Table(kind.value, ("name",), ())]:
@@ -120,8 +120,8 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
 
 
 def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
-    from transferzoo.notation import show_term
-    from transferzoo.techniques import TECHNIQUES
+    from transferzoo.attacks.techniques import TECHNIQUES
+    from transferzoo.base.spec_strings import show_term
 
     presets = [
         {
@@ -154,8 +154,8 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
 
 
 def _minimizers() -> list[dict[str, Any]]:
+    from transferzoo.base.spec_strings import show_term
     from transferzoo.minimizers import MINIMIZERS
-    from transferzoo.notation import show_term
 
     rules = ((name, MINIMIZERS[name]()) for name in MINIMIZERS)
     return [
@@ -173,7 +173,7 @@ def _defences() -> list[dict[str, Any]]:
 
 
 def _studies() -> list[dict[str, Any]]:
-    from transferzoo.studies.spec import built_in, find_study
+    from transferzoo.studies.schema import built_in, find_study
 
     return [
         {"name": s.name, "dataset": s.dataset, "surrogates": len(s.surrogates), "seeds": len(s.seeds),
@@ -183,7 +183,7 @@ def _studies() -> list[dict[str, Any]]:
 
 
 def _architectures() -> list[dict[str, Any]]:
-    from transferzoo.architectures import ARCHITECTURES
+    from transferzoo.models.architectures import ARCHITECTURES
 
     entries = (ARCHITECTURES[name] for name in ARCHITECTURES)
     return [

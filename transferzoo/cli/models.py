@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from transferzoo.specs import ModelSpec
-    from transferzoo.table import Table
-    from transferzoo.zoo import Zoo
+    from transferzoo.base.table import Table
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import ModelSpec
 
 
 def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
     """Return what is listed of a model; accuracies are fractions."""
-    from transferzoo.stock import state_of
+    from transferzoo.sync.inventory import state_of
 
     recipe = zoo.recipes[model.recipe] if model.recipe else None
     state = state_of(model)
@@ -50,8 +50,8 @@ def claimed(model: ModelSpec) -> float | None:
 
 def measured(model: ModelSpec) -> float | None:
     """Return the accuracy that was measured of these weights, as a fraction; None where it is not known."""
-    from transferzoo import checkpoint
-    from transferzoo.errors import ModelError
+    from transferzoo.base.errors import ModelError
+    from transferzoo.models import checkpoint
 
     kind, _, place = model.source.partition(":")
     if kind == "builtin":
@@ -67,7 +67,7 @@ def measured(model: ModelSpec) -> float | None:
 @cache
 def _manifest() -> dict[str, float]:
     """Return the accuracy of every built-in model, by its folder."""
-    from transferzoo.specs import assets
+    from transferzoo.zoo.schema import assets
 
     manifest = json.loads((assets() / "manifest.json").read_text(encoding="utf-8"))
     return {name: entry["accuracy"] for name, entry in manifest["models"].items()}
@@ -93,7 +93,7 @@ def tables(what: str, entries: Sequence[dict[str, Any]]) -> Iterator[Table]:
 
 
 def _table(title: str, entries: Sequence[dict[str, Any]]) -> Table:
-    from transferzoo.table import Table
+    from transferzoo.base.table import Table
 
     columns = {
         "name": [entry["name"] for entry in entries],

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferzoo.errors import TransferZooError
+from transferzoo.base.errors import TransferZooError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from transferzoo.zoo import Zoo
+    from transferzoo.zoo.reader import Zoo
 
 
 def _starting(names: Iterable[str], incomplete: str) -> list[str]:
@@ -21,7 +21,7 @@ def _starting(names: Iterable[str], incomplete: str) -> list[str]:
 
 def _zoo() -> Zoo:
     """Return the zoo; an empty one where the user's file is wrong, since a completion must not complain."""
-    from transferzoo.zoo import Zoo, load_zoo
+    from transferzoo.zoo.reader import Zoo, load_zoo
 
     try:
         return load_zoo()
@@ -49,7 +49,7 @@ def complete_recipes(incomplete: str) -> list[str]:
 
 def complete_attacks(incomplete: str) -> list[str]:
     """Complete a preset's or technique's name, for the shell, also behind a `+`."""
-    from transferzoo.techniques import TECHNIQUES
+    from transferzoo.attacks.techniques import TECHNIQUES
 
     before, plus, last = incomplete.rpartition("+")
     zoo = _zoo()
@@ -59,7 +59,7 @@ def complete_attacks(incomplete: str) -> list[str]:
 
 def complete_architectures(incomplete: str) -> list[str]:
     """Complete an architecture's name, for the shell."""
-    from transferzoo.architectures import ARCHITECTURES
+    from transferzoo.models.architectures import ARCHITECTURES
 
     return _starting(ARCHITECTURES, incomplete)
 
@@ -73,7 +73,7 @@ def complete_minimizers(incomplete: str) -> list[str]:
 
 def complete_studies(incomplete: str) -> list[str]:
     """Complete the name of a study of the package, for the shell."""
-    from transferzoo.studies.spec import built_in
+    from transferzoo.studies.schema import built_in
 
     return _starting(built_in(), incomplete)
 

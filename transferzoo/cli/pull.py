@@ -12,9 +12,9 @@ from transferzoo.cli.output import progress_bar, say, show_json, tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transferzoo.deliveries import Delivery, Order
-    from transferzoo.stock import Item
-    from transferzoo.zoo import Zoo
+    from transferzoo.sync.download_plan import Delivery, Order
+    from transferzoo.sync.inventory import Item
+    from transferzoo.zoo.reader import Zoo
 
 
 def pull(
@@ -42,9 +42,9 @@ def pull(
     zoo: ZooFile = None,
 ) -> None:  # fmt: skip
     """Download models and images of the Hub, so that attacks need no network; the same command goes on."""
-    from transferzoo.deliveries import require_room, room, to_come
-    from transferzoo.stock import chosen
-    from transferzoo.zoo import load_zoo
+    from transferzoo.sync.download_plan import require_room, room, to_come
+    from transferzoo.sync.inventory import chosen
+    from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
     items = chosen(records, names, dataset, split)
@@ -77,7 +77,7 @@ def pull(
 
 
 def _survey(items: Sequence[Item], jobs: int) -> list[Order]:
-    from transferzoo.deliveries import survey
+    from transferzoo.sync.download_plan import survey
 
     with progress_bar() as bar:
         task = bar.add_task("asking the Hub", total=1, note="")
@@ -86,9 +86,9 @@ def _survey(items: Sequence[Item], jobs: int) -> list[Order]:
 
 def _say_plan(orders: Sequence[Order], missing: int) -> None:
     """Tell what is wanted, what of it is here, and how much is to come."""
+    from transferzoo.base.table import Table
     from transferzoo.cli.tables import render
-    from transferzoo.deliveries import amount, room
-    from transferzoo.table import Table
+    from transferzoo.sync.download_plan import amount, room
 
     rows = [
         (
@@ -109,7 +109,7 @@ def _say_plan(orders: Sequence[Order], missing: int) -> None:
 
 
 def _state(order: Order) -> str:
-    from transferzoo.deliveries import amount
+    from transferzoo.sync.download_plan import amount
 
     if order.error:
         return "cannot be had"
@@ -135,7 +135,7 @@ def _record(order: Order) -> dict[str, Any]:
 
 
 def _fetch(orders: Sequence[Order], missing: int, jobs: int) -> list[Delivery]:
-    from transferzoo.deliveries import amount, fetch
+    from transferzoo.sync.download_plan import amount, fetch
 
     came: list[Delivery] = []
     with progress_bar() as bar:
@@ -155,7 +155,7 @@ def _fetch(orders: Sequence[Order], missing: int, jobs: int) -> list[Delivery]:
 
 def _say_what_lacks(zoo: Zoo, items: Sequence[Item]) -> None:
     """Tell which images an attack on the models would still have to download."""
-    from transferzoo.stock import state_of_images
+    from transferzoo.sync.inventory import state_of_images
 
     for name in dict.fromkeys(item.name.partition("/")[0] for item in items if item.kind == "model"):
         spec = zoo.datasets.get(name)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferzoo.base.errors import UsageError
 from transferzoo.cli.options import Json, ZooFile
 from transferzoo.cli.output import say, show_json, show_line
-from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from transferzoo.pushing import Parcel
+    from transferzoo.sync.push import Parcel
 
 
 def push(
@@ -52,8 +52,8 @@ def push(
     from tempfile import TemporaryDirectory
 
     from transferzoo import hub
-    from transferzoo.pushing import newest, parcel, send
-    from transferzoo.zoo import load_zoo
+    from transferzoo.sync.push import newest, parcel, send
+    from transferzoo.zoo.reader import load_zoo
 
     folder = checkpoint or newest(Path("checkpoints"))
     name = repo or folder.resolve().name

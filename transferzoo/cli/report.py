@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.options import DataRoot, Json, Output, Visible, ZooFile, complete_studies
 from transferzoo.cli.output import progress_bar, say, show, show_json, terminal_width
-from transferzoo.errors import TransferZooError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transferzoo.findings import Findings
-    from transferzoo.page.opened import Opened
+    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.page.arguments import Opened
     from transferzoo.page.parts import Part
     from transferzoo.page.pictures import Examples
-    from transferzoo.runs import RunFolder
+    from transferzoo.results.comparisons import Findings
 
 
 def complete_reports(incomplete: str) -> list[str]:
@@ -56,8 +56,8 @@ def report(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Print the tables of runs and studies again, and write them as a page."""
-    from transferzoo.export import check_folder, check_output
-    from transferzoo.page.opened import open_all
+    from transferzoo.page.arguments import open_all
+    from transferzoo.results.writers import check_folder, check_output
 
     files = [check_output(path) for path in output or []]
     if html is not None:
@@ -65,7 +65,7 @@ def report(
     if figures is not None:
         check_folder(figures)
     if html is not None or figures is not None:
-        from transferzoo.extras import require
+        from transferzoo.base.optional import require
 
         require("matplotlib", "plots", "figures need")
     opened = open_all(what)
@@ -77,7 +77,7 @@ def report(
 
 
 def _check_page(path: Path) -> None:
-    from transferzoo.export import check_folder
+    from transferzoo.results.writers import check_folder
 
     if path.is_dir():
         raise TransferZooError(f"cannot write {path}", expected="a file", got="a folder")
@@ -111,10 +111,10 @@ def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility
         UsageError: the records do not fit one table.
         TransferZooError: a file cannot be written.
     """
-    from transferzoo.atomic import write_text
+    from transferzoo.base.atomic import write_text
     from transferzoo.cli.tables import render as render_table
-    from transferzoo.export import render, to_json
-    from transferzoo.report import tables
+    from transferzoo.results.tables import tables
+    from transferzoo.results.writers import render, to_json
 
     if as_json:
         show_json(to_json(found))
@@ -130,7 +130,7 @@ def _draw(
     opened: Opened, html: Path | None, figures: Path | None, data: Path | None, zoo: Path | None
 ) -> None:
     """Write the page and the folder of figures."""
-    from transferzoo.atomic import write_text
+    from transferzoo.base.atomic import write_text
     from transferzoo.page.files import write_figures
     from transferzoo.page.html import page
 
@@ -169,7 +169,7 @@ def _examples(
 ) -> list[Examples]:
     """Return images to show, of `count` runs in all; none, with a note, of runs whose images are not here."""
     from transferzoo.page.pictures import BUDGET, examples_of
-    from transferzoo.zoo import load_zoo
+    from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
     found = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferzoo.base.errors import UsageError
 from transferzoo.cli.options import (
     DataRoot,
     Dataset,
@@ -17,15 +18,14 @@ from transferzoo.cli.options import (
     complete_models,
 )
 from transferzoo.cli.output import say, show, show_json, terminal_width
-from transferzoo.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.datasets import Batch
     from transferzoo.sharpness.job import Ground
-    from transferzoo.specs import DatasetSpec, ModelSpec
-    from transferzoo.zoo import Zoo
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 MEASURES, PATHS = "Of models", "Of a line or slice"
 BELONGS = {
@@ -121,14 +121,14 @@ def sharpness(
     zoo: ZooFile = None,
 ) -> None:  # fmt: skip
     """Measure how sharp the loss is around models, between two, or on a plane; the same command resumes."""
-    from transferzoo.atomic import write_text
+    from transferzoo.attacks.configure import resolve
+    from transferzoo.attacks.engine import Attack
+    from transferzoo.base.atomic import write_text
     from transferzoo.cli.landscapes import of_line, of_models, of_slice
     from transferzoo.cli.tables import render
-    from transferzoo.engine import Attack
-    from transferzoo.export import check_output, formatted
-    from transferzoo.presets import resolve
+    from transferzoo.results.writers import check_output, formatted
     from transferzoo.sharpness.pictures import check_picture
-    from transferzoo.zoo import load_zoo
+    from transferzoo.zoo.reader import load_zoo
 
     request = _request(models, between, slice_)
     _check_belongs(context, request)
@@ -199,8 +199,8 @@ def _located(records: Zoo, names: Sequence[str], dataset: DatasetSpec) -> list[M
         UsageError: a name is unknown, or a model has no weights to move.
         TransferZooError: the Hub does not have a model.
     """
-    from transferzoo.loading import require_gradients
-    from transferzoo.pulling import located
+    from transferzoo.models.download import located
+    from transferzoo.models.load import require_gradients
 
     found = [located(model, say) for model in records.select(names, dataset.name, "surrogate")]
     for model in found:
@@ -216,7 +216,7 @@ def _targets(
     Raises:
         UsageError: a name is unknown, none is left, or a target has a defence.
     """
-    from transferzoo.pulling import located
+    from transferzoo.models.download import located
 
     taken = {model.full_name for model in ends}
     chosen = records.select(names, dataset.name, "target") if names else ()
@@ -248,10 +248,10 @@ def _ground(
 
 
 def _images(dataset: DatasetSpec, split: str, root: Path | None, count: int) -> Batch:
-    from transferzoo.datasets.sources import load
+    from transferzoo.datasets.sources import load_split
     from transferzoo.sharpness.job import STATISTICS
-    from transferzoo.stream import sample, streams
+    from transferzoo.training.stream import sample, streams
 
     if streams(dataset):
         return sample(dataset, split, root, max(count, STATISTICS))
-    return load(dataset, split, root=root)
+    return load_split(dataset, split, root=root)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferzoo.base.errors import UnknownNameError
 from transferzoo.cli.options import Json, ZooFile, complete_names
 from transferzoo.cli.output import show_json, show_line
-from transferzoo.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from transferzoo.specs import DatasetSpec, ModelSpec
-    from transferzoo.zoo import Zoo
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 MOST = 20
 """Items of a list that are written out, as of class names."""
@@ -33,7 +33,7 @@ def show(
     zoo: ZooFile = None,
 ) -> None:
     """Show everything known about a name."""
-    from transferzoo.zoo import load_zoo
+    from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
     found = list(_find(name, records)) or list(_checkpoint(name, records))
@@ -50,8 +50,8 @@ def show(
 
 def _checkpoint(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     """Tell of a checkpoint folder, if the name is one's."""
-    from transferzoo import checkpoint
-    from transferzoo.unlisted import trained_on
+    from transferzoo.models import checkpoint
+    from transferzoo.models.resolve import trained_on
 
     folder = Path(name).expanduser()
     if (folder / checkpoint.CONFIG).is_file():
@@ -60,12 +60,12 @@ def _checkpoint(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
 
 
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
-    from transferzoo.architectures import ARCHITECTURES
+    from transferzoo.attacks.techniques import TECHNIQUES
+    from transferzoo.base.spec_strings import show_term
     from transferzoo.defences import DEFENCES, show_defence
     from transferzoo.minimizers import MINIMIZERS
-    from transferzoo.notation import show_term
-    from transferzoo.studies.spec import built_in, find_study
-    from transferzoo.techniques import TECHNIQUES
+    from transferzoo.models.architectures import ARCHITECTURES
+    from transferzoo.studies.schema import built_in, find_study
 
     yield from (_model(m) for m in zoo.models.values() if name in (m.name, m.full_name))
     if name in zoo.datasets:
@@ -117,7 +117,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
 
 def _model(model: ModelSpec) -> dict[str, Any]:
     from transferzoo.cli.models import claimed, measured, train_command
-    from transferzoo.stock import state_of
+    from transferzoo.sync.inventory import state_of
 
     state = state_of(model)
     return {
@@ -134,9 +134,9 @@ def _model(model: ModelSpec) -> dict[str, Any]:
 
 def _provenance(model: ModelSpec) -> dict[str, Any]:
     """Return what the files of a model say, as far as they are on this machine."""
-    from transferzoo import checkpoint
     from transferzoo.hub import commit_of
-    from transferzoo.stock import need_of
+    from transferzoo.models import checkpoint
+    from transferzoo.sync.inventory import need_of
 
     need = need_of(model)
     folder = need.kept() if need else model.folder if model.has_folder else None
@@ -158,8 +158,8 @@ def _provenance(model: ModelSpec) -> dict[str, Any]:
 
 
 def _file(path: Path, folder: Path) -> dict[str, Any]:
+    from transferzoo.base.digests import digest_of
     from transferzoo.hub import kept_digest
-    from transferzoo.hub.digests import digest_of
 
     digest = kept_digest(path) or digest_of(path, 64)
     kind = "sha256" if len(digest) == 64 else "git_sha1"
@@ -167,7 +167,7 @@ def _file(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def _dataset(dataset: DatasetSpec) -> dict[str, Any]:
-    from transferzoo.stock import state_of_images
+    from transferzoo.sync.inventory import state_of_images
 
     return {
         "kind": "data set",
@@ -184,11 +184,11 @@ def _commerce(what: ModelSpec | DatasetSpec) -> str:
 
 
 def _names(zoo: Zoo) -> list[str]:
-    from transferzoo.architectures import ARCHITECTURES
+    from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.defences import DEFENCES
     from transferzoo.minimizers import MINIMIZERS
-    from transferzoo.studies.spec import built_in
-    from transferzoo.techniques import TECHNIQUES
+    from transferzoo.models.architectures import ARCHITECTURES
+    from transferzoo.studies.schema import built_in
 
     models = {m.name for m in zoo.models.values()}
     parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES)

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.options import DataRoot, Json, Output, ZooFile, complete_studies
 from transferzoo.cli.output import progress_bar, say, show, show_json, terminal_width
-from transferzoo.errors import TransferZooError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transferzoo.specs import DatasetSpec
     from transferzoo.studies.cells import Cell, Grid
-    from transferzoo.studies.results import Results
-    from transferzoo.studies.running import Workers
-    from transferzoo.studies.work import Task
+    from transferzoo.studies.compute import Task
+    from transferzoo.studies.executors import Workers
+    from transferzoo.studies.result_file import Results
+    from transferzoo.zoo.schema import DatasetSpec
 
 
 def study(
@@ -45,13 +45,13 @@ def study(
     zoo: ZooFile = None,
 ) -> None:  # fmt: skip
     """Run a study, or go on with it, and print what it says of its claims."""
-    from transferzoo.export import check_output
+    from transferzoo.results.writers import check_output
+    from transferzoo.studies.compute import Task, check_architectures, check_images
     from transferzoo.studies.grid import lay_out
-    from transferzoo.studies.results import check_results, collect, write_results
-    from transferzoo.studies.spec import find_study
+    from transferzoo.studies.result_file import check_results, collect, write_results
+    from transferzoo.studies.schema import find_study
     from transferzoo.studies.store import Store
-    from transferzoo.studies.work import Task, check_architectures, check_images
-    from transferzoo.zoo import load_zoo, own_file
+    from transferzoo.zoo.reader import load_zoo, own_file
 
     if ray is not None and jobs != 1:
         raise UsageError("--jobs and --ray exclude each other", expected="one of the two")
@@ -92,11 +92,11 @@ def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool
         as_json: print JSON.
         brief: of tables the first alone, the verdicts where there are claims.
     """
-    from transferzoo.atomic import write_text
+    from transferzoo.base.atomic import write_text
     from transferzoo.cli.tables import render
-    from transferzoo.export import formatted
+    from transferzoo.results.writers import formatted
     from transferzoo.studies.claims import judge
-    from transferzoo.studies.results import lines_of
+    from transferzoo.studies.result_file import lines_of
     from transferzoo.studies.tables import tables, to_json
 
     verdicts = judge(found)
@@ -111,16 +111,16 @@ def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool
 
 
 def _workers(jobs: int, address: str | None) -> Workers:
-    from transferzoo.studies import running
+    from transferzoo.studies import executors
 
     if address is not None:
-        return running.Ray(address)
-    return running.Processes(jobs) if jobs > 1 else running.Here()
+        return executors.Ray(address)
+    return executors.Processes(jobs) if jobs > 1 else executors.Here()
 
 
 def _run(task: Task, grid: Grid, workers: Workers) -> list[tuple[Cell, TransferZooError]]:
     """Run what is not done, with a bar over all cells."""
-    from transferzoo.studies.running import run
+    from transferzoo.studies.executors import run
     from transferzoo.studies.store import Store
 
     store = Store(task.store)
@@ -142,11 +142,11 @@ def _run(task: Task, grid: Grid, workers: Workers) -> list[tuple[Cell, TransferZ
 
 def _plan(grid: Grid, task: Task, dataset: DatasetSpec, jobs: int, *, as_json: bool) -> None:
     """Print what there is to do, and an estimate of how long it takes."""
+    from transferzoo.base.table import Table
     from transferzoo.cli.tables import render
+    from transferzoo.studies.compute import count_images
     from transferzoo.studies.estimate import seconds
     from transferzoo.studies.store import Store
-    from transferzoo.studies.work import count_images
-    from transferzoo.table import Table
 
     store = Store(task.store)
     todo = {key: cell for key, cell in grid.cells.items() if not store.has(cell)}

@@ -13,7 +13,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from transferzoo.table import Table
+    from transferzoo.base.table import Table
 
 _PADDING = 3
 _SENTENCE = 28

@@ -23,10 +23,10 @@ from transferzoo.cli.options import (
 from transferzoo.cli.output import progress_bar, say, show_json, show_line, told_once
 
 if TYPE_CHECKING:
-    from transferzoo.parallel import Team
-    from transferzoo.recipes import Plan
-    from transferzoo.specs import DatasetSpec
-    from transferzoo.trainer import Progress
+    from transferzoo.base.distributed import Team
+    from transferzoo.training.recipes import Plan
+    from transferzoo.training.trainer import Progress
+    from transferzoo.zoo.schema import DatasetSpec
 
 MINIMIZER, RATES, SELECTION, METHODS = "Minimizer", "Learning rate and radius", "Selection", "Other methods"
 STREAMED = "Large images, read from disk"
@@ -176,10 +176,10 @@ def train(
     zoo: ZooFile = None,
 ) -> None:  # fmt: skip
     """Train a surrogate or target; the same command resumes a run that was stopped."""
-    from transferzoo.config import TrainConfig
-    from transferzoo.parallel import gather
-    from transferzoo.recipes import plan, short_name
-    from transferzoo.zoo import load_zoo
+    from transferzoo.base.config import TrainConfig
+    from transferzoo.base.distributed import gather
+    from transferzoo.training.recipes import plan, short_name
+    from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
     given = {key: value for key, value in context.params.items() if value is not None and key != "tune"}
@@ -220,8 +220,8 @@ def _check_architecture(what: Plan, dataset: DatasetSpec) -> None:
         UsageError: the architecture cannot be built.
         ModelError: the checkpoint it starts from is damaged or does not fit.
     """
-    from transferzoo.building import create
-    from transferzoo.finetuning import begin
+    from transferzoo.models.build import create
+    from transferzoo.training.finetuning import begin
 
     if what.start is None:
         create(what.config.architecture, dataset)
@@ -238,7 +238,7 @@ def _attack_from(folder: Path, dataset: str) -> str:
 def _run(
     dataset: DatasetSpec, what: Plan, root: Path | None, folder: Path, team: Team, workers: int
 ) -> dict[str, Any]:
-    from transferzoo.tuning import train_or_tune
+    from transferzoo.training.rho_search import train_or_tune
 
     images, test = training_images(dataset, root, what.config, workers)
     with progress_bar() as bar:

@@ -1,7 +1,7 @@
 """Data sets: the contract of a batch of images and of what reads one from disk.
 
-A reader is one file of this package with one `@READERS.register(NAME)` on a class. `sources.load` finds the
-images of a data set and picks the reader. Importing this package does not import torch.
+A reader is one file of this package with one `@READERS.register(NAME)` on a class. `sources.load_split` finds
+the images of a data set and picks the reader. Importing this package does not import torch.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from transferzoo.errors import DataError
-from transferzoo.registry import Registry
+from transferzoo.base.errors import DataError
+from transferzoo.base.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
     Tell = Callable[[int, int], None]
     """Is told how much of something is done, and how much there is."""

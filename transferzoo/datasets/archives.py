@@ -13,11 +13,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferzoo.atomic import writing
+from transferzoo.base.atomic import writing
+from transferzoo.base.digests import digest_of
+from transferzoo.base.errors import DataError
 from transferzoo.datasets.members import BY_HAND, damaged, members, whole
 from transferzoo.datasets.pixels import SUFFIXES
-from transferzoo.errors import DataError
-from transferzoo.hub.digests import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

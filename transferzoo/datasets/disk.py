@@ -8,11 +8,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, Protocol
 
+from transferzoo.base.errors import DataError
 from transferzoo.datasets import pixels, sources
 from transferzoo.datasets.files import Files, home_of, walk
 from transferzoo.datasets.parquet import Parquet, _shards
 from transferzoo.datasets.shards import Shards
-from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 LAYOUT = "{split}-*.parquet; or a sub-folder of images a class, or {split}/ with those"
 

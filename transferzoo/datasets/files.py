@@ -6,15 +6,15 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from transferzoo.base.errors import DataError
 from transferzoo.datasets import pixels
 from transferzoo.datasets.labels import of_folders
-from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 
 SYNONYMS = {"validation": ("validation", "val")}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from transferzoo.base.errors import DataError
 from transferzoo.datasets import READERS, Batch
 from transferzoo.datasets.files import home_of
 from transferzoo.datasets.labels import of_folders
 from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import SUFFIXES
-from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from transferzoo.datasets import Tell
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 
 @READERS.register("folder")

@@ -8,10 +8,10 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, ClassVar
 
+from transferzoo.base.errors import DataError
 from transferzoo.datasets import READERS, Batch
 from transferzoo.datasets.labels import checked
 from transferzoo.datasets.memory import rows_of
-from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from transferzoo.datasets import Tell
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 
 @READERS.register("idx")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from transferzoo.errors import DataError
+from transferzoo.base.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 
 def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
-from transferzoo.errors import DataError, TransferZooError
+from transferzoo.base.errors import DataError, TransferZooError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

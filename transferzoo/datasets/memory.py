@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from transferzoo.base.errors import DataError
 from transferzoo.datasets.pixels import decode
-from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from transferzoo.datasets import Tell
     from transferzoo.datasets.pixels import Fit
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 MOST_BYTES = 8 * 2**30
 """Bytes of pixels that are held at once: some 57,000 images of ImageNet."""

@@ -6,10 +6,10 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
+from transferzoo.base.errors import DataError
 from transferzoo.datasets import READERS, Batch
 from transferzoo.datasets.labels import checked
 from transferzoo.datasets.memory import rows_of, stacked
-from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from transferzoo.datasets import Tell
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 
 @READERS.register("parquet")

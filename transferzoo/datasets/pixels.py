@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from transferzoo.errors import DataError
+from transferzoo.base.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
     Fit = Literal["exact", "squash", "crop"]
 

@@ -6,9 +6,9 @@ import hashlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.errors import DataError
 from transferzoo.datasets.labels import checked
 from transferzoo.datasets.parquet import _open
-from transferzoo.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 WINDOW = 2**27
 """Encoded bytes that are shuffled, and so kept, together: some 1,200 images of ImageNet."""

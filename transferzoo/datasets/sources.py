@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from transferzoo import hub
+from transferzoo.base.errors import DataError, TransferZooError, UnknownNameError
 from transferzoo.datasets import READERS
 from transferzoo.datasets.archives import is_archive, unpacked
-from transferzoo.errors import DataError, TransferZooError, UnknownNameError
-from transferzoo.specs import HUB, PLACE, assets
+from transferzoo.zoo.schema import HUB, PLACE, assets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from transferzoo.datasets import Batch, Reader
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
     Told = Callable[[str, int, int], None]
 
@@ -34,7 +34,7 @@ class HubFile(NamedTuple):
     sha256: str | None
 
 
-def load(
+def load_split(
     spec: DatasetSpec, split: str, *, root: Path | None = None, on_progress: Told = lambda *_: None
 ) -> Batch:
     """Read a split of a data set into memory.
@@ -69,7 +69,7 @@ def roots(
         spec: the data set.
         split: one of `spec.splits`.
         root: the user's own place, the only one then.
-        on_progress: as for `load`.
+        on_progress: as for `load_split`.
 
     Raises:
         UnknownNameError: no such split.

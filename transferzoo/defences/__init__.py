@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from transferzoo.notation import build_one, parse_terms, show_term
-from transferzoo.registry import Registry
+from transferzoo.base.registry import Registry
+from transferzoo.base.spec_strings import build_one, parse_terms, show_term
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

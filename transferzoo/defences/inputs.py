@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from transferzoo.base.spec_strings import require
 from transferzoo.defences import DEFENCES
-from transferzoo.notation import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

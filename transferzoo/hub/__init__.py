@@ -9,9 +9,9 @@ from transferzoo.hub.cache import (
     offline,
     snapshot,
 )
-from transferzoo.hub.fetching import check_size, commit_of, counting, fetch
-from transferzoo.hub.listing import Entry, Listing, listed
-from transferzoo.hub.publishing import Published, publish, whoami
+from transferzoo.hub.download import check_size, commit_of, counting, fetch
+from transferzoo.hub.publish import Published, publish, whoami
+from transferzoo.hub.repository import Entry, Listing, listed
 from transferzoo.hub.sentences import MissingFileError, NotCachedError, Place, missing
 
 __all__ = [

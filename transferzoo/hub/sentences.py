@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from transferzoo.errors import TransferZooError
-from transferzoo.specs import NAMED_ON_HUB
+from transferzoo.base.errors import TransferZooError
+from transferzoo.zoo.schema import NAMED_ON_HUB
 
 LOGIN = "log in with `hf auth login`"
 

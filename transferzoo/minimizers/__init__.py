@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from transferzoo.minimizers.neighbourhood import Weights
-from transferzoo.notation import build_one, parse_terms, show_term
-from transferzoo.registry import Registry
+from transferzoo.base.registry import Registry
+from transferzoo.base.spec_strings import build_one, parse_terms, show_term
+from transferzoo.minimizers.perturbation import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from transferzoo.minimizers.neighbourhood import Vector
+    from transferzoo.minimizers.perturbation import Vector
 
     Closure = Callable[[], Tensor]
 

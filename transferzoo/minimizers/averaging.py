@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from transferzoo.base.spec_strings import require
 from transferzoo.minimizers import MINIMIZERS, Averaging
-from transferzoo.minimizers.neighbourhood import at_the_worst, require_radius, spherical
-from transferzoo.notation import require
+from transferzoo.minimizers.perturbation import at_the_worst, require_radius, spherical
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from transferzoo.base.spec_strings import require
 from transferzoo.minimizers import MINIMIZERS
-from transferzoo.minimizers.neighbourhood import (
+from transferzoo.minimizers.perturbation import (
     combined,
     norm,
     rejection,
     require_radius,
     spherical,
 )
-from transferzoo.notation import require
 
 if TYPE_CHECKING:
     from torch import Tensor

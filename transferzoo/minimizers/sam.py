@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from transferzoo.base.spec_strings import require
 from transferzoo.minimizers import MINIMIZERS
-from transferzoo.minimizers.neighbourhood import (
+from transferzoo.minimizers.perturbation import (
     at_the_worst,
     elliptic,
     offset,
@@ -14,13 +15,12 @@ from transferzoo.minimizers.neighbourhood import (
     sizes_of,
     spherical,
 )
-from transferzoo.notation import require
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.minimizers import Closure, Minimizer
-    from transferzoo.minimizers.neighbourhood import Vector, Weights
+    from transferzoo.minimizers.perturbation import Vector, Weights
 
 
 @MINIMIZERS.register("sam")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.atomic import write_bytes, write_text
-from transferzoo.export import to_latex, to_markdown
+from transferzoo.base.atomic import write_bytes, write_text
+from transferzoo.page.descriptions import numbers
 from transferzoo.page.svg import as_file
-from transferzoo.page.words import numbers
+from transferzoo.results.writers import to_latex, to_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from transferzoo.page import palette
+from transferzoo.page.descriptions import numbers, told
 from transferzoo.page.markup import Markup, join, lines, prose, tag
 from transferzoo.page.parts import slug
 from transferzoo.page.svg import inline
 from transferzoo.page.verdicts import MARKS, sentence
-from transferzoo.page.words import numbers, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from transferzoo.base.table import Table
     from transferzoo.page.charts import Figure
     from transferzoo.page.parts import Part
     from transferzoo.page.pictures import Examples, Picture
     from transferzoo.studies.claims import Verdict
-    from transferzoo.table import Table
 
 STYLE = Path(__file__).parent / "style.css"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

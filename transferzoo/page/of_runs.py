@@ -6,21 +6,21 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from transferzoo import statistics
-from transferzoo.findings import brief, per_image, rows_of, short
 from transferzoo.page.charts import Axis, Curves, Figure, Heatmap, Level, Panel
 from transferzoo.page.commands import attack_commands
 from transferzoo.page.means import by_attack, means
 from transferzoo.page.parts import Part, few, from_to, once
-from transferzoo.report import tables
+from transferzoo.results import statistics
+from transferzoo.results.comparisons import brief, per_image, rows_of, short
+from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from transferzoo.findings import Findings, Row
+    from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.page.pictures import Examples
-    from transferzoo.records import Record
-    from transferzoo.runs import RunFolder
+    from transferzoo.results.comparisons import Findings, Row
+    from transferzoo.results.records import Record
 
 READING = (
     "Images that are changed a little to mislead a surrogate are shown to the targets, models that had no "

@@ -11,7 +11,7 @@ from transferzoo.page.parts import Part, few, from_to, once, slug
 from transferzoo.page.study_charts import against_sharpness, bars, differences, matrices
 from transferzoo.page.study_curves import over_epochs, over_rho
 from transferzoo.studies.claims import judge
-from transferzoo.studies.spec import built_in, read_study
+from transferzoo.studies.schema import built_in, read_study
 from transferzoo.studies.tables import tables
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from transferzoo.page.charts import Figure
     from transferzoo.studies.claims import Verdict
-    from transferzoo.studies.results import Results
-    from transferzoo.studies.spec import AttackEntry, Study
+    from transferzoo.studies.result_file import Results
+    from transferzoo.studies.schema import AttackEntry, Study
 
 READING = (
     "Images that are changed a little to mislead a surrogate are shown to the targets, models that had no "

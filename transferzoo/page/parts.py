@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from transferzoo.base.table import Table
     from transferzoo.page.charts import Figure
     from transferzoo.page.pictures import Examples
     from transferzoo.studies.claims import Verdict
-    from transferzoo.table import Table
 
 
 MOST_NAMED = 6

@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from transferzoo.errors import DataError
-from transferzoo.findings import brief, rows_of, short
+from transferzoo.base.errors import DataError
+from transferzoo.results.comparisons import brief, rows_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transferzoo.findings import Row
-    from transferzoo.records import Record
-    from transferzoo.runs import RunFolder
-    from transferzoo.zoo import Zoo
+    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.results.comparisons import Row
+    from transferzoo.results.records import Record
+    from transferzoo.zoo.reader import Zoo
 
     Pixels = NDArray[np.uint8]
 
@@ -73,11 +73,11 @@ def examples_of(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = BUDGE
     Raises:
         DataError: there are no images, they are not those of the run, or a file of it is damaged.
     """
-    from transferzoo.datasets.sources import load
+    from transferzoo.datasets.sources import load_split
 
     config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))["config"]
     dataset = zoo.dataset(config["dataset"])
-    clean = load(dataset, config["split"], root=root)
+    clean = load_split(dataset, config["split"], root=root)
     shown = dict(list(rows_of(run.records()).items())[:MOST_SOURCES])
     count = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))
     ids, labels = (each[:count] for each in run.selected())

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from transferzoo.page.charts import Axis, Cloud, Differences, Figure, Heatmap, Level, Scatter
 from transferzoo.page.means import by_attack, means
-from transferzoo.page.measured import SHARP, attacks_of, axis_of, last_epoch, measured
 from transferzoo.page.parts import slug
-from transferzoo.statistics import crossed_difference
+from transferzoo.page.study_series import SHARP, attacks_of, axis_of, last_epoch, measured
+from transferzoo.results.statistics import crossed_difference
 from transferzoo.studies.claims import contributions, outcomes_of, stacked
-from transferzoo.studies.results import SHARPNESS
-from transferzoo.studies.spec import SUCCESS
+from transferzoo.studies.result_file import SHARPNESS
+from transferzoo.studies.schema import SUCCESS
 from transferzoo.studies.tables import PERCENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from transferzoo.studies.claims import Verdict
-    from transferzoo.studies.results import Outcomes, Results
+    from transferzoo.studies.result_file import Outcomes, Results
 
 MOST_ATTACKS = 3
 """Attacks that all have figures of their own."""

@@ -7,20 +7,20 @@ from collections import Counter, defaultdict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from transferzoo.errors import UsageError
+from transferzoo.base.errors import UsageError
+from transferzoo.base.spec_strings import parse_terms
 from transferzoo.minimizers import show_rule
-from transferzoo.notation import parse_terms
 from transferzoo.page.charts import Axis, Curves, Figure, Panel
-from transferzoo.page.measured import attacks_of, axis_of, last_epoch, measured, over_seeds
-from transferzoo.studies.results import ACCURACY, ROBUST, SHARPNESS
-from transferzoo.studies.spec import SUCCESS
+from transferzoo.page.study_series import attacks_of, axis_of, last_epoch, measured, over_seeds
+from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS
+from transferzoo.studies.schema import SUCCESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from transferzoo.page.measured import Epoch
-    from transferzoo.studies.results import Results
-    from transferzoo.studies.spec import Study
+    from transferzoo.page.study_series import Epoch
+    from transferzoo.studies.result_file import Results
+    from transferzoo.studies.schema import Study
 
     Fields = frozenset[tuple[str, str]]
     Place = tuple[float, str, Epoch]

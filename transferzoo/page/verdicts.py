@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.page.measured import axis_of
+from transferzoo.page.study_series import axis_of
 from transferzoo.studies.claims import ABSENT, NOT_SUPPORTED, OPEN, SUPPORTED
 from transferzoo.studies.tables import PERCENT, signed
 
 if TYPE_CHECKING:
     from transferzoo.studies.claims import Verdict
-    from transferzoo.studies.spec import Operand
+    from transferzoo.studies.schema import Operand
 
 MARKS = {SUPPORTED: "✓", NOT_SUPPORTED: "✗", OPEN: "?", ABSENT: "–"}
 """Verdict → a sign that tells it without colour."""

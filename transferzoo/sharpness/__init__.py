@@ -19,8 +19,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transferzoo.records import Record
-    from transferzoo.sharpness.measuring import measure
+    from transferzoo.results.records import Record
+    from transferzoo.sharpness.measure import measure
 
 __all__ = ["Measures", "Point", "Sharpness", "Slice", "measure"]
 
@@ -126,4 +126,4 @@ class Slice:
 def __getattr__(name: str) -> object:
     if name != "measure":
         raise AttributeError(f"module 'transferzoo.sharpness' has no attribute '{name}'")
-    return import_module("transferzoo.sharpness.measuring").measure
+    return import_module("transferzoo.sharpness.measure").measure

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from transferzoo.errors import ModelError
-from transferzoo.notation import require
+from transferzoo.base.errors import ModelError
+from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,28 +18,28 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.api import evaluate
-from transferzoo.atomic import write_json
-from transferzoo.config import fingerprint
-from transferzoo.errors import DataError, reason
-from transferzoo.jobs import versions
-from transferzoo.loading import identity, load
-from transferzoo.loop import seed_of
-from transferzoo.parallel import this_device
-from transferzoo.records import Record, flat
-from transferzoo.runs import RunFolder
+from transferzoo.base.atomic import write_json
+from transferzoo.base.config import fingerprint
+from transferzoo.base.distributed import this_device
+from transferzoo.base.errors import DataError, reason
+from transferzoo.evaluation.job import versions
+from transferzoo.evaluation.run_folder import RunFolder
+from transferzoo.models.load import identity, load_classifier
+from transferzoo.results.records import Record, flat
 from transferzoo.sharpness import Measures, Point, Sharpness, Slice
-from transferzoo.sharpness.measuring import STAGES, measure
+from transferzoo.sharpness.measure import STAGES, measure
 from transferzoo.sharpness.paths import between, directions, plane_row
 from transferzoo.sharpness.surface import surface_of
+from transferzoo.training.loop import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from transferzoo.classifier import Classifier
+    from transferzoo.attacks.engine import Attack
     from transferzoo.datasets import Batch
-    from transferzoo.engine import Attack
-    from transferzoo.specs import DatasetSpec, ModelSpec
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 STATISTICS = 1000
 """Images of the split that batch norm's statistics are recomputed from."""
@@ -148,8 +148,8 @@ def _sharpness(
     batch = ground.images
     return asdict(
         measure(
-            load(model, ground.dataset).to(this_device()), batch.images, batch.labels, seed=ground.seed,
-            batch_size=ground.batch_size, on_stage=on_stage, **options,
+            load_classifier(model, ground.dataset).to(this_device()), batch.images, batch.labels,
+            seed=ground.seed, batch_size=ground.batch_size, on_stage=on_stage, **options,
         )
     )  # fmt: skip
 
@@ -179,8 +179,8 @@ def along_line(
         DataError: the targets classify no image correctly together, or a result kept is damaged.
     """
     device = this_device()
-    first, second = (load(model, ground.dataset).to(device) for model in ends)
-    victims = {model.full_name: load(model, ground.dataset).to(device) for model in targets}
+    first, second = (load_classifier(model, ground.dataset).to(device) for model in ends)
+    victims = {model.full_name: load_classifier(model, ground.dataset).to(device) for model in targets}
     name = "--".join(map(_file_of, ends))
     found = []
     for index in range(points):
@@ -248,7 +248,7 @@ def around(
         ModelError: the model is damaged or does not fit.
     """
     batch, name, rows = ground.images, _file_of(model), []
-    classifier = load(model, ground.dataset).to(this_device())
+    classifier = load_classifier(model, ground.dataset).to(this_device())
     with surface_of(classifier, batch.images, batch.labels, ground.batch_size) as surface:
         plane = directions(surface, torch.Generator().manual_seed(seed_of(ground.seed, "slice")))
         for number, second in enumerate(positions):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.minimizers.neighbourhood import TINY
+from transferzoo.minimizers.perturbation import TINY
 from transferzoo.sharpness.curvature import mean_and_error
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch.optim.swa_utils import update_bn
 
-from transferzoo.errors import ModelError
-from transferzoo.loop import seed_of
-from transferzoo.notation import require
+from transferzoo.base.errors import ModelError
+from transferzoo.base.spec_strings import require
+from transferzoo.training.loop import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from transferzoo.classifier import Classifier
+    from transferzoo.models.classifier import Classifier
     from transferzoo.sharpness.surface import LossSurface
 
 TINY = 1e-10

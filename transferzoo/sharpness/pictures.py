@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from transferzoo.atomic import write_bytes
-from transferzoo.errors import UsageError
-from transferzoo.extras import require
+from transferzoo.base.atomic import write_bytes
+from transferzoo.base.errors import UsageError
+from transferzoo.base.optional import require
 from transferzoo.sharpness.tables import mean_rate
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from transferzoo.classifier import frozen
-from transferzoo.errors import DataError, ModelError
-from transferzoo.minimizers.neighbourhood import Weights
+from transferzoo.base.errors import DataError, ModelError
+from transferzoo.minimizers.perturbation import Weights
+from transferzoo.models.classifier import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

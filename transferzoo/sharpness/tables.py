@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from transferzoo import statistics
-from transferzoo.findings import per_image, short
-from transferzoo.table import Table
+from transferzoo.base.table import Table
+from transferzoo.results import statistics
+from transferzoo.results.comparisons import per_image, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

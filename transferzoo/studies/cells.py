@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.config import fingerprint
+from transferzoo.base.config import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from transferzoo.studies.spec import Study
+    from transferzoo.studies.schema import Study
 
 FORMAT = 2
 """Raised when the same inputs of a cell come to mean something else."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.statistics import CONFIDENCE, crossed_difference
-from transferzoo.studies.spec import SUCCESS
+from transferzoo.results.statistics import CONFIDENCE, crossed_difference
+from transferzoo.studies.schema import SUCCESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transferzoo.statistics import Difference
-    from transferzoo.studies.results import Outcomes, Results
-    from transferzoo.studies.spec import Claim, Operand
+    from transferzoo.results.statistics import Difference
+    from transferzoo.studies.result_file import Outcomes, Results
+    from transferzoo.studies.schema import Claim, Operand
 
     Array = NDArray[np.float64]
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from transferzoo.classifier import load
-from transferzoo.composition import compose
-from transferzoo.config import AttackSpec, TrainConfig
+from transferzoo.attacks.composition import compose
+from transferzoo.base.config import AttackSpec, TrainConfig
 from transferzoo.minimizers import read_rule
-from transferzoo.studies.work import one_thread
+from transferzoo.models.classifier import load
+from transferzoo.studies.compute import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from transferzoo.specs import DatasetSpec
     from transferzoo.studies.cells import Cell, Grid
+    from transferzoo.zoo.schema import DatasetSpec
 
 BATCH, LEAST_SECONDS = 64, 0.3
 """Images of a measured pass, and how long is measured at least."""
@@ -73,7 +73,7 @@ def _pass_seconds(key: str, grid: Grid, dataset: DatasetSpec) -> float:
 
     Whatever else the machine does makes passes slower, never faster.
     """
-    from transferzoo.building import create
+    from transferzoo.models.build import create
 
     if key in grid.places:
         model: torch.nn.Module = load(grid.places[key], dataset)

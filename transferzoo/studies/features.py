@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from transferzoo.atomic import write_bytes
-from transferzoo.classifier import Classifier, frozen, load
-from transferzoo.composition import compose
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.base.atomic import write_bytes
+from transferzoo.base.errors import ModelError
+from transferzoo.base.spec_strings import parse_epsilon, parse_step
 from transferzoo.datasets import Batch
-from transferzoo.engine import Attack, craft
-from transferzoo.errors import ModelError
-from transferzoo.loop import seed_of
-from transferzoo.notation import parse_epsilon, parse_step
-from transferzoo.studies.work import WORK, training_images
+from transferzoo.models.classifier import Classifier, frozen, load
+from transferzoo.studies.compute import WORK, training_images
+from transferzoo.training.loop import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.studies.work import Bench
+    from transferzoo.studies.compute import Bench
 
 IMAGES = "images.safetensors"
 TOGETHER = 250

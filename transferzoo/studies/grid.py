@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.errors import UsageError
-from transferzoo.presets import resolve
-from transferzoo.pulling import located
-from transferzoo.recipes import plan
-from transferzoo.specs import ROLES, ModelSpec
+from transferzoo.attacks.configure import resolve
+from transferzoo.base.errors import UsageError
+from transferzoo.models.download import located
 from transferzoo.studies.cells import Cell, Grid, Point
 from transferzoo.studies.measurable import check_claims
 from transferzoo.studies.origins import dataset_digest, files_digest, model_digest, root_of
+from transferzoo.training.recipes import plan
+from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from transferzoo.config import AttackSpec, TrainConfig
-    from transferzoo.specs import DatasetSpec, Role
-    from transferzoo.studies.spec import AttackEntry, Study
-    from transferzoo.zoo import Zoo
+    from transferzoo.base.config import AttackSpec, TrainConfig
+    from transferzoo.studies.schema import AttackEntry, Study
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import DatasetSpec, Role
 
 
 def lay_out(study: Study, zoo: Zoo, root: Path | None) -> Grid:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.errors import UsageError
+from transferzoo.base.errors import UsageError
 from transferzoo.sharpness import Measures, Sharpness
-from transferzoo.studies.results import ACCURACY, CURVE, ROBUST, SHARPNESS
-from transferzoo.studies.spec import SUCCESS
+from transferzoo.studies.result_file import ACCURACY, CURVE, ROBUST, SHARPNESS
+from transferzoo.studies.schema import SUCCESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from transferzoo.studies.cells import Point
-    from transferzoo.studies.spec import Claim, Operand, Study
+    from transferzoo.studies.schema import Claim, Operand, Study
 
 _FLAT = Measures(0, 0, (0,), 0, 0, 0, 0, 0, 0)
 SHARPNESSES = tuple(

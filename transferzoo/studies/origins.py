@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from transferzoo import checkpoint
-from transferzoo.atomic import sha256
-from transferzoo.config import fingerprint
-from transferzoo.errors import TransferZooError
+from transferzoo.base.atomic import sha256
+from transferzoo.base.config import fingerprint
+from transferzoo.base.errors import TransferZooError
+from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.specs import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec
 
 HEAD = 2**16
 """Bytes of a data file that its fingerprint sees, beside its name and size."""

@@ -14,8 +14,8 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.atomic import write_json, writing
-from transferzoo.errors import DataError
+from transferzoo.base.atomic import write_json, writing
+from transferzoo.base.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,16 +5,16 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.table import Table
 from transferzoo.studies.claims import as_json
-from transferzoo.studies.results import ACCURACY, ROBUST, SHARPNESS, lines_of
-from transferzoo.studies.spec import SUCCESS
-from transferzoo.table import Table
+from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS, lines_of
+from transferzoo.studies.schema import SUCCESS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.studies.claims import Verdict
-    from transferzoo.studies.results import Outcomes, Results, Value
+    from transferzoo.studies.result_file import Outcomes, Results, Value
 
 PERCENT = {SUCCESS, ACCURACY, ROBUST}
 """Measures that are shares."""

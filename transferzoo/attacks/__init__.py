@@ -1,0 +1,1 @@
+"""Attacks: one loop, norms, and the techniques it is composed of."""

@@ -1,0 +1,145 @@
+"""What a spec string of techniques stands for: which of them, in what order, at what cost.
+
+Techniques that exclude each other, or need one another, are told here; what each does is in `techniques`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, cast
+
+from transferzoo.attacks.techniques import DEFAULT_LOSS, TECHNIQUES, Stage
+from transferzoo.base.errors import UsageError
+from transferzoo.base.spec_strings import build, parse_terms, show_term
+
+if TYPE_CHECKING:
+    from transferzoo.attacks.techniques import Draw, Ensemble, Fusion, Technique
+
+SINGLE = (
+    (Stage.WEIGHTS,), (Stage.LOSS, Stage.FEATURES), (Stage.SURROGATES, Stage.ENSEMBLES), (Stage.MOMENTUM,),
+    (Stage.START,),
+)  # fmt: skip
+"""Groups of stages that hold one technique at most."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Techniques in the order of their stages.
+
+    Attributes:
+        techniques: name and technique, sorted by stage; inside a stage as written.
+    """
+
+    techniques: tuple[tuple[str, Technique], ...]
+
+    @property
+    def spec(self) -> str:
+        """The spec string with every option filled in, as `compose` reads it; empty without techniques."""
+        return "+".join(show_term(name, technique) for name, technique in self.techniques)
+
+    @property
+    def canonical(self) -> str:
+        """The same for people: "bim" where there is no technique."""
+        return self.spec or "bim"
+
+    def of(self, *stages: Stage) -> list[Technique]:
+        """Return the techniques of some stages, in order."""
+        return [technique for _, technique in self.techniques if technique.stage in stages]
+
+    @property
+    def joins(self) -> bool:
+        """Whether it says what several surrogates make together: it then takes all weights of a surrogate."""
+        return bool(self.of(Stage.WEIGHTS, Stage.SURROGATES, Stage.ENSEMBLES))
+
+    def _models(self, surrogates: int) -> int:
+        """Return how many models are attacked: those drawn, where a technique draws."""
+        draws = cast("list[Draw]", self.of(Stage.WEIGHTS))
+        return draws[0].n if draws else surrogates
+
+    def check(self, surrogates: int, *, alone: bool = True) -> None:
+        """Check that there are as many surrogates as the techniques need.
+
+        Args:
+            surrogates: how many are attacked together.
+            alone: let what fuses surrogates have a single one, which it does not change.
+
+        Raises:
+            UsageError: none, or one where several are needed.
+        """
+        if not surrogates:
+            raise UsageError("an attack needs a surrogate", expected="one at least", got="none")
+        several = (Stage.ENSEMBLES,) if alone else (Stage.SURROGATES, Stage.ENSEMBLES)
+        for name, technique in self.techniques:
+            if technique.stage in several and self._models(surrogates) < 2:
+                raise UsageError(
+                    f"'{name}' attacks several surrogates together", expected="two at least",
+                    got=str(surrogates),
+                    hint="name more of them, with --ensemble, or one with several weights (train --collect)",
+                )  # fmt: skip
+
+    def cost(self, steps: int, models: int = 1) -> int:
+        """Return the gradient evaluations an image of an attack of so many steps on so many models."""
+        models = self._models(models)
+        before = sum(technique.cost for technique in self.of(Stage.START))
+        setup = sum(getattr(technique, "setup", 0) for technique in self.of(Stage.FEATURES))
+        together = self.of(Stage.SURROGATES, Stage.ENSEMBLES)
+        factor = cast("Fusion | Ensemble", together[0]).evaluations(models) if together else models
+        by_steps = before * self._cost_at(0) + sum(map(self._cost_at, range(steps)))
+        return models * setup + factor * by_steps
+
+    def _cost_at(self, step: int) -> int:
+        active = (t for t in self.of(*sorted(set(Stage) - {Stage.START})) if step >= getattr(t, "after", 0))
+        return prod(technique.cost for technique in active)
+
+
+def compose(spec: str) -> Composition:
+    """Read a spec string of techniques, such as "mi+di:p=0.7".
+
+    Raises:
+        UsageError: it cannot be read, an option is out of range, a name stands twice, or two techniques
+            exclude each other.
+        UnknownNameError: no such technique or option.
+    """
+    terms = parse_terms(spec)
+    names = [term.name for term in terms]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"technique '{min(repeated)}' stands twice in '{spec}'", expected="each name once")
+    built = [(term.name, build(term, TECHNIQUES)) for term in terms]
+    for group in SINGLE:
+        rivals = [name for name, technique in built if technique.stage in group]
+        if len(rivals) > 1:
+            kind = " or ".join(stage.name.lower() for stage in group)
+            raise UsageError(
+                f"'{spec}' has {len(rivals)} techniques of the stage {kind}", expected="one",
+                got=" and ".join(rivals),
+            )  # fmt: skip
+    _check_needs(built)
+    _check_places(spec, built)
+    told = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
+    return Composition(tuple(sorted(told, key=lambda pair: pair[1].stage)))
+
+
+def _check_needs(built: list[tuple[str, Technique]]) -> None:
+    """Check that techniques have those that they make no sense without."""
+    stages = {technique.stage for _, technique in built}
+    for name, technique in built:
+        needed = getattr(technique, "needs", None)
+        if needed is not None and needed not in stages:
+            others = ", ".join(n for n in TECHNIQUES if TECHNIQUES[n].stage is needed)
+            what = f"'{name}' needs a technique of the stage {needed.name.lower()}"
+            raise UsageError(what, expected=others)
+
+
+def _check_places(spec: str, built: list[tuple[str, Technique]]) -> None:
+    """Check that no two techniques change the same part of the model."""
+    places: dict[str, str] = {}
+    for name, technique in built:
+        place = getattr(technique, "place", None)
+        if place in places:
+            raise UsageError(
+                f"'{spec}' has two techniques that change {place}", expected="one",
+                got=f"{places[place]} and {name}",
+            )  # fmt: skip
+        if place is not None:
+            places[place] = name

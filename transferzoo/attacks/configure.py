@@ -1,0 +1,203 @@
+"""From what a user asks of an attack to its configuration: presets, data set defaults, flags, in that order.
+
+A preset's name stands for its techniques anywhere in a spec string, and brings its budget where it has one:
+`pgd+mi` is a random start with momentum, `fgsm` is one step of length ε.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_args
+
+from transferzoo.attacks.composition import Composition, compose
+from transferzoo.attacks.techniques import TECHNIQUES
+from transferzoo.base.config import AttackConfig, AttackSpec
+from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.spec_strings import parse_epsilon, parse_step, parse_terms, show_fraction, show_step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from transferzoo.base.spec_strings import Term
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import Preset
+
+BUDGET = ("norm", "epsilon", "step", "steps")
+BALLS = get_args(AttackSpec.model_fields["norm"].annotation)
+
+
+def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
+    """Replace preset names by their techniques.
+
+    Returns:
+        The techniques, and the parts of the budget that the presets set.
+
+    Raises:
+        UsageError: the spec cannot be read, a preset is given options, or two presets disagree on the budget.
+        UnknownNameError: neither a preset nor a technique.
+    """
+    techniques: list[str] = []
+    budget: dict[str, Any] = {}
+    for term in parse_terms(spec):
+        preset = zoo.presets.get(term.name)
+        if preset is None:
+            if term.name not in TECHNIQUES:
+                raise UnknownNameError("attack", term.name, [*zoo.presets, *TECHNIQUES])
+            techniques.append(_write(term))
+            continue
+        if term.options:
+            raise UsageError(
+                f"'{term.name}' in '{spec}' is a preset and takes no options",
+                hint=f"write '{preset.spec}' out",
+            )
+        techniques += _techniques(term.name, preset)
+        for key in BUDGET:
+            value = getattr(preset, key)
+            if value is not None and budget.setdefault(key, value) != value:
+                raise UsageError(
+                    f"the presets of '{spec}' disagree on the {key}", got=f"{budget[key]} and {value}"
+                )
+    return compose("+".join(techniques)), budget
+
+
+def configure(
+    zoo: Zoo,
+    dataset: str,
+    attacks: Sequence[str],
+    surrogates: Sequence[str],
+    targets: Sequence[str],
+    flags: Mapping[str, Any],
+    max_gradients: int | None = None,
+    weights: Mapping[str, int] = MappingProxyType({}),
+) -> AttackConfig:
+    """Return the configuration of an attack run.
+
+    Args:
+        zoo: what names mean.
+        dataset: name of the data set.
+        attacks: spec strings of presets and techniques, or names of suites.
+        surrogates: full names.
+        targets: full names.
+        flags: fields of `AttackConfig` and `AttackSpec` a user set; None where nothing was said.
+        max_gradients: every attack takes as many steps as this many gradient evaluations an image allow;
+            None for the steps it has.
+        weights: how many collected weights a surrogate has, by full name; one where nothing is said.
+
+    Raises:
+        UsageError: something is out of range or cannot be read, or an attack needs more surrogates.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    named = [one for attack in attacks for one in zoo.suites.get(attack, (attack,))]
+    specs = [resolve(zoo, dataset, attack, given) for attack in named]
+    defaults = zoo.dataset(dataset).attack.model_dump(exclude={*BUDGET})
+    values = {**defaults, **{key: value for key, value in given.items() if key not in BUDGET}}
+    config = AttackConfig.of(
+        dataset=dataset, attacks=tuple(dict.fromkeys(specs)), surrogates=tuple(surrogates),
+        targets=tuple(targets), **values,
+    )  # fmt: skip
+    counts = [_together(spec, config, weights) for spec in config.attacks]
+    for spec, (least, _) in zip(config.attacks, counts, strict=True):
+        compose(spec.techniques).check(least, alone=False)
+    if max_gradients is not None:
+        if "steps" in given:
+            raise UsageError("--steps and --max-gradients exclude each other", expected="one of the two")
+        fitted = tuple(
+            _fitted(spec, max_gradients, most, "step" in given)
+            for spec, (_, most) in zip(config.attacks, counts, strict=True)
+        )
+        config = config.model_copy(update={"attacks": fitted})
+    _check_curve(config)
+    return config
+
+
+def _together(spec: AttackSpec, config: AttackConfig, weights: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many models are attacked together, by the least and by the most."""
+    joins = compose(spec.techniques).joins
+    counts = [weights.get(name, 1) if joins else 1 for name in config.surrogates]
+    return (sum(counts), sum(counts)) if config.ensemble else (min(counts), max(counts))
+
+
+def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> AttackSpec:
+    """Return an attack with as many steps as a number of gradient evaluations allows; one step stays one.
+
+    Raises:
+        UsageError: not even one step is allowed.
+    """
+    cost = compose(spec.techniques).cost
+    if cost(1, models) > most:
+        raise UsageError(
+            f"one step of '{spec.techniques or 'bim'}' costs more than --max-gradients",
+            expected=f"at least {cost(1, models)}", got=str(most),
+        )  # fmt: skip
+    if spec.steps == 1:
+        return spec
+    steps = bisect_right(range(1, most + 1), most, key=lambda number: cost(number, models))
+    fitted = spec.model_copy(update={"steps": steps})
+    return fitted if keep_step else _reaching(fitted)
+
+
+def _reaching(spec: AttackSpec) -> AttackSpec:
+    """Return an attack whose steps are long enough to reach the border of the ball: ε over their number."""
+    epsilon = parse_epsilon(spec.epsilon, spec.norm)
+    step = max(parse_step(spec.step, epsilon), epsilon / spec.steps)
+    return spec.model_copy(update={"step": show_step(step, epsilon)})
+
+
+def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:
+    """Return an attack with its budget: from what is given, else the preset, else the data set.
+
+    Where a number of steps is asked for without their size, a step is at least ε divided by that number, so
+    that few steps can still reach the border of the ball.
+
+    Raises:
+        UsageError: it cannot be read, or something is out of range.
+    """
+    if not attack.strip():
+        raise UsageError("an attack is empty", expected="a name; 'bim' for one without techniques")
+    composition, preset = expand(attack, zoo)
+    defaults = zoo.dataset(dataset).attack
+    flags = {key: value for key, value in given.items() if key in BUDGET}
+    values = {**defaults.model_dump(include={*BUDGET}), **preset, **flags}
+    if values["norm"] not in BALLS:
+        raise UnknownNameError("norm", str(values["norm"]), BALLS)
+    if values["norm"] != defaults.norm and "epsilon" not in flags | preset:
+        raise UsageError(
+            f"'{dataset}' has no default epsilon for {values['norm']}",
+            expected="--epsilon too",
+            hint=f"its default, {defaults.epsilon}, is for {defaults.norm}",
+        )
+    epsilon = parse_epsilon(str(values["epsilon"]), str(values["norm"]))
+    step = parse_step(str(values["step"]), epsilon)
+    values |= {"epsilon": show_fraction(epsilon), "step": show_step(step, epsilon)}
+    spec = AttackSpec.of(techniques=composition.spec, **values)
+    asked = next((part for part in (flags, preset) if part.keys() & {"step", "steps"}), {"step": None})
+    return spec if "step" in asked else _reaching(spec)
+
+
+def _check_curve(config: AttackConfig) -> None:
+    """Check that every attack comes by the steps of the curve.
+
+    Raises:
+        UsageError: a step is not one of an attack's.
+    """
+    least = min(spec.steps for spec in config.attacks)
+    for step in config.curve:
+        if not 1 <= step <= least:
+            raise UsageError(
+                "a step of the curve is out of range", expected=f"1 to {least}, the attack's", got=str(step)
+            )
+
+
+def _techniques(name: str, preset: Preset) -> list[str]:
+    """Return the techniques of a preset, checked here because the zoo file is read before they are known."""
+    try:
+        compose(preset.spec)
+    except UsageError as error:
+        raise UsageError(f"the preset '{name}' is wrong: {str(error).removesuffix('.')}") from None
+    return [preset.spec] if preset.spec else []
+
+
+def _write(term: Term) -> str:
+    options = ",".join(f"{key}={value}" for key, value in term.options.items())
+    return f"{term.name}:{options}" if options else term.name

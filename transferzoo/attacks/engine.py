@@ -1,0 +1,211 @@
+"""The one attack loop: surrogate and images in, adversarial images of 8 bits out.
+
+    δ₀ = start;  δ ← box(ball(δ + stride(g(x + δ))));  result = quantise(x + δ)
+
+g is the gradient of the loss at the perturbed image and stride a step in its direction, both wrapped by the
+techniques of the composition. Without any of them this is BIM in L∞ (Kurakin et al. 2017,
+https://arxiv.org/abs/1607.02533), and one step of length ε is FGSM. The perturbation is carried, never
+recovered from the image; nothing couples the images of a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from transferzoo.attacks.assembly import ascent, objectives, steps_along
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.norms import NORMS
+from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques.work_unit import Unit
+from transferzoo.base.errors import UnknownNameError
+from transferzoo.base.spec_strings import parse_epsilon, parse_step, require, show_fraction, show_step
+from transferzoo.models.classifier import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from torch import Tensor
+
+    from transferzoo.attacks.composition import Composition
+    from transferzoo.attacks.techniques import Draw, Objective, Starter
+    from transferzoo.attacks.techniques.work_unit import Pool
+    from transferzoo.base.config import AttackSpec
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What is done to the images.
+
+    Attributes:
+        composition: the techniques; none for BIM.
+        norm: name of the ball, a key of `NORMS`.
+        epsilon: its radius, in [0, 1] pixels (L∞) or length (L2); a fraction, so that 16/255 is 16 levels.
+        step: length of a step, same unit.
+        steps: how many.
+        seed: of every random draw.
+    """
+
+    composition: Composition
+    norm: str
+    epsilon: Fraction
+    step: Fraction
+    steps: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            UnknownNameError: no such norm.
+            UsageError: a number is out of range, or epsilon or step is no fraction.
+        """
+        if self.norm not in NORMS:
+            raise UnknownNameError("norm", self.norm, NORMS)
+        for name, value in (("epsilon", self.epsilon), ("step", self.step)):
+            require(
+                isinstance(value, Fraction) and value > 0, f"{name} of an attack is exact",
+                expected="a Fraction above 0, such as Fraction(16, 255)", got=repr(value),
+            )  # fmt: skip
+        require(
+            self.norm != "linf" or self.epsilon <= 1, "epsilon is in [0, 1] pixels",
+            expected="at most 1 in L∞", got=self.epsilon,
+        )  # fmt: skip
+        require(self.steps >= 1, "an attack has steps", expected="at least 1", got=self.steps)
+
+    @classmethod
+    def of(cls, spec: AttackSpec, seed: int) -> Attack:
+        """Return the attack that a configuration describes.
+
+        Raises:
+            UsageError: the configuration cannot be read.
+        """
+        epsilon = parse_epsilon(spec.epsilon, spec.norm)
+        step = parse_step(spec.step, epsilon)
+        return cls(compose(spec.techniques), spec.norm, epsilon, step, spec.steps, seed)
+
+    def cost(self, models: int = 1) -> int:
+        """Return the gradient evaluations an image, on so many surrogates."""
+        return self.composition.cost(self.steps, models)
+
+    @property
+    def canonical(self) -> str:
+        """The one way to write this attack, the seed aside: "bim@linf,eps=8/255,step=eps/10,steps=50"."""
+        budget = f"eps={show_fraction(self.epsilon)},step={show_step(self.step, self.epsilon)}"
+        return f"{self.composition.canonical}@{self.norm},{budget},steps={self.steps}"
+
+
+def craft(
+    attack: Attack,
+    surrogate: nn.Module | Sequence[nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    ids: Tensor,
+    *,
+    targets: Tensor | None = None,
+    pool: Pool | None = None,
+    dtype: torch.dtype = torch.float32,
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Return adversarial images, uint8 (N, C, H, W), inside both the box and the budget.
+
+    Args:
+        attack: what to do.
+        surrogate: a model, or several that are attacked together, [0, 1] pixels (N, C, H, W) → logits (N, K),
+            with weights of `dtype`. It is held in evaluation mode and handed back as it came.
+        images: clean images, uint8 (N, C, H, W), on the surrogate's device; `perturb` also takes floating
+            point in [0, 1].
+        labels: true classes, int64 (N,).
+        ids: what seeds an image's draws, int64 (N,): the result does not depend on the batch around it.
+        targets: classes to be predicted instead, int64 (N,); None for any other than the true one.
+        pool: images that techniques such as `admix` mix with.
+        dtype: of the perturbation.
+        on_step: called after each step with the steps done and the perturbation so far.
+
+    Raises:
+        ModelError: no gradient reaches the images, or it is not finite; or a technique does not fit the
+            surrogate.
+        UsageError: a technique needs a pool, or several surrogates, and has none.
+    """
+    perturbed = perturb(
+        attack, surrogate, images, labels, ids, targets=targets, pool=pool, dtype=dtype, on_step=on_step
+    )
+    return NORMS[attack.norm].quantise(perturbed, images, attack.epsilon)
+
+
+def perturb(
+    attack: Attack,
+    surrogate: nn.Module | Sequence[nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    ids: Tensor,
+    *,
+    targets: Tensor | None = None,
+    pool: Pool | None = None,
+    dtype: torch.dtype = torch.float32,
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Return the adversarial images before they become 8-bit: `dtype` (N, C, H, W) in [0, 1].
+
+    See `craft`, which is what a run saves and measures.
+    """
+    clean = images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
+    unit = Unit(
+        clean, labels.to(images.device), None if targets is None else targets.to(images.device),
+        float(attack.epsilon), float(attack.step), attack.steps, attack.norm,
+        *_generators(attack, ids), pool,
+    )  # fmt: skip
+    surrogates = (surrogate,) if isinstance(surrogate, nn.Module) else tuple(surrogate)
+    attack.composition.check(len(surrogates))
+    for technique in cast("list[Draw]", attack.composition.of(Stage.WEIGHTS)):
+        surrogates = tuple(technique.draw(surrogates, unit))
+    with ExitStack() as block:
+        for model in surrogates:
+            block.enter_context(frozen(model))
+        parts = objectives(attack.composition, surrogates, unit, block)
+        return clean + _climb(attack.composition, parts, unit, on_step or (lambda *_: None))
+
+
+def _climb(
+    composition: Composition, parts: Sequence[Objective], unit: Unit, on_step: Callable[[int, Tensor], None]
+) -> Tensor:
+    """Return the perturbation that a whole attack ends with."""
+    oracle, stride = ascent(composition, parts, unit), steps_along(composition, unit)
+
+    def advance(delta: Tensor, factor: float = 1.0) -> Tensor:
+        move = stride(oracle(unit.images + delta))
+        return unit.inside(delta + (move if factor == 1 else factor * move))
+
+    delta = torch.zeros_like(unit.images)
+    for starter in cast("list[Starter]", composition.of(Stage.START)):
+        delta = unit.inside(starter.start(unit, advance))
+    for done in range(1, unit.steps + 1):
+        delta = advance(delta)
+        unit.done = done
+        on_step(done, delta)
+    return delta
+
+
+def seeded(seed: int, composition: str, ids: Iterable[object]) -> tuple[torch.Generator, ...]:
+    """Return one CPU generator an image, seeded by the SHA-256 of seed, composition and image id.
+
+    Args:
+        seed: of the run.
+        composition: canonical form of the techniques.
+        ids: the images.
+    """
+    texts = (f"{seed} {composition} {name}" for name in ids)
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    return tuple(torch.Generator().manual_seed(int.from_bytes(digest[:8])) for digest in digests)
+
+
+def _generators(attack: Attack, ids: Tensor) -> tuple[tuple[torch.Generator, ...], torch.Generator]:
+    """Return one generator an image, and one for what all images share."""
+    (shared,) = seeded(attack.seed, attack.composition.canonical, ["all"])
+    return seeded(attack.seed, attack.composition.canonical, ids.tolist()), shared

@@ -1,0 +1,234 @@
+"""Ensembles: one gradient made of those of several surrogates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, ClassVar
+
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.checks import require_length
+from transferzoo.attacks.techniques.oracles import mean, mean_normalised
+from transferzoo.base.errors import UsageError
+from transferzoo.base.spec_strings import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from transferzoo.attacks.techniques import Objective, Oracle
+    from transferzoo.attacks.techniques.work_unit import Unit
+
+TINY = 1e-12
+
+
+@TECHNIQUES.register("svre")
+@dataclass(frozen=True)
+class VarianceReduced:
+    """Stochastic variance reduced ensemble (SVRE): an inner walk over random models, one a step.
+
+    With g_k the gradient of model k and ḡ(x) = mean_k g_k(x), from x₀ = x and G = 0, for m < M, k at random:
+
+        v = g_k(x_m) − g_k(x) + ḡ(x);  G ← decay·G + v / mean|v|;  x_{m+1} = x_m + a step along G
+
+    inside ball and box. The result is G; the outer momentum is `mi`. The models drawn are the same for every
+    image.
+
+    The published code takes ḡ from the mean logits and computes g_k(x) anew in every inner step (K + 2M
+    gradients); with the mean of the gradients v is unbiased, and they are computed once (K + M).
+
+    Attributes:
+        inner: M, steps of the inner walk; 0 for four times the number of models.
+        decay: weight of the past in the inner walk, ≥ 0.
+    """
+
+    stage: ClassVar[Stage] = Stage.ENSEMBLES
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Xiong et al. 2022, https://arxiv.org/abs/2111.10752"
+
+    inner: int = 0
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require(
+            self.inner >= 0, "option 'inner' of 'svre' is out of range", expected="at least 0", got=self.inner
+        )
+        require_length("svre", "decay", self.decay)
+
+    def evaluations(self, models: int) -> int:
+        """See `Ensemble.evaluations`."""
+        return models + (self.inner or 4 * models)
+
+    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: Unit) -> Oracle:
+        """See `Ensemble.combine`."""
+        import torch
+
+        count, steps = len(oracles), self.inner or 4 * len(oracles)
+
+        def joined(images: Tensor) -> Tensor:
+            single = [oracle(images) for oracle in oracles]
+            together, total, place = mean(single), torch.zeros_like(images), images
+            for k in torch.randint(count, (steps,), generator=unit.shared).tolist():
+                reduced = oracles[k](place) - single[k] + together
+                total = self.decay * total + mean_normalised(reduced)
+                place = unit.images + unit.inside(place - unit.images + unit.along(total))
+            return total
+
+        return joined
+
+
+@TECHNIQUES.register("cwa")
+@dataclass(frozen=True)
+class CommonWeakness:
+    """Common weakness attack (CWA): a step back, then a walk through all models; its way is the direction.
+
+    From x: a step of length `back` against the gradient of all models; then for each model in turn
+    m ← decay·m + g_k / ‖g_k‖₂ and a long step along m, inside ball and box. What lies between x and the end
+    is the result; the outer momentum is `mi`.
+
+    The published code has inner steps of 250 for 224 pixels, 10 times ε for the root mean square of a pixel
+    at ε = 16/255: this is the unit here, so that image size and budget do not matter. It divides the way by
+    its length over the whole batch; here `mi` divides image by image. ε/15 is the length of its step back.
+
+    Attributes:
+        back: length of the step back, a multiple of ε, ≥ 0.
+        inner: length of an inner step, a multiple of ε as a root mean square, > 0.
+        decay: weight of the past in the inner walk, ≥ 0; it runs on from step to step.
+    """
+
+    stage: ClassVar[Stage] = Stage.ENSEMBLES
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Chen et al. 2024, https://arxiv.org/abs/2303.09105"
+
+    back: float = 1 / 15
+    inner: float = 10.0
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        valid = 0 <= self.back <= 1
+        require(valid, "option 'back' of 'cwa' is out of range", expected="0 to 1", got=self.back)
+        valid = 0 < self.inner < float("inf")
+        require(valid, "option 'inner' of 'cwa' is out of range", expected="above 0", got=self.inner)
+        require_length("cwa", "decay", self.decay)
+
+    def evaluations(self, models: int) -> int:
+        """See `Ensemble.evaluations`."""
+        return 2 * models
+
+    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: Unit) -> Oracle:
+        """See `Ensemble.combine`."""
+        momentum: Tensor | float = 0.0
+        length = self.inner * unit.radius * unit.images[0].numel() ** 0.5
+
+        def joined(images: Tensor) -> Tensor:
+            nonlocal momentum
+            delta = images - unit.images
+            ahead = unit.along(mean(oracle(images) for oracle in oracles), unit.epsilon)
+            place = unit.inside(delta - self.back * ahead)
+            for oracle in oracles:
+                momentum = self.decay * momentum + _unit_length(oracle(unit.images + place))
+                place = unit.inside(place + length * momentum)
+            return place - delta
+
+        return joined
+
+
+@TECHNIQUES.register("adaea")
+@dataclass(frozen=True)
+class AdaptiveEnsemble:
+    """Adaptive ensemble attack (AdaEA): models weigh by how far their own examples transfer to the others.
+
+    With x_j the image after a step along model j's gradient,
+
+        w = softmax_j(beta · Σ_{i ≠ j} J_i(x_j) / J_j(x_j));  g = Σ_j w_j g_j
+
+    where the models' gradients agree; 0 at pixels where the mean of their pairwise cosines over the channels
+    is below the threshold. It takes K² forward passes besides.
+
+    The published code weighs the logits and averages over the batch; here the gradients are weighed. The
+    ratio needs a loss that is not negative: `ce`, untargeted.
+
+    Attributes:
+        beta: how sharply the weights differ, ≥ 0; 0 is the plain mean.
+        threshold: cosine below which a pixel is left alone, −1..1; −1 for none.
+    """
+
+    stage: ClassVar[Stage] = Stage.ENSEMBLES
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Chen et al. 2023, https://arxiv.org/abs/2308.02897"
+
+    beta: float = 10.0
+    threshold: float = -0.3
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        valid = 0 <= self.beta < float("inf")
+        require(valid, "option 'beta' of 'adaea' is out of range", expected="at least 0", got=self.beta)
+        valid = -1 <= self.threshold <= 1
+        require(valid, "option 'threshold' of 'adaea' is a cosine", expected="-1 to 1", got=self.threshold)
+
+    def evaluations(self, models: int) -> int:
+        """See `Ensemble.evaluations`."""
+        return models
+
+    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: Unit) -> Oracle:
+        """See `Ensemble.combine`."""
+        import torch
+
+        def joined(images: Tensor) -> Tensor:
+            gradients = [oracle(images) for oracle in oracles]
+            weights = self._weights(images, gradients, objectives, unit)
+            weighed = (weights[:, :, None, None, None] * torch.stack(gradients)).sum(0)
+            return weighed.where(_agreement(gradients) >= self.threshold, 0)
+
+        return joined
+
+    def _weights(
+        self, images: Tensor, gradients: Sequence[Tensor], objectives: Sequence[Objective], unit: Unit
+    ) -> Tensor:
+        """Return w, (K, N)."""
+        import torch
+
+        delta, scores = images - unit.images, []
+        for own, gradient in enumerate(gradients):
+            moved = unit.images + unit.inside(delta + unit.along(gradient))
+            with torch.no_grad():
+                losses = torch.stack([objective(moved) for objective in objectives])
+            if bool((losses < 0).any()):
+                raise UsageError(
+                    "'adaea' weighs surrogates by the ratio of their losses", expected="ce, untargeted",
+                    got="a loss below 0",
+                )  # fmt: skip
+            scores.append((losses.sum(0) - losses[own]) / losses[own].clamp_min(TINY))
+        return (self.beta * torch.stack(scores)).softmax(0)
+
+
+def _agreement(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the mean over pairs of models of the cosine over the channels, (N, 1, H, W)."""
+    import torch
+    from torch.nn.functional import normalize
+
+    units = [normalize(gradient, dim=1) for gradient in gradients]
+    return torch.stack([(a * b).sum(1, keepdim=True) for a, b in combinations(units, 2)]).mean(0)
+
+
+def _unit_length(gradient: Tensor) -> Tensor:
+    """Return g / ‖g‖₂ of every image, 0 where g is 0."""
+    from transferzoo.attacks.norms import NORMS
+
+    return NORMS["l2"].direction(gradient)

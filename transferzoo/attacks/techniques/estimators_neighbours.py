@@ -1,0 +1,223 @@
+"""Estimators: the gradient corrected by, or averaged over, points around the image.
+
+Radii are multiples of `unit.radius` (ε in L∞, its root mean square in L2) and lengths along a direction
+multiples of `unit.stride`, so that they mean the same at any budget. The points may lie outside [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.checks import require_count, require_length
+from transferzoo.attacks.techniques.oracles import mean, mean_normalised
+from transferzoo.base.spec_strings import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferzoo.attacks.techniques import Oracle
+    from transferzoo.attacks.techniques.work_unit import Unit
+
+
+@TECHNIQUES.register("vt")
+@dataclass(frozen=True)
+class VarianceTuning:
+    """Variance tuning (VT): g + v, where v = mean_i g(x + U(beta)) − g(x) comes from the step before.
+
+    With a look-ahead (`ni`) the neighbours lie around the point looked at; torchattacks' VNI-FGSM takes them
+    around the image, and TransferAttack's around a point that the new momentum gives.
+
+    Attributes:
+        copies: neighbours, ≥ 1; torchattacks has 5.
+        beta: their radius, a multiple of ε, ≥ 0.
+    """
+
+    stage: ClassVar[Stage] = Stage.ESTIMATORS
+    paper: ClassVar[str] = "Wang and He 2021, https://arxiv.org/abs/2103.15571"
+
+    copies: int = 20
+    beta: float = 1.5
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("vt", "copies", self.copies)
+        require_length("vt", "beta", self.beta)
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return 1 + self.copies
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+        variance: Tensor | float = 0.0
+
+        def tuned(images: Tensor) -> Tensor:
+            nonlocal variance
+            gradient = oracle(images)
+            result = gradient + variance
+            around = mean(oracle(images + unit.noise(self.beta * unit.radius)) for _ in range(self.copies))
+            variance = around - gradient
+            return result
+
+        return tuned
+
+
+@TECHNIQUES.register("pgn")
+@dataclass(frozen=True)
+class PenalisedNorm:
+    """Penalising the gradient norm (PGN): neighbours' gradients, mixed with those a step down from each.
+
+    g = mean_i [(1 − balance) g(q_i) + balance g(q_i − a ĝ(q_i))], q_i = x + U(zeta), a the step size and
+    ĝ = g / mean|g|. A view of the composition acts once at either point.
+
+    Attributes:
+        copies: neighbours, ≥ 1.
+        zeta: their radius, a multiple of ε, ≥ 0.
+        balance: weight of the second gradient, 0..1.
+    """
+
+    stage: ClassVar[Stage] = Stage.ESTIMATORS
+    paper: ClassVar[str] = "Ge et al. 2023, https://arxiv.org/abs/2306.05225"
+
+    copies: int = 20
+    zeta: float = 3.0
+    balance: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("pgn", "copies", self.copies)
+        require_length("pgn", "zeta", self.zeta)
+        valid = 0 <= self.balance <= 1
+        require(valid, "option 'balance' of 'pgn' is a weight", expected="0 to 1", got=self.balance)
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return 2 * self.copies
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+
+        def one(images: Tensor) -> Tensor:
+            place = images + unit.noise(self.zeta * unit.radius)
+            first = oracle(place)
+            second = oracle(place - unit.stride * mean_normalised(first))
+            return (1 - self.balance) * first + self.balance * second
+
+        return lambda images: mean(one(images) for _ in range(self.copies))
+
+
+@TECHNIQUES.register("gra")
+@dataclass(frozen=True)
+class GradientRelevance:
+    """Gradient relevance (GRA): the gradient and the mean of its neighbours', weighed by how far they agree.
+
+    g' = s g + (1 − s) ḡ, with ḡ = mean_i g(x + U(beta)) and s the cosine between the two, image by image;
+    where one of them is 0 it is the other. The method's other half, a step that shrinks where the sign flips,
+    is `gra-mask`.
+
+    Attributes:
+        copies: neighbours, ≥ 1.
+        beta: their radius, a multiple of ε, ≥ 0.
+    """
+
+    stage: ClassVar[Stage] = Stage.ESTIMATORS
+    paper: ClassVar[str] = "Zhu et al. 2023, https://openaccess.thecvf.com/content/ICCV2023 (ICCV)"
+
+    copies: int = 20
+    beta: float = 3.5
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("gra", "copies", self.copies)
+        require_length("gra", "beta", self.beta)
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return 1 + self.copies
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+        import torch
+
+        from transferzoo.attacks.norms import NORMS
+
+        direction = NORMS["l2"].direction
+
+        def weighed(images: Tensor) -> Tensor:
+            own = oracle(images)
+            around = mean(oracle(images + unit.noise(self.beta * unit.radius)) for _ in range(self.copies))
+            cosine = (direction(own) * direction(around)).sum((1, 2, 3), keepdim=True)
+            lonely = ~around.flatten(1).any(1)[:, None, None, None]
+            return torch.where(lonely, own, cosine * own + (1 - cosine) * around)
+
+        return weighed
+
+
+@TECHNIQUES.register("mef")
+@dataclass(frozen=True)
+class FlatNeighbours:
+    """Maximin expected flatness (MEF): the mean gradient of neighbours that are kept at their worst.
+
+    q_i = x + U(gamma) + xi · ε · p_i; g = mean_i g(q_i); for the next step p_i ← ĝ(q_i) − inner_decay · p_i
+    with ĝ = g / mean|g|. The p_i of all copies stay in memory. The paper has it with `mi:decay=0.5`.
+
+    Attributes:
+        copies: neighbours, ≥ 1.
+        gamma: their radius, a multiple of ε, ≥ 0.
+        xi: length along p_i, a multiple of ε, ≥ 0.
+        inner_decay: weight of the past of p_i, 0..1.
+    """
+
+    stage: ClassVar[Stage] = Stage.ESTIMATORS
+    paper: ClassVar[str] = "Qiu et al. 2024, https://arxiv.org/abs/2405.16181"
+
+    copies: int = 20
+    gamma: float = 2.0
+    xi: float = 0.15
+    inner_decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("mef", "copies", self.copies)
+        for name in ("gamma", "xi"):
+            require_length("mef", name, getattr(self, name))
+        valid, what = 0 <= self.inner_decay <= 1, "option 'inner_decay' of 'mef' is a weight"
+        require(valid, what, expected="0 to 1", got=self.inner_decay)
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return self.copies
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+        past: list[Tensor | float] = [0.0] * self.copies
+
+        def one(images: Tensor, number: int) -> Tensor:
+            noise = unit.noise(self.gamma * unit.radius)
+            gradient = oracle(images + noise + self.xi * unit.radius * past[number])
+            past[number] = mean_normalised(gradient) - self.inner_decay * past[number]
+            return gradient
+
+        return lambda images: mean(one(images, number) for number in range(self.copies))

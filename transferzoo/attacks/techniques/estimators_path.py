@@ -1,0 +1,93 @@
+"""Estimators that weigh gradients by a path from a coarser image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.checks import require_count
+from transferzoo.attacks.techniques.oracles import mean
+from transferzoo.base.spec_strings import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferzoo.attacks.techniques import Oracle
+    from transferzoo.attacks.techniques.work_unit import Unit
+
+
+@TECHNIQUES.register("mumodig")
+@dataclass(frozen=True)
+class MonotonicIntegration:
+    """Multiple monotonic integrated gradients (MuMoDIG): gradients weighted by paths from coarser images.
+
+    (1/copies) Σ_i ∇J(b_i + position·(z − b_i)) ⊙ (z − b_i), where b_i is z quantised downwards: each
+    channel's range [min, max] falls into `regions` by uniform random bounds, and every value becomes the
+    lower end of its region, so that no path has a negative part. A value at its channel's minimum has no path
+    and stays; so does a channel of one colour.
+
+    The paper's attack adds one such path of z to six of random transforms T(z): `di` or other views take that
+    part, and every path draws anew: `mumodig+mi+di:p=0.86`. A view is inside the gradient, ∇_z J(T(b + …)),
+    so gradient and path are both in the coordinates of z; TransferAttack quantises T(z), and multiplies the
+    gradient in the coordinates of z by a path in those of T(z), which fit only if T moves nothing. Write it
+    first among estimators: one written before it would search around points of the path.
+
+    Attributes:
+        copies: paths a step, at least 1.
+        regions: regions of a channel, at least 2.
+        position: where on the path the gradient is taken, 0 (b) to 1 (z).
+    """
+
+    stage: ClassVar[Stage] = Stage.ESTIMATORS
+    paper: ClassVar[str] = "Ren et al. 2025, https://arxiv.org/abs/2412.18844"
+
+    copies: int = 7
+    regions: int = 2
+    position: float = 0.65
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("mumodig", "copies", self.copies)
+        require(
+            2 <= self.regions <= 256, "option 'regions' of 'mumodig' is out of range", expected="2 to 256",
+            got=self.regions,
+        )  # fmt: skip
+        require(
+            0 <= self.position <= 1, "option 'position' of 'mumodig' is a place on the path",
+            expected="0 to 1", got=self.position,
+        )  # fmt: skip
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return self.copies
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+
+        def integrated(images: Tensor) -> Tensor:
+            path = images - self.baseline(images, unit.uniform(images.shape[1], self.regions - 1))
+            return oracle(images - (1 - self.position) * path) * path
+
+        return lambda images: mean(integrated(images) for _ in range(self.copies))
+
+    def baseline(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return b, (N, C, H, W).
+
+        Args:
+            images: z, (N, C, H, W).
+            draws: the inner bounds, as parts of a channel's range, in [0, 1), (N, C, regions − 1).
+        """
+        import torch
+
+        lowest, highest = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+        baseline = lowest.expand_as(images)
+        for draw in draws.to(images).unbind(2):
+            bound = lowest + draw[..., None, None] * (highest - lowest)
+            baseline = torch.where(images >= bound, torch.maximum(baseline, bound), baseline)
+        return baseline

@@ -1,0 +1,252 @@
+"""Objectives of a layer: what is maximised is said of the features F of the images, not of their logits."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from transferzoo.attacks.techniques import DEFAULT_LOSS, TECHNIQUES, Stage
+from transferzoo.attacks.techniques.checks import require_count
+from transferzoo.attacks.techniques.layers import MIDDLE, find_layer, hooked, on_output
+from transferzoo.base.errors import ModelError
+from transferzoo.base.spec_strings import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from torch import Tensor, nn
+
+    from transferzoo.attacks.techniques import Loss, Objective
+    from transferzoo.attacks.techniques.work_unit import Unit
+
+    Passes = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@TECHNIQUES.register("fia")
+@dataclass(frozen=True)
+class FeatureImportance:
+    """Feature importance-aware attack (FIA): J = −⟨D, F(z)⟩ per image, with D the importance of each feature.
+
+    D = Σ_k ∂ softmax_y(x ⊙ B_k) / ∂F over `masks` random masks, divided by its length; a value of B_k is 0
+    with probability `drop`, else 1, for every pixel and channel. Features that speak for the true class on
+    average over the masks are to vanish. D is made once, of the clean image. A targeted attack maximises
+    ⟨D, F(z)⟩ with the target class in D.
+
+    The paper writes the logit where its code, and this one, has the probability.
+
+    Attributes:
+        layer: path of the layer whose output is F, or "middle"; the paper's for ResNets is the end of the
+            second stage, their middle.
+        drop: probability that a value of a mask is 0, from 0 and below 1.
+        masks: how many, at least 1.
+    """
+
+    stage: ClassVar[Stage] = Stage.FEATURES
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Wang et al. 2021, https://arxiv.org/abs/2107.14185"
+
+    layer: str = MIDDLE
+    drop: float = 0.3
+    masks: int = 30
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require(
+            0 <= self.drop < 1, "option 'drop' of 'fia' is a probability", expected="0 and more, below 1",
+            got=self.drop,
+        )  # fmt: skip
+        require_count("fia", "masks", self.masks)
+
+    @property
+    def setup(self) -> int:
+        """See `Features.setup`."""
+        return self.masks
+
+    @contextmanager
+    def objective(self, model: nn.Module, unit: Unit) -> Iterator[Objective]:
+        """See `Features.objective`.
+
+        Raises:
+            ModelError: the layer gives no features of an image.
+            UnknownNameError: no such layer.
+        """
+        shape = unit.images.shape[1:]
+        with _passes(model, self.layer) as passes:
+            masked = (
+                unit.images * (unit.uniform(*shape) >= self.drop).to(unit.images) for _ in range(self.masks)
+            )
+            importance = _importance(passes, masked, unit)
+            length = importance.flatten(1).norm(dim=1).view(-1, *[1] * (importance.ndim - 1))
+            yield _weighted(passes, (importance / length).where(length > 0, 0), unit)
+
+
+@TECHNIQUES.register("naa")
+@dataclass(frozen=True)
+class NeuronAttribution:
+    """Neuron attribution-based attack (NAA): J = −⟨D, F(z)⟩ per image, with D integrated from black.
+
+    D = (1/points) Σ_k ∂ softmax_y(k·x/points) / ∂F for k = 1..points, so that D·(F(x) − F(0)) attributes the
+    probability to the features; F(0) is a constant of J and left out. Attributions of both signs weigh
+    alike, the paper's best choice. A targeted attack maximises ⟨D, F(z)⟩ with the target class in D.
+
+    Some code takes k = 0..points − 1 instead, with black and without the image.
+
+    Attributes:
+        layer: path of the layer whose output is F, or "middle".
+        points: of the path, at least 1.
+    """
+
+    stage: ClassVar[Stage] = Stage.FEATURES
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Zhang et al. 2022, https://arxiv.org/abs/2204.00008"
+
+    layer: str = MIDDLE
+    points: int = 30
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("naa", "points", self.points)
+
+    @property
+    def setup(self) -> int:
+        """See `Features.setup`."""
+        return self.points
+
+    @contextmanager
+    def objective(self, model: nn.Module, unit: Unit) -> Iterator[Objective]:
+        """See `Features.objective`.
+
+        Raises:
+            ModelError: the layer gives no features of an image.
+            UnknownNameError: no such layer.
+        """
+        with _passes(model, self.layer) as passes:
+            path = (unit.images * (k / self.points) for k in range(1, self.points + 1))
+            yield _weighted(passes, _importance(passes, path, unit) / self.points, unit)
+
+
+@TECHNIQUES.register("ila")
+@dataclass(frozen=True)
+class IntermediateLevel:
+    """Intermediate level attack (ILA): J = ⟨F(z) − F(x), F(x + δ₀) − F(x)⟩ per image.
+
+    δ₀ comes from a first attack, `steps` of plain BIM on the cross-entropy (targeted: with the target class)
+    in the attack's own ball and step. The attack itself then starts anew from the clean image, and goes as
+    far as it can in the direction that δ₀ has taken in the features. This is the paper's ILAP.
+
+    Attributes:
+        layer: path of the layer whose output is F, or "middle".
+        steps: of the first attack, at least 1.
+    """
+
+    stage: ClassVar[Stage] = Stage.FEATURES
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Huang et al. 2019, https://arxiv.org/abs/1907.10823"
+
+    layer: str = MIDDLE
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("ila", "steps", self.steps)
+
+    @property
+    def setup(self) -> int:
+        """See `Features.setup`."""
+        return self.steps
+
+    @contextmanager
+    def objective(self, model: nn.Module, unit: Unit) -> Iterator[Objective]:
+        """See `Features.objective`.
+
+        Raises:
+            ModelError: the layer gives no features of an image.
+            UnknownNameError: no such layer.
+        """
+        import torch
+
+        with _passes(model, self.layer) as passes:
+            guide = unit.images + self.guide(model, unit)
+            with torch.no_grad():
+                start = passes(unit.images)[0]
+                direction = passes(guide)[0] - start
+            yield lambda images: _inner(passes(images)[0] - start, direction)
+
+    def guide(self, model: nn.Module, unit: Unit) -> Tensor:
+        """Return δ₀, (N, C, H, W)."""
+        import torch
+
+        loss = cast("Loss", TECHNIQUES[DEFAULT_LOSS]())
+        delta = torch.zeros_like(unit.images)
+        for _ in range(self.steps):
+            with torch.enable_grad():
+                leaf = (unit.images + delta).requires_grad_()
+                (slope,) = torch.autograd.grad(unit.maximised(loss, model(leaf)).sum(), leaf)
+            delta = unit.inside(delta + unit.along(slope))
+        return delta
+
+
+@contextmanager
+def _passes(model: nn.Module, layer: str) -> Iterator[Passes]:
+    """Give a function, images (N, C, H, W) → features (N, …) of the layer and logits (N, K).
+
+    The logits come from the features, so that one can be differentiated by the other.
+    """
+    path, module = find_layer(model, layer)
+    seen: list[Tensor] = []
+
+    def keep(output: Tensor) -> Tensor:
+        seen[:] = [output]
+        return output.clone()  # what comes next may work in place
+
+    def passes(images: Tensor) -> tuple[Tensor, Tensor]:
+        seen.clear()
+        logits = model(images)
+        if not seen or len(seen[0]) != len(images):
+            raise ModelError(
+                f"layer '{path}' of the surrogate has no features of an image",
+                expected=f"an output whose first axis is the batch, {len(images)}",
+                got=str(tuple(seen[0].shape)) if seen else "a layer that is not called",
+            )  # fmt: skip
+        return seen.pop(), logits
+
+    with hooked([on_output(module, keep)]):
+        yield passes
+
+
+def _importance(passes: Passes, views: Iterable[Tensor], unit: Unit) -> Tensor:
+    """Return Σ_k ∂ softmax_y / ∂F at some views of the images, (N, …)."""
+    import torch
+
+    classes = unit.labels if unit.targets is None else unit.targets
+    total: Tensor | int = 0
+    for view in views:
+        with torch.enable_grad():
+            features, logits = passes(view.detach().requires_grad_())
+            probability = logits.softmax(1).gather(1, classes[:, None])
+            (slope,) = torch.autograd.grad(probability.sum(), features)
+        total = total + slope
+    return cast("Tensor", total)
+
+
+def _weighted(passes: Passes, weights: Tensor, unit: Unit) -> Objective:
+    """Return images ↦ −⟨weights, F⟩, targeted its negative."""
+    return lambda images: unit.signed(-_inner(weights, passes(images)[0]))
+
+
+def _inner(one: Tensor, other: Tensor) -> Tensor:
+    """Return the inner product of every image's, (N,)."""
+    return (one * other).flatten(1).sum(1)

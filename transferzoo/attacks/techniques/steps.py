@@ -1,0 +1,186 @@
+"""Steps: how far each value goes along the direction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.base.spec_strings import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferzoo.attacks.techniques import Oracle
+    from transferzoo.attacks.techniques.work_unit import Unit
+
+
+@TECHNIQUES.register("gra-mask")
+@dataclass(frozen=True)
+class ShrinkingMask:
+    """The step of gradient relevance (GRA): it shrinks at values whose direction flips its sign.
+
+    M = 1/eta at first; M ← M where the sign of the direction is that of the step before (0 before the first),
+    else eta · M; the step is M times as long. So the first step has its usual length.
+
+    Attributes:
+        eta: factor at a flip, above 0, at most 1; 1 is the plain step.
+    """
+
+    stage: ClassVar[Stage] = Stage.STEP
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Zhu et al. 2023, https://openaccess.thecvf.com/content/ICCV2023 (ICCV)"
+
+    eta: float = 0.94
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: out of range.
+        """
+        valid = 0 < self.eta <= 1
+        require(valid, "option 'eta' of 'gra-mask' is a factor", expected="above 0, at most 1", got=self.eta)
+
+    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+        """See `Stepper.stride`."""
+        import torch
+
+        mask = torch.full_like(unit.images, 1 / self.eta)
+        last = torch.zeros_like(unit.images)
+
+        def shrinking(ascent: Tensor) -> Tensor:
+            nonlocal mask, last
+            sign = ascent.sign()
+            mask = torch.where(sign == last, mask, mask * self.eta)
+            last = sign
+            return mask * stride(ascent)
+
+        return shrinking
+
+
+@TECHNIQUES.register("geo")
+@dataclass(frozen=True)
+class GeometricSteps:
+    """Steps in geometric progression: step t is c · ratioᵗ times as long, t = 0, …, T − 1.
+
+    c keeps the length of all steps together: Σ c · ratioᵗ = T.
+
+    Attributes:
+        ratio: above 0; below 1 the steps shrink.
+    """
+
+    stage: ClassVar[Stage] = Stage.STEP
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = (
+        "a schedule, without a paper: https://github.com/Trustworthy-AI-Group/TransferAttack"
+    )
+
+    ratio: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: out of range.
+        """
+        valid = 0 < self.ratio <= 10
+        require(
+            valid, "option 'ratio' of 'geo' is out of range", expected="above 0, at most 10", got=self.ratio
+        )
+
+    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+        """See `Stepper.stride`."""
+        return _scheduled(stride, unit, [self.ratio**step for step in range(unit.steps)])
+
+
+@TECHNIQUES.register("cos")
+@dataclass(frozen=True)
+class CosineSteps:
+    """Steps that shrink along half a cosine: step t is 1 + cos(π (t + ½) / T) times as long, t = 0, …, T − 1.
+
+    The length of all steps together stays what it was.
+    """
+
+    stage: ClassVar[Stage] = Stage.STEP
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, for learning rates"
+
+    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+        """See `Stepper.stride`."""
+        angles = (math.pi * (step + 0.5) / unit.steps for step in range(unit.steps))
+        return _scheduled(stride, unit, [1 + math.cos(angle) for angle in angles])
+
+
+def _scheduled(stride: Oracle, unit: Unit, factors: list[float]) -> Oracle:
+    """Return steps that are longer by factors, scaled to a mean of 1."""
+    scale = len(factors) / sum(factors)
+    return lambda ascent: scale * factors[unit.done] * stride(ascent)
+
+
+@TECHNIQUES.register("pi-patch")
+@dataclass(frozen=True)
+class PatchWise:
+    """Patch-wise iteration (PI-FGSM): long steps whose excess over ε goes to the neighbouring pixels.
+
+    With s a step `beta` times as long: A ← A + s; C = (|A| − ε)₊ sign A; P = gamma · sign(W ∗ C); A ← A + P,
+    and the perturbation moves by s + P. W is the mean over the other pixels of a square. L∞ only. Where
+    |W ∗ C| ≤ ε/1000 P is 0: neighbours often cancel, and their rounding has no direction. The paper has no
+    momentum; its other method of this kind, PI++, is not built.
+
+    Attributes:
+        beta: how many times as long a step is, ≥ 1.
+        gamma: length of P, a multiple of ε, ≥ 0; torchattacks has beta steps instead.
+        kernel: side of the square in pixels, odd, ≥ 3.
+    """
+
+    stage: ClassVar[Stage] = Stage.STEP
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Gao et al. 2020, https://arxiv.org/abs/2007.06765"
+
+    beta: float = 10.0
+    gamma: float = 1.0
+    kernel: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        valid = 1 <= self.beta <= 1000
+        require(valid, "option 'beta' of 'pi-patch' is out of range", expected="1 to 1000", got=self.beta)
+        valid = 0 <= self.gamma <= 1000
+        require(valid, "option 'gamma' of 'pi-patch' is out of range", expected="0 to 1000", got=self.gamma)
+        valid = 3 <= self.kernel <= 99 and self.kernel % 2 == 1
+        wanted = "an odd number, 3 to 99"
+        require(valid, "option 'kernel' of 'pi-patch' is a side in pixels", expected=wanted, got=self.kernel)
+
+    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+        """See `Stepper.stride`.
+
+        Raises:
+            UsageError: the ball is not that of L∞.
+        """
+        import torch
+        from torch.nn.functional import conv2d
+
+        require(unit.norm == "linf", "'pi-patch' needs another norm", expected="linf", got=unit.norm)
+        channels = unit.images.shape[1]
+        square = torch.full((channels, 1, self.kernel, self.kernel), 1 / (self.kernel**2 - 1)).to(unit.images)
+        square[:, :, self.kernel // 2, self.kernel // 2] = 0
+        amplified = torch.zeros_like(unit.images)
+
+        def patched(ascent: Tensor) -> Tensor:
+            nonlocal amplified
+            step = self.beta * stride(ascent)
+            amplified = amplified + step
+            excess = (amplified.abs() - unit.epsilon).clamp_min(0) * amplified.sign()
+            spread = conv2d(excess, square, padding=self.kernel // 2, groups=channels)
+            clear = spread.abs() > unit.epsilon / 1000
+            projected = self.gamma * unit.epsilon * spread.sign().where(clear, 0)
+            amplified = amplified + projected
+            return step + projected
+
+        return patched

@@ -1,0 +1,84 @@
+"""Views in the frequency domain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.checks import require_count
+from transferzoo.attacks.techniques.oracles import mean
+from transferzoo.base.spec_strings import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferzoo.attacks.techniques import Oracle
+    from transferzoo.attacks.techniques.work_unit import Unit
+
+
+@TECHNIQUES.register("ssa")
+@dataclass(frozen=True)
+class SpectrumSimulation:
+    """Spectrum simulation (SSA, also SSM): the mean gradient over images with a perturbed spectrum.
+
+        T(x) = DCT⁻¹( DCT(x + ξ) ⊙ M ),  ξ ~ N(0, (sigma·radius)²),  M ~ U(1 − rho, 1 + rho)
+
+    for every value and frequency of every image, new at every step. The transform is the two-dimensional
+    DCT-II of each channel; its normalisation cancels. Nothing is clipped.
+
+    The gradient is the one at T(x), taken as if it were the one at x: it is not chained through the DCT, in
+    the authors' code as here. Chaining it would multiply the spectrum of the gradient by M.
+
+    Attributes:
+        rho: half-width of the mask's interval, 0..1.
+        copies: transforms of an image, from 1.
+        sigma: standard deviation of the noise over how far one value may go (ε in L∞), at least 0.
+    """
+
+    stage: ClassVar[Stage] = Stage.VIEWS
+    paper: ClassVar[str] = "Long et al. 2022, https://arxiv.org/abs/2207.05382"
+
+    rho: float = 0.5
+    copies: int = 20
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require(0 <= self.rho <= 1, "option 'rho' of 'ssa' is out of range", expected="0 to 1", got=self.rho)
+        require_count("ssa", "copies", self.copies)
+        require(
+            0 <= self.sigma < math.inf, "option 'sigma' of 'ssa' is out of range", expected="at least 0",
+            got=self.sigma,
+        )  # fmt: skip
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return self.copies
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+        bases = tuple(_cosines(side).to(unit.images) for side in unit.images.shape[-2:])
+        return lambda images: mean(oracle(self._view(images, unit, *bases)) for _ in range(self.copies))
+
+    def _view(self, images: Tensor, unit: Unit, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return T(x), with the bases (H, H) and (W, W) of the two sides."""
+        shape = images.shape[1:]
+        noisy = images + self.sigma * unit.radius * unit.normal(*shape).to(images)
+        mask = (1 + self.rho * (2 * unit.uniform(*shape) - 1)).to(images)
+        return rows.T @ (rows @ noisy @ columns.T * mask) @ columns
+
+
+def _cosines(side: int) -> Tensor:
+    """Return the orthonormal DCT-II as a matrix, float64 (frequencies, pixels)."""
+    import torch
+
+    place = torch.arange(side, dtype=torch.float64)
+    waves = (torch.pi / side * place[:, None] * (place + 0.5)).cos() * math.sqrt(2 / side)
+    return torch.cat([waves[:1] / math.sqrt(2), waves[1:]])

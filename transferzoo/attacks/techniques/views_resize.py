@@ -1,0 +1,249 @@
+"""Views: the gradient at transforms of the image, T(x), brought back to x by the chain rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.checks import require_count
+from transferzoo.attacks.techniques.oracles import mean, through
+from transferzoo.base.spec_strings import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from transferzoo.attacks.techniques import Logits, Oracle
+    from transferzoo.attacks.techniques.work_unit import Unit
+
+
+@TECHNIQUES.register("di")
+@dataclass(frozen=True)
+class DiverseInputs:
+    """Input diversity (DI): the model sees the image at a random size and place.
+
+    With probability p the image of side s is resized to r ~ U{s, …, ⌊ratio·s⌋}, padded with zeros at a random
+    offset to ⌊ratio·s⌋, and resized back to s; otherwise it is left alone. Each image has draws of its own,
+    new ones at every step. Both resizes are bilinear, without antialiasing.
+
+    Some implementations, torchattacks among them, draw once for the whole batch and hand the model the padded
+    size; here the size stays the image's own.
+
+    Attributes:
+        p: probability of a transform, 0..1.
+        ratio: padded side over the image's side, at least 1. Small images may have few sizes: 28 → 28..30.
+    """
+
+    stage: ClassVar[Stage] = Stage.VIEWS
+    cost: ClassVar[int] = 1
+    paper: ClassVar[str] = "Xie et al. 2019, https://arxiv.org/abs/1803.06978"
+
+    p: float = 0.5
+    ratio: float = 1.1
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require(0 <= self.p <= 1, "option 'p' of 'di' is a probability", expected="0 to 1", got=self.p)
+        require(
+            1 <= self.ratio <= 4, "option 'ratio' of 'di' is out of range", expected="1 to 4", got=self.ratio
+        )
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+        return through(lambda images: self.transform(images, unit.uniform(4)), oracle)
+
+    def transform(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return T(x): rows and columns are resampled by one matrix each, since resizing is linear.
+
+        Args:
+            images: x, (N, C, H, W).
+            draws: four numbers of U[0, 1) an image, (N, 4): whether, size, offset down, offset right.
+        """
+        rows = self._resampling(images.shape[-2], draws[:, [0, 1, 2]], images)
+        columns = self._resampling(images.shape[-1], draws[:, [0, 1, 3]], images)
+        return rows[:, None] @ images @ columns[:, None].mT
+
+    def _resampling(self, side: int, draws: Tensor, like: Tensor) -> Tensor:
+        """Return the matrices (N, side, side) that enlarge, pad and shrink a line of `side` pixels.
+
+        Args:
+            side: length of the line.
+            draws: whether, size and offset, float64 (N, 3): rounded to float32 some would become 1.
+            like: whose dtype and device the matrices take.
+        """
+        import torch
+
+        whether, size, offset = draws[..., None].unbind(1)
+        padded = int(side * self.ratio + 1e-9)
+        resized = side + (size * (padded - side + 1)).floor()
+        start = (offset * (padded - resized + 1)).floor()
+        inner, resized = (torch.arange(padded) - start).to(like), resized.to(like)
+        inside = (inner >= 0) & (inner < resized)
+        enlarge = _bilinear(inner, resized, side) * inside[..., None]
+        shrink = _bilinear(torch.arange(side).to(like), side, padded)
+        chosen = (whether < self.p).to(like.device)
+        return torch.where(chosen[..., None], shrink @ enlarge, torch.eye(side).to(like))
+
+
+def _bilinear(pixel: Tensor, target: Tensor | int, source: int) -> Tensor:
+    """Return the weights (…, source) of a line of `source` pixels in pixels of one of `target`.
+
+    Pixel i of the new line lies at x = (i + ½)·source/target − ½ of the old one, moved inside it, and takes
+    the weight 1 − |x − k| of each pixel k within 1 of x (PyTorch's `interpolate` with `align_corners=False`).
+    """
+    import torch
+
+    place = ((pixel + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
+    return (1 - (place[..., None] - torch.arange(source).to(place)).abs()).clamp_min(0)
+
+
+@TECHNIQUES.register("dem")
+@dataclass(frozen=True)
+class DiversityEnsemble:
+    """Diversity ensemble (DEM): the mean of the logits at several sizes of the image, mean_r z(T_r(x)).
+
+    T_r is DI's transform with p = 1 and ratio r; the ratios lie evenly between two bounds. Each image has
+    draws of its own, new ones at every step. All copies are in memory together, since the loss of a mean
+    needs them all. The paper also steps by ε, which is the attack's `step=eps` and not part of this.
+
+    TransferAttack leaves out DI's largest size and offset, and draws once for the whole batch.
+
+    Attributes:
+        copies: ratios, from 1; a single one is the smallest.
+        smallest: least padded side over the image's side, 1..4.
+        largest: greatest, likewise.
+    """
+
+    stage: ClassVar[Stage] = Stage.LOGITS
+    paper: ClassVar[str] = "Zou et al. 2020, https://arxiv.org/abs/2112.06011"
+
+    copies: int = 5
+    smallest: float = 1.14
+    largest: float = 1.66
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require_count("dem", "copies", self.copies)
+        require(
+            1 <= self.smallest <= self.largest <= 4, "options 'smallest' and 'largest' of 'dem' are ratios",
+            expected="1 ≤ smallest ≤ largest ≤ 4", got=f"{self.smallest} and {self.largest}",
+        )  # fmt: skip
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return self.copies
+
+    def refine(self, logits: Logits, unit: Unit) -> Logits:
+        """See `Refinement.refine`."""
+        gap = (self.largest - self.smallest) / max(self.copies - 1, 1)
+        views = [DiverseInputs(p=1, ratio=self.smallest + i * gap) for i in range(self.copies)]
+
+        def ensemble(images: Tensor) -> Tensor:
+            return mean(logits(view.transform(images, unit.uniform(4))) for view in views)
+
+        return ensemble
+
+
+@TECHNIQUES.register("si")
+@dataclass(frozen=True)
+class ScaleInvariance:
+    """Scale invariance (SI): the mean gradient over darker copies of the image, J(x / 2^i).
+
+    i goes from 0 to scales − 1. By the chain rule the gradient of a copy counts 2^−i. Pixels are scaled in
+    [0, 1], before the model's normalisation.
+
+    Attributes:
+        scales: copies, 1..16; at 1 the image itself is left.
+    """
+
+    stage: ClassVar[Stage] = Stage.VIEWS
+    paper: ClassVar[str] = "Lin et al. 2020, https://arxiv.org/abs/1908.06281"
+
+    scales: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        _require_scales("si", self.scales)
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return self.scales
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+        return lambda images: mean(_darker(oracle, images, self.scales))
+
+
+@TECHNIQUES.register("admix")
+@dataclass(frozen=True)
+class Admix:
+    """Admix: scale invariance of the image with a little of others, J((x + mix·x′) / 2^i).
+
+    The mean goes over `partners` clean images x′ and i = 0 … scales − 1; by the chain rule a gradient counts
+    2^−i. Each image draws partners of another class from the pool, new ones at every step. Nothing is
+    clipped, as in the paper: a copy may reach 1 + mix.
+
+    TransferAttack and others take the partners from the batch as it is perturbed so far, the image itself and
+    its own class included: the result then depends on the batch size, and alone an image has no partner.
+
+    Attributes:
+        mix: weight of a partner, 0..1.
+        partners: images to mix with, from 1.
+        scales: copies of each mixture, 1..16.
+    """
+
+    stage: ClassVar[Stage] = Stage.VIEWS
+    paper: ClassVar[str] = "Wang et al. 2021, https://arxiv.org/abs/2102.00436"
+
+    mix: float = 0.2
+    partners: int = 3
+    scales: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UsageError: one is out of range.
+        """
+        require(0 <= self.mix <= 1, "option 'mix' of 'admix' is a weight", expected="0 to 1", got=self.mix)
+        require_count("admix", "partners", self.partners)
+        _require_scales("admix", self.scales)
+
+    @property
+    def cost(self) -> int:
+        """See `Technique.cost`."""
+        return self.partners * self.scales
+
+    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+        """See `Wrapper.wrap`."""
+
+        def directions(images: Tensor) -> Iterator[Tensor]:
+            for _ in range(self.partners):
+                yield from _darker(oracle, images + self.mix * unit.partners(), self.scales)
+
+        return lambda images: mean(directions(images))
+
+
+def _darker(oracle: Oracle, images: Tensor, scales: int) -> Iterator[Tensor]:
+    """Give the directions at images / 2^i, brought back to the images."""
+    return (oracle(images / 2**i) / 2**i for i in range(scales))
+
+
+def _require_scales(name: str, scales: int) -> None:
+    require(1 <= scales <= 16, f"option 'scales' of '{name}' is out of range", expected="1 to 16", got=scales)

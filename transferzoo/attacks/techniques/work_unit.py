@@ -1,0 +1,149 @@
+"""A work unit: the images attacked together, the budget, and what they may draw from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from transferzoo.base.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from transferzoo.attacks.techniques import Loss
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images to mix with: a set that is the same for every work unit.
+
+    Attributes:
+        images: (M, C, H, W), uint8 or in [0, 1].
+        labels: true classes, int64 (M,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(eq=False)
+class Unit:
+    """The images attacked together.
+
+    Attributes:
+        images: clean images (N, C, H, W) in [0, 1].
+        labels: true classes, int64 (N,).
+        targets: classes to be predicted instead, int64 (N,); None for any.
+        epsilon: radius of the ball, in [0, 1] pixels (L∞) or length (L2).
+        step: step size, same unit.
+        steps: steps of the whole attack.
+        norm: name of the ball.
+        generators: one CPU generator an image, so that draws do not depend on the batch.
+        shared: CPU generator of the draws that all images of the run share, such as which model comes next;
+            every work unit begins it anew.
+        pool: images to mix with; None where there are none.
+        done: steps done so far; the engine counts.
+    """
+
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    epsilon: float
+    step: float
+    steps: int
+    norm: str
+    generators: tuple[torch.Generator, ...]
+    shared: torch.Generator
+    pool: Pool | None = None
+    done: int = 0
+
+    @property
+    def radius(self) -> float:
+        """How far one value may go: ε in L∞; in L2 the root mean square of a perturbation of length ε."""
+        return self._each_value(self.epsilon)
+
+    @property
+    def stride(self) -> float:
+        """How far one value goes in a step, likewise."""
+        return self._each_value(self.step)
+
+    def _each_value(self, length: float) -> float:
+        return length if self.norm == "linf" else length / sqrt(self.images[0].numel())
+
+    def maximised(self, loss: Loss, logits: Tensor) -> Tensor:
+        """Return what the attacker maximises of the logits (N, K) of the images: (N,)."""
+        if self.targets is None:
+            return loss.value(logits, self.labels)
+        return self.signed(loss.value(logits, self.targets, targeted=True))
+
+    def signed(self, distance: Tensor) -> Tensor:
+        """Return what is maximised of a distance (N,) from the label or the class aimed at."""
+        return distance if self.targets is None else -distance
+
+    def along(self, ascent: Tensor, length: float | None = None) -> Tensor:
+        """Return a step (N, C, H, W) in the steepest direction that goes with an ascent direction.
+
+        Args:
+            ascent: (N, C, H, W).
+            length: of the step, in the norm of the ball; None for the attack's own.
+        """
+        from transferzoo.attacks.norms import NORMS
+
+        return (self.step if length is None else length) * NORMS[self.norm].direction(ascent)
+
+    def inside(self, delta: Tensor) -> Tensor:
+        """Return the perturbation (N, C, H, W), projected into the ball and then into the box."""
+        from transferzoo.attacks.norms import NORMS
+
+        return NORMS[self.norm].project(delta, self.epsilon).clamp(-self.images, 1 - self.images)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draw from U[0, 1), every image from its own generator: float64 (N, *shape) on the CPU."""
+        import torch
+
+        draws = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators]
+        return torch.stack(draws)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw from N(0, 1), every image from its own generator: float32 (N, *shape) on the CPU.
+
+        In double precision it takes three times as long.
+        """
+        import torch
+
+        return torch.stack([torch.randn(shape, generator=g) for g in self.generators])
+
+    def noise(self, radius: float) -> Tensor:
+        """Draw from U[−radius, radius) for every value of every image: (N, C, H, W), like the images."""
+        return ((2 * self.uniform(*self.images.shape[1:]) - 1) * radius).to(self.images)
+
+    def partners(self) -> Tensor:
+        """Draw an image of another class from the pool for every image: (N, C, H, W), like the images.
+
+        Raises:
+            UsageError: there is no pool, or it has no image of another class.
+        """
+        import torch
+
+        images, others = self._others
+        draws = self.uniform(1).flatten().tolist()
+        chosen = [other[int(u * len(other))] for u, other in zip(draws, others, strict=True)]
+        return images[torch.stack(chosen).to(images.device)]
+
+    @cached_property
+    def _others(self) -> tuple[Tensor, list[Tensor]]:
+        """The pool's images, like the unit's, and for every image the places of those of other classes."""
+        if self.pool is None:
+            raise UsageError(
+                "the attack mixes images with others", expected="a pool of them", got="none",
+                hint="pass pool=Pool(images, labels)",
+            )  # fmt: skip
+        pool = self.pool.images
+        images = pool.to(self.images) if pool.is_floating_point() else pool.to(self.images) / 255
+        others = [(self.pool.labels != label).nonzero().flatten() for label in self.labels.cpu()]
+        if not all(len(other) for other in others):
+            raise UsageError("the pool has no image of another class", expected="two classes at least")
+        return images, others

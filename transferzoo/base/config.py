@@ -1,0 +1,293 @@
+"""What a run is made of, as frozen records.
+
+Every configuration has one canonical form, and its fingerprint is the SHA-256 of it. Nothing here imports
+torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from transferzoo.base.errors import UsageError
+from transferzoo.base.spec_strings import parse_epsilon, parse_step, parse_terms
+
+Options = TypeVar("Options", bound="Record")
+
+
+def canonical(content: object) -> str:
+    """Return the one JSON text of what JSON can hold."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def fingerprint(content: object) -> str:
+    """Return the SHA-256 of the canonical form, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def of(cls: type[Options], **values: object) -> Options:
+        """Make one from options a user gave.
+
+        Raises:
+            UsageError: a value is unknown, of the wrong type or out of range.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise UsageError(
+                f"option '{name}' is wrong" if name else "the options do not go together",
+                expected=wanted(first["msg"]), got=f"{first.get('input')!r}" if name else "",
+            ) from None  # fmt: skip
+
+    def canonical(self) -> str:
+        """Return the one JSON text of this configuration."""
+        return canonical(self.model_dump(mode="json"))
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the canonical form, 64 hexadecimal digits."""
+        return fingerprint(self.model_dump(mode="json"))
+
+
+def wanted(message: str) -> str:
+    """Return what Pydantic says of a wrong value as the end of "expected …"."""
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    return message[:1].lower() + message[1:]
+
+
+AIMS = ("random", "next", "least-likely")
+"""Ways to choose the class aimed at, a list in a file aside."""
+
+
+class AttackSpec(Record):
+    """One attack of a run.
+
+    Attributes:
+        techniques: canonical spec, as `compose` reads it; empty for plain BIM.
+        norm: ball of the perturbation.
+        epsilon: budget in [0, 1] pixels (L∞) or length (L2), as a fraction.
+        step: step size, same unit, as a fraction.
+        steps: number of steps.
+    """
+
+    techniques: str
+    norm: Literal["linf", "l2"]
+    epsilon: str
+    step: str
+    steps: int = Field(ge=1)
+
+
+class AttackConfig(Record):
+    """Everything the result of an attack run depends on, weights and images aside.
+
+    Attributes:
+        dataset: name in the zoo.
+        split: which split's images.
+        surrogates: models the images are crafted on.
+        ensemble: on all surrogates together, rather than on one after the other.
+        targets: models they are tried on.
+        attacks: what is done to the images, each on every surrogate.
+        targeted: how the class to be predicted is chosen; empty where any wrong class will do. "random" and
+            "next" go by seed and label, "least-likely" by the first surrogate, "file" by a list.
+        curve: steps after which success is measured too.
+        images: how many images at most.
+        images_correct_for: only images that all targets ("all"), the cell's own target ("target"), or no
+            one in particular ("none") must classify correctly.
+        seed: of the draw of images and of every random technique.
+        batch_size: images in a work unit.
+        precision: of the surrogates' weights, "fp32" or "bf16"; targets have fp32.
+        compile: let torch.compile make the surrogates faster.
+    """
+
+    dataset: str
+    split: str
+    surrogates: tuple[str, ...] = Field(min_length=1)
+    ensemble: bool = False
+    targets: tuple[str, ...] = Field(min_length=1)
+    attacks: tuple[AttackSpec, ...] = Field(min_length=1)
+    targeted: Literal["", "random", "least-likely", "next", "file"] = ""
+    curve: tuple[int, ...] = ()
+    images: int = Field(ge=1)
+    images_correct_for: Literal["all", "target", "none"] = "all"
+    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=100, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+
+
+class Adversarial(Record):
+    """Training on adversarial images (Madry et al. 2018), made by the tool's own BIM on the current weights.
+
+    Attributes:
+        norm: ball of the perturbation.
+        epsilon: its radius in [0, 1] pixels (L∞) or length (L2), as a fraction.
+        step: step size, as a fraction or relative to the radius.
+        steps: number of steps; each costs a forward and backward pass.
+    """
+
+    norm: Literal["linf", "l2"]
+    epsilon: str
+    step: str = "eps*2/3"
+    steps: int = Field(default=3, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        """Read "l2:0.1" or "l2:0.1,steps=7"."""
+        if not isinstance(value, str):
+            return value
+        norm, colon, rest = value.partition(":")
+        first, *others = rest.split(",")
+        if not colon or not all("=" in pair for pair in others):
+            raise ValueError("a ball and its radius, as in l2:0.1 or linf:8/255,steps=7")
+        return {"norm": norm, "epsilon": first, **dict(pair.split("=", 1) for pair in others)}
+
+    @model_validator(mode="after")
+    def _readable(self) -> Adversarial:
+        try:
+            parse_step(self.step, parse_epsilon(self.epsilon, self.norm))
+        except UsageError as error:
+            raise ValueError(f"a readable budget ({str(error).removesuffix('.')})") from None
+        return self
+
+
+class Collection(Record):
+    """Weights collected after the training (LGV, Gubri et al. 2022, arXiv 2207.13129).
+
+    SGD goes on with a constant, high learning rate; several times an epoch the weights are kept.
+
+    Attributes:
+        epochs: how many.
+        per_epoch: weights kept an epoch.
+        lr: the learning rate.
+    """
+
+    epochs: int = Field(default=10, ge=1)
+    per_epoch: int = Field(default=4, ge=1)
+    lr: float = Field(default=0.05, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        """Read "lgv" or "lgv:epochs=10,per-epoch=4,lr=0.05"."""
+        if not isinstance(value, str):
+            return value
+        try:
+            terms = parse_terms(value)
+        except UsageError as error:
+            raise ValueError(str(error).removesuffix(".")) from None
+        if [term.name for term in terms] != ["lgv"]:
+            raise ValueError("lgv[:epochs=…,per-epoch=…,lr=…]")
+        return dict(terms[0].options)
+
+
+class TrainConfig(Record):
+    """Everything a training run depends on, the data and the weights it starts from aside.
+
+    Attributes:
+        dataset: name in the zoo.
+        architecture: spec of an architecture, "small_resnet50:width=12".
+        start: model whose weights are fine-tuned, as it was named; empty for fresh ones.
+        minimizer: spec of a minimizer, "sam:rho=0.05".
+        epochs: passes over the training set.
+        batch_size: images a step, over all processes.
+        micro_batch: images a forward pass, 0 for a process's whole share of the batch. Gradients are averaged
+            over micro-batches (gradient accumulation); a sharpness-aware minimizer perturbs for each of them
+            by itself, so this is the m of m-sharpness.
+        sync_perturbation: one perturbation for the whole batch, whatever the micro-batches and processes.
+        learning_rate: initial rate of the base optimizer.
+        momentum: of SGD.
+        weight_decay: applied by the base optimizer to every parameter.
+        clip: largest norm of a gradient; 0 for any.
+        schedule: of the learning rate: "step" multiplies it by `decay` at each of `decay_at`; "cosine" and
+            "linear" end at zero; "constant".
+        warmup: fraction of the training in which the rate rises linearly.
+        decay_at: fractions of the training after which the rate decays.
+        decay: factor of one decay.
+        rho_schedule: "constant", or "rate" for a radius that follows the learning rate.
+        rho_warmup: fraction of the training in which the radius rises linearly.
+        rho_floor: smallest share of the radius under either.
+        augment: "crop-flip" pads by 1/14 of the size, crops at random and flips half of the images; of
+            streamed images it crops 8 to 100 % of the area, scaled to the size. "crop" does not flip; "none".
+        auto_augment: timm's notation of a policy, "rand-m9-mstd0.5", on top of it; streamed images only.
+        mixup: α of the Beta distribution images are mixed by; 0 for none; streamed images only.
+        cutmix: likewise of the pasted area; with `mixup`, each batch is mixed by one of the two.
+        label_smoothing: probability spread evenly over the classes, in [0, 1).
+        adversarial: training on adversarial images instead of clean ones; None for clean ones.
+        collect: weights kept after the training; None for none.
+        validation: images held out of the training set, the same for every seed; 0 for none.
+        save_every: "epoch" keeps a checkpoint of every epoch in `epochs/`, "never" does not.
+        select: which epoch becomes the checkpoint: the last, the one with the best validation accuracy, or
+            the one whose adversarial images of the validation set fool the validation targets most often.
+        validators: validation targets; full names.
+        tune: values of rho to train with; the one that transfers best to the validation targets is kept.
+        precision: "bf16" (autocast), "fp32" or "fp64".
+        compile: let torch.compile make the model faster.
+        storage: of the finished weights, "fp32" or "fp16"; what is measured is what is stored.
+        seed: of the initial weights, the order of images and the augmentation.
+    """
+
+    dataset: str
+    architecture: str
+    start: str = ""
+    minimizer: str = "sgd"
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    micro_batch: int = Field(default=0, ge=0)
+    sync_perturbation: bool = False
+    learning_rate: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    clip: float = Field(default=0.0, ge=0)
+    schedule: Literal["step", "cosine", "linear", "constant"] = "step"
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    decay_at: tuple[float, ...] = (1 / 3, 2 / 3)
+    decay: float = Field(default=0.1, gt=0, le=1)
+    rho_schedule: Literal["constant", "rate"] = "constant"
+    rho_warmup: float = Field(default=0.0, ge=0, lt=1)
+    rho_floor: float = Field(default=0.0, ge=0, le=1)
+    augment: Literal["crop-flip", "crop", "none"] = "crop-flip"
+    auto_augment: str = ""
+    mixup: float = Field(default=0.0, ge=0)
+    cutmix: float = Field(default=0.0, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    adversarial: Adversarial | None = None
+    collect: Collection | None = None
+    validation: int = Field(default=0, ge=0)
+    save_every: Literal["never", "epoch"] = "never"
+    select: Literal["last", "accuracy", "transfer"] = "last"
+    validators: tuple[str, ...] = ()
+    tune: tuple[float, ...] = ()
+    precision: Literal["bf16", "fp32", "fp64"] = "fp32"
+    compile: bool = False
+    storage: Literal["fp32", "fp16"] = "fp32"
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("decay_at")
+    @classmethod
+    def _fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < part < 1 for part in value):
+            raise ValueError("fractions of the training, between 0 and 1")
+        return value
+
+    @model_validator(mode="after")
+    def _selectable(self) -> TrainConfig:
+        if (self.select != "last" or self.tune) and not self.validation:
+            raise ValueError("images to select by: validation above 0")
+        if (self.select == "transfer" or self.tune) and not self.validators:
+            raise ValueError("models to select by: validators")
+        if self.collect and self.select != "last":
+            raise ValueError("either collected weights or the selection of an epoch")
+        if self.tune and self.select != "last":
+            raise ValueError("either a choice of rho or the selection of an epoch")
+        return self

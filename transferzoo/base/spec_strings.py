@@ -1,0 +1,218 @@
+"""Numbers and spec strings as people write them.
+
+A spec string is `name[:key=value[,key=value…]]` joined by `+`, for example `mi+di:p=0.7+ti:kernel=5`; it
+needs no shell quoting. Numbers stay exact fractions until they meet a tensor. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from transferzoo.base.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transferzoo.base.registry import Registry
+
+T = TypeVar("T")
+
+_NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def parse_fraction(text: str, what: str) -> Fraction:
+    """Read "8/255", "0.03" or "4" exactly.
+
+    Args:
+        text: the number as written.
+        what: what it is, for the error ("epsilon").
+
+    Raises:
+        UsageError: not a finite number greater than zero.
+    """
+    try:
+        value = _exact(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f"cannot read {what}", expected="a positive number such as 8/255 or 0.03", got=f"'{text}'"
+        ) from None
+    if value <= 0:
+        raise UsageError(f"{what} must be greater than zero", expected="for example 8/255", got=f"'{text}'")
+    return value
+
+
+def _exact(text: str) -> Fraction:
+    """Read a number, unless writing it out would take more than a few hundred digits."""
+    exponent = re.search(r"[eE]([+-]?[0-9_]+)\s*$", text)
+    if len(text) > 300 or (exponent and abs(int(exponent[1])) > 300):
+        raise ValueError("out of range")
+    return Fraction(text)
+
+
+def parse_epsilon(text: str, norm: str) -> Fraction:
+    """Read a budget in [0, 1] pixels; in L∞ anything above 1 is taken for a slip of units.
+
+    Raises:
+        UsageError: unreadable, not positive, or greater than 1 in L∞.
+    """
+    value = parse_fraction(text, "epsilon")
+    if norm == "linf" and value > 1:
+        raise UsageError(
+            "epsilon is in [0, 1] pixels", expected="at most 1 in L∞", got=f"'{text}'",
+            hint=f"did you mean {text.strip()}/255?",
+        )  # fmt: skip
+    return value
+
+
+def parse_step(text: str, epsilon: Fraction) -> Fraction:
+    """Read a step size: a number, or relative to the budget as "eps", "eps/10", "eps*1.5".
+
+    Raises:
+        UsageError: unreadable or not positive.
+    """
+    relative = re.fullmatch(r"\s*eps(?:ilon)?\s*(?:([*/])\s*(\S+))?\s*", text)
+    if relative is None:
+        return parse_fraction(text, "step size")
+    operator, number = relative.groups()
+    if operator is None:
+        return epsilon
+    factor = parse_fraction(number, "step size")
+    return epsilon / factor if operator == "/" else epsilon * factor
+
+
+def show_fraction(value: Fraction) -> str:
+    """Write a number in the shortest exact form people use: "8/255", "0.5", "1", "1/7"."""
+    if (value * 255).denominator == 1 and value < 1:
+        return f"{value * 255}/255"
+    decimal = format(float(value), ".12g")
+    return decimal if Fraction(decimal) == value else str(value)
+
+
+def show_step(step: Fraction, epsilon: Fraction) -> str:
+    """Write a step size as `parse_step` reads it, relative to the budget where that is short: "eps/10"."""
+    ratio = step / epsilon
+    if ratio == 1:
+        return "eps"
+    return f"eps/{ratio.denominator}" if ratio.numerator == 1 else show_fraction(step)
+
+
+# ---------------------------------------------------------------- spec strings
+
+
+@dataclass(frozen=True)
+class Term:
+    """One `name:key=value,…` of a spec string."""
+
+    name: str
+    options: Mapping[str, str]
+
+
+def parse_terms(spec: str) -> tuple[Term, ...]:
+    """Split a spec string into terms; the empty string has none.
+
+    Raises:
+        UsageError: not of the form `name[:key=value,…]` joined by `+`.
+    """
+    if not spec.strip():
+        return ()
+    return tuple(_parse_term(part.strip(), spec) for part in spec.split("+"))
+
+
+def _parse_term(part: str, spec: str) -> Term:
+    name, colon, rest = part.partition(":")
+    if not _NAME.match(name) or (colon and not rest):
+        raise UsageError(
+            f"cannot read '{part}' in '{spec}'", expected="name[:key=value,…] joined by +, as in mi+di:p=0.7"
+        )
+    options: dict[str, str] = {}
+    for pair in rest.split(",") if rest else ():
+        key, equals, value = pair.partition("=")
+        key = key.replace("-", "_")
+        if not equals or not _NAME.match(key) or not value:
+            raise UsageError(f"cannot read '{pair}' in '{spec}'", expected="key=value")
+        if key in options:
+            raise UsageError(f"option '{key}' of '{name}' is given twice in '{spec}'")
+        options[key] = value
+    return Term(name, options)
+
+
+def build(term: Term, registry: Registry[type[T]]) -> T:
+    """Make the object a term stands for: its registered dataclass with the term's options.
+
+    Raises:
+        UnknownNameError: no such name, or no such option.
+        UsageError: an option's value is of the wrong type or out of range.
+    """
+    cls = registry[term.name]
+    hints = get_type_hints(cls)
+    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values: dict[str, object] = {}
+    for key, text in term.options.items():
+        if key not in fields:
+            raise UnknownNameError(f"option of {registry.kind} '{term.name}'", key, fields)
+        values[key] = _convert(text, fields[key], f"option '{key}' of {registry.kind} '{term.name}'")
+    return cls(**values)
+
+
+def build_one(spec: str, registry: Registry[type[T]], example: str) -> T:
+    """Make the object that a spec of a single term stands for.
+
+    Args:
+        spec: "sam:rho=0.05".
+        registry: where its name is looked up.
+        example: of a spec, for the error.
+
+    Raises:
+        UnknownNameError: no such name, or no such option.
+        UsageError: it cannot be read, or an option is of the wrong type or out of range.
+    """
+    terms = parse_terms(spec)
+    if len(terms) != 1:
+        wanted = f"one name, as in {example}"
+        raise UsageError(f"cannot read the {registry.kind}", expected=wanted, got=f"'{spec}'")
+    return build(terms[0], registry)
+
+
+def _convert(text: str, kind: Any, what: str) -> object:
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise UnknownNameError(f"value of {what}", text, get_args(kind))
+        return text
+    if kind is str:
+        return text
+    try:
+        value = float(_exact(text)) if kind is float else kind(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        wanted = {int: "a whole number", float: "a number"}[kind]
+        raise UsageError(f"cannot read {what}", expected=wanted, got=f"'{text}'") from None
+    return value
+
+
+def show_term(name: str, options: object) -> str:
+    """Write a dataclass of options as a term with every option filled in."""
+    pairs = [
+        f"{f.name}={_show(getattr(options, f.name))}"
+        for f in dataclasses.fields(options)  # type: ignore[arg-type]
+    ]
+    return f"{name}:{','.join(pairs)}" if pairs else name
+
+
+def _show(value: object) -> str:
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def require(condition: bool, what: str, *, expected: str, got: object) -> None:
+    """Check a hyper-parameter.
+
+    Raises:
+        UsageError: the condition does not hold.
+    """
+    if not condition:
+        raise UsageError(what, expected=expected, got=str(got))

@@ -1,0 +1,161 @@
+"""YAML files read into records, with errors that name the file, the line and the key."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from transferzoo.base.config import wanted
+from transferzoo.base.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+M = TypeVar("M", bound=BaseModel)
+Key = tuple[str | int, ...]
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """A parsed YAML file that knows on which line each key stands.
+
+    Attributes:
+        path: where it was read.
+        data: what it holds.
+        lines: path of keys → line number, from 1.
+    """
+
+    path: Path
+    data: dict[str, Any]
+    lines: Mapping[Key, int]
+
+    def error(self, key: Key, what: str, expected: str = "", got: str = "") -> UsageError:
+        """Make an error that points at a key."""
+        return UsageError(f"{self._place(key)}: {what}", expected=expected, got=got)
+
+    def unknown(self, key: Key, kind: str, name: str, known: Iterable[str]) -> UsageError:
+        """Make an error for a reference to something that does not exist."""
+        return UsageError(f"{self._place(key)}: {str(UnknownNameError(kind, name, known)).removesuffix('.')}")
+
+    def records(self, model: type[M]) -> M:
+        """Validate the whole file.
+
+        Raises:
+            UsageError: naming file, line and key of the first thing that is wrong.
+        """
+        try:
+            return model.model_validate_json(json.dumps(self.data), strict=True)
+        except ValidationError as error:
+            # a mistyped key is both unknown and missing: unknown says more
+            first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+            raise self._explain(first["loc"], first["type"], first["msg"], first["input"], model) from None
+        except TypeError as error:
+            raise self.error(
+                (), f"holds a value YAML reads as something else than text or number ({error})"
+            ) from None
+
+    def _explain(
+        self, key: Key, kind: str, message: str, value: object, model: type[BaseModel]
+    ) -> UsageError:
+        if kind == "extra_forbidden":
+            return self.unknown(key, "key", str(key[-1]), _fields(model, key[:-1]))
+        if kind == "missing":
+            return self.error(key[:-1], f"key '{key[-1]}' is missing")
+        return self.error(key, "wrong value", expected=wanted(message), got=_brief(value))
+
+    def _place(self, key: Key) -> str:
+        known = key
+        while known and known not in self.lines:
+            known = known[:-1]
+        line = f", line {self.lines[known]}" if known in self.lines else ""
+        return f"{self.path}{line}" + (f", key '{'.'.join(map(str, key))}'" if key else "")
+
+
+def read_yaml(path: Path, kind: str = "zoo file", hint: str = "check --zoo or TRANSFERZOO_ZOO") -> YamlFile:
+    """Read a YAML file that holds a mapping.
+
+    Args:
+        path: where it is.
+        kind: what it is, for the error.
+        hint: the next step where it cannot be read.
+
+    Raises:
+        UsageError: absent, unreadable, not YAML, a key twice, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the {kind} {path}: {_reason(error)}", hint=hint) from None
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            lines: dict[Key, int] = {}
+            _walk(node, (), lines, path)
+            data = loader.construct_document(node) if node is not None else {}
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except RecursionError:
+        raise UsageError(f"{path}: wrong content", expected="no key inside itself") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: wrong content", expected="a mapping of sections", got=type(data).__name__)
+    return YamlFile(path, data, lines)
+
+
+def _walk(node: yaml.Node | None, key: Key, lines: dict[Key, int], path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            inner = (*key, str(name.value))
+            line = name.start_mark.line + 1
+            if inner in lines and name.tag != "tag:yaml.org,2002:merge":
+                raise UsageError(
+                    f"{path}, line {line}: key '{name.value}' stands twice (first on line {lines[inner]})"
+                )
+            lines[inner] = line
+            _walk(value, inner, lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*key, index)] = value.start_mark.line + 1
+            _walk(value, (*key, index), lines, path)
+
+
+def _fields(model: type[BaseModel], key: Key) -> list[str]:
+    """Follow a path of keys through nested records and return the field names at its end."""
+    kind: Any = model
+    for part in key:
+        if _is_record(kind):
+            kind = _record_of(kind.model_fields[str(part)].annotation)
+        else:
+            held = [each for each in get_args(kind) if each is not Ellipsis]
+            kind = _record_of(held[-1]) if held else kind
+    return list(kind.model_fields) if _is_record(kind) else []
+
+
+def _record_of(kind: Any) -> Any:
+    """Return the record of a union such as `X | None`, any other type as it is."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return next((each for each in members if _is_record(each)), kind)
+
+
+def _is_record(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -1,0 +1,191 @@
+"""From what a user asks of `transferzoo attack` to the job, and what a job would do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.errors import UsageError
+from transferzoo.cli.output import progress_bar, say
+from transferzoo.models.resolve import PYTHON, Foreign
+
+if TYPE_CHECKING:
+    from transferzoo.base.config import AttackConfig
+    from transferzoo.evaluation.job import Job
+    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.training.finetuned import FineTuning
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import ModelSpec
+
+AUTO = "auto"
+"""What stands for the best of an option on this machine."""
+
+
+def models(
+    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str], foreign: Foreign
+) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
+    """Return the surrogates and the targets that names stand for.
+
+    A surrogate that "all" or a glob made a target too is left out of the targets.
+
+    Raises:
+        UsageError: a name is unknown or stands for two models, or no target is left.
+    """
+    from transferzoo.zoo.reader import distinct, is_pattern, parts
+
+    sources = zoo.select(surrogates, dataset, "surrogate", foreign)
+    victims = zoo.select(targets, dataset, "target", foreign)
+    named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
+    chosen = zoo.select(named, dataset, "target", foreign)
+    kept = tuple(m for m in victims if m not in sources or m in chosen)
+    every = distinct((*sources, *kept))
+    foreign.check_used(zoo.models, every)
+    if not kept:
+        raise UsageError(
+            "no target is left",
+            expected="at least one target that is no surrogate",
+            hint="name one with --target",
+        )
+    return sources, kept
+
+
+def ready(
+    surrogates: tuple[ModelSpec, ...], targets: tuple[ModelSpec, ...]
+) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
+    """Return models on this machine, downloaded or converted where they have to be.
+
+    Raises:
+        UsageError: a surrogate gives no gradients.
+        TransferZooError: the Hub does not have a model, or cannot be asked.
+        ModelError: code of the user's fails.
+    """
+    from transferzoo.models.download import located
+    from transferzoo.models.load import require_gradients
+    from transferzoo.sync.inventory import require
+    from transferzoo.zoo.reader import distinct
+
+    every = distinct((*surrogates, *targets))
+    require(every)
+    for model in every:
+        if model.source.startswith(PYTHON):
+            say(f"Running code that --allow-code allows: {model.source.removeprefix(PYTHON)}")
+    found = tuple(located(model, say) for model in surrogates)
+    for model in found:
+        require_gradients(model)
+    return found, tuple(located(model, say) for model in targets)
+
+
+def job_of(
+    zoo: Zoo,
+    config: AttackConfig,
+    surrogates: tuple[ModelSpec, ...],
+    targets: tuple[ModelSpec, ...],
+    data: Path | None,
+    targeted: str | None,
+) -> Job:
+    """Return what a configuration asks for, images and classes aimed at loaded.
+
+    Raises:
+        UsageError: the list of classes cannot be read or does not fit.
+        DataError: the images are not there or damaged.
+    """
+    from transferzoo.datasets.sources import load_split
+    from transferzoo.evaluation.candidates import read_aims
+    from transferzoo.evaluation.job import Job
+
+    dataset = zoo.dataset(config.dataset)
+    with progress_bar() as bar:
+        task = bar.add_task("reading images", total=1, note="")
+
+        def advance(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        images = load_split(dataset, config.split, root=data, on_progress=advance)
+    listed = read_aims(Path(str(targeted)), dataset, images) if config.targeted == "file" else None
+    return Job(config, dataset, surrogates, targets, images, listed)
+
+
+def steps_of(text: str | None) -> tuple[int, ...] | None:
+    """Read the steps of a curve."""
+    if text is None:
+        return None
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise UsageError(
+            "cannot read --curve", expected="steps joined by commas, as in 1,5,10", got=f"'{text}'"
+        ) from None
+
+
+def aim_of(text: str | None) -> str | None:
+    """Return how the class aimed at is chosen: a word, or "file" for anything that is none."""
+    from transferzoo.base.config import AIMS
+
+    return text if text is None or text in AIMS else "file"
+
+
+def plan_of(
+    job: Job, folder: RunFolder | None, tuned: list[FineTuning], missing: list[FineTuning]
+) -> dict[str, Any]:
+    """Return what a run would do; its folder is known only once every surrogate is trained."""
+    from transferzoo.cli.finetune import plan_of as tuning_of
+
+    made = {one.model for one in missing}
+    content = {
+        "config": job.config.model_dump(mode="json"), "attacks": [a.canonical for a in job.attacks],
+    }  # fmt: skip
+    costs = {source.source: source.cost for source in job.crafts}
+    return {
+        **(job.content if folder else content),
+        "run_folder": str(folder.path) if folder else None,
+        "exists": folder is not None and folder.path.exists(),
+        **({"fine_tunes": [tuning_of(one, one in missing) for one in tuned]} if tuned else {}),
+        "gradient_evaluations": {
+            "per_image": [{**asdict(source), "gradients": cost} for source, cost in costs.items()],
+            "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
+        },
+        "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},
+    }
+
+
+def batch_size_of(text: str | None) -> int | None:
+    """Read `--batch-size`; None where nothing, or "auto", was said.
+
+    Raises:
+        UsageError: neither that nor a number.
+    """
+    if text in (None, AUTO):
+        return None
+    try:
+        return int(str(text))
+    except ValueError:
+        raise UsageError(
+            "cannot read --batch-size", expected=f"a number of images or {AUTO}", got=f"'{text}'"
+        ) from None
+
+
+def precision_of(text: str | None) -> str | None:
+    """Read `--precision`; "auto" becomes the best one of the processor.
+
+    It is asked for nothing else: rounded weights give other images, so that one command would make other
+    tables on other processors.
+    """
+    if text != AUTO:
+        return text
+    from transferzoo.base.distributed import this_device
+    from transferzoo.models.optimize import best_precision
+
+    return best_precision(this_device())
+
+
+def with_fitting_batches(job: Job) -> Job:
+    """Return the job with as many images in a work unit as the memory bears."""
+    from transferzoo.base.distributed import this_device
+    from transferzoo.evaluation.run import ready
+    from transferzoo.models.optimize import fitting_batch_size
+
+    most = min(
+        fitting_batch_size(ready(job, source, this_device()), job.data.images[:2]) for source in job.crafts
+    )
+    return replace(job, config=job.config.model_copy(update={"batch_size": most}))

@@ -1,0 +1,108 @@
+"""What a dry run of `transferzoo attack` says while models or images are still on the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from transferzoo.base.config import AttackConfig
+    from transferzoo.evaluation.job import Craft
+    from transferzoo.sync.download_plan import Order
+    from transferzoo.sync.inventory import Item
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
+
+
+def lacking(
+    dataset: DatasetSpec, models: Sequence[ModelSpec], split: str | None, data: Path | None
+) -> list[Item]:
+    """Return what an attack would download.
+
+    Args:
+        dataset: what is attacked.
+        models: surrogates and targets.
+        split: of the data set; the one that is attacked where nothing is said.
+        data: the user's own images.
+    """
+    from transferzoo.sync.inventory import item_of, item_of_images
+
+    wanted = [item_of(model) for model in models] + ([item_of_images(dataset, split)] if data is None else [])
+    return list({item.name: item for item in wanted if item.state == "hub"}.values())
+
+
+def unfetched(
+    settle: Callable[..., AttackConfig],
+    surrogates: Sequence[ModelSpec],
+    targets: Sequence[ModelSpec],
+    absent: Sequence[Item],
+    tuned: Sequence[str],
+) -> dict[str, Any]:
+    """Return what a run would do and download; its folder depends on what comes.
+
+    Args:
+        settle: makes the configuration of an attack, given surrogates, targets and weights of the former.
+        surrogates: what is attacked from.
+        targets: what is attacked.
+        absent: what would be downloaded.
+        tuned: specs of fine-tunings.
+    """
+    from transferzoo.attacks.engine import Attack
+    from transferzoo.evaluation.job import Craft
+    from transferzoo.sync.download_plan import survey
+    from transferzoo.sync.inventory import name_of
+
+    orders = {order.item.name: order for order in survey(absent)}
+    weights = {model.full_name: _weights(model, orders.get(name_of(model))) for model in surrogates}
+    names = ([model.full_name for model in models] for models in (surrogates, targets))
+    config = settle(*names, weights=weights)
+    attacks = [Attack.of(spec, config.seed) for spec in config.attacks]
+    groups = [tuple(surrogates)] if config.ensemble else [(model,) for model in surrogates]
+    costs = [_cost(Craft(models, attack), weights) for models in groups for attack in attacks]
+    return {
+        "config": config.model_dump(mode="json"),
+        "attacks": [attack.canonical for attack in attacks],
+        "run_folder": None,
+        "exists": False,
+        "downloads": [_download(order) for order in orders.values()],
+        **({"fine_tunes": list(tuned)} if tuned else {}),
+        "gradient_evaluations": {
+            "per_image": costs,
+            "in_all": sum(cost["gradients"] for cost in costs) * config.images,
+        },
+        "loads": {m.full_name: m.place for m in (*surrogates, *targets) if name_of(m) not in orders},
+    }
+
+
+def _weights(model: ModelSpec, order: Order | None) -> int:
+    """Return how many collected weights a surrogate has, one where it has none or nobody says."""
+    from transferzoo.models import checkpoint
+    from transferzoo.models.checkpoint import SAMPLE
+    from transferzoo.models.load import collected
+    from transferzoo.sync.inventory import need_of
+
+    if order:
+        count = sum(bool(SAMPLE.fullmatch(file.path)) for file in order.files)
+    elif need := need_of(model):
+        folder = need.kept()
+        count = len(checkpoint.samples(folder)) if folder else 0
+    else:
+        count = len(collected(model))
+    return count or 1
+
+
+def _cost(craft: Craft, weights: Mapping[str, int]) -> dict[str, Any]:
+    every = craft.attack.composition.joins
+    count = sum(weights[model.full_name] if every else 1 for model in craft.models)
+    return {**asdict(craft.source), "gradients": craft.attack.cost(count)}
+
+
+def _download(order: Order) -> dict[str, Any]:
+    return {
+        "name": order.item.name,
+        "kind": order.item.kind,
+        "bytes": None if order.error else order.missing,
+        "error": str(order.error) if order.error else None,
+    }

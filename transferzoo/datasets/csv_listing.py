@@ -1,0 +1,118 @@
+"""A folder of images with a CSV file that lists them."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from transferzoo.base.errors import DataError
+from transferzoo.datasets import READERS, Batch
+from transferzoo.datasets.labels import checked
+from transferzoo.datasets.memory import rows_of, stacked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transferzoo.datasets import Tell
+    from transferzoo.zoo.schema import DatasetSpec
+
+
+class Columns(NamedTuple):
+    """What the columns of a list are called and mean.
+
+    Attributes:
+        file: header of the column with the files.
+        label: header of the column with the labels.
+        suffix: what a file's name ends with that is not in the list.
+        first: label of the first class.
+    """
+
+    file: str
+    label: str
+    suffix: str = ""
+    first: int = 0
+
+
+COLUMNS = (
+    Columns("file", "label"),
+    Columns("filename", "label"),
+    Columns("ImageId", "TrueLabel", ".png", 1),
+)
+"""The last is the list of the images of the NIPS 2017 competition on adversarial examples."""
+
+
+@READERS.register("listing")
+class Listing:
+    """`ROOT/labels.csv`, `ROOT/images.csv` or the only CSV file in ROOT, or in `ROOT/{split}` if it has one.
+
+    Its header names the columns: `file` or `filename`, relative to the CSV file's folder or to `images/` in
+    it, and `label`, a 0-based integer; or `ImageId`, the file's name without `.png`, and `TrueLabel`, which
+    counts from 1. Images of another size are scaled to `spec.size` (Pillow, bilinear; the aspect ratio is not
+    kept) and turned upright as their EXIF data says. Ids count the rows.
+    """
+
+    priority: ClassVar[int] = 2
+    layout: ClassVar[str] = "images with a labels.csv (columns file, label)"
+
+    def accepts(self, root: Path, split: str) -> bool:
+        """Return whether `root` is or holds one CSV file."""
+        return _table(root, split) is not None
+
+    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
+        """Read the images in order of the rows.
+
+        Raises:
+            DataError: a column or file is missing, a label is no class, or an image cannot be decoded.
+        """
+        import torch
+
+        table = _table(root, split)
+        if table is None:
+            raise DataError(f"{root} holds no list of images", expected=self.layout)
+        columns, lines = _lines(table)
+        rows = rows_of(len(lines), spec, split)
+        chosen = [lines[row] for row in rows]
+        labels = [checked(label, spec, f"line {line} of {table}", columns.first) for line, _, label in chosen]
+        named = ((_file(table.parent, name), f"{name} (line {line} of {table})") for line, name, _ in chosen)
+        return Batch(
+            stacked(named, len(rows), spec, "squash", tell), torch.tensor(labels), torch.tensor(rows)
+        )
+
+
+def _file(folder: Path, name: str) -> Path:
+    return next((path for path in (folder / name, folder / "images" / name) if path.is_file()), folder / name)
+
+
+def _table(root: Path, split: str) -> Path | None:
+    if root.is_file():
+        return root if root.suffix == ".csv" else None
+    for folder in (root / split, root):
+        found = sorted(folder.glob("*.csv"))
+        usual = [folder / name for name in ("labels.csv", "images.csv") if folder / name in found]
+        if usual or len(found) == 1:
+            return (usual or found)[0]
+    return None
+
+
+def _lines(table: Path) -> tuple[Columns, list[tuple[int, str, str]]]:
+    """Return the columns of a list and, of each row, line number, file name and label."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            header = reader.fieldnames or []
+            columns = next((one for one in COLUMNS if {one.file, one.label} <= set(header)), None)
+            if columns is None:
+                raise DataError(
+                    f"{table} lacks a column",
+                    expected="a header with file (or filename) and label (a 0-based integer)",
+                    got=", ".join(header) or "an empty file",
+                )
+            lines = [
+                (reader.line_num, f"{row[columns.file] or ''}{columns.suffix}", row[columns.label] or "")
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} cannot be read ({error})", expected="a CSV file in UTF-8") from error
+    if not lines:
+        raise DataError(f"{table} lists no image")
+    return columns, lines

@@ -1,0 +1,1 @@
+"""Evaluation: choose images, craft on surrogates, measure on targets."""

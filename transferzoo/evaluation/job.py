@@ -1,0 +1,141 @@
+"""What a run of the main job has to do, resolved and checked, and where its images come from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.attacks.engine import Attack
+from transferzoo.base.atomic import sha256
+from transferzoo.defences import read_defence
+from transferzoo.models import load
+from transferzoo.results.records import Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from transferzoo.base.config import AttackConfig
+    from transferzoo.datasets import Batch
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run needs, resolved and checked.
+
+    Attributes:
+        config: what was asked.
+        dataset: what is classified.
+        surrogates: models the images are crafted on.
+        targets: models they are tried on.
+        data: candidate images.
+        aims: classes aimed at, as a list gave them, int64 (N,); None without a list.
+        trusted: full names of models that may classify badly: it is known how they were trained.
+    """
+
+    config: AttackConfig
+    dataset: DatasetSpec
+    surrogates: tuple[ModelSpec, ...]
+    targets: tuple[ModelSpec, ...]
+    data: Batch
+    aims: Tensor | None = None
+    trusted: frozenset[str] = frozenset()
+
+    @cached_property
+    def attacks(self) -> tuple[Attack, ...]:
+        """What is done to the images."""
+        return tuple(Attack.of(spec, self.config.seed) for spec in self.config.attacks)
+
+    @cached_property
+    def crafts(self) -> tuple[Craft, ...]:
+        """Where adversarial images come from: every surrogate, or all together, under every attack."""
+        groups = [self.surrogates] if self.config.ensemble else [(model,) for model in self.surrogates]
+        return tuple(Craft(models, attack) for models in groups for attack in self.attacks)
+
+    @property
+    def _packages(self) -> tuple[str, ...]:
+        """Packages whose versions the targets' defences depend on."""
+        defences = {m.defence for m in self.targets if m.defence}
+        return tuple(sorted({name for spec in defences for name in read_defence(spec).packages}))
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All that the run's result depends on; its fingerprint names the run folder.
+
+        Raises:
+            ModelError: a model has no weights, or its own code fails.
+        """
+        models = {m.full_name: m for m in (*self.surrogates, *self.targets)}
+        identities = {name: load.identity(model) for name, model in models.items()}
+        needed: dict[str, str] = {}
+        for model in models.values():
+            needed |= load.versions(model)
+        collected = {
+            name: sha256(file)
+            for name, file in {
+                f"{model.full_name}/{file.name}": file
+                for craft in self.crafts for model, file in craft.weights if file is not None
+            }.items()
+        }  # fmt: skip
+        state = hashlib.sha256()
+        listed = () if self.aims is None else (self.aims,)
+        for tensor in (self.data.images, self.data.labels, self.data.ids, *listed):
+            state.update(tensor.contiguous().numpy().tobytes())
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "attacks": [attack.canonical for attack in self.attacks],
+            "models": {name: weights for name, (weights, _) in identities.items()},
+            "model_configs": {name: config for name, (_, config) in identities.items()},
+            **({"samples": collected} if collected else {}),
+            "data": {"n": len(self.data), "sha256": state.hexdigest()},
+            "versions": versions(*self._packages) | needed,
+        }
+
+
+@dataclass(frozen=True)
+class Craft:
+    """A source of adversarial images.
+
+    Attributes:
+        models: one surrogate, or an ensemble.
+        attack: what is done.
+    """
+
+    models: tuple[ModelSpec, ...]
+    attack: Attack
+
+    @cached_property
+    def weights(self) -> tuple[tuple[ModelSpec, Path | None], ...]:
+        """The models' weights that are attacked together: each with its file, None for a model's main ones.
+
+        Of a checkpoint that has collected several, all of them where the attack says what they make together,
+        the main ones elsewhere.
+        """
+        every = self.attack.composition.joins
+        return tuple((model, file) for model in self.models for file in weights_of(model, every=every))
+
+    @property
+    def cost(self) -> int:
+        """Gradient evaluations an image."""
+        return self.attack.cost(len(self.weights))
+
+    @property
+    def source(self) -> Source:
+        """Its name."""
+        first, *others = self.models
+        return Source(" & ".join([first.full_name, *(m.name for m in others)]), self.attack.canonical)
+
+
+def weights_of(model: ModelSpec, *, every: bool) -> list[Path] | list[None]:
+    """Return the files of a model's weights: all that were collected, or None, for the main ones."""
+    return (load.collected(model) if every else []) or [None]
+
+
+def versions(*others: str) -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
+    return {name: version(name) for name in ("transferzoo", "torch", "timm", *others)}

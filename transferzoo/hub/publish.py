@@ -1,0 +1,227 @@
+"""Folders go to the Hub in one commit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.digests import digest_of
+from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.hub.sentences import LOGIN, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from huggingface_hub import HfApi
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a folder went.
+
+    Args:
+        repo: "OWNER/NAME".
+        url: the address of the repository, or of the pull request.
+        commit: the commit that has the files, 40 hexadecimal digits.
+        changed: whether that commit is new.
+    """
+
+    repo: str
+    url: str
+    commit: str
+    changed: bool
+
+
+def whoami() -> str:
+    """Return the name of the Hub's user whose token is in use.
+
+    Raises:
+        TransferZooError: nobody is logged in, the token is not valid, or the Hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        _check_login()
+        return str(HfApi().whoami()["name"])
+    except TransferZooError:
+        raise
+    except Exception as error:
+        raise translated(error, "your name on the Hub") from error
+
+
+def publish(
+    folder: Path,
+    repo: str | None,
+    *,
+    files: Sequence[str],
+    message: str,
+    private: bool = False,
+    revision: str | None = None,
+    tag: str | None = None,
+    create_pr: bool = False,
+) -> Published:
+    """Upload files of a folder to a model repository of the Hub in one commit.
+
+    What the Hub has already is not sent again; without a difference no commit is made. A commit whose answer
+    got lost is recognised by what the Hub has afterwards.
+
+    Args:
+        folder: where the files lie.
+        repo: "OWNER/NAME", or "NAME" among the user's own; the user's own with the folder's name if None.
+            Created if it does not exist.
+        files: paths within the folder; nothing else is uploaded.
+        message: the commit's title.
+        private: create the repository as a private one.
+        revision: the branch to commit to, created if it does not exist; the default branch if None.
+        tag: a name for the commit.
+        create_pr: open a pull request instead of committing to the branch.
+
+    Raises:
+        TransferZooError: a file is missing, nobody is logged in or the user may not write, the repository is
+            public though `private` is asked for, the tag is at another commit, or the Hub cannot be reached.
+    """
+    local = _named(folder, files)
+    if tag and create_pr:
+        raise UsageError("a pull request cannot be tagged before it is merged", hint="leave one of them out")
+    if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+        raise UsageError("nothing can be added to a commit", expected="a branch", got=str(revision))
+    name = repo or folder.resolve().name
+    if "/" not in name:  # the Hub answers this rarely: it is asked only if it must be
+        name = f"{whoami()}/{name}"
+    try:
+        _check_login()
+        return _published(name, local, message, private, revision, tag, create_pr)
+    except TransferZooError:
+        raise
+    except Exception as error:
+        raise translated(error, name, revision) from error
+
+
+def _check_login() -> None:
+    from huggingface_hub import get_token
+
+    if not get_token():
+        raise TransferZooError("you are not logged in to the Hub", hint=LOGIN)
+
+
+def _named(folder: Path, files: Sequence[str]) -> dict[str, Path]:
+    """Return the files to upload by their names."""
+    local = {file: folder / file for file in files}
+    if not local:
+        raise UsageError("there is nothing to publish", expected="the names of files")
+    for file, path in local.items():
+        if not path.resolve().is_relative_to(folder.resolve()) or Path(file).is_absolute():
+            raise UsageError(f"{file} is not in {folder}", expected="paths within the folder")
+        if not path.is_file():
+            raise TransferZooError(f"{folder} has no file {file}", hint="nothing was uploaded")
+    return local
+
+
+def _published(
+    name: str,
+    local: Mapping[str, Path],
+    message: str,
+    private: bool,
+    revision: str | None,
+    tag: str | None,
+    create_pr: bool,
+) -> Published:
+    from huggingface_hub import HfApi, constants
+
+    api = HfApi()
+    repo = api.create_repo(name, private=private or None, exist_ok=True).repo_id
+    if private and not api.model_info(repo).private:
+        raise TransferZooError(
+            f"{repo} exists and is public", hint="make it private first or choose another name"
+        )
+    head = _head(api, repo, revision, create=not create_pr)
+    lacking = _lacking(api, repo, head, local)
+    commit, url = head, ""
+    if lacking:
+        operations = {file: local[file] for file in lacking}
+        commit, url = _committed(api, repo, operations, message, revision, create_pr)
+        if lost := _lacking(api, repo, commit, local):
+            raise TransferZooError(
+                f"{lost[0]} is not in the commit that was made in {repo}",
+                hint="look whether the repository's .gitignore leaves it out",
+            )
+    if tag:
+        _tag(api, repo, tag, commit)
+    return Published(repo, url or f"{constants.ENDPOINT}/{repo}", commit, bool(lacking))
+
+
+def _head(api: HfApi, repo: str, revision: str | None, *, create: bool) -> str:
+    """Return the last commit of a branch."""
+    from huggingface_hub import errors
+
+    try:
+        return str(api.model_info(repo, revision=revision).sha)
+    except errors.RevisionNotFoundError:
+        if not (create and revision):
+            raise
+    api.create_branch(repo, branch=revision, exist_ok=True)
+    return str(api.model_info(repo, revision=revision).sha)
+
+
+def _lacking(api: HfApi, repo: str, revision: str, local: Mapping[str, Path]) -> list[str]:
+    """Return which files the Hub does not have as they are here."""
+    held = {entry.path: entry for entry in api.get_paths_info(repo, list(local), revision=revision)}
+
+    def same(entry: Any, path: Path) -> bool:
+        if getattr(entry, "lfs", None):
+            return bool(entry.lfs.sha256 == digest_of(path, 64))
+        return getattr(entry, "blob_id", "") == digest_of(path, 40)
+
+    return [file for file, path in local.items() if not same(held.get(file), path)]
+
+
+def _committed(
+    api: HfApi, repo: str, local: Mapping[str, Path], message: str, revision: str | None, create_pr: bool
+) -> tuple[str, str]:
+    """Return the commit made and the address of the pull request, empty without one."""
+    from huggingface_hub import CommitOperationAdd, constants
+
+    before = _pulls(api, repo) if create_pr else {}
+    operations = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=path) for file, path in local.items()]
+    try:
+        made = api.create_commit(
+            repo, operations, commit_message=message, revision=revision, create_pr=create_pr
+        )
+    except Exception as error:
+        try:  # the answer may be lost, not the commit
+            if create_pr:
+                places = [pull for pull in _pulls(api, repo).items() if pull not in before.items()]
+            else:
+                places = [("", _head(api, repo, revision, create=False))]
+            for ref, commit in places:
+                if not _lacking(api, repo, commit, local):
+                    number = ref.rpartition("/")[2]
+                    return commit, f"{constants.ENDPOINT}/{repo}/discussions/{number}" if ref else ""
+        except Exception:
+            raise error from None
+        raise
+    return made.oid, made.pr_url or ""
+
+
+def _pulls(api: HfApi, repo: str) -> dict[str, str]:
+    """Return the commits of the pull requests."""
+    pulls = api.list_repo_refs(repo, include_pull_requests=True).pull_requests
+    return {pull.ref: pull.target_commit for pull in pulls or []}
+
+
+def _tag(api: HfApi, repo: str, tag: str, commit: str) -> None:
+    try:
+        api.create_tag(repo, tag=tag, revision=commit)
+    except Exception:
+        known = {held.name: held.target_commit for held in api.list_repo_refs(repo).tags}
+        if tag not in known:
+            raise
+        if known[tag] != commit:
+            raise TransferZooError(
+                f"the tag '{tag}' of {repo} is at another commit",
+                expected=commit,
+                got=known[tag],
+                hint="choose another tag",
+            ) from None

@@ -1,0 +1,238 @@
+"""Moving the weights for a moment, and the few vectors that sharpness-aware minimizers reckon with.
+
+A vector is a list with one tensor a parameter in the order of `model.parameters()`, None for zero. Dot
+products and norms are over all parameters together. What is done to each tensor alike is one call of PyTorch
+for all of them: a ResNet-50 has 161. Nothing here imports torch before it computes.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from transferzoo.base.spec_strings import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+    Vector = list[Tensor | None]
+    Closure = Callable[[], Tensor]
+
+TINY = 1e-12
+"""Added to the norm of a gradient before dividing by it, as the published codes do."""
+
+
+def require_radius(name: str, rho: float) -> None:
+    """Check the radius of a rule.
+
+    Raises:
+        UsageError: negative, NaN or infinite.
+    """
+    valid = 0 <= rho < float("inf")
+    require(valid, f"rho of {name} is out of range", expected="a number of at least 0", got=rho)
+
+
+class Weights:
+    """The parameters and buffers of a model, and what a minimizer does to them for the length of a pass.
+
+    They are listed once: to walk the modules of a ResNet-50 takes as long as to add up its weights.
+
+    Args:
+        model: whose they are. No parameter or buffer may be replaced by another tensor later on.
+
+    Attributes:
+        names: of the parameters.
+        parameters: in the order of `model.parameters()`.
+        buffers: in the order of `model.buffers()`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.names: list[str] = [name for name, _ in model.named_parameters()]
+        self.parameters: list[Tensor] = [*model.parameters()]
+        self.buffers: list[Tensor] = [*model.buffers()]
+
+    def take(self) -> Vector:
+        """Return the gradients and leave none, so that no later pass can write into them."""
+        gradients = [p.grad for p in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        return gradients
+
+    def give(self, gradients: Iterable[Tensor | None]) -> None:
+        """Make these the gradients."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+    @contextmanager
+    def displaced(self, displacement: Vector) -> Iterator[None]:
+        """Add a displacement to the weights inside the block, then put everything back.
+
+        On leaving, also through an exception, the parameters are restored from saved copies (subtracting
+        would drift by rounding), those without a gradient too, and so are all buffers: batch norm normalises
+        with the statistics of the batch inside the block, but its running averages count only the passes
+        outside.
+
+        Args:
+            displacement: a tensor a parameter, None for zero; emptied, so that a pass does not find its
+                memory taken.
+        """
+        import torch
+
+        moved = [p for p, move in zip(self.parameters, displacement, strict=True) if move is not None]
+        places = [*moved, *self.buffers]
+        saved = [place.detach().clone() for place in places]
+        try:
+            if moved:
+                with torch.no_grad():
+                    torch._foreach_add_(moved, _present(displacement))
+            displacement.clear()
+            yield
+        finally:
+            if places:
+                with torch.no_grad():
+                    torch._foreach_copy_(places, saved)
+
+    @contextmanager
+    def averaged_buffers(self) -> Iterator[Callable[[], None]]:
+        """Let micro-batches count as one batch in the running averages.
+
+        Gives a function to be called after each micro-batch. Every one starts from the buffers as they are
+        now; in the end floating-point buffers are the mean of what the micro-batches left, others the last
+        one's.
+        """
+        import torch
+
+        start = [b.detach().clone() for b in self.buffers]
+        seen: list[list[Tensor]] = []
+
+        def between() -> None:
+            with torch.no_grad():
+                seen.append([b.detach().clone() for b in self.buffers])
+                for buffer, content in zip(self.buffers, start, strict=True):
+                    buffer.copy_(content)
+
+        yield between
+        with torch.no_grad():
+            for index, buffer in enumerate(self.buffers):
+                values = [contents[index] for contents in seen]
+                buffer.copy_(torch.stack(values).mean(0) if buffer.is_floating_point() else values[-1])
+
+
+def at_the_worst(
+    weights: Weights, closure: Closure, displacement: Callable[[Vector], Vector] | None
+) -> Tensor:
+    """Leave in `.grad` the gradient at the displaced weights; return the loss at the weights themselves.
+
+    Args:
+        weights: the model's.
+        closure: as `Minimizer.step` takes it.
+        displacement: the gradient at the weights → how to move them; None for not at all, in one pass.
+    """
+    loss = closure()
+    if displacement is not None:
+        with weights.displaced(displacement(weights.take())):
+            closure()
+    return loss
+
+
+# ---------------------------------------------------------------- displacements
+
+
+def spherical(gradients: Vector, rho: float) -> Vector:
+    """Return ρ g / ‖g‖, the first-order worst case in a ball."""
+    return scaled(gradients, rho / (norm(gradients) + TINY))
+
+
+def elliptic(gradients: Vector, scales: Vector, rho: float) -> Vector:
+    """Return ρ T² g / ‖T g‖, the first-order worst case under ‖T⁻¹ e‖ ≤ ρ.
+
+    Args:
+        gradients: g.
+        scales: the diagonal of T, None where it is 1.
+        rho: ρ.
+    """
+    stretched = products(gradients, scales)
+    return products(scaled(stretched, rho / (norm(stretched) + TINY)), scales)
+
+
+def sizes_of(weights: Weights) -> list[Tensor]:
+    """Return |w|, a tensor a parameter."""
+    import torch
+
+    return list(torch._foreach_abs([p.detach() for p in weights.parameters]))
+
+
+def offset(tensors: list[Tensor], number: float) -> list[Tensor]:
+    """Add a number to all tensors, in place, and return them."""
+    import torch
+
+    torch._foreach_add_(tensors, number)
+    return tensors
+
+
+def products(vector: Vector, scales: Vector) -> Vector:
+    """Return the products with scales, None of which is 1."""
+    import torch
+
+    both = [(t, s) for t, s in zip(vector, scales, strict=True) if t is not None and s is not None]
+    products = iter(torch._foreach_mul([t for t, _ in both], [s for _, s in both]) if both else ())
+    pairs = zip(vector, scales, strict=True)
+    return [t if t is None or s is None else next(products) for t, s in pairs]
+
+
+# ---------------------------------------------------------------- vectors
+
+
+def _present(vector: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return the tensors that are not zero."""
+    return [tensor for tensor in vector if tensor is not None]
+
+
+def norm(vector: Sequence[Tensor | None]) -> Tensor:
+    """Return the Euclidean norm of all tensors together, a scalar."""
+    import torch
+
+    return torch.nn.utils.get_total_norm(_present(vector))
+
+
+def dot(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Tensor:
+    """Return the sum of the products, a scalar."""
+    import torch
+
+    pairs = zip(one, other, strict=True)
+    parts = [(a * b).sum() for a, b in pairs if a is not None and b is not None]
+    return torch.stack(parts).sum() if parts else torch.zeros(())
+
+
+def scaled(vector: Vector, factor: Tensor | float) -> Vector:
+    """Return factor · vector, in tensors of its own."""
+    import torch
+
+    present = _present(vector)
+    products = iter(torch._foreach_mul(present, factor) if present else ())
+    return [None if tensor is None else next(products) for tensor in vector]
+
+
+def rejection(vector: Vector, other: Vector) -> Vector:
+    """Return the part of a vector that is orthogonal to another, v − (⟨v, o⟩ / ⟨o, o⟩) o; v where o is 0."""
+    square = dot(other, other)
+    share = dot(vector, other) / square if square > 0 else square
+    return combined(vector, other, -share)
+
+
+def combined(one: Vector, other: Vector, factor: Tensor | float) -> Vector:
+    """Return one + factor · other, in tensors of its own."""
+    import torch
+
+    added = scaled(other, factor)
+    both = [(a, b) for a, b in zip(one, added, strict=True) if a is not None and b is not None]
+    sums = iter(torch._foreach_add([a for a, _ in both], [b for _, b in both]) if both else ())
+    result: Vector = []
+    for a, b in zip(one, added, strict=True):
+        if a is None or b is None:
+            result.append(b if a is None else a.clone())
+        else:
+            result.append(next(sums))
+    return result

@@ -1,0 +1,107 @@
+"""Small-image classifier families: what an architecture is, and the registry of them.
+
+A family is one file with a builder function under `@architecture(...)`; the function's name is the name in
+this registry and in timm's. Nothing here imports torch: the builders do, when called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal
+
+from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+Stem = Literal["strided", "plain"]
+"""A 3×3 convolution with stride 2 (a quarter of the work behind it) or 1, without a max-pool."""
+
+STEM_STRIDES: dict[str, int] = {"strided": 2, "plain": 1}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A classifier family member that can be built at any width.
+
+    Args:
+        name: the registered name, timm's too.
+        family: what it is a small version of, for example "resnet".
+        paper: authors, year and arXiv number.
+        width_step: every width is a multiple of this.
+        least_width: the smallest width; `width_step` unless more is needed.
+        builder: keyword arguments (all with defaults) → module.
+    """
+
+    name: str
+    family: str
+    paper: str
+    width_step: int
+    least_width: int
+    builder: Callable[..., nn.Module]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Every argument `build` takes, with its default value."""
+        parameters = signature(self.builder).parameters.values()
+        return {"img_size": 28, **{parameter.name: parameter.default for parameter in parameters}}
+
+    @property
+    def fixes_img_size(self) -> bool:
+        """Whether the weights depend on the image size; if not, the model takes any size."""
+        return "img_size" in signature(self.builder).parameters
+
+    def build(self, **arguments: Any) -> nn.Module:
+        """Return a new classifier: images (N, in_chans, img_size, img_size) → logits (N, num_classes).
+
+        Args:
+            **arguments: `num_classes` ≥ 1, `in_chans` ≥ 1, `img_size` ≥ 8 pixels, `width` (base channels or
+                embedding dimension, a multiple of `width_step` from `least_width`) and, where the family has
+                a stem, `stem`.
+
+        Raises:
+            UsageError: an argument this architecture does not have, or a value it cannot take.
+        """
+        settings = self.defaults
+        for argument in arguments:
+            if argument not in settings:
+                raise UnknownNameError(f"argument of {self.name}", argument, settings)
+        settings |= arguments
+        for argument, least in {"num_classes": 1, "in_chans": 1, "img_size": 8}.items():
+            self._check_integer(argument, settings[argument], least)
+        self._check_integer("width", settings["width"], self.least_width, self.width_step)
+        if "stem" in settings and settings["stem"] not in STEM_STRIDES:
+            raise UsageError(
+                f"bad stem of {self.name}", expected=" or ".join(STEM_STRIDES), got=f"'{settings['stem']}'"
+            )
+        if not self.fixes_img_size:
+            del settings["img_size"]
+        return self.builder(**settings)
+
+    def _check_integer(self, argument: str, value: object, least: int, step: int = 1) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least or value % step:
+            kind = "a whole number" if step == 1 else f"a multiple of {step}"
+            raise UsageError(
+                f"bad {argument} of {self.name}", expected=f"{kind} from {least}", got=repr(value)
+            )
+
+
+ARCHITECTURES: Registry[Architecture] = Registry("architecture", "transferzoo.models.architectures")
+
+
+def architecture(
+    *, family: str, paper: str, width_step: int = 1, least_width: int = 0
+) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Return a decorator that registers a builder function under its own name; see `Architecture`."""
+
+    def decorate(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        name = builder.__name__
+        entry = Architecture(name, family, paper, width_step, least_width or width_step, builder)
+        ARCHITECTURES.register(name)(entry)
+        return builder
+
+    return decorate

@@ -1,0 +1,160 @@
+"""From the spec of an architecture to a freshly initialised model, one of ours or any that timm knows."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.spec_strings import parse_terms
+from transferzoo.models.architectures import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor, nn
+
+    from transferzoo.zoo.schema import DatasetSpec
+
+_LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+"""Arguments of timm's `create_model` that would fetch weights from elsewhere or unpickle a file."""
+
+_SOURCES = {"url", "file", "hf_hub_id", "hf_hub_filename", "source", "custom_load"}
+"""Where a `pretrained_cfg` of timm's says that weights come from."""
+
+
+def create(architecture: str, dataset: DatasetSpec) -> tuple[nn.Module, dict[str, Any]]:
+    """Build a freshly initialised classifier for a data set.
+
+    Args:
+        architecture: a spec such as "small_resnet50:width=12"; one of ours or any name timm knows.
+        dataset: gives classes, channels and, for our architectures, the image size.
+
+    Returns:
+        The model, and the arguments timm's `create_model` needs to build it again (classes aside).
+
+    Raises:
+        UsageError: unknown architecture, or an argument it does not take.
+    """
+    name, arguments = read(architecture)
+    fixed: dict[str, int] = {"in_chans": dataset.channels}
+    if name in ARCHITECTURES and ARCHITECTURES[name].fixes_img_size:
+        fixed["img_size"] = dataset.size
+    for key in fixed.keys() & arguments.keys():
+        raise UsageError(f"the data set sets '{key}' of architecture '{name}'", hint="leave it out")
+    arguments |= fixed
+    return build(name, len(dataset.classes), arguments), arguments
+
+
+def read(architecture: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the arguments in a spec such as "small_resnet50:width=12".
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    terms = parse_terms(architecture)
+    if len(terms) != 1:
+        raise UsageError(
+            "cannot read the architecture",
+            expected="one name, as in small_resnet50:width=12",
+            got=f"'{architecture}'",
+        )
+    return terms[0].name, {key: _value(text) for key, text in terms[0].options.items()}
+
+
+def build(name: str, classes: int | None, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build a freshly initialised classifier by timm's name of its architecture.
+
+    Args:
+        name: of the architecture.
+        classes: how many it tells apart; None for the architecture's own number.
+        arguments: of timm's `create_model`.
+
+    Raises:
+        UsageError: unknown architecture, or an argument it does not take.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        raise UnknownNameError("architecture", name, {*ARCHITECTURES, *near})  # timm knows too many to list
+    for key in _LOADING & arguments.keys():
+        raise UsageError(f"'{key}' is no option of architecture '{name}'", hint="leave it out")
+    try:  # timm leaves out what is None
+        model: nn.Module = timm.create_model(name, num_classes=classes, **arguments)
+    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"cannot build architecture '{name}' with {dict(arguments)}: {reason}") from error
+    return model
+
+
+def filtered(
+    name: str,
+    classes: int,
+    arguments: Mapping[str, Any],
+    reads: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+) -> dict[str, Tensor] | None:
+    """Return weights under the names of today, by the filter that timm has for an architecture's older files.
+
+    The repositories of Swin, BEiT, LeViT and others hold names and buffers that timm's models no longer
+    have; its builder repairs them while it loads. It is given the tensors, so it reads and fetches nothing.
+
+    Args:
+        name: of the architecture.
+        classes: how many the weights tell apart.
+        arguments: of timm's `create_model`.
+        reads: the `pretrained_cfg` of their config.json.
+        weights: by their names in the file.
+
+    Returns:
+        The whole state dict; None where timm cannot use the weights, or leaves a part without any.
+    """
+    import timm
+    import torch
+    from timm.models import PretrainedCfg
+
+    fields = {field.name for field in dataclasses.fields(PretrainedCfg)} - _SOURCES
+    described = {key: value for key, value in reads.items() if key in fields}
+    described |= {"architecture": name, "num_classes": classes}
+
+    def load(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        config = {**described, "state_dict": state}
+        model = timm.create_model(
+            name, pretrained=True, pretrained_cfg=config, num_classes=classes, **arguments
+        )
+        return dict(model.state_dict())
+
+    # Some builders put up with missing weights; where all that is given is NaN, they show.
+    marked = {k: torch.full_like(t, torch.nan) if t.is_floating_point() else t for k, t in weights.items()}
+    try:
+        with _quiet():
+            traced, found = load(marked), load(dict(weights))
+    except Exception:  # a filter may fail in any way on names it was not written for
+        return None
+    whole = all(bool(part.isnan().all()) for part in traced.values() if part.is_floating_point())
+    return found if whole else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence timm, which warns of every weight in a file that a model has no place for."""
+    logger = logging.getLogger("timm")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,234 @@
+"""Checkpoint folders: `model.safetensors`, timm's `config.json`, `recipe.json`, more weights in `samples`.
+
+Any timm user can load one: `timm.create_model("local-dir:PATH", pretrained=True)`, after `import transferzoo`
+where the architecture is ours. `recipe.json` holds what is needed to make it again and what was measured.
+Weights may be stored in half precision; they are always loaded as float32.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.atomic import sha256, write_bytes, write_json
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.spec_strings import parse_terms
+from transferzoo.models.build import build, filtered
+from transferzoo.models.state_dict import check_finite, check_fit, read_weights, serialised
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    from torch import nn
+
+    from transferzoo.zoo.schema import DatasetSpec
+
+WEIGHTS, CONFIG, RECIPE = "model.safetensors", "config.json", "recipe.json"
+SAMPLES = "samples"
+SAMPLE = re.compile(SAMPLES + r"/\d{4}\.safetensors")
+"""What the files of collected weights are called, within the checkpoint."""
+
+_KEPT = {"input_size", "fixed_input_size", "mean", "std", "pool_size", "first_conv", "classifier"}
+"""What fine-tuning keeps of its source's `pretrained_cfg`."""
+
+
+def save(
+    folder: Path,
+    model: nn.Module,
+    architecture: str,
+    dataset: DatasetSpec,
+    arguments: Mapping[str, Any],
+    *,
+    half: bool,
+    reads: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the weights and timm's config; each file atomically, the weights last.
+
+    Args:
+        folder: made if absent.
+        model: what `building.create` built, trained.
+        architecture: its spec.
+        dataset: what it classifies.
+        arguments: what `building.create` returned beside the model.
+        half: store floating-point weights as float16.
+        reads: `pretrained_cfg` of the checkpoint it was fine-tuned from, whose preprocessing it keeps; None
+            for the data set's own.
+
+    Raises:
+        ModelError: a weight is not finite (float16 overflow included).
+        TransferZooError: the folder cannot be written.
+    """
+    content = serialised(model, half=half)
+    config = {
+        "architecture": parse_terms(architecture)[0].name,
+        "num_classes": len(dataset.classes),
+        "num_features": int(getattr(model, "num_features", 0)),
+        "pretrained_cfg": {
+            "tag": dataset.name,
+            "custom_load": False,
+            "input_size": [dataset.channels, dataset.size, dataset.size],
+            "fixed_input_size": bool(getattr(model, "pretrained_cfg", {}).get("fixed_input_size")),
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+            **{key: value for key, value in (reads or {}).items() if key in _KEPT},
+            "num_classes": len(dataset.classes),
+            "label_names": list(dataset.classes),
+        },
+        "model_args": dict(arguments),
+    }
+    write_json(folder / CONFIG, config)
+    write_bytes(folder / WEIGHTS, content)
+
+
+def samples(folder: Path) -> list[Path]:
+    """Return the weights collected after the training, in order; none for most checkpoints."""
+    return sorted((folder / SAMPLES).glob("*.safetensors"))
+
+
+def load(folder: Path, classes: int, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a checkpoint folder.
+
+    Args:
+        folder: holds config.json and model.safetensors.
+        classes: how many classes the data set has.
+        weights: file of the weights; None for model.safetensors.
+
+    Returns:
+        The model in float32 on the CPU, and the `pretrained_cfg` of its config.
+
+    Raises:
+        ModelError: a file is missing, truncated or not what it says; a weight is not finite; the architecture
+            or the number of classes does not fit.
+    """
+    import torch
+
+    config = read_config(folder)
+    if config["num_classes"] != classes:
+        raise ModelError(
+            f"the checkpoint {folder} has the wrong number of classes", expected=f"{classes} as the data set",
+            got=str(config["num_classes"]),
+        )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):  # the initial weights are drawn, then overwritten
+        return restore(folder, config, classes, weights=weights), config["pretrained_cfg"]
+
+
+def restore(
+    folder: Path, config: Mapping[str, Any], classes: int, fresh: AbstractSet[str] = frozenset(),
+    weights: Path | None = None,
+) -> nn.Module:  # fmt: skip
+    """Build the model of a checkpoint and give it the weights, but those that stay freshly initialised.
+
+    Args:
+        folder: the checkpoint.
+        config: what `read_config` says of it.
+        classes: how many the model shall tell apart.
+        fresh: names of the weights that are not taken from the file.
+        weights: the file; None for model.safetensors.
+
+    Raises:
+        ModelError: see `load`.
+    """
+    model = rebuild(folder, config, classes)
+    own = model.state_dict()
+    found = read_weights(weights or folder / WEIGHTS)
+    check_finite(found, str(weights or folder))
+    hint = f"{CONFIG} and {WEIGHTS} must come from the same model"
+    try:
+        check_fit(own, found, f"the weights in {folder}", hint, fresh)
+    except ModelError:
+        known = config["architecture"], config["num_classes"], config["model_args"], config["pretrained_cfg"]
+        repaired = filtered(*known, found)
+        if repaired is None:
+            raise
+        check_fit(own, repaired, f"the weights in {folder}", hint, fresh)
+        found = repaired
+    taken = {name: tensor.to(own[name].dtype) for name, tensor in found.items() if name not in fresh}
+    model.load_state_dict(own | taken)
+    return model
+
+
+def rebuild(folder: Path, config: Mapping[str, Any], classes: int) -> nn.Module:
+    """Build the model of a checkpoint, freshly initialised.
+
+    Raises:
+        ModelError: its architecture is unknown or does not take the arguments.
+    """
+    try:
+        return build(config["architecture"], classes, config["model_args"])
+    except UsageError as error:
+        raise ModelError(f"{folder / CONFIG}: {str(error).removesuffix('.')}") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read and check the config.json of a checkpoint folder; what it leaves out is filled in as timm does.
+
+    Raises:
+        ModelError: absent, not JSON, or without the keys timm writes.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        checked: dict[str, Any] = {
+            "architecture": str(config["architecture"]),
+            "num_classes": int(config["num_classes"]),
+            "model_args": dict(config.get("model_args") or {}),
+            "pretrained_cfg": dict(config["pretrained_cfg"]),
+        }
+        pretrained = checked["pretrained_cfg"]
+        size = pretrained["input_size"] = [int(number) for number in pretrained["input_size"]]
+        mean = pretrained["mean"] = [float(number) for number in pretrained["mean"]]
+        std = pretrained["std"] = [float(number) for number in pretrained["std"]]
+        if len(size) != 3 or min(size) < 1 or len(mean) != size[0] or len(std) != size[0]:
+            raise ValueError("input_size, mean and std do not fit together")
+        checked["model_args"].pop("num_classes", None)  # newer versions of timm repeat it there
+        checked["model_args"].setdefault("in_chans", size[0])
+        if pretrained.get("fixed_input_size"):
+            checked["model_args"].setdefault("img_size", size[1:])
+        if "label_names" in config:
+            pretrained["label_names"] = config["label_names"]
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} is not a checkpoint folder", expected=f"{CONFIG} and {WEIGHTS} in it",
+            hint="name a folder that `transferzoo train` wrote",
+        ) from None  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"cannot read {path}", expected="timm's config.json", got=f"{type(error).__name__}: {error}",
+            hint="copy or train it again",
+        ) from None  # fmt: skip
+    return checked
+
+
+def read_recipe(folder: Path) -> dict[str, Any] | None:
+    """Return what a finished training run wrote into recipe.json, None where there is none.
+
+    Raises:
+        ModelError: the file is not a JSON object.
+    """
+    path = folder / RECIPE
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"cannot read {path}", expected="what `transferzoo train` wrote", got=str(error),
+            hint="delete it or choose another folder",
+        ) from None  # fmt: skip
+
+
+def digest(folder: Path) -> str:
+    """Return the SHA-256 of a checkpoint's weight file.
+
+    Raises:
+        ModelError: there is none.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no weights", expected=f"a file {WEIGHTS} in it")
+    return sha256(path)

@@ -1,0 +1,213 @@
+"""From [0, 1] pixels to logits: every model brings its own channels, size and normalisation."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from transferzoo.base.errors import DataError, ModelError
+from transferzoo.models import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from transferzoo.zoo.schema import DatasetSpec
+
+
+class Classifier(nn.Module):
+    """A model that reads pixels; gradients flow through all it does to them.
+
+    Args:
+        model: maps normalised images (N, channels, H, W) to logits (N, K).
+        size: height and width the model reads; None for any. Other images are resized bilinearly, with
+            antialiasing.
+        channels: 1 (grey) or 3 (RGB). Grey images are repeated for an RGB model.
+        mean: subtracted from the pixels, a value a channel.
+        std: divides them then, likewise.
+
+    Raises:
+        ModelError: mean or std do not fit the channels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        size: tuple[int, int] | None,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) != channels or (name == "std" and min(values) <= 0):
+                raise ModelError(
+                    f"the model's {name} does not fit its {channels} channel(s)",
+                    expected=f"{channels} value(s)" + (" above zero" if name == "std" else ""),
+                    got=str(list(values)),
+                )
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1), False)
+        self.model = model
+        self.size = size
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of images (N, C, H, W) in [0, 1], on the device of the weights.
+
+        Weights of fewer bits than the images see them rounded; the logits have the images' dtype again.
+
+        Raises:
+            DataError: the images are not floating point.
+            ModelError: the images have other channels than the model can read.
+        """
+        if not images.is_floating_point():
+            raise DataError(
+                "the classifier reads pixels in [0, 1]", expected="floating point", got=str(images.dtype),
+                hint="divide 8-bit images by 255",
+            )  # fmt: skip
+        images = self._with_channels(images)
+        if self.size is not None and tuple(images.shape[-2:]) != self.size:
+            images = functional.interpolate(images, self.size, mode="bilinear", antialias=True)
+        normalised = (images - self.mean) / self.std
+        weight = next(self.model.parameters(), normalised)
+        logits: Tensor = self.model(normalised.to(weight.dtype))
+        return logits if weight.dtype == normalised.dtype else logits.to(normalised.dtype)
+
+    def _with_channels(self, images: Tensor) -> Tensor:
+        given = images.shape[1]
+        if given == self.channels:
+            return images
+        if given != 1:
+            raise ModelError(
+                "the model cannot read these images", expected=f"{self.channels} channel(s)", got=str(given),
+                hint="choose a model trained on images of this kind",
+            )  # fmt: skip
+        return images.expand(-1, self.channels, -1, -1)
+
+
+class Predictor(nn.Module):
+    """A model outside of PyTorch: it says what it sees, and no gradient comes back.
+
+    Args:
+        answer: maps images, float32 (N, C, H, W) on the CPU, to logits or other scores (N, K), a tensor or an
+            array.
+        classes: K.
+        name: what errors call it.
+    """
+
+    def __init__(self, answer: Callable[[Tensor], object], classes: int, name: str) -> None:
+        super().__init__()
+        self.answer = answer
+        self.classes = classes
+        self.name = name
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores, float32 (N, K) on the CPU.
+
+        Raises:
+            ModelError: what came is something else, or not a number.
+        """
+        said = self.answer(images.detach().to("cpu", torch.float32))
+        return checked(said, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
+
+
+def checked(said: object, images: int, classes: int, name: str) -> Tensor:
+    """Return the scores of a model that nobody knows, as a tensor.
+
+    Args:
+        said: what it returned.
+        images: how many it was shown, N.
+        classes: how many it should know, K.
+        name: what the error calls it.
+
+    Raises:
+        ModelError: no numbers (N, K), or NaN among them.
+    """
+    wanted = f"logits of shape ({images}, {classes})"
+    try:
+        scores = torch.as_tensor(said)
+    except (TypeError, ValueError, RuntimeError):
+        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(said).__name__) from None
+    if tuple(scores.shape) != (images, classes):
+        raise ModelError(
+            f"'{name}' does not classify like the data set", expected=wanted,
+            got=f"shape {tuple(scores.shape)}",
+        )  # fmt: skip
+    if scores.isnan().any():
+        raise ModelError(f"'{name}' returns NaN", expected=wanted)
+    return scores
+
+
+def load(folder: Path, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
+    """Load a checkpoint folder as a classifier of a data set's images: float32, evaluation mode, on the CPU.
+
+    Args:
+        folder: the checkpoint.
+        dataset: whose classes it has.
+        weights: file of the weights; None for the checkpoint's main ones.
+
+    Raises:
+        ModelError: the checkpoint is damaged, or does not fit the data set.
+    """
+    model, pretrained = checkpoint.load(folder, len(dataset.classes), weights)
+    channels, height, width = pretrained["input_size"]
+    classifier = Classifier(
+        model, size=(height, width), channels=channels, mean=pretrained["mean"], std=pretrained["std"]
+    )
+    return classifier.to(memory_format=torch.channels_last).eval()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Hold a model still: evaluation mode, no gradients for its parameters.
+
+    Afterwards, and after an exception, every submodule has its own mode and every parameter its own
+    `requires_grad` again (one `train()` would wake layers that were frozen on purpose). `.grad` is not
+    touched.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    wishes = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        for parameter, _ in wishes:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for parameter, wish in wishes:
+            parameter.requires_grad_(wish)
+
+
+def state_digest(model: nn.Module) -> str:
+    """Return the SHA-256 of a model's weights and buffers, 64 hexadecimal digits."""
+    state = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        state.update(key.encode() + _bytes_of(tensor))
+    return state.hexdigest()
+
+
+def weights_digest(model: nn.Module) -> str | None:
+    """Return the SHA-256 of a model's parameters, whatever they are called and whatever file they came in.
+
+    None where it has none.
+    """
+    parts = sorted(
+        hashlib.sha256(repr(tuple(weight.shape)).encode() + _bytes_of(weight)).digest()
+        for weight in model.parameters()
+    )
+    return hashlib.sha256(b"".join(parts)).hexdigest() if parts else None
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

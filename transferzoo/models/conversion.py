@@ -1,0 +1,203 @@
+"""Weight files of others become checkpoint folders: read as tensors only, checked, and written once."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.atomic import write_bytes, write_json
+from transferzoo.base.config import fingerprint
+from transferzoo.base.digests import digest_of
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.models import checkpoint
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.build import build, read
+from transferzoo.models.state_dict import check_finite, check_fit, read_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor, nn
+
+    from transferzoo.zoo.schema import WeightFile
+
+ORIGIN = "origin.json"
+LAYOUT = 1
+"""Counts changes of what a conversion writes."""
+
+
+def home() -> Path:
+    """Return the folder of what is converted: `converted` in `TRANSFERZOO_CACHE` or ~/.cache/transferzoo."""
+    return Path(os.environ.get("TRANSFERZOO_CACHE") or "~/.cache/transferzoo").expanduser() / "converted"
+
+
+def converted(
+    file: Path,
+    weights: WeightFile,
+    origin: Mapping[str, str],
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Path:
+    """Return the checkpoint folder made of a weight file; a second call finds it.
+
+    Args:
+        file: where it lies on this machine.
+        weights: what it does not say of itself.
+        origin: where it comes from, for the folder's origin.json.
+        tell: is told when a pickle is read.
+
+    Raises:
+        ModelError: the file is damaged, not the pinned one or would run code, or its weights are not finite
+            or do not fit the architecture.
+        TransferZooError: the folder cannot be written.
+    """
+    try:
+        sha256 = digest_of(file, 64)
+    except OSError as error:
+        raise ModelError(
+            f"cannot read the weights {file}: {error.strerror or error}",
+            hint="check its place and the name of the file",
+        ) from None
+    if weights.sha256 not in (None, sha256):
+        raise ModelError(f"{file} is another file", expected=f"the SHA-256 {weights.sha256}", got=sha256)
+    known = fingerprint({"layout": LAYOUT, "file": sha256, "weights": weights.model_dump(mode="json")})
+    folder = home() / known
+    if (folder / checkpoint.WEIGHTS).is_file():
+        return folder
+    if weights.pickle:
+        tell(
+            f"{file.name} is a pickle: it is read as tensors only, once, and kept as safetensors in {folder}."
+        )
+    from safetensors.torch import save as serialise
+
+    arguments, model = _built(weights)
+    content = serialise(_fitting(_own(file, weights), model, file), metadata={"format": "pt"})
+    write_json(folder / ORIGIN, {**origin, "sha256": sha256})
+    write_json(folder / checkpoint.CONFIG, _config(weights, arguments, model))
+    write_bytes(folder / checkpoint.WEIGHTS, content)  # the last one: where it is, the folder is whole
+    return folder
+
+
+def _config(weights: WeightFile, arguments: dict[str, Any], model: Any) -> dict[str, Any]:
+    """Return what config.json says."""
+    return {
+        "architecture": read(weights.architecture)[0],
+        "num_classes": int(model.num_classes),
+        "num_features": int(getattr(model, "num_features", 0)),
+        "pretrained_cfg": {
+            "custom_load": False,
+            "input_size": list(weights.input_size),
+            "fixed_input_size": bool(getattr(model, "pretrained_cfg", {}).get("fixed_input_size")),
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "mean": list(weights.mean),
+            "std": list(weights.std),
+            "num_classes": int(model.num_classes),
+        },
+        "model_args": arguments,
+    }
+
+
+def _built(weights: WeightFile) -> tuple[dict[str, Any], Any]:
+    """Return the arguments of the architecture, and a freshly initialised model.
+
+    Raises:
+        ModelError: it is unknown or does not take the arguments.
+    """
+    import torch
+
+    try:
+        name, options = read(weights.architecture)
+        arguments = {"in_chans": weights.input_size[0], **options, **weights.arguments}
+        if name in ARCHITECTURES and ARCHITECTURES[name].fixes_img_size:
+            arguments.setdefault("img_size", weights.input_size[1])
+        classes = arguments.pop("num_classes", None)
+        with torch.random.fork_rng(devices=[]):
+            return arguments, build(name, classes, arguments)
+    except UsageError as error:
+        raise ModelError(f"{weights.file}: {str(error).removesuffix('.')}") from None
+
+
+def _own(file: Path, weights: WeightFile) -> dict[str, Tensor]:
+    """Return the model's own weights by their names in the model.
+
+    Raises:
+        ModelError: see `converted`.
+    """
+    content: Any = _unpickled(file) if weights.pickle else read_weights(file)
+    for key in weights.under:
+        if not isinstance(content, dict) or key not in content:
+            raise ModelError(f"{file} does not hold weights under '{key}'", expected=_keys(content))
+        content = content[key]
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} holds no weights", expected="names and tensors", got=type(content).__name__)
+    prefix = weights.prefix
+    own = {str(name).removeprefix(prefix): t for name, t in content.items() if str(name).startswith(prefix)}
+    if not own:
+        raise ModelError(f"{file} holds no weights that begin with '{prefix}'", expected=_keys(content))
+    for name, tensor in own.items():
+        if not _plain(tensor):
+            raise ModelError(
+                f"'{name}' in {file} is no weight", expected="a tensor", got=type(tensor).__name__
+            )
+    return own
+
+
+def _keys(content: Any) -> str:
+    """Return the first keys of what was found, for a sentence."""
+    keys = [f"'{key}'" for key in content] if isinstance(content, dict) else []
+    return "one of " + ", ".join(keys[:8]) + (", …" if len(keys) > 8 else "") if keys else "a mapping"
+
+
+def _plain(value: Any) -> bool:
+    """Return whether a value is a dense tensor of real numbers in main memory."""
+    import torch
+
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_complex())
+    )
+
+
+def _fitting(own: Mapping[str, Tensor], model: nn.Module, file: Path) -> dict[str, Tensor]:
+    """Return checked weights in the model's order and number formats.
+
+    Raises:
+        ModelError: they do not fit, or one is not finite.
+    """
+    import torch
+
+    wanted = model.state_dict()
+    check_fit(wanted, own, f"the weights in {file}", "check the architecture, or `weights` of the zoo entry")
+    check_finite(own, str(file))
+    dense = torch.contiguous_format
+    return {  # copied, since two names may share their numbers
+        name: own[name].detach().to(tensor.dtype, copy=True, memory_format=dense)
+        for name, tensor in wanted.items()
+    }
+
+
+def _unpickled(file: Path) -> Any:
+    """Read a pickle as tensors, numbers, text and plain collections of them, and nothing else.
+
+    Raises:
+        ModelError: it needs anything else, or is damaged.
+    """
+    import torch
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of pickle protocols
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file may fail anywhere in torch, pickle and zipfile
+        wants = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = (
+            f"it needs '{wants[1]}', so it could run code" if wants else "it is damaged or no such pickle"
+        )
+        raise ModelError(
+            f"the pickle {file} is not read: {reason}", expected="tensors, numbers and text only",
+            hint="copy it again, ask its authors for safetensors, or choose another model",
+        ) from None  # fmt: skip

@@ -1,0 +1,97 @@
+"""What a model says about images: predictions, and the gate that a model must pass before it is used."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from transferzoo.base.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from transferzoo.defences import Defence
+
+
+@torch.no_grad()
+def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Classify images, in the precision of the weights.
+
+    Args:
+        classifier: [0, 1] pixels (B, C, H, W) → logits (B, K), in eval mode.
+        images: uint8 (N, C, H, W), on the CPU.
+        batch_size: images at a time.
+
+    Returns:
+        The predicted classes, int64 (N,), on the CPU.
+    """
+    return _by_batches(classifier, images, batch_size, lambda logits: logits.argmax(1))
+
+
+@torch.no_grad()
+def predict_defended(
+    classifier: nn.Module, defence: Defence, images: Tensor, ids: Tensor, batch_size: int = 500
+) -> Tensor:
+    """Classify images as a defended model does: the class seen in most views; of equals, the first.
+
+    Args:
+        classifier: as `predict` takes it.
+        defence: makes the views.
+        images: as `predict` takes them.
+        ids: what seeds an image's draws, int64 (N,).
+        batch_size: images at a time.
+
+    Returns:
+        The predicted classes, int64 (N,), on the CPU.
+    """
+    weight = _weight(classifier)
+    parts = []
+    for batch, names in zip(images.split(batch_size), ids.split(batch_size), strict=True):
+        logits = (classifier(view.to(weight)).cpu() for view in defence.views(batch, names))
+        votes = sum(functional.one_hot(said.argmax(1), said.shape[1]) for said in logits)
+        parts.append(torch.as_tensor(votes).argmax(1))
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+@torch.no_grad()
+def least_likely(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Return the class with the smallest logit of every image; arguments and result as `predict`'s."""
+    return _by_batches(classifier, images, batch_size, lambda logits: logits.argmin(1))
+
+
+def _by_batches(
+    classifier: nn.Module, images: Tensor, batch_size: int, of: Callable[[Tensor], Tensor]
+) -> Tensor:
+    weight = _weight(classifier)
+    parts = [of(classifier(part.to(weight) / 255)).cpu() for part in images.split(batch_size)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+def _weight(classifier: nn.Module) -> Tensor:
+    """Return what has the precision and the device that a model reads."""
+    tensors = chain(classifier.parameters(), classifier.buffers())
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
+
+
+def gate(name: str, predictions: Tensor, labels: Tensor, classes: int) -> float:
+    """Return the clean accuracy of a model, or refuse a model that does not classify.
+
+    Wrong normalisation or class order shows as accuracy near chance; the gate is halfway between chance and 1
+    on a logarithmic scale, √(1/K), for example 31.6 % for ten classes.
+
+    Raises:
+        ModelError: the accuracy is below the gate.
+    """
+    accuracy = float((predictions == labels).float().mean())
+    least = classes**-0.5
+    if accuracy < least:
+        raise ModelError(
+            f"'{name}' does not classify these images", expected=f"a clean accuracy of at least {least:.1%}",
+            got=f"{accuracy:.1%}", hint="check its normalisation, class order and data set",
+        )  # fmt: skip
+    return accuracy

@@ -1,0 +1,1 @@
+"""Forms in which models come: a file a form."""

@@ -1,0 +1,137 @@
+"""Models that a function of a Python module returns; see `zoo.Foreign.allow_code` for when it is run.
+
+    def make():            # called without arguments
+        return network     # an nn.Module: [0, 1] pixels (N, C, H, W) → logits (N, K)
+        return predict     # or a function of such images, for a target: Tensor → scores (N, K)
+
+The working folder is among the places that modules are imported from. What user code raises becomes one
+sentence, and what it prints while it is imported, called or asked goes to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import os
+import sys
+from contextlib import contextmanager, redirect_stdout
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from transferzoo.base.atomic import sha256
+from transferzoo.base.config import fingerprint
+from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, reason
+from transferzoo.models.classifier import Classifier, Predictor, state_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from transferzoo.zoo.schema import DatasetSpec
+
+
+def load(name: str, dataset: DatasetSpec) -> Classifier:
+    """Return what a function returns as a classifier of a data set's images: evaluation mode, on the CPU.
+
+    Args:
+        name: "package.module:function".
+        dataset: whose images it reads and whose classes it has.
+
+    Raises:
+        UnknownNameError: the module has no such function.
+        ModelError: the user's code raises an exception, or returns something else.
+    """
+    made = _made(name)
+    if not isinstance(made, nn.Module):
+        made = Predictor(_watched(name, made), len(dataset.classes), name)
+    channels = dataset.channels
+    reading = Classifier(made, size=None, channels=channels, mean=[0.0] * channels, std=[1.0] * channels)
+    with watching(f"what '{name}' returned cannot be used on the CPU", name):
+        return reading.cpu().eval()
+
+
+@cache
+def facts(name: str) -> tuple[str, str, bool]:
+    """Return what tells a function's model from others, and whether it gives gradients.
+
+    The function is called once a process for it.
+
+    Args:
+        name: "package.module:function".
+
+    Returns:
+        The SHA-256 of the weights and buffers of an `nn.Module`, or that of the source file where there are
+        none; a fingerprint of the name and the source file; whether it is an `nn.Module`.
+
+    Raises:
+        UnknownNameError: see `load`.
+        ModelError: see `load`; or the module has no source file.
+    """
+    file = getattr(_module(name), "__file__", None)
+    if file is None:
+        raise ModelError(f"'{name}' has no source file", expected="a function of a module in a file")
+    code, made = sha256(Path(file)), _made(name)
+    with watching(f"the weights of '{name}' cannot be read", name):
+        weights = state_digest(made) if isinstance(made, nn.Module) and made.state_dict() else code
+    return weights, fingerprint({"function": name, "code": code}), isinstance(made, nn.Module)
+
+
+def _made(name: str) -> nn.Module | Callable[[Tensor], object]:
+    """Call the function."""
+    module, path = _module(name), name.partition(":")[2]
+    try:
+        function = operator.attrgetter(path)(module)
+    except AttributeError:
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UnknownNameError(f"function of {module.__name__}", path, known) from None
+    with watching(f"'{name}' fails", name):
+        made = function()
+    if isinstance(made, type) or not callable(made):
+        raise ModelError(
+            f"'{name}' returns no model", expected="an nn.Module or a function of images",
+            got=made.__name__ if isinstance(made, type) else type(made).__name__,
+        )  # fmt: skip
+    return made  # type: ignore[no-any-return]
+
+
+def _module(name: str) -> ModuleType:
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109
+        sys.path.insert(0, here)
+    module = name.partition(":")[0]
+    with watching(f"cannot import {module}", name):
+        return importlib.import_module(module)
+
+
+def _watched(name: str, predict: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
+    def answer(images: Tensor) -> object:
+        with watching(f"what '{name}' returned fails", name):
+            return predict(images)
+
+    return answer
+
+
+@contextmanager
+def watching(what: str, name: str) -> Iterator[None]:
+    """Run code of the user's: its exceptions become a sentence, and what it prints goes to stderr.
+
+    Args:
+        what: the sentence, which the exception follows.
+        name: "package.module:function".
+
+    Raises:
+        ModelError: the block raised an exception or left the program.
+    """
+    module, _, function = name.partition(":")
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except TransferZooError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ModelError(
+            f"{what}: {reason(error)}",
+            hint=f"`python -c 'import {module} as m; m.{function}()'` shows where",
+        ) from error

@@ -1,0 +1,142 @@
+"""What the arguments of a report name: run folders, studies of the package, files of results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferzoo.base.errors import DataError, TransferZooError, UsageError
+from transferzoo.evaluation.run_folder import CURVE, open_run
+from transferzoo.results.comparisons import Findings, rows_of
+from transferzoo.studies.result_file import SUFFIX, read_results
+from transferzoo.studies.schema import built_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.results.records import Record
+    from transferzoo.studies.result_file import Results
+
+RESULTS = Path(__file__).parent.parent / "studies" / "results"
+"""Results of the package's own studies."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs that share their tables: one data set and aim, and no two origins of a row.
+
+    Attributes:
+        folders: where they are.
+        found: what they found together.
+    """
+
+    folders: tuple[RunFolder, ...]
+    found: Findings
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is reported.
+
+    Attributes:
+        runs: runs, together where they can be.
+        studies: results.
+        left_out: why a folder of several is not reported, a sentence each.
+    """
+
+    runs: tuple[Runs, ...]
+    studies: tuple[Results, ...]
+    left_out: tuple[str, ...]
+
+
+def open_all(names: Sequence[str]) -> Opened:
+    """Read what names stand for.
+
+    Of several names, folders that hold no run or an unfinished one are left out, so that `runs/*` reports
+    what there is.
+
+    Args:
+        names: of a study, whose results the package has, or paths of files of results and of run folders.
+            The name of a study goes before a folder of that name.
+
+    Raises:
+        TransferZooError: nothing of that name, or nothing else than folders that are left out.
+        DataError: something cannot be read, or the package has no results of a study.
+    """
+    runs: list[RunFolder] = []
+    studies: list[Results] = []
+    left_out: list[TransferZooError] = []
+    for name in names:
+        if (file := _results(name)) is not None:
+            studies.append(read_results(file))
+            continue
+        try:
+            runs.append(open_run(Path(name)))
+        except DataError:
+            raise
+        except TransferZooError as error:
+            left_out.append(error)
+    if left_out and not runs and not studies:
+        raise left_out[0]
+    return Opened(_grouped(runs), tuple(studies), tuple(map(str, left_out)))
+
+
+def _grouped(runs: Sequence[RunFolder]) -> tuple[Runs, ...]:
+    """Put every run with the first runs whose table it fits into."""
+    groups: list[tuple[list[RunFolder], list[Record]]] = []
+    for run in runs:
+        records = run.records()
+        for folders, others in groups:
+            if _share_a_table([*others, *records]):
+                folders.append(run)
+                others += records
+                break
+        else:
+            groups.append(([run], records))
+    return tuple(Runs(tuple(folders), together(folders)) for folders, _ in groups)
+
+
+def _share_a_table(records: Sequence[Record]) -> bool:
+    if len({(record.dataset, record.targeted) for record in records}) > 1:
+        return False
+    try:
+        rows_of(records)
+    except UsageError:
+        return False
+    return True
+
+
+def together(runs: Sequence[RunFolder]) -> Findings:
+    """Return what runs found, as one."""
+    return Findings(
+        [record for run in runs for record in run.records()],
+        [record for run in runs for record in run.records(CURVE)],
+        {source: value for run in runs for source, value in run.seconds().items()},
+        [line for run in runs for line in run.visibility()],
+    )
+
+
+def _results(name: str) -> Path | None:
+    """Return the file of results that a name stands for, None for a run folder."""
+    known = {path.name.removesuffix(SUFFIX): path for path in RESULTS.glob(f"*{SUFFIX}")}
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return None
+    if name in built_in():
+        raise DataError(
+            f"the package has no results of the study '{name}'",
+            hint=f"run `transferzoo study {name} --results FILE{SUFFIX}` and report that file",
+        )
+    raise TransferZooError(
+        f"{name} is not a run folder, nor a file, nor a study",
+        expected="a folder that `transferzoo attack` wrote, a file that `transferzoo study --results` wrote"
+        + (f", or one of {', '.join(sorted(known))}" if known else ""),
+        hint=f"did you mean {near[0]}" if (near := get_close_matches(name, known, n=1)) else "",
+    )

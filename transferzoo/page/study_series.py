@@ -1,0 +1,79 @@
+"""What a study measured, by surrogate, epoch and measure, ready to be drawn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+from transferzoo.page.charts import Axis, Level
+from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS
+from transferzoo.studies.schema import SUCCESS
+from transferzoo.studies.tables import PERCENT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from transferzoo.studies.result_file import Results
+
+    Epoch = int | str
+    Key = tuple[str, Epoch, str, str]
+    """Surrogate, epoch, measure, and the attack where the measure is success."""
+
+SHARP = {
+    "top": "Largest eigenvalue of the Hessian", "trace": "Trace of the Hessian",
+    "step_rise": "Rise of the loss after SAM's step", "worst_rise": "Worst rise of the loss nearby",
+    "average_rise": "Average rise of the loss nearby",
+}  # fmt: skip
+"""Measures of sharpness that success is drawn against, plain and adaptive."""
+LABELS = {
+    SUCCESS: "Success rate", ACCURACY: "Clean accuracy", ROBUST: "Accuracy under attack",
+    **{f"{SHARPNESS}.{name}": label for name, label in SHARP.items()},
+    **{f"{SHARPNESS}.adaptive_{name}": f"{label}, adaptive" for name, label in SHARP.items()},
+}  # fmt: skip
+
+
+def measured(results: Results) -> dict[Key, dict[int, float]]:
+    """Return seed → value of all that was measured; success is the mean over targets but white-box ones."""
+    rates: dict[Key, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in results.outcomes:
+        if not one.white_box:
+            rates[one.surrogate, one.epoch, SUCCESS, one.attack][one.seed].append(one.rate)
+    found = {key: {seed: fmean(each) for seed, each in by_seed.items()} for key, by_seed in rates.items()}
+    for value in results.values:
+        found.setdefault((value.surrogate, value.epoch, value.measure, ""), {})[value.seed] = value.value
+    return found
+
+
+def last_epoch(results: Results, surrogate: str) -> Epoch:
+    """Return the epoch that stands for a surrogate: its own, or the last one where all were measured."""
+    own = results.study.surrogates[surrogate].epoch
+    if own != "all":
+        return own
+    epochs = [epoch for name, epoch, *_ in measured(results) if name == surrogate]
+    return max((epoch for epoch in epochs if isinstance(epoch, int)), default="last")
+
+
+def attacks_of(results: Results) -> list[str]:
+    """Return the attacks that were made, as the study writes them."""
+    return list(dict.fromkeys(one.attack for one in results.outcomes))
+
+
+def over_seeds(by_seed: Mapping[int, float]) -> Level:
+    """Return the mean over seeds, give or take a standard deviation."""
+    mean = fmean(by_seed.values())
+    deviation = stdev(by_seed.values()) if len(by_seed) > 1 else 0.0
+    return Level(mean, mean - deviation, mean + deviation)
+
+
+def axis_of(measure: str, values: Collection[float], attack: str = "") -> Axis:
+    """Return the axis of a measure; of sharpness a logarithmic one where it spans a factor of ten.
+
+    Args:
+        measure: its name.
+        values: all that is drawn.
+        attack: part of the label.
+    """
+    label = LABELS.get(measure, measure) + (f", {attack}" if attack else "")
+    wide = measure.startswith(SHARPNESS) and min(values) > 0 and max(values) >= 10 * min(values)
+    return Axis(label, percent=measure in PERCENT, log=wide)

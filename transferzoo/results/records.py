@@ -1,0 +1,139 @@
+"""Records: where adversarial images come from, and what those of one source do to one target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.config import fingerprint
+from transferzoo.base.errors import DataError
+from transferzoo.results.statistics import wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where adversarial images come from.
+
+    Attributes:
+        surrogate: full name; of an ensemble the names joined by " & ".
+        attack: canonical form, budget included.
+    """
+
+    surrogate: str
+    attack: str
+
+    @property
+    def folder(self) -> str:
+        """Where its images lie, below `images`."""
+        return f"{flat(self.surrogate)}/{fingerprint(self.attack)[:12]}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the images of one source do to one target.
+
+    Attributes:
+        surrogate: full name; of an ensemble the names joined by " & ".
+        target: full name.
+        attack: canonical form, budget included.
+        steps: steps after which the images were taken.
+        targeted: how the class aimed at was chosen; empty where any wrong class will do.
+        dataset: name of the data set.
+        split: its split.
+        seed: of the run.
+        selection: SHA-256 of the ids and labels of the attacked images; equal for the same images.
+        n: images counted.
+        successes: of them, those that the target does not classify correctly, or as the class aimed at.
+        rate: successes / n.
+        low: lower end of the 95 % Wilson interval of the rate.
+        high: upper end.
+        white_box: the target has the weights of the surrogate, or of one of the ensemble.
+        surrogate_accuracy: clean accuracy on all candidate images; of an ensemble the mean.
+        target_accuracy: likewise.
+        gradients: gradient evaluations an image.
+        precision: of the surrogate's weights while it is attacked, "fp32" or "bf16".
+        surrogate_sha256: of the weight file; of an ensemble joined by " & ".
+        target_sha256: likewise.
+        outcomes: a character an attacked image in order of id: 1 fooled, 0 not, - not counted.
+        versions: of the packages the result depends on.
+    """
+
+    surrogate: str
+    target: str
+    attack: str
+    steps: int
+    targeted: str
+    dataset: str
+    split: str
+    seed: int
+    selection: str
+    n: int
+    successes: int
+    rate: float
+    low: float
+    high: float
+    white_box: bool
+    surrogate_accuracy: float
+    target_accuracy: float
+    gradients: int
+    precision: str
+    surrogate_sha256: str
+    target_sha256: str
+    outcomes: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, outcomes: str, **fields: Any) -> Record:
+        """Return a record with the rate and its interval that outcomes give.
+
+        Raises:
+            DataError: no image counts.
+        """
+        successes, n = outcomes.count("1"), len(outcomes) - outcomes.count("-")
+        if n == 0:
+            raise DataError(f"'{fields['target']}' classifies none of the attacked images correctly")
+        low, high = wilson(successes, n)
+        return cls(
+            **fields, outcomes=outcomes, n=n, successes=successes, rate=successes / n, low=low, high=high
+        )
+
+    @property
+    def source(self) -> Source:
+        """Where the images come from."""
+        return Source(self.surrogate, self.attack)
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """How visible the perturbations of one source are: means over the attacked images.
+
+    Attributes:
+        surrogate: full name.
+        attack: canonical form.
+        n: images.
+        unchanged: of them, those without any perturbation; they are in no mean but l0, l2 and linf.
+        l0: share of the pixels that are changed, in [0, 1].
+        l2: length of the perturbation, in [0, 1] pixels.
+        linf: largest change of a value, in levels of 255.
+        psnr: peak signal-to-noise ratio in dB; None if nothing is changed.
+        ssim: structural similarity (Wang et al. 2004, Gaussian window of 1.5 pixels, by scikit-image); None
+            if nothing is changed or the images are smaller than the window of 11 pixels.
+    """
+
+    surrogate: str
+    attack: str
+    n: int
+    unchanged: int
+    l0: float
+    l2: float
+    linf: float
+    psnr: float | None
+    ssim: float | None
+
+
+def flat(name: str) -> str:
+    """Return a full name as a file can have it."""
+    return name.replace("/", "--")

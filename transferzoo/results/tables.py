@@ -1,0 +1,251 @@
+"""Records → tables; pure functions, without torch.
+
+One source of images: a row a target. Several: a row a surrogate and attack, a column a target, and below it
+the paired tests against the first row. The mean is over images and all targets but white-box ones.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.errors import UsageError
+from transferzoo.base.table import Table
+from transferzoo.results import statistics
+from transferzoo.results.comparisons import brief, mcnemar_p, paired, paired_tests, per_image, rows_of, short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from transferzoo.results.comparisons import Findings, Row
+    from transferzoo.results.records import Record, Source, Visibility
+
+SIGNIFICANT = 0.05
+MOST_NAMED = 4
+"""Attacks that a caption writes out at most; the records have them all."""
+
+
+def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
+    """Return the tables of one or several runs.
+
+    Args:
+        found: what they found.
+        visibility: with a table of how visible the perturbations are.
+
+    Raises:
+        UsageError: records of several data sets.
+    """
+    if len(datasets := {r.dataset for r in found.records}) > 1:
+        raise UsageError(
+            "runs of different data sets cannot share a table", got=" and ".join(sorted(datasets))
+        )
+    rows = rows_of(found.records)
+    more = [_curve([*found.curve, *found.records])] if found.curve else []
+    if visibility and found.visibility:
+        more.append(_visibility(found.visibility, rows))
+    if len(rows) == 1:
+        (cells,) = rows.values()
+        return [_single(list(cells.values()), found.seconds), *more]
+    tests = _tests(rows)
+    return [_matrix(rows, found.seconds), *([tests] if tests.rows else []), *more]
+
+
+def _single(records: Sequence[Record], seconds: Mapping[Source, float]) -> Table:
+    first = records[0]
+    rows = [
+        (
+            short(r.target) + ("*" if r.white_box else ""),
+            _percent(r.target_accuracy),
+            _percent(r.rate),
+            _interval(r.low, r.high),
+            str(r.n),
+        )
+        for r in records
+    ]
+    shares = per_image({r.target: r for r in records})
+    if shares and len(records) > 1:
+        low, high = statistics.mean_interval(shares)
+        rows.append(("mean", "", _percent(sum(shares) / len(shares)), _interval(low, high), str(len(shares))))
+    return Table(
+        title=f"Success rate of {short(first.surrogate)}{_on(records)} (%)",
+        columns=("target", "clean accuracy", "success rate", "95 % interval", "n"),
+        rows=tuple(rows),
+        caption=_caption(records, seconds),
+    )
+
+
+def _on(records: Sequence[Record]) -> str:
+    """Return which data set it was, where that is known: images that a program brings have no name."""
+    return f" on {records[0].dataset}" if records[0].dataset else ""
+
+
+def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, float]) -> Table:
+    targets = list(dict.fromkeys(target for cells in rows.values() for target in cells))
+    baseline = next(iter(rows.values()))
+    lines = []
+    for name, cells in rows.items():
+        lines.append(
+            (
+                _label(name, rows),
+                _mean(cells),
+                *(_matrix_cell(cells.get(t), baseline.get(t)) for t in targets),
+            )
+        )
+    records = [record for cells in rows.values() for record in cells.values()]
+    extra, costs = _costs(rows, seconds)
+    note = (
+        "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
+    )
+    return Table(
+        title=f"Success rates{_on(records)} (%, with 95 % intervals)",
+        columns=("surrogate", *extra, "mean", *(short(t) for t in targets)),
+        rows=tuple((line[0], *cost, *line[1:]) for line, cost in zip(lines, costs, strict=True)),
+        caption=f"{_caption(records, {} if extra else seconds)} {note}",
+    )
+
+
+def _costs(
+    rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, float]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return columns that say what each row cost an image, and their cells; none where all cost the same."""
+    firsts = [next(iter(cells.values())) for cells in rows.values()]
+    if len({first.gradients for first in firsts}) == 1:
+        return (), [()] * len(firsts)
+    times = [seconds.get(first.source) for first in firsts]
+    return ("gradients", "s an image"), [
+        (str(first.gradients), "–" if time is None else f"{time:.3f}")
+        for first, time in zip(firsts, times, strict=True)
+    ]
+
+
+def _curve(records: Sequence[Record]) -> Table:
+    """Return a table of the mean rate after each of the steps."""
+    rows: dict[Row, dict[int, dict[str, Record]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        rows[record.surrogate, record.attack][record.steps][record.target] = record
+    steps = sorted({record.steps for record in records})
+    lines = [
+        (_label(name, rows), *(_mean(points[step]) if step in points else "–" for step in steps))
+        for name, points in rows.items()
+    ]
+    return Table(
+        title=f"Success rate by steps{_on(records)} (%, mean over targets, with 95 % intervals)",
+        columns=("surrogate", *(f"{step} step{'s' if step > 1 else ''}" for step in steps)),
+        rows=tuple(lines),
+        caption=_caption(records, {}),
+    )
+
+
+def _visibility(found: Sequence[Visibility], rows: Mapping[Row, object]) -> Table:
+    """Return a table of norms and similarities, a row a source."""
+
+    def shown(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    return Table(
+        title="How visible the perturbations are (means over images)",
+        columns=("surrogate", "L∞ (levels)", "L2", "L0 (% of pixels)", "PSNR (dB)", "SSIM", "unchanged"),
+        rows=tuple(
+            (_label((one.surrogate, one.attack), rows), shown(one.linf, ".1f"), shown(one.l2, ".3f"),
+             _percent(one.l0), shown(one.psnr, ".1f"), shown(one.ssim, ".3f"), f"{one.unchanged} of {one.n}")
+            for one in found
+        ),
+        caption="L2 in [0, 1] pixels. PSNR and SSIM of the changed images.",
+    )  # fmt: skip
+
+
+def _mean(cells: Mapping[str, Record]) -> str:
+    shares = per_image(cells)
+    return _cell(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else "–"
+
+
+def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
+    records = [record for cells in rows.values() for record in cells.values()]
+    baseline = next(iter(rows))
+    lines = []
+    for test in paired_tests(records):
+        difference, ps = test["mean_difference"], test["mcnemar_p"]
+        name = (test["surrogate"], test["attack"])
+        signs = [_sign(rows[name][t], rows[baseline][t]) for t, p in ps.items() if p < SIGNIFICANT]
+        interval = f"[{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
+        lines.append(
+            (_label(name, rows), f"{100 * difference['mean']:+.1f}", interval, _p_value(difference["p"]),
+             f"{signs.count(1)} of {len(ps)}", f"{signs.count(-1)} of {len(ps)}")
+        )  # fmt: skip
+    return Table(
+        title=f"Paired tests against {_label(baseline, rows)}, on the same images",
+        columns=("surrogate", "mean difference (points)", "95 % interval", "p", "targets better", "worse"),
+        rows=tuple(lines),
+        caption="Difference of the means: paired t-test over images. "
+        "Targets: McNemar's exact test, p < 0.05, uncorrected. "
+        "One training run a surrogate: the tests speak of these weights, not of the training method.",
+    )
+
+
+def _matrix_cell(record: Record | None, baseline: Record | None) -> str:
+    if record is None:
+        return "–"
+    mark = "*" if record.white_box else ""
+    if baseline is not None and not (record.white_box or baseline.white_box) and paired(baseline, record):
+        sign = _sign(record, baseline) if mcnemar_p(baseline, record) < SIGNIFICANT else 0
+        mark += {1: "▲", -1: "▼", 0: ""}[sign]
+    return _cell(record.rate, record.low, record.high, mark)
+
+
+def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
+    return f"{_percent(rate)}{mark}\n{_interval(low, high)}"
+
+
+def _caption(records: Sequence[Record], seconds: Mapping[Source, float]) -> str:
+    counts = sorted({r.n for r in records})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    names = list(dict.fromkeys(r.attack for r in records))
+    attacks = " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} attacks"
+    gradients = _range(sorted({r.gradients for r in records}), str)
+    known = sorted({seconds[r.source] for r in records if r.source in seconds})
+    time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
+    aim = f"targeted: {first}; " if (first := records[0].targeted) else ""
+    seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))
+    starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
+    fast = [r for r in records if r.precision != "fp32"]
+    bits = f" in {fast[0].precision}" if fast else ""
+    cost = f"{gradients} gradient evaluations an image{bits}{time}"
+    return f"{attacks}; {aim}{cost}; n = {n}; seed {seeds}.{starred}"
+
+
+def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
+    """Write sorted values by their ends."""
+    ends = dict.fromkeys([show(values[0]), show(values[-1])])
+    return " to ".join(ends)
+
+
+def _sign(record: Record, baseline: Record) -> int:
+    return (record.successes > baseline.successes) - (record.successes < baseline.successes)
+
+
+def _label(name: Row, rows: Mapping[Row, object]) -> str:
+    """Return the surrogate and, where there are several, what the attack does not share with all others."""
+    surrogate, attack = name
+    others = {other for _, other in rows}
+    if len(others) == 1:
+        return short(surrogate)
+    shared = set.intersection(*(set(_budget(other)) for other in others))
+    own = ",".join(part for part in _budget(attack) if part not in shared)
+    techniques = brief(attack.partition("@")[0])
+    return f"{short(surrogate)}\n{techniques}{'@' if own else ''}{own}"
+
+
+def _budget(attack: str) -> list[str]:
+    return attack.partition("@")[2].split(",")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

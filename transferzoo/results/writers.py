@@ -1,0 +1,170 @@
+"""Records → files: JSON, CSV, Markdown, LaTeX, by suffix; pure functions, without torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.results.comparisons import Findings, paired_tests, rows_of
+from transferzoo.results.tables import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from transferzoo.base.table import Table
+
+
+def to_json(found: Findings) -> dict[str, Any]:
+    """Return records with the seconds an image took, the curve and paired tests as JSON can hold them."""
+    tests = paired_tests(found.records) if len(rows_of(found.records)) > 1 else []
+    return {
+        "records": [{**asdict(r), "seconds": found.seconds.get(r.source)} for r in found.records],
+        "curve": [asdict(r) for r in found.curve],
+        "paired_tests": tests,
+        "visibility": [asdict(one) for one in found.visibility],
+    }
+
+
+def _lines(found: Findings) -> list[dict[str, object]]:
+    """Return one line a record, then one a point of the curve, the versions left out."""
+    records = (*found.records, *found.curve)
+    return [{k: v for k, v in asdict(r).items() if k != "versions"} for r in records]
+
+
+def to_csv(lines: Sequence[Mapping[str, object]]) -> str:
+    """Return lines, all with the same keys, under a header."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return stream.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """Return a table in GitHub's Markdown."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|").replace("\n", "<br>") for c in cells) + " |"
+
+    rule = "| --- |" + " ---: |" * (len(table.columns) - 1)
+    body = "\n".join(line(row) for row in table.rows)
+    return f"**{table.title}**\n\n{line(table.columns)}\n{rule}\n{body}\n\n{table.caption}\n"
+
+
+def to_latex(table: Table) -> str:
+    """Return a table for LaTeX with the package booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(_escape(c.replace("\n", " ")) for c in cells) + r" \\"
+
+    body = "\n".join(line(row) for row in table.rows)
+    return (
+        "\\begin{table}\n\\centering\n"
+        f"\\caption{{{_escape(table.title)}. {_escape(table.caption)}}}\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}\n"
+        f"\\toprule\n{line(table.columns)}\n\\midrule\n"
+        f"{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+    )
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "%": r"\%",
+    "_": r"\_",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "▲": r"$\uparrow$",
+    "▼": r"$\downarrow$",
+    "–": "--",
+    "<": r"$<$",
+    ">": r"$>$",
+    "{": r"\{",
+    "}": r"\}",
+    "^": r"\textasciicircum{}",
+    "ε": r"$\varepsilon$",
+    "∞": r"$\infty$",
+}
+
+
+def _escape(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def render(path: Path, found: Findings, *, visibility: bool = False) -> str:
+    """Return the report in the format that the suffix of a checked path asks for."""
+    return formatted(path, to_json(found), _lines(found), tables(found, visibility=visibility))
+
+
+def formatted(
+    path: Path, content: object, lines: Sequence[Mapping[str, object]], shown: Sequence[Table]
+) -> str:
+    """Return one of three forms of the same, the one that the suffix of a checked path asks for.
+
+    Args:
+        path: .json, .csv, .md or .tex.
+        content: for JSON.
+        lines: for CSV, at least one, all with the same keys.
+        shown: for Markdown and LaTeX.
+    """
+    if path.suffix == ".json":
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if path.suffix == ".csv":
+        return to_csv(lines)
+    write = {".md": to_markdown, ".tex": to_latex}[path.suffix]
+    return "\n".join(write(table) for table in shown)
+
+
+def check_output(path: Path) -> Path:
+    """Return `path` if a report can be written there, as far as can be told before there is one.
+
+    Raises:
+        UsageError: not .json, .csv, .md or .tex.
+        TransferZooError: it is a folder, or its folder cannot be written.
+    """
+    if path.suffix not in (".json", ".csv", ".md", ".tex"):
+        raise UsageError(f"cannot tell the format of {path}", expected="a name in .json, .csv, .md or .tex")
+    return check_file(path, "--output")
+
+
+def check_file(path: Path, option: str) -> Path:
+    """Return `path` if a file can be written there, as far as can be told before there is one.
+
+    Args:
+        path: where.
+        option: that it was given by.
+
+    Raises:
+        TransferZooError: it is a folder, or its folder cannot be written.
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not _may_be_written(folder):
+        refused = path if path.is_dir() else folder
+        raise TransferZooError(
+            f"cannot write {path}", expected="a file in a folder you may write", got=f"{refused}",
+            hint=f"choose another {option}",
+        )  # fmt: skip
+    return path
+
+
+def check_folder(path: Path) -> Path:
+    """Return `path` if files can be written below it, as far as can be told before there are any.
+
+    Raises:
+        TransferZooError: it, or what would hold it, is no folder or cannot be written.
+    """
+    nearest = next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+    if not _may_be_written(nearest):
+        raise TransferZooError(f"cannot write to {path}", expected="a folder you may write", got=str(nearest))
+    return path
+
+
+def _may_be_written(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

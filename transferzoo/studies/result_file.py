@@ -1,0 +1,215 @@
+"""What a study found, apart from the store: outcomes of images and measured values, in one compact file.
+
+A file of results is gzipped JSON, one line each: the study first, then outcomes and values. It holds all that
+claims, tables and pictures need, so that studies can be told again without weights and images.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.atomic import write_bytes
+from transferzoo.base.errors import DataError, UsageError
+from transferzoo.results.writers import check_file
+from transferzoo.studies.schema import SUCCESS, Study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from transferzoo.studies.cells import Grid, Point
+    from transferzoo.studies.store import Store
+
+ACCURACY, ROBUST, SHARPNESS = "accuracy", "robust", "sharpness"
+SUFFIX = ".jsonl.gz"
+CURVE = ("learning_rate", "loss", "train_accuracy", "validation_accuracy")
+"""What the curve of a training tells of every epoch, beside accuracy and success."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the images of one surrogate under one attack do to one target.
+
+    Attributes:
+        surrogate: its name in the study.
+        seed: of its training.
+        epoch: 1..E, "last" or "selected".
+        attack: spec as the study writes it.
+        target: name.
+        white_box: the target has the surrogate's weights.
+        outcomes: a character an image: 1 fooled, 0 not, - not counted.
+    """
+
+    surrogate: str
+    seed: int
+    epoch: int | str
+    attack: str
+    target: str
+    white_box: bool
+    outcomes: str
+
+    @property
+    def n(self) -> int:
+        """How many images count."""
+        return len(self.outcomes) - self.outcomes.count("-")
+
+    @property
+    def rate(self) -> float:
+        """The success rate, in [0, 1]."""
+        return self.outcomes.count("1") / self.n
+
+
+@dataclass(frozen=True)
+class Value:
+    """Something measured of one surrogate.
+
+    Attributes:
+        surrogate: its name in the study.
+        seed: of its training.
+        epoch: 1..E, "last" or "selected".
+        measure: "accuracy", "robust", "sharpness.top", "learning_rate", ….
+        value: what it is.
+    """
+
+    surrogate: str
+    seed: int
+    epoch: int | str
+    measure: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a study found.
+
+    Attributes:
+        study: the study.
+        outcomes: of images.
+        values: of surrogates.
+        versions: of the packages that they were computed with; several of one are divided by commas.
+    """
+
+    study: Study
+    outcomes: tuple[Outcomes, ...]
+    values: tuple[Value, ...]
+    versions: Mapping[str, str]
+
+
+def collect(grid: Grid, store: Store) -> Results:
+    """Return what the cells of a study that are done have found."""
+    outcomes: list[Outcomes] = []
+    values: list[Value] = []
+    for point in grid.points:
+        outcomes += _outcomes(point, store)
+        values += [
+            Value(point.surrogate, point.seed, point.epoch, measure, value)
+            for measure, value in _values(point, store)
+        ]
+    return Results(grid.study, tuple(outcomes), tuple(values), _versions(grid, store))
+
+
+def _versions(grid: Grid, store: Store) -> dict[str, str]:
+    """Return the versions that all cells were done with."""
+    found: dict[str, set[str]] = {}
+    for key, cell in grid.cells.items():
+        for package, version in store.versions(cell.kind, key).items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(versions)) for package, versions in sorted(found.items())}
+
+
+def _outcomes(point: Point, store: Store) -> Iterator[Outcomes]:
+    for attack, key in point.attacks.items():
+        for record in (store.result("attack", key) or {}).get("records", ()):
+            yield Outcomes(
+                point.surrogate, point.seed, point.epoch, attack, record["target"].partition("/")[2],
+                record["white_box"], record["outcomes"],
+            )  # fmt: skip
+
+
+def _values(point: Point, store: Store) -> Iterator[tuple[str, float]]:
+    known = [store.result("attack", key) for key in point.attacks.values()]
+    if found := next((one["records"][0] for one in known if one), None):
+        yield ACCURACY, found["surrogate_accuracy"]
+    if point.robust and (itself := store.result("attack", point.robust)):
+        (record,) = itself["records"]
+        yield ROBUST, record["surrogate_accuracy"] * (1 - record["rate"])
+    if point.sharpness and (flatness := store.result("sharpness", point.sharpness)):
+        for measure, value in flatness.items():
+            yield f"{SHARPNESS}.{measure}", value
+    if point.train and isinstance(point.epoch, int) and (trained := store.result("train", point.train)):
+        line = trained["curve"][point.epoch - 1]
+        yield from ((measure, line[measure]) for measure in CURVE if measure in line)
+
+
+def write_results(results: Results, path: Path) -> None:
+    """Write a file of results; equal results are equal bytes."""
+    lines: list[Any] = [
+        {"study": results.study.model_dump(mode="json"), "versions": dict(results.versions)},
+        *({**asdict(one), "outcomes": _packed(one.outcomes)} for one in results.outcomes),
+        *(asdict(one) for one in results.values),
+    ]
+    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+    write_bytes(path, gzip.compress(text.encode(), compresslevel=9, mtime=0))
+
+
+def check_results(path: Path) -> Path:
+    """Return `path` if a file of results can be written there, as far as can be told before there is one.
+
+    Raises:
+        UsageError: the name has another ending.
+        TransferZooError: it is a folder, or its folder cannot be written.
+    """
+    if not path.name.endswith(SUFFIX):
+        raise UsageError(f"cannot write the results to {path}", expected=f"a name in {SUFFIX}")
+    return check_file(path, "--results")
+
+
+def read_results(path: Path) -> Results:
+    """Read a file of results.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        study = Study(**lines[0]["study"])
+        outcomes = tuple(
+            Outcomes(**{**line, "outcomes": _unpacked(line["outcomes"])})
+            for line in lines[1:] if "outcomes" in line
+        )  # fmt: skip
+        values = tuple(Value(**line) for line in lines[1:] if "outcomes" not in line)
+        return Results(study, outcomes, values, dict(lines[0]["versions"]))
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise DataError(
+            f"cannot read the results {path}", expected="what `transferzoo study --results` wrote",
+            got=f"{type(error).__name__}: {error}",
+        ) from None  # fmt: skip
+
+
+def lines_of(results: Results) -> list[dict[str, object]]:
+    """Return one line a success rate, then one a value, as a CSV file has them."""
+    rates = [
+        {
+            "surrogate": one.surrogate, "seed": one.seed, "epoch": one.epoch, "attack": one.attack,
+            "target": one.target, "white_box": one.white_box, "measure": SUCCESS, "value": one.rate,
+            "n": one.n,
+        }
+        for one in results.outcomes
+    ]  # fmt: skip
+    values = [{**asdict(one), "attack": "", "target": "", "white_box": "", "n": ""} for one in results.values]
+    return [*rates, *({key: line[key] for key in rates[0]} if rates else line for line in values)]
+
+
+def _packed(outcomes: str) -> str:
+    """Return outcomes of which all count as their number and hexadecimal digits, others as they are."""
+    return outcomes if "-" in outcomes else f"{len(outcomes)}:{int(outcomes, 2):x}"
+
+
+def _unpacked(packed: str) -> str:
+    length, colon, digits = packed.partition(":")
+    return f"{int(digits, 16):0{length}b}" if colon else packed

@@ -1,0 +1,216 @@
+"""Model cards: the README.md of a checkpoint on the Hub, made of what its config and recipe say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.errors import UsageError
+from transferzoo.base.spec_strings import parse_terms
+from transferzoo.models.architectures import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from transferzoo.results.records import Record
+
+TASK = "image-classification"
+TAGS = (TASK, "timm", "transferzoo", "adversarial-transferability")
+
+_ALWAYS = {"epochs", "learning_rate", "schedule", "seed"}
+"""What is said of a training even where it is 0."""
+_STEPS = {"decay_at", "decay"}
+"""What only a schedule of steps uses."""
+_NOTHING: tuple[object, ...] = (None, "", 0, "none", "never", "last", "constant", [], {}, ())
+_LABELS = {"dataset": "data set", "start": "starts from", "validation": "validation images"}
+PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
+"""How the path of a file begins."""
+
+
+def card(
+    repo: str,
+    config: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    *,
+    licence: str,
+    dataset_repo: str | None,
+    base_model: str | None = None,
+    records: Sequence[Record] = (),
+) -> str:
+    """Return the model card of a checkpoint: front matter that the Hub reads, then text for people.
+
+    Args:
+        repo: "OWNER/NAME" of the model on the Hub.
+        config: what config.json says.
+        recipe: what recipe.json says; empty if there is none.
+        licence: of the weights, an identifier of the Hub such as "mit".
+        dataset_repo: "OWNER/NAME" of the training images on the Hub, if they are there.
+        base_model: "OWNER/NAME" of the model it was fine-tuned from, if any.
+        records: what its adversarial images did to targets.
+
+    Raises:
+        UsageError: no licence.
+    """
+    from huggingface_hub import ModelCardData
+
+    licence = licence.strip()
+    if not licence:
+        raise UsageError("the model has no licence", expected="an identifier of the Hub such as mit")
+    name = repo.rpartition("/")[2]
+    results = _results(recipe, dataset_repo)
+    data = ModelCardData(
+        license=licence,
+        library_name="timm",
+        pipeline_tag=TASK,
+        tags=[*TAGS, *_minimizer(recipe)],
+        datasets=[dataset_repo] if dataset_repo else None,
+        base_model=base_model,
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    sections = (
+        f"# {name}",
+        _what(config, recipe, base_model),
+        "## How it was trained",
+        _training(recipe),
+        "## What was measured",
+        *_measured(recipe, records),
+        "## How to load it",
+        *_loading(repo, config),
+        "## What it is for",
+        "It is for the evaluation of robustness: its adversarial images are tried on other classifiers, or "
+        "those of others on it. Success rates hold for the attack, the images and the targets they were "
+        "measured with. They are not a certificate of robustness.",
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _minimizer(recipe: Mapping[str, Any]) -> list[str]:
+    """Return the name of the minimizer, if the recipe has one."""
+    spec = recipe.get("config", {}).get("minimizer")
+    return [parse_terms(spec)[0].name] if spec else []
+
+
+def _results(recipe: Mapping[str, Any], dataset_repo: str | None) -> list[Any]:
+    """Return the test accuracy as the Hub lists results, if it was measured."""
+    from huggingface_hub import EvalResult
+
+    measured = recipe.get("accuracy")
+    if not measured:
+        return []
+    dataset = str(recipe.get("config", {}).get("dataset") or dataset_repo or "unknown")
+    return [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=dataset_repo or dataset,
+            dataset_name=dataset,
+            metric_type="accuracy",
+            metric_name="test accuracy",
+            metric_value=float(measured["accuracy"]),
+        )
+    ]
+
+
+# ---------------------------------------------------------------- sections
+
+
+def _what(config: Mapping[str, Any], recipe: Mapping[str, Any], base_model: str | None) -> str:
+    dataset = recipe.get("config", {}).get("dataset")
+    reads = config["pretrained_cfg"]
+    size = "×".join(str(number) for number in reads["input_size"])
+    return (
+        f"An image classifier: a `{config['architecture']}` that tells {config['num_classes']} classes"
+        f"{f' of {_shown(dataset)}' if dataset else ''} apart"
+        f"{f', fine-tuned from [{base_model}](https://huggingface.co/{base_model})' if base_model else ''}. "
+        f"It reads {size} values (channels, height, width) in [0, 1], "
+        f"from which the mean {_shown(reads['mean'])} is subtracted "
+        f"and which are divided by the standard deviation {_shown(reads['std'])}."
+    )
+
+
+def _training(recipe: Mapping[str, Any]) -> str:
+    config = recipe.get("config")
+    if not config:
+        return "The checkpoint does not say."
+    rows: list[tuple[str, object]] = []
+    for key, value in config.items():
+        needless = key in _STEPS and config.get("schedule") != "step"
+        if key not in _ALWAYS and (value in _NOTHING or needless):
+            continue
+        rows.append((_LABELS.get(key, key.replace("_", " ")), value))
+        if key == "minimizer" and "rho" in (options := parse_terms(value)[0].options):
+            rows.append(("rho", options["rho"]))
+    data, versions = recipe.get("data", {}), recipe.get("versions", {})
+    rows += [
+        ("SHA-256 of the weights it starts from", recipe.get("start")),
+        ("selected epoch", recipe.get("selected_epoch")),
+        ("training images", data.get("n")),
+        ("SHA-256 of the training data", data.get("sha256")),
+        ("SHA-256 of the weights", recipe.get("weights_sha256")),
+        ("versions", ", ".join(f"{package} {number}" for package, number in versions.items())),
+        ("seconds", recipe.get("seconds")),
+    ]
+    return _table(("setting", "value"), ((name, _shown(value)) for name, value in rows if value is not None))
+
+
+def _measured(recipe: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
+    accuracy = recipe.get("accuracy")
+    if accuracy:
+        said = f"It classifies {100 * accuracy['accuracy']:.2f} % of {accuracy['n']} test images correctly."
+    else:
+        said = "Its accuracy on test images was not measured."
+    if not records:
+        return [said]
+    about = (
+        "The success rate is the share of adversarial images, made on this model, that a target gets wrong. "
+        "Only images that the target classifies correctly without them are counted. The interval is Wilson's."
+    )
+    rows = (
+        (
+            f"{_shown(record.target)}{' (white box)' if record.white_box else ''}",
+            f"{100 * record.rate:.1f}",
+            f"{100 * record.low:.1f}–{100 * record.high:.1f}",
+            str(record.n),
+            f"`{record.attack}`{f' ({record.targeted} target class)' if record.targeted else ''}",
+        )
+        for record in records
+    )
+    return [
+        said,
+        about,
+        _table(("target", "success rate (%)", "95 % interval", "n", "attack"), rows),
+    ]
+
+
+def _loading(repo: str, config: Mapping[str, Any]) -> list[str]:
+    ours = config["architecture"] in ARCHITECTURES
+    imports = "import transferzoo  # timm knows the architecture then\nimport timm" if ours else "import timm"
+    return [
+        "With timm:",
+        f'```python\n{imports}\n\nmodel = timm.create_model("hf-hub:{repo}", pretrained=True).eval()\n```',
+        "Attack it, and try the images on every target:",
+        f"```sh\ntransferzoo attack --surrogate hf-hub:{repo} --targets all\n```",
+    ]
+
+
+# ---------------------------------------------------------------- text
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _shown(value: object) -> str:
+    """Return a value as people write it; of a path only the last part, for folders here are private."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items() if item not in _NOTHING)
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and abs(value) < 1000:
+        return f"{value:.6g}"
+    text = " ".join(str(value).split())
+    return PureWindowsPath(text).name if PATH.match(text) else text

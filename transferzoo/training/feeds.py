@@ -1,0 +1,122 @@
+"""Where training images come from: the contract of a feed, and the feed of images in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from transferzoo.base.errors import DataError, UsageError
+from transferzoo.training.augment import Augmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from transferzoo.base.config import TrainConfig
+    from transferzoo.datasets import Batch
+    from transferzoo.zoo.schema import DatasetSpec
+
+
+class Feed(Protocol):
+    """Hands out batches of training images.
+
+    Attributes:
+        count: images an epoch; what does not fill a batch is left out.
+        held: images held out for validation, None where none were asked for.
+        identity: what the result of a training depends on, for its fingerprint.
+    """
+
+    count: int
+    held: Batch | None
+    identity: dict[str, Any]
+
+    def epoch(self, seed: int, rank: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's share of every batch of an epoch.
+
+        Args:
+            seed: of the order and the augmentation.
+            rank: of this process, 0..size-1.
+            size: number of processes; together they see every batch whole.
+
+        Yields:
+            Images in [0, 1], float32 (B, C, H, W), and targets: classes int64 (B,), or probabilities
+            float32 (B, K).
+        """
+        ...
+
+
+class Memory:
+    """The feed of a data set that fits into memory. See `Feed`.
+
+    Args:
+        data: all images of the training split.
+        dataset: what they are.
+        config: says how they are augmented and how many are held out.
+
+    Raises:
+        UsageError: an option is for streamed images only, or no image would be left to train on.
+        DataError: fewer images than a batch has.
+    """
+
+    def __init__(self, data: Batch, dataset: DatasetSpec, config: TrainConfig) -> None:
+        if config.auto_augment or config.mixup or config.cutmix:
+            raise UsageError(
+                f"the images of '{dataset.name}' are too small for auto_augment, mixup and cutmix",
+                expected="a data set that is streamed", hint="leave them out",
+            )  # fmt: skip
+        self.identity = _digest(data, dataset)
+        data, self.held = hold_out(data, config.validation)
+        if len(data) < config.batch_size:
+            raise DataError(
+                "too few training images",
+                expected=f"at least one batch ({config.batch_size})",
+                got=str(len(data)),
+            )
+        self.count = len(data)
+        self._batch_size = config.batch_size
+        self._augmenter = Augmenter(data.images, config.augment)
+        self._labels = data.labels
+
+    def epoch(self, seed: int, rank: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Feed.epoch`; order and augmentation are drawn for whole batches, whoever sees them."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(self.count, generator=generator)
+        share = self._batch_size // size
+        part = slice(rank * share, (rank + 1) * share)
+        for start in range(0, self.count - self._batch_size + 1, self._batch_size):
+            chosen = order[start : start + self._batch_size]
+            images = self._augmenter.batch(chosen, generator, part)
+            yield images.float() / 255, self._labels[chosen[part]]
+
+
+HELD_OUT = "transferzoo validation"
+"""What seeds the draw of validation images: not the run's seed, so that runs can be compared."""
+
+
+def hold_out(data: Batch, count: int) -> tuple[Batch, Batch | None]:
+    """Split images into those to train on and `count` to validate with, the same at every call.
+
+    Raises:
+        UsageError: no image would be left to train on.
+    """
+    if not count:
+        return data, None
+    if count >= len(data):
+        raise UsageError(
+            "too many validation images", expected=f"fewer than the {len(data)} of the training set",
+            got=str(count), hint="lower --validation",
+        )  # fmt: skip
+    seed = int.from_bytes(hashlib.sha256(HELD_OUT.encode()).digest()[:7], "big")
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    kept, held = order[count:].sort().values, order[:count].sort().values
+    return data.select(kept), data.select(held)
+
+
+def _digest(data: Batch, dataset: DatasetSpec) -> dict[str, Any]:
+    state = hashlib.sha256(data.images.contiguous().numpy().tobytes())
+    state.update(data.labels.numpy().tobytes())
+    seen_as = dataset.model_dump(mode="json", include={"classes", "mean", "std"})
+    return {"n": len(data), "sha256": state.hexdigest(), **seen_as}

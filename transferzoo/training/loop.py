@@ -1,0 +1,310 @@
+"""The inside of a training run: one epoch, one step, and the weights that would be stored now."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch.optim.swa_utils import update_bn
+
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import Attack, perturb
+from transferzoo.base.errors import ModelError, TransferZooError, UsageError
+from transferzoo.base.spec_strings import parse_epsilon, parse_step
+from transferzoo.minimizers import Minimizer, read_rule
+from transferzoo.training.schedules import learning_rate, rho_factor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+    from transferzoo.base.config import Adversarial, Collection, TrainConfig
+    from transferzoo.base.distributed import Team
+    from transferzoo.minimizers import Averaging, Closure
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.training.feeds import Feed
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training run is.
+
+    Attributes:
+        epoch: the current one, from 1.
+        epochs: of the whole run.
+        step: steps done in all.
+        steps: steps of the whole run.
+        loss: mean over the epoch so far.
+        accuracy: on the augmented training images of the epoch so far, in [0, 1].
+        images_per_second: of the epoch so far.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+
+
+class Loop:
+    """The model, the minimizer and the feed of a training run.
+
+    Args:
+        config: what to do.
+        classifier: the model with its preprocessing, on the team's device.
+        feed: the images.
+        team: the processes that train together.
+
+    Raises:
+        UsageError: the batch cannot be shared by the processes and micro-batches.
+    """
+
+    def __init__(self, config: TrainConfig, classifier: Classifier, feed: Feed, team: Team) -> None:
+        self.config, self.feed, self.team = config, feed, team
+        self.model: nn.Module = classifier.model
+        self.classifier = classifier
+        self.m = _perturbed_together(config, team)
+        self._micro_batch = config.micro_batch or config.batch_size // team.size
+        if config.precision == "fp64":
+            classifier.double()
+        if config.compile:
+            self.model.compile()
+        rule = read_rule(config.minimizer)
+        if rule.averaging and config.collect:
+            raise UsageError(
+                "weights are averaged and collected at once", expected="one of the two",
+                got=f"{config.minimizer} and --collect",
+            )  # fmt: skip
+        self.minimizer = Minimizer(
+            rule, self.model, _base_optimizer(rule.base, self.model, config),
+            clip=config.clip, average=None if config.sync_perturbation else team.average,
+        )  # fmt: skip
+        self._attack = _attack(config.adversarial)
+        self.steps_per_epoch = feed.count // config.batch_size
+        self.steps = self.steps_per_epoch * config.epochs
+        self.epochs = config.epochs + (config.collect.epochs if config.collect else 0)
+        _check_collections(rule.averaging or config.collect, self.steps_per_epoch, self.steps)
+
+    def epoch(
+        self, epoch: int, on_progress: Callable[[Progress], None], on_collect: Callable[[int], None]
+    ) -> dict[str, float]:
+        """Run one epoch, from 0, and return its line of the curve.
+
+        Args:
+            epoch: which.
+            on_progress: called after every step.
+            on_collect: called with the number of weights collected so far, whenever there is one more.
+
+        Raises:
+            TransferZooError: the loss is no longer finite.
+        """
+        config = self.config
+        seed = seed_of(config.seed, f"epoch {epoch}")
+        self.model.train()
+        started, losses, hits, seen = time.monotonic(), 0.0, torch.zeros(()), 0
+        worker = f" of {self.team.rank}" if self.team.rank else ""
+        with self.team.seeded(seed_of(config.seed, f"dropout {epoch}{worker}")):
+            for index, batch in enumerate(self.feed.epoch(seed, self.team.rank, self.team.size)):
+                step = epoch * self.steps_per_epoch + index
+                self._set_rates(step)
+                loss, right = self._step(*batch)
+                losses, hits, seen = losses + loss, hits + right, seen + len(batch[0])
+                if self._collects(step):
+                    self._share_statistics()
+                    self.minimizer.collect()
+                    on_collect(self.minimizer.averaged)
+                speed = self.team.size * seen / max(time.monotonic() - started, 1e-9)
+                done, mean = step + 1, losses / (index + 1)
+                total = self.epochs * self.steps_per_epoch
+                on_progress(Progress(epoch + 1, self.epochs, done, total, mean, float(hits) / seen, speed))
+        share = hits / seen
+        self._share_statistics(share)
+        return {
+            "epoch": epoch + 1,
+            "learning_rate": self.minimizer.optimizer.param_groups[0]["lr"],
+            "loss": round(losses / self.steps_per_epoch, 6),
+            "train_accuracy": round(float(share), 6),
+        }
+
+    def _share_statistics(self, *others: Tensor) -> None:
+        """Average running statistics, and other tensors, over the processes.
+
+        They are linear in what the batches gave, so that it is the same whether after each step or later.
+        """
+        if self.team.average is not None:
+            self.team.average([*others, *(b for b in self.model.buffers() if b.is_floating_point())])
+
+    def _set_rates(self, step: int) -> None:
+        """Set learning rate and radius for a step."""
+        at = step / self.steps
+        averaging = self.minimizer.rule.averaging
+        self.minimizer.rho_factor = rho_factor(self.config, at) if at < 1 else 1.0
+        if step >= self.steps and self.config.collect:
+            rate = self.config.collect.lr
+        elif averaging and averaging.rate and at >= averaging.start:
+            rate = averaging.rate
+        else:
+            rate = learning_rate(self.config, at)
+        for group in self.minimizer.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _collects(self, step: int) -> bool:
+        """Return whether the weights after a step, from 0, belong to the mean."""
+        averaging, collect = self.minimizer.rule.averaging, self.config.collect
+        if averaging and step / self.steps >= averaging.start:
+            times = averaging.per_epoch
+        elif collect and step >= self.steps:
+            times = collect.per_epoch
+        else:
+            return False
+        index = step % self.steps_per_epoch
+        return (index + 1) * times // self.steps_per_epoch > index * times // self.steps_per_epoch
+
+    def _step(self, images: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+        """Make one step; return the mean loss and the number of hits in this process's share."""
+        device = self.team.device
+        dtype = torch.float64 if self.config.precision == "fp64" else torch.float32
+        images, targets = images.to(device, dtype), targets.to(device)
+        if self._attack is not None:  # in evaluation mode, which needs the statistics of all processes
+            self._share_statistics()
+            ids = torch.zeros(len(images), dtype=torch.int64)
+            try:
+                images = perturb(self._attack, self.classifier, images, targets, ids, dtype=dtype)
+            except ModelError:
+                raise self.diverged("the gradient at the images is not finite") from None
+        hits: dict[int, Tensor] = {}
+        parts = zip(images.split(self._micro_batch), targets.split(self._micro_batch), strict=True)
+        closures = [self._closure(*part, hits, number) for number, part in enumerate(parts)]
+        if self.config.sync_perturbation:
+            closures = [self._joint(closures)]
+        loss = float(self.minimizer.step(*closures))
+        if not math.isfinite(loss):
+            raise self.diverged(f"the loss is {loss}")
+        return loss, torch.stack(list(hits.values())).sum().cpu()
+
+    def _closure(self, images: Tensor, targets: Tensor, hits: dict[int, Tensor], number: int) -> Closure:
+        """Return the closure of a micro-batch; its first pass leaves the number of hits."""
+        bf16 = self.config.precision == "bf16"
+
+        def closure() -> Tensor:
+            self.minimizer.weights.take()
+            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
+                logits = self.classifier(images)
+            logits = logits.float() if bf16 else logits
+            loss = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+            loss.backward()
+            if number not in hits:
+                classes = targets if targets.ndim == 1 else targets.argmax(1)
+                hits[number] = (logits.detach().argmax(1) == classes).sum()
+            return loss.detach()
+
+        return closure
+
+    def _joint(self, closures: Sequence[Closure]) -> Closure:
+        """Return one closure for all micro-batches of all processes."""
+
+        def closure() -> Tensor:
+            rule, optimizer = read_rule("sgd"), self.minimizer.optimizer
+            plain = Minimizer(rule, self.model, optimizer, average=self.team.average)
+            loss, gradients = plain.gradients(closures)
+            plain.weights.give(gradients)
+            return loss
+
+        return closure
+
+    def diverged(self, sign: str) -> TransferZooError:
+        """Return the error that ends a run whose numbers are no longer finite."""
+        return TransferZooError(
+            f"training diverged at step {self.minimizer.steps}: {sign}",
+            hint="lower the learning rate or rho; the last whole epoch, if any, is kept",
+        )
+
+    @contextmanager
+    def usable(self) -> Iterator[None]:
+        """Hold the weights that would be stored now: the mean, if any, with its own batch-norm statistics."""
+        mean = self.minimizer.mean
+        if not mean:
+            yield
+            return
+        parameters: list[Tensor] = [p.data for p in self.model.parameters()]
+        kept = [t.clone() for t in (*parameters, *self.model.buffers())]
+        torch._foreach_copy_(parameters, mean)
+        self._recompute_statistics()
+        try:
+            yield
+        finally:
+            for tensor, content in zip((*parameters, *self.model.buffers()), kept, strict=True):
+                tensor.copy_(content)
+
+    def _recompute_statistics(self) -> None:
+        seed = seed_of(self.config.seed, "statistics")
+        dtype = self.classifier.mean.dtype
+        batches = ((i.to(self.team.device, dtype), t) for i, t in self.feed.epoch(seed, 0, 1))
+        with self.team.seeded(seed):
+            update_bn(batches, self.classifier)
+
+
+def seed_of(seed: int, purpose: str) -> int:
+    """Return the seed of one purpose within a run."""
+    return int.from_bytes(hashlib.sha256(f"{seed}|{purpose}".encode()).digest()[:7], "big")
+
+
+def _perturbed_together(config: TrainConfig, team: Team) -> int:
+    """Return m, the images that share a perturbation.
+
+    Raises:
+        UsageError: processes and micro-batches do not divide the batch.
+    """
+    share = config.batch_size // team.size
+    size = config.micro_batch or share
+    if config.batch_size % team.size or share % size:
+        raise UsageError(
+            "the batch cannot be shared out evenly",
+            expected=f"a batch that {team.size} process(es) with micro-batches of {size} divide",
+            got=f"{config.batch_size} images", hint="change --batch-size or --micro-batch",
+        )  # fmt: skip
+    return config.batch_size if config.sync_perturbation else size
+
+
+def _check_collections(plan: Averaging | Collection | None, steps_per_epoch: int, steps: int) -> None:
+    """Check that as many weights are collected as were asked for.
+
+    Raises:
+        UsageError: more an epoch than it has steps, or none before the training ends.
+    """
+    if plan is not None and plan.per_epoch > steps_per_epoch:
+        most = f"per_epoch of at most {steps_per_epoch}, an epoch's steps"
+        raise UsageError("weights cannot be collected that often", expected=most, got=str(plan.per_epoch))
+    if (start := getattr(plan, "start", 0.0)) > (last := (steps - 1) / steps):
+        most = f"a start of at most {last:.4g}, the last step's"
+        raise UsageError("no weights would be averaged", expected=most, got=str(start))
+
+
+def _base_optimizer(name: str, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    if name == "adamw":
+        return torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _attack(adversarial: Adversarial | None) -> Attack | None:
+    if adversarial is None:
+        return None
+    epsilon = parse_epsilon(adversarial.epsilon, adversarial.norm)
+    step = parse_step(adversarial.step, epsilon)
+    return Attack(compose(""), adversarial.norm, epsilon, step, adversarial.steps)

@@ -1,0 +1,157 @@
+"""Recipes, flags and names → a training configuration, and where the models it needs lie.
+
+Nothing here imports torch before a minimizer is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.config import TrainConfig
+from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.spec_strings import parse_terms
+from transferzoo.minimizers import show_rule
+from transferzoo.models.download import located
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import ModelSpec
+
+VALIDATION = 2000
+"""Images held out where an epoch or a radius is selected and nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training with everything it names found.
+
+    Attributes:
+        config: what to do.
+        validators: full name → checkpoint folder of the validation targets.
+        start: checkpoint folder that is fine-tuned; None for fresh weights.
+    """
+
+    config: TrainConfig
+    validators: Mapping[str, Path]
+    start: Path | None
+
+
+def plan(
+    zoo: Zoo,
+    recipe: str | None,
+    flags: Mapping[str, Any],
+    *,
+    rho: float | None = None,
+    tune: str | None = None,
+) -> Plan:
+    """Lay flags over a recipe, bring specs into their canonical form, and find the models that are named.
+
+    Args:
+        zoo: what names mean.
+        recipe: name of a recipe; None for the defaults.
+        flags: fields of `TrainConfig` that were given. `start` and `validators` are names as `Zoo.select`
+            takes them.
+        rho: replaces the minimizer's radius.
+        tune: "rho=0.05,0.1": radii to choose from.
+
+    Raises:
+        UsageError: an option is missing or wrong, or a name is unknown.
+    """
+    values: dict[str, Any] = {"dataset": zoo.default_dataset}
+    if recipe is not None:
+        values |= zoo.recipe(recipe).model_dump()
+    values |= flags
+    zoo.dataset(values["dataset"])
+    if tune is not None:
+        values["tune"] = read_tune(tune)
+    start = _start(zoo, values, flags)
+    if "architecture" not in values:
+        raise UsageError(
+            "nothing to train", expected="--recipe, --architecture or --from",
+            hint="see `transferzoo list recipes`",
+        )  # fmt: skip
+    judges = _validators(zoo, values)
+    values["validators"] = tuple(model.full_name for model in judges)
+    if judges or values.get("select", "last") != "last" or values.get("tune"):
+        values["validation"] = values.get("validation") or VALIDATION
+    config = TrainConfig.of(**values)
+    if rho is not None and config.tune:
+        raise UsageError("a radius is given and chosen at once", expected="either --rho or --tune")
+    spec = config.minimizer if rho is None else with_rho(config.minimizer, rho)
+    for value in config.tune:
+        show_rule(with_rho(spec, value))
+    config = config.model_copy(update={"minimizer": show_rule(spec)})
+    return Plan(config, {m.full_name: located(m).folder for m in judges}, start)
+
+
+def _start(zoo: Zoo, values: dict[str, Any], flags: Mapping[str, Any]) -> Path | None:
+    """Return the checkpoint that is fine-tuned, and put its architecture into `values`.
+
+    Where the flags name one it stands, and the trainer refuses another than the source's.
+    """
+    name = values.get("start")
+    if not name:
+        return None
+    from transferzoo.training.finetuning import architecture_of, find
+
+    folder = find(zoo, name, values["dataset"])
+    values["architecture"] = flags.get("architecture") or architecture_of(folder)
+    return folder
+
+
+def _validators(zoo: Zoo, values: Mapping[str, Any]) -> Sequence[ModelSpec]:
+    """Return the validation targets: those named, else all of the data set where any are needed."""
+    dataset, names = values["dataset"], values.get("validators") or ()
+    if not names and values.get("select") != "transfer" and not values.get("tune"):
+        return ()
+    try:
+        found = zoo.select(names or ("all",), dataset, "validator")
+    except UnknownNameError as error:
+        raise UsageError(f"a validation target is unknown: {str(error).removesuffix('.')}") from None
+    if not found:
+        raise UsageError(
+            f"'{dataset}' has no validation targets to select by", expected="one or more --validator MODEL",
+            hint="train some and name their folders",
+        )  # fmt: skip
+    return found
+
+
+def read_tune(text: str) -> tuple[float, ...]:
+    """Read "rho=0.05,0.1,0.2".
+
+    Raises:
+        UsageError: not of that form.
+    """
+    key, equals, rest = text.partition("=")
+    try:
+        values = tuple(float(number) for number in rest.split(","))
+    except ValueError:
+        values = ()
+    if key.strip() != "rho" or not equals or len(set(values)) < 2:
+        raise UsageError(
+            "cannot read --tune", expected="rho= and at least two radii, as in rho=0.05,0.1,0.2",
+            got=f"'{text}'",
+        )  # fmt: skip
+    return tuple(sorted(set(values)))
+
+
+def with_rho(minimizer: str, rho: float) -> str:
+    """Return a minimizer spec with another radius.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    terms = parse_terms(minimizer)
+    if len(terms) != 1:
+        raise UsageError("a radius needs one minimizer", got=f"'{minimizer}'")
+    options = {**terms[0].options, "rho": repr(rho)}
+    return f"{terms[0].name}:" + ",".join(f"{key}={value}" for key, value in options.items())
+
+
+def short_name(config: TrainConfig) -> str:
+    """Return "architecture-minimizer" without options, for a folder."""
+    return f"{parse_terms(config.architecture)[0].name}-{parse_terms(config.minimizer)[0].name}"

@@ -1,0 +1,171 @@
+"""The state of an unfinished training run, kept in its checkpoint folder.
+
+resume.pt       everything the next epoch depends on, after every whole epoch; removed at the end
+epochs/NNNN/    a checkpoint of every epoch, where they are asked for
+samples/NNNN.safetensors   weights collected after the training (LGV)
+tune/           a training of each radius, where one is chosen
+"""
+
+from __future__ import annotations
+
+import io
+from pickle import UnpicklingError
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from transferzoo.base.atomic import write_bytes, writing
+from transferzoo.base.config import TrainConfig
+from transferzoo.base.errors import ModelError, TransferZooError, UsageError
+from transferzoo.models import checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transferzoo.training.loop import Loop
+
+RESUME, EPOCHS, TRIALS = "resume.pt", "epochs", "tune"
+
+
+class State:
+    """How far a run is, and what it has measured.
+
+    Args:
+        folder: the checkpoint folder.
+        work: what the run's result depends on; a folder with other work is refused.
+        loop: whose weights and minimizer are kept.
+
+    Attributes:
+        curve: a line an epoch.
+        seconds: of training, interruptions aside.
+        best: the epoch that would be chosen now: `epoch`, `score` and its weights `model`; or empty.
+    """
+
+    def __init__(self, folder: Path, work: dict[str, Any], loop: Loop) -> None:
+        self.folder, self.work = folder, work
+        self.curve: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self.best: dict[str, Any] = {}
+        self._loop = loop
+
+    def check(self) -> None:
+        """Check that the weights and running averages can be measured and kept.
+
+        Raises:
+            TransferZooError: one is not finite; what was kept before stays.
+        """
+        if not all(bool(tensor.isfinite().all()) for tensor in self._loop.model.state_dict().values()):
+            raise self._loop.diverged("a weight is not finite")
+
+    def save(self) -> None:
+        """Keep everything a resume needs, atomically."""
+        loop = self._loop
+        state = {
+            "work": self.work,
+            "curve": self.curve,
+            "seconds": self.seconds,
+            "best": self.best,
+            "model": loop.model.state_dict(),
+            "minimizer": loop.minimizer.state_dict(),
+        }
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_bytes(self.folder / RESUME, content.getvalue())
+
+    def resume(self) -> None:
+        """Take up an earlier run's state, if there is one.
+
+        Raises:
+            UsageError: the folder holds other work, or a checkpoint of unknown origin.
+            TransferZooError: the state cannot be read.
+        """
+        path = self.folder / RESUME
+        if not path.is_file():
+            if any((self.folder / name).exists() for name in (checkpoint.WEIGHTS, TRIALS)):
+                raise taken(self.folder)
+            return
+        work, state = _read(path, self._loop.team.device)
+        if work != self.work:
+            raise taken(self.folder)
+        self._loop.model.load_state_dict(state["model"])
+        self._loop.minimizer.load_state_dict(state["minimizer"])
+        self.curve, self.seconds = list(state["curve"]), float(state["seconds"])
+        self.best = state["best"]
+
+
+def _read(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the work and the state in a `resume.pt`."""
+    try:
+        state = torch.load(path, weights_only=True, map_location=device)
+        return dict(state["work"]), state
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, UnpicklingError):
+        raise TransferZooError(
+            f"cannot read {path}", expected="the state of an unfinished training",
+            got="a truncated or foreign file", hint="delete it to start anew",
+        ) from None  # fmt: skip
+
+
+def holds_other(folder: Path, config: TrainConfig) -> bool:
+    """Return whether a folder holds a training, finished or not, of another configuration.
+
+    Raises:
+        ModelError, TransferZooError: what it holds cannot be read.
+    """
+    known = checkpoint.read_recipe(folder)
+    if known is None:
+        path = folder / RESUME
+        known = _read(path, torch.device("cpu"))[0] if path.is_file() else None
+    try:
+        return known is not None and TrainConfig(**known.get("config", {})) != config
+    except ValueError:
+        return True
+
+
+def require_writable(folder: Path) -> None:
+    """Try whether files can be made in a folder, or where it will be made; nothing is left.
+
+    Raises:
+        TransferZooError: they cannot.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    with writing(folder), TemporaryFile(dir=place):
+        pass
+
+
+def finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a finished run of this work left in `recipe.json`, None where it is not finished.
+
+    Raises:
+        UsageError: the folder holds other work.
+        ModelError: the weights are not those the recipe describes.
+    """
+    recipe = checkpoint.read_recipe(folder)
+    if recipe is None:
+        return None
+    try:  # a recipe written before an option existed has its default
+        config = TrainConfig(**recipe.get("config", {})).model_dump(mode="json")
+    except ValueError:
+        raise taken(folder) from None
+    if any({**recipe, "config": config}.get(key) != work.get(key) for key in (*work, "m")):
+        raise taken(folder)
+    if checkpoint.digest(folder) != recipe.get("weights_sha256"):
+        raise ModelError(
+            f"the weights in {folder} are not those its {checkpoint.RECIPE} describes",
+            hint="delete the folder to train again",
+        )
+    return recipe
+
+
+def tidy(folder: Path) -> None:
+    """Remove the resume state of a finished run, and what a kill while saving left behind."""
+    for path in (folder / RESUME, *folder.rglob(".*.tmp")):
+        path.unlink(missing_ok=True)
+
+
+def taken(folder: Path) -> UsageError:
+    """Return the error that keeps a folder with other work as it is."""
+    return UsageError(
+        f"{folder} holds another training run", expected="an empty folder or the same configuration and data",
+        hint="choose another with --output",
+    )  # fmt: skip

@@ -1,0 +1,280 @@
+"""The records of a zoo file: data sets, models, attack presets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transferzoo.base.config import Record
+from transferzoo.base.errors import UsageError
+from transferzoo.base.spec_strings import parse_epsilon, parse_step
+
+Role = Literal["surrogate", "target", "validator"]
+ROLES: tuple[Role, ...] = ("surrogate", "target", "validator")
+HUB = "hub:"
+"""What the source of a model on the Hub begins with."""
+TO_TRAIN = "train"
+"""The source of a model that nobody has published."""
+PLACE = re.compile(
+    r"builtin:.+ | local:.+ | hub:(?P<repo>[^/@*]+/[^/@*]+)/"
+    r"((?P<file>[^@*]+)(@sha256:(?P<sha256>[0-9a-f]{64}))?"
+    r" | (?P<start>[^@*]*-)\*(?P<end>-of-(?P<parts>(?!00000)\d{5})[^@*/]*))",
+    re.VERBOSE,
+)
+"""Where the images of a split may lie; see `DatasetSpec.splits`."""
+NAMED_ON_HUB = "hf-hub:"
+"""What a user puts before a repository of the Hub where a model's name is expected, as timm has it."""
+
+
+def assets() -> Path:
+    """Return the folder of the built-in zoo."""
+    return Path(__file__).parent.parent / "assets"
+
+
+class AttackDefaults(Record):
+    """What an attack on a data set uses where the user and the preset say nothing.
+
+    Attributes:
+        split: the split whose images are attacked.
+        norm: "linf" or "l2".
+        epsilon: budget in [0, 1] pixels, "8/255" or a decimal.
+        step: step size, "eps/10" or a number.
+        steps: number of steps.
+        images: how many images are attacked at most.
+        batch_size: images in a work unit.
+    """
+
+    split: str
+    norm: Literal["linf", "l2"] = "linf"
+    epsilon: str
+    step: str = "eps/10"
+    steps: int = Field(default=50, ge=1)
+    images: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=100, ge=1)
+
+    @model_validator(mode="after")
+    def _readable(self) -> AttackDefaults:
+        _check_budget(self.norm, self.epsilon, self.step)
+        return self
+
+
+class DatasetSpec(Record):
+    """A data set.
+
+    Attributes:
+        name: its name in the zoo.
+        classes: class names in label order; a number stands for that many nameless classes "0", "1", ….
+        channels: 1 (grey) or 3 (RGB).
+        size: height and width of the images in pixels.
+        mean: a value a channel, of the [0, 1] training pixels, for models trained here.
+        std: likewise the standard deviation.
+        splits: split → where it may lie, tried in order: "builtin:FOLDER", "local:PATH", or a file of a data
+            set of the Hub, "hub:OWNER/NAME/FILE", pinned as in "…/data.zip@sha256:HASH" or in numbered parts
+            as in "…/test-*-of-00014.parquet". A file may be an archive (.zip, .tar, .tar.gz, .tgz).
+        at_most: split → how many of its images are read into memory where it has more, always the same ones.
+        fit: what is done with images of another size in class folders and Parquet files: "squash" scales both
+            sides (and refuses them in Parquet files), "crop" scales the shorter side to 8/7 of `size` and
+            cuts out the centre.
+        attack: defaults of an attack on this data set.
+        licence: licence of the images.
+        origin: where they come from.
+    """
+
+    name: str = ""
+    classes: tuple[str, ...] = Field(min_length=2)
+    channels: Literal[1, 3]
+    size: int = Field(ge=4)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    splits: dict[str, tuple[str, ...]]
+    at_most: dict[str, int] = Field(default_factory=dict)
+    fit: Literal["squash", "crop"] = "squash"
+    attack: AttackDefaults
+    licence: str
+    origin: str
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if type(value) is int:
+            return tuple(str(label) for label in range(value))
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DatasetSpec:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"one mean and one std for each of the {self.channels} channels")
+        if self.attack.split not in self.splits:
+            raise ValueError(f"attack.split to be one of the splits ({', '.join(self.splits)})")
+        for split, most in self.at_most.items():
+            if split not in self.splits or most < 1:
+                raise ValueError(f"at_most with a split ({', '.join(self.splits)}) and a number above 0")
+        for place in (place for places in self.splits.values() for place in places):
+            if not PLACE.fullmatch(place):
+                raise ValueError(
+                    "a split's place as builtin:NAME, local:PATH or hub:OWNER/NAME/FILE[@sha256:HASH], "
+                    f"not '{place}'"
+                )
+        return self
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence of the images forbids commercial use."""
+        return _forbids_commerce(self.licence)
+
+
+class WeightFile(Record):
+    """Weights that are no checkpoint folder yet: what their file does not say of itself.
+
+    A pickle, a state dict inside another, other names, or a `config.json` that does not fit its weights.
+
+    Attributes:
+        file: its path within the repository or folder.
+        architecture: spec of the model it fits, "resnet18" or "cifar_resnet18:width=64".
+        pickle: whether it is a pickle, which is read as tensors only; safetensors otherwise.
+        under: keys to follow from the outside to the state dict; as many as there are of these.
+        prefix: what the names of the model's own weights begin with; others are left out, and it is cut off.
+        arguments: further arguments of the architecture.
+        input_size: channels, height and width it reads.
+        mean: subtracted from [0, 1] pixels, a value a channel.
+        std: divides them then.
+        sha256: of the file, where it is pinned.
+    """
+
+    file: str = Field(min_length=1)
+    architecture: str = Field(min_length=1)
+    pickle: bool = False
+    under: tuple[str, ...] = ()
+    prefix: str = ""
+    arguments: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> WeightFile:
+        channels = self.input_size[0]
+        if channels not in (1, 3) or len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError("one mean and one std for each of 1 or 3 channels of input_size")
+        return self
+
+
+class ModelSpec(Record):
+    """A model: where its checkpoint folder lies and what it may serve as.
+
+    Attributes:
+        name: its name within the data set.
+        dataset: the data set it classifies.
+        roles: "surrogate", "target", and "validator" for what epochs and radii are chosen by, never reported.
+        source: "builtin:FOLDER" (in the package), "local:PATH" (a checkpoint folder, design section 3),
+            "hub:OWNER/NAME[@REVISION]" (one on the Hub), "onnx:PATH" (an exported model, target only),
+            "python:PACKAGE.MODULE:FUNCTION" (what a function returns), or "train" (nobody has published it:
+            `recipe` makes it).
+        weights: of a "local:" or "hub:" place that is no checkpoint folder.
+        extra: whether "all" leaves it out; its name and patterns of names reach it.
+        defence: what it does to images first, as `read_defence` reads it; empty for nothing.
+        recipe: name of the training recipe that makes it, if known.
+        claimed: top-1 accuracy in percent on the data set's usual images, as its source states it.
+        licence: licence of the weights.
+        origin: where they come from.
+    """
+
+    name: str = ""
+    dataset: str = ""
+    roles: tuple[Role, ...] = Field(min_length=1)
+    source: str = Field(
+        pattern=r"^(builtin:.+|local:.+|hub:[^/@]+/[^/@]+(@.+)?|onnx:.+|python:[\w.]+:[\w.]+|train)$"
+    )
+    weights: WeightFile | None = None
+    extra: bool = False
+    defence: str = ""
+    recipe: str | None = None
+    claimed: float | None = Field(default=None, gt=0, le=100)
+    licence: str = "unknown"
+    origin: str = "unknown"
+
+    @model_validator(mode="after")
+    def _makeable(self) -> ModelSpec:
+        if self.source == TO_TRAIN and self.recipe is None:
+            raise ValueError("a recipe, where the source is 'train'")
+        return self
+
+    @property
+    def full_name(self) -> str:
+        """`dataset/name`."""
+        return f"{self.dataset}/{self.name}"
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether its files have to come from the Hub; see `pulling.located`."""
+        return self.source.startswith(HUB)
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether its licence forbids commercial use."""
+        return _forbids_commerce(self.licence)
+
+    @property
+    def folder(self) -> Path:
+        """The checkpoint folder of a model that is on this machine.
+
+        Raises:
+            UsageError: it is none that has a folder.
+        """
+        assert not self.on_hub, f"{self.full_name} has to be located first"
+        if not self.has_folder:
+            raise UsageError(
+                f"'{self.full_name}' is no checkpoint folder", expected="weights that can be trained",
+                got=self.source,
+            )  # fmt: skip
+        kind, _, place = self.source.partition(":")
+        return assets() / place if kind == "builtin" else Path(place).expanduser()
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether it lies in a folder of this machine."""
+        return self.source.startswith(("builtin:", "local:"))
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for a user to read."""
+        if not self.has_folder:
+            return self.source
+        return str(self.folder / self.weights.file if self.weights else self.folder)
+
+
+class Preset(Record):
+    """A named attack: a spec string of techniques and, where it has its own, a budget.
+
+    Attributes:
+        spec: techniques, "rs+mi"; empty for plain BIM.
+        about: one line, with the paper.
+        norm: overrides the data set's default, as do `epsilon`, `step` and `steps`.
+    """
+
+    spec: str = ""
+    about: str
+    norm: Literal["linf", "l2"] | None = None
+    epsilon: str | None = None
+    step: str | None = None
+    steps: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Preset:
+        _check_budget(self.norm or "linf", self.epsilon or "1", self.step or "eps")
+        return self
+
+
+def _forbids_commerce(licence: str) -> bool:
+    return "-nc" in licence.lower() or "non-commercial" in licence.lower()
+
+
+def _check_budget(norm: str, epsilon: str, step: str) -> None:
+    try:
+        parse_step(step, parse_epsilon(epsilon, norm))
+    except UsageError as error:
+        raise ValueError(f"a readable budget ({str(error).removesuffix('.')})") from None
