@@ -18,7 +18,7 @@ CONTEXT.set_forkserver_preload(
         "timm",
         "accelerate",
         "transferzoo.training.rho_search",
-        "transferzoo.studies.compute",
+        "transferzoo.studies.worker",
         "transferzoo.cli.app",
     ]
 )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transferzoo.base.errors import UsageError
 from transferzoo.defences import DEFENCES, read_defence, show_defence
 from transferzoo.models.predict import predict, predict_defended
+from transferzoo.models.resolve import select_models
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -194,5 +195,5 @@ def test_defended_surrogates_are_refused(cli: Run, few: Path, tmp_path: Path) ->
 
 def test_a_zoo_may_name_a_defended_target() -> None:
     zoo = load_zoo()
-    (found,) = zoo.select(["vgg|bits"], "fashion-mnist", "target")
+    (found,) = select_models(zoo, ["vgg|bits"], "fashion-mnist", "target")
     assert (found.name, found.defence, found.folder.name) == ("vgg|bits:depth=5", "bits:depth=5", "vgg")

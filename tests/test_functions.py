@@ -14,7 +14,7 @@ from trying import TRY, by_pair
 from transferzoo import load_model
 from transferzoo.base.errors import UsageError
 from transferzoo.models import load
-from transferzoo.models.resolve import Foreign
+from transferzoo.models.resolve import UnlistedOptions, select_models
 from transferzoo.models.sources import python_function
 from transferzoo.zoo.reader import load_zoo
 
@@ -113,7 +113,9 @@ def test_code_runs_only_where_it_is_allowed(cli: Run, few: Path, written: Writte
 
 def test_a_run_follows_the_weights_and_the_code(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    spec = load_zoo().select(["own_models:make"], "fashion-mnist", "target", Foreign(allow_code=True))[0]
+    spec = select_models(
+        load_zoo(), ["own_models:make"], "fashion-mnist", "target", UnlistedOptions(allow_code=True)
+    )[0]
     text = "import torch\nfrom torch import nn\ndef make():\n    torch.manual_seed({})\n    return {}\n"
 
     def identity(*parts: object) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import torch
 
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.models import build
+from transferzoo.models.resolve import select_models
 from transferzoo.training import finetuning
 from transferzoo.zoo.reader import load_zoo
 from transferzoo.zoo.schema import TO_TRAIN
@@ -88,7 +89,7 @@ def test_licences_that_forbid_commercial_use() -> None:
 
 
 def names(text: str, dataset: str, role: Any) -> list[str]:
-    return [model.name for model in ZOO.select([text], dataset, role)]
+    return [model.name for model in select_models(ZOO, [text], dataset, role)]
 
 
 @pytest.mark.parametrize("dataset", PACKS)
@@ -123,7 +124,7 @@ def test_what_nobody_has_published_has_a_recipe(model: ModelSpec) -> None:
     command = f"train it with `transferzoo train --recipe {model.recipe}` and name the folder it writes"
     for name in (model.name, model.full_name):
         with pytest.raises(ModelError, match="nobody has published") as caught:
-            ZOO.select([name], model.dataset, "surrogate")
+            select_models(ZOO, [name], model.dataset, "surrogate")
         assert str(caught.value) == f"nobody has published weights of '{model.full_name}'; {command}."
 
 

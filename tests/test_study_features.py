@@ -12,10 +12,10 @@ from studying import STUDY, place
 
 from transferzoo.models.classifier import load
 from transferzoo.models.predict import predict
-from transferzoo.studies import features
-from transferzoo.studies.compute import Task, perform
+from transferzoo.studies import derived, features
 from transferzoo.studies.grid import lay_out
 from transferzoo.studies.schema import find_study
+from transferzoo.studies.worker import Task, perform
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _teacher(made: tuple[Grid, Task, dict[str, Any]]) -> Any:
 
 def test_the_last_features_come_close_to_those_wanted(made: tuple[Grid, Task, dict[str, Any]]) -> None:
     teacher, images = _teacher(made), draw(96, 0).select(range(60))
-    found = features.read(made[2]["robust"])
+    found = derived.read_derived(made[2]["robust"])
     with torch.no_grad():
         goal = features._features(teacher, images.images / 255)
         got = features._features(teacher, found.images / 255)
@@ -81,7 +81,7 @@ def test_the_last_features_are_what_the_last_layer_sees(made: tuple[Grid, Task, 
 def test_adversarial_images_have_the_class_they_aim_at(
     made: tuple[Grid, Task, dict[str, Any]], kind: str
 ) -> None:
-    images, found = draw(96, 0).select(range(60)), features.read(made[2][kind])
+    images, found = draw(96, 0).select(range(60)), derived.read_derived(made[2][kind])
     if kind == "deterministic":
         assert torch.equal(found.labels, (images.labels + 1) % 3)
     else:

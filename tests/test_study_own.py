@@ -13,7 +13,7 @@ from stripes import TINY
 from timm.models import save_for_hf
 
 from transferzoo.base.errors import TransferZooError
-from transferzoo.studies.compute import Task, perform
+from transferzoo.studies.worker import Task, perform
 
 if TYPE_CHECKING:
     from collections.abc import Callable

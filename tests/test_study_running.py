@@ -15,11 +15,11 @@ from stripes import draw
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from transferzoo.base.errors import DataError, TransferZooError
-from transferzoo.studies import compute, executors
+from transferzoo.studies import executors, kinds, worker
 from transferzoo.studies.cells import Cell, Grid
-from transferzoo.studies.compute import Task
 from transferzoo.studies.schema import find_study
 from transferzoo.studies.store import Store
+from transferzoo.studies.worker import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def grid() -> Grid:
 
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[executors.Processes]:
-    monkeypatch.setattr("transferzoo.studies.compute.perform", pretend)
+    monkeypatch.setattr("transferzoo.studies.worker.perform", pretend)
     started = executors.Processes(2)
     yield started
     started.close()
@@ -127,11 +127,11 @@ def test_sharpness_is_measured_in_one_thread_by_scipy_too(
         return SimpleNamespace(numbers=dict)
 
     monkeypatch.setattr("transferzoo.sharpness.measure", look)
-    monkeypatch.setattr(compute, "training_images", lambda *_: draw(8, 0))
-    monkeypatch.setattr(compute, "load", lambda *_: None)
+    monkeypatch.setattr(kinds, "training_images", lambda *_: draw(8, 0))
+    monkeypatch.setattr(kinds, "load", lambda *_: None)
     what = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
     with threadpool_limits(2, user_api="blas"):
-        assert compute.WORK["sharpness"](what, tmp_path, Mock()) == {}
+        assert worker.WORK["sharpness"](what, tmp_path, Mock()) == {}
     assert threads
     assert set(threads) == {1}
 

@@ -17,6 +17,7 @@ from transferzoo.base.spec_strings import parse_terms
 from transferzoo.minimizers import read_rule
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.resolve import select_models
 from transferzoo.zoo.reader import load_zoo, read_zoo
 from transferzoo.zoo.schema import assets
 
@@ -58,8 +59,8 @@ def test_recipes_name_what_exists(name: str) -> None:
 
 
 def test_surrogates_and_targets() -> None:
-    surrogates = ZOO.select(["all"], "fashion-mnist", "surrogate")
-    targets = ZOO.select(["all"], "fashion-mnist", "target")
+    surrogates = select_models(ZOO, ["all"], "fashion-mnist", "surrogate")
+    targets = select_models(ZOO, ["all"], "fashion-mnist", "target")
     kinds = ["sgd", "early", "swa", "sam", "asam", "gsam", "agsam", "wasam", "looksam"]
     assert [m.name for m in surrogates] == [f"resnet50-{kind}" for kind in (*kinds, "lsam", "lgsam", "sat")]
     families = {
@@ -144,7 +145,7 @@ def test_users_file_by_variable(mine: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_selection() -> None:
     def names(*texts: str) -> list[str]:
-        return [m.name for m in ZOO.select(texts, "fashion-mnist", "surrogate")]
+        return [m.name for m in select_models(ZOO, texts, "fashion-mnist", "surrogate")]
 
     assert names("resnet50-sam", "resnet50-sgd,resnet50-sam") == ["resnet50-sam", "resnet50-sgd"]
     assert names("fashion-mnist/resnet50-sam") == ["resnet50-sam"]

@@ -11,31 +11,32 @@ from typing import TYPE_CHECKING
 from transferzoo.models.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
-    from transferzoo.api import evaluate, load_images, load_model, read_attack
+    from transferzoo.api import load_images, load_model, read_attack
     from transferzoo.attacks.engine import Attack, craft
     from transferzoo.attacks.techniques.work_unit import Pool
     from transferzoo.base.config import AttackConfig, TrainConfig
     from transferzoo.base.errors import TransferZooError
+    from transferzoo.evaluation.in_memory import evaluate
     from transferzoo.models.classifier import Classifier
     from transferzoo.results.tables import tables
     from transferzoo.training.trainer import train
     from transferzoo.zoo.reader import load_zoo
 
 _PUBLIC = {
-    "AttackConfig": "config",
-    "TrainConfig": "config",
-    "TransferZooError": "errors",
-    "load_zoo": "zoo",
-    "Classifier": "classifier",
-    "Attack": "engine",
-    "Pool": "techniques.unit",
-    "craft": "engine",
-    "evaluate": "api",
+    "AttackConfig": "base.config",
+    "TrainConfig": "base.config",
+    "TransferZooError": "base.errors",
+    "load_zoo": "zoo.reader",
+    "Classifier": "models.classifier",
+    "Attack": "attacks.engine",
+    "Pool": "attacks.techniques.work_unit",
+    "craft": "attacks.engine",
+    "evaluate": "evaluation.in_memory",
     "load_images": "api",
     "load_model": "api",
     "read_attack": "api",
-    "tables": "report",
-    "train": "trainer",
+    "tables": "results.tables",
+    "train": "training.trainer",
 }
 __all__ = [
     "Attack",

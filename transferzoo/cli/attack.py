@@ -186,7 +186,7 @@ def attack(
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
     from transferzoo.evaluation.job import weights_of
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.models.resolve import Foreign
+    from transferzoo.models.resolve import UnlistedOptions
     from transferzoo.results.writers import check_folder, check_output
     from transferzoo.zoo.reader import load_zoo
 
@@ -202,7 +202,7 @@ def attack(
     records = load_zoo(zoo)
     name = dataset or records.default_dataset
     records.dataset(name)
-    surrogates, victims = models(records, name, surrogate, targets, Foreign(architecture, allow_code))
+    surrogates, victims = models(records, name, surrogate, targets, UnlistedOptions(architecture, allow_code))
     if dry_run and (absent := lacking(records.dataset(name), (*surrogates, *victims), split, data)):
         settle = partial(configure, records, name, attack, flags=flags, max_gradients=max_gradients)
         show_json(unfetched(settle, surrogates, victims, absent, finetune or []))

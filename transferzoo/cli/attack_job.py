@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.output import progress_bar, say
-from transferzoo.models.resolve import PYTHON, Foreign
+from transferzoo.models.resolve import PYTHON, UnlistedOptions, select_models
 
 if TYPE_CHECKING:
     from transferzoo.base.config import AttackConfig
@@ -23,7 +23,7 @@ AUTO = "auto"
 
 
 def models(
-    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str], foreign: Foreign
+    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str], options: UnlistedOptions
 ) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
     """Return the surrogates and the targets that names stand for.
 
@@ -32,15 +32,15 @@ def models(
     Raises:
         UsageError: a name is unknown or stands for two models, or no target is left.
     """
-    from transferzoo.zoo.reader import distinct, is_pattern, parts
+    from transferzoo.zoo.selection import distinct, is_pattern, parts
 
-    sources = zoo.select(surrogates, dataset, "surrogate", foreign)
-    victims = zoo.select(targets, dataset, "target", foreign)
+    sources = select_models(zoo, surrogates, dataset, "surrogate", options)
+    victims = select_models(zoo, targets, dataset, "target", options)
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
-    chosen = zoo.select(named, dataset, "target", foreign)
+    chosen = select_models(zoo, named, dataset, "target", options)
     kept = tuple(m for m in victims if m not in sources or m in chosen)
     every = distinct((*sources, *kept))
-    foreign.check_used(zoo.models, every)
+    options.check_used(zoo.models, every)
     if not kept:
         raise UsageError(
             "no target is left",
@@ -63,7 +63,7 @@ def ready(
     from transferzoo.models.download import located
     from transferzoo.models.load import require_gradients
     from transferzoo.sync.inventory import require
-    from transferzoo.zoo.reader import distinct
+    from transferzoo.zoo.selection import distinct
 
     every = distinct((*surrogates, *targets))
     require(every)

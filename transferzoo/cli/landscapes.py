@@ -38,7 +38,7 @@ class Shown:
 def of_models(ground: Ground, models: Sequence[ModelSpec], options: Mapping[str, Any], runs: Path) -> Shown:
     """Measure the sharpness of models; arguments as `job.measured` has them."""
     from transferzoo.sharpness.job import folder_of, measured
-    from transferzoo.sharpness.measure import check_numbers
+    from transferzoo.sharpness.measurement import check_numbers
     from transferzoo.sharpness.tables import sharpness_lines, sharpness_tables
 
     check_numbers(**options)

@@ -201,8 +201,9 @@ def _located(records: Zoo, names: Sequence[str], dataset: DatasetSpec) -> list[M
     """
     from transferzoo.models.download import located
     from transferzoo.models.load import require_gradients
+    from transferzoo.models.resolve import select_models
 
-    found = [located(model, say) for model in records.select(names, dataset.name, "surrogate")]
+    found = [located(model, say) for model in select_models(records, names, dataset.name, "surrogate")]
     for model in found:
         require_gradients(model)
     return found
@@ -217,9 +218,10 @@ def _targets(
         UsageError: a name is unknown, none is left, or a target has a defence.
     """
     from transferzoo.models.download import located
+    from transferzoo.models.resolve import select_models
 
     taken = {model.full_name for model in ends}
-    chosen = records.select(names, dataset.name, "target") if names else ()
+    chosen = select_models(records, names, dataset.name, "target") if names else ()
     victims = [model for model in chosen if model.full_name not in taken]
     if names and not victims:
         raise UsageError("no target is left", expected="at least one that is no end of the line")

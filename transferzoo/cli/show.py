@@ -51,12 +51,12 @@ def show(
 def _checkpoint(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     """Tell of a checkpoint folder, if the name is one's."""
     from transferzoo.models import checkpoint
-    from transferzoo.models.resolve import trained_on
+    from transferzoo.models.resolve import select_models, trained_on
 
     folder = Path(name).expanduser()
     if (folder / checkpoint.CONFIG).is_file():
         dataset = trained_on(folder / checkpoint.RECIPE) or zoo.default_dataset
-        yield from map(_model, zoo.select([str(folder.absolute())], dataset, "target"))
+        yield from map(_model, select_models(zoo, [str(folder.absolute())], dataset, "target"))
 
 
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:

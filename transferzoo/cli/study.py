@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.studies.cells import Cell, Grid
-    from transferzoo.studies.compute import Task
     from transferzoo.studies.executors import Workers
     from transferzoo.studies.result_file import Results
+    from transferzoo.studies.worker import Task
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -46,11 +46,12 @@ def study(
 ) -> None:  # fmt: skip
     """Run a study, or go on with it, and print what it says of its claims."""
     from transferzoo.results.writers import check_output
-    from transferzoo.studies.compute import Task, check_architectures, check_images
     from transferzoo.studies.grid import lay_out
+    from transferzoo.studies.preflight import check_architectures, check_images
     from transferzoo.studies.result_file import check_results, collect, write_results
     from transferzoo.studies.schema import find_study
     from transferzoo.studies.store import Store
+    from transferzoo.studies.worker import Task
     from transferzoo.zoo.reader import load_zoo, own_file
 
     if ray is not None and jobs != 1:
@@ -144,8 +145,8 @@ def _plan(grid: Grid, task: Task, dataset: DatasetSpec, jobs: int, *, as_json: b
     """Print what there is to do, and an estimate of how long it takes."""
     from transferzoo.base.table import Table
     from transferzoo.cli.tables import render
-    from transferzoo.studies.compute import count_images
     from transferzoo.studies.estimate import seconds
+    from transferzoo.studies.preflight import count_images
     from transferzoo.studies.store import Store
 
     store = Store(task.store)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from transferzoo import hub
 from transferzoo.base.errors import ModelError
 from transferzoo.models import checkpoint, conversion
-from transferzoo.zoo.reader import published
 from transferzoo.zoo.schema import HUB
+from transferzoo.zoo.selection import published
 
 if TYPE_CHECKING:
     from collections.abc import Callable

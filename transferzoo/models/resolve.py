@@ -1,7 +1,8 @@
-"""Models that no zoo file lists: from what a user writes in place of a name to a `ModelSpec`.
+"""Every way to name a model: from what a user writes to `ModelSpec`s.
 
-A checkpoint folder, a repository of the Hub, a weight file and its architecture, an exported model, a
-function of a Python module. Nothing here reads a model or runs code.
+Names and patterns of the zoo, and what no zoo file lists: a checkpoint folder, a repository of the Hub, a
+weight file and its architecture, an exported model, a function of a Python module; a defence may follow.
+Nothing here reads a model or runs code.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from transferzoo.base.errors import UsageError
+from transferzoo.defences import show_defence
 from transferzoo.zoo.schema import HUB, NAMED_ON_HUB, ROLES, ModelSpec, WeightFile
+from transferzoo.zoo.selection import distinct, is_listed, listed, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
+    from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, Role
 
 ONNX, PYTHON = "onnx:", "python:"
@@ -32,8 +36,8 @@ _FUNCTION = re.compile(r"[\w.]+:[\w.]+")
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """What a user says of the unlisted models of a command.
+class UnlistedOptions:
+    """What a user states about the unlisted models of a command.
 
     Attributes:
         architecture: spec of the network that the bare weight files fit; empty where nothing is said.
@@ -73,26 +77,76 @@ class Foreign:
             )
 
 
-NOTHING_SAID = Foreign()
+NO_OPTIONS = UnlistedOptions()
 
 
-def unlisted(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> ModelSpec | None:
+def select_models(
+    zoo: Zoo, names: Iterable[str], dataset: str, role: Role, options: UnlistedOptions = NO_OPTIONS
+) -> tuple[ModelSpec, ...]:
+    """Return the models of a data set that names stand for, in order and without repeats.
+
+    Args:
+        zoo: where names are looked up.
+        names: "all" (every model with the role that is not `extra`), model names, globs ("resnet50-*"),
+            full names ("cifar10/resnet18"), or unlisted models: checkpoint folders ("./my-model"),
+            repositories of the Hub ("hf-hub:OWNER/NAME[@REVISION]"), "weights.safetensors", "model.onnx"
+            or functions ("package.module:function"); commas separate too.
+            Behind targets "|" and a defence may follow, for all of them ("vgg,resnet18|jpeg:quality=75").
+        dataset: the data set the names are looked up in.
+        role: "surrogate" or "target"; a named model may be used in either role.
+        options: what the user states about unlisted models.
+
+    Raises:
+        UnknownNameError: nothing of that name.
+        UsageError: a model of another data set, two models of one name, a defended surrogate, an
+            unlisted model that is not there, or code that is not allowed to run.
+        ModelError: nobody has published the model.
+    """
+    found: list[ModelSpec] = []
+    for name, defence in parts(names):
+        if defence and role != "target":
+            raise UsageError(f"a {role} has no defence", expected=f"'{name}'", got=f"'{name}|{defence}'")
+        matching = _matching(zoo, name, dataset, role, options)
+        for model in matching:
+            options.check(model)
+        found += [_defended(model, defence) for model in matching] if defence else matching
+    return distinct(found)
+
+
+def _matching(zoo: Zoo, name: str, dataset: str, role: Role, options: UnlistedOptions) -> list[ModelSpec]:
+    model = None if is_listed(zoo, name, dataset) else unlisted(name, zoo.dataset(dataset), role, options)
+    return [model] if model else listed(zoo, name, dataset, role)
+
+
+def _defended(model: ModelSpec, defence: str) -> ModelSpec:
+    """Return a target behind a defence.
+
+    Raises:
+        UsageError: it is behind one already, or the defence cannot be read.
+    """
+    if model.defence:
+        raise UsageError(f"'{model.name}' has a defence already", expected="one", got=f"'{defence}'")
+    spec = show_defence(defence)
+    return model.model_copy(update={"name": f"{model.name}|{spec}", "defence": spec})
+
+
+def unlisted(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec | None:
     """Return the model that something other than a listed name stands for; None where it is a name.
 
     Args:
         name: what the user wrote.
         dataset: what the model classifies; bare weights read its pixels and have its normalisation.
         role: what it shall serve as.
-        foreign: what the user says of it.
+        options: what the user states about it.
 
     Raises:
         UsageError: there is no such file, or it cannot serve.
     """
     ways = (way for fits, way in _WAYS if fits(name))
-    return next((way(name, dataset, role, foreign) for way in ways), None)
+    return next((way(name, dataset, role, options) for way in ways), None)
 
 
-def _hub(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> ModelSpec:
+def _hub(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
     place = name.removeprefix(NAMED_ON_HUB)
     try:
         return ModelSpec(
@@ -104,9 +158,9 @@ def _hub(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> Model
         ) from None
 
 
-def _weights(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> ModelSpec:
+def _weights(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
     path = _file(name, role)
-    if not foreign.architecture:
+    if not options.architecture:
         described = (path.parent / "config.json").is_file()
         raise UsageError(
             f"'{name}' does not say which network its weights fit",
@@ -114,7 +168,7 @@ def _weights(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> M
             hint="or name its folder, which has a config.json" if described else "",
         )
     weights = WeightFile(
-        file=path.name, architecture=foreign.architecture, mean=dataset.mean, std=dataset.std,
+        file=path.name, architecture=options.architecture, mean=dataset.mean, std=dataset.std,
         input_size=(dataset.channels, dataset.size, dataset.size),
         arguments={"num_classes": len(dataset.classes)},
     )  # fmt: skip
@@ -123,7 +177,7 @@ def _weights(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> M
     )
 
 
-def _pickle(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> ModelSpec:
+def _pickle(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
     raise UsageError(
         f"{role} '{name}' may be a pickle, and a pickle can run code", expected=f"a {WEIGHTS} file",
         hint="save the weights with safetensors, or name the file in a zoo file of your own "
@@ -131,12 +185,12 @@ def _pickle(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> Mo
     )  # fmt: skip
 
 
-def _exported(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> ModelSpec:
+def _exported(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
     path = _file(name, role)
     return ModelSpec(name=path.stem, dataset=dataset.name, roles=("target",), source=f"{ONNX}{path}")
 
 
-def _function(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> ModelSpec:
+def _function(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
     return ModelSpec(name=name.partition(":")[2], dataset=dataset.name, roles=ROLES, source=f"{PYTHON}{name}")
 
 
@@ -147,7 +201,7 @@ def _file(name: str, role: Role) -> Path:
     return path.absolute()  # a link keeps its name and its neighbours
 
 
-def _folder(name: str, dataset: DatasetSpec, role: Role, foreign: Foreign) -> ModelSpec:
+def _folder(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UsageError(
@@ -184,7 +238,9 @@ def _is_folder(name: str) -> bool:
     return name.startswith((".", "/", "~")) or (os.sep in name and Path(name).is_dir())
 
 
-_WAYS: tuple[tuple[Callable[[str], object], Callable[[str, DatasetSpec, Role, Foreign], ModelSpec]], ...] = (
+_WAYS: tuple[
+    tuple[Callable[[str], object], Callable[[str, DatasetSpec, Role, UnlistedOptions], ModelSpec]], ...
+] = (
     (lambda name: name.startswith(NAMED_ON_HUB), _hub),
     (_ends(WEIGHTS), _weights),
     (_ends(".onnx"), _exported),

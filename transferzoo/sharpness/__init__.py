@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transferzoo.results.records import Record
-    from transferzoo.sharpness.measure import measure
+    from transferzoo.sharpness.measurement import measure
 
 __all__ = ["Measures", "Point", "Sharpness", "Slice", "measure"]
 
@@ -126,4 +126,4 @@ class Slice:
 def __getattr__(name: str) -> object:
     if name != "measure":
         raise AttributeError(f"module 'transferzoo.sharpness' has no attribute '{name}'")
-    return import_module("transferzoo.sharpness.measure").measure
+    return import_module("transferzoo.sharpness.measurement").measure

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from transferzoo.api import evaluate
 from transferzoo.base.atomic import write_json
 from transferzoo.base.config import fingerprint
 from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import DataError, reason
+from transferzoo.evaluation.in_memory import evaluate
 from transferzoo.evaluation.job import versions
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.models.load import identity, load_classifier
 from transferzoo.results.records import Record, flat
 from transferzoo.sharpness import Measures, Point, Sharpness, Slice
-from transferzoo.sharpness.measure import STAGES, measure
+from transferzoo.sharpness.measurement import STAGES, measure
 from transferzoo.sharpness.paths import between, directions, plane_row
 from transferzoo.sharpness.surface import surface_of
 from transferzoo.training.loop import seed_of

@@ -12,7 +12,7 @@ from transferzoo.attacks.composition import compose
 from transferzoo.base.config import AttackSpec, TrainConfig
 from transferzoo.minimizers import read_rule
 from transferzoo.models.classifier import load
-from transferzoo.studies.compute import one_thread
+from transferzoo.studies.worker import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

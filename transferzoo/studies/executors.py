@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
     from transferzoo.studies.cells import Cell, Grid
-    from transferzoo.studies.compute import Task
+    from transferzoo.studies.worker import Task
 
 TRIES = 4
 """How often a cell is begun whose process dies."""
@@ -152,7 +152,7 @@ class Here:
 
     def submit(self, task: Task, key: str) -> Future[None]:
         """See `Workers`."""
-        from transferzoo.studies.compute import perform
+        from transferzoo.studies.worker import perform
 
         future: Future[None] = Future()
         try:
@@ -176,7 +176,7 @@ class Processes:
         self.room = count
         if "forkserver" in get_all_start_methods():  # which has PyTorch ready for every process
             context = get_context("forkserver")
-            context.set_forkserver_preload(["timm", "transferzoo.studies.compute"])
+            context.set_forkserver_preload(["timm", "transferzoo.studies.worker"])
             self._context: BaseContext = context
         else:
             self._context = get_context("spawn")
@@ -185,7 +185,7 @@ class Processes:
 
     def submit(self, task: Task, key: str) -> Future[None]:
         """See `Workers`."""
-        from transferzoo.studies.compute import perform
+        from transferzoo.studies.worker import perform
 
         try:
             return self._pool.submit(perform, task, key)
@@ -244,7 +244,7 @@ class Ray:
 
     def __init__(self, address: str) -> None:
         ray = require("ray", "ray", "--ray needs")
-        from transferzoo.studies.compute import perform
+        from transferzoo.studies.worker import perform
 
         try:
             ray.init(

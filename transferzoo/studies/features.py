@@ -9,12 +9,11 @@ from torch import nn
 
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
-from transferzoo.base.atomic import write_bytes
 from transferzoo.base.errors import ModelError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step
-from transferzoo.datasets import Batch
 from transferzoo.models.classifier import Classifier, frozen, load
-from transferzoo.studies.compute import WORK, training_images
+from transferzoo.studies.derived import write_derived
+from transferzoo.studies.worker import WORK, training_images
 from transferzoo.training.loop import seed_of
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.studies.compute import Bench
+    from transferzoo.datasets import Batch
+    from transferzoo.studies.worker import Bench
 
-IMAGES = "images.safetensors"
 TOGETHER = 250
 """Images that are made at once."""
 
@@ -39,22 +38,12 @@ def derive(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any
     [0, 1]; the label is x's. "deterministic" and "random" are adversarial images of x within an L2 ball,
     towards the class that becomes their label.
     """
-    from safetensors.torch import save
-
     images = training_images(what["images"], bench).select(range(what["count"]))
     model = load(bench.folder(what["model"]), bench.dataset)
     draw = torch.Generator().manual_seed(seed_of(what["seed"], f"features {what['features']}"))
     made, labels = MAKERS[what["features"]](model, images, what, draw)
-    write_bytes(folder / IMAGES, save({"images": made, "labels": labels}))
+    write_derived(folder, made, labels)
     return {"n": len(made)}
-
-
-def read(folder: Path) -> Batch:
-    """Return a data set that `derive` made."""
-    from safetensors.torch import load_file
-
-    found = load_file(folder / IMAGES)
-    return Batch(found["images"], found["labels"], torch.arange(len(found["labels"])))
 
 
 def _inverted(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.attacks.configure import resolve
 from transferzoo.base.errors import UsageError
 from transferzoo.models.download import located
+from transferzoo.models.resolve import select_models
 from transferzoo.studies.cells import Cell, Grid, Point
 from transferzoo.studies.measurable import check_claims
 from transferzoo.studies.origins import dataset_digest, files_digest, model_digest, root_of
@@ -151,7 +152,7 @@ class _Layout:
         """Return the models that a target names, one for a model of the study."""
         entry = self.study.models.get(name)
         if entry is None:
-            chosen = self.zoo.select([name], self.study.dataset, "target")
+            chosen = select_models(self.zoo, [name], self.study.dataset, "target")
             return [self._reference(model) for model in chosen]
         if entry.model:
             return [{**self._existing(entry.model, "target"), "name": name}]
@@ -210,7 +211,7 @@ class _Layout:
         return self._add("derive", what, [key], f"{name} features")
 
     def _existing(self, name: str, role: Role) -> dict[str, Any]:
-        chosen = self.zoo.select([name], self.study.dataset, role)
+        chosen = select_models(self.zoo, [name], self.study.dataset, role)
         if len(chosen) != 1:
             raise UsageError(f"'{name}' is no single model", expected="one", got=str(len(chosen)))
         return self._reference(chosen[0])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from transferzoo import hub
 from transferzoo.base.errors import DataError, ModelError, UnknownNameError
 from transferzoo.models import checkpoint
-from transferzoo.zoo.reader import is_pattern, published
+from transferzoo.models.resolve import select_models
 from transferzoo.zoo.schema import HUB, NAMED_ON_HUB, TO_TRAIN, assets
+from transferzoo.zoo.selection import is_pattern, published
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -198,7 +199,7 @@ def chosen(
     found: dict[str, Item] = {}
     for name in (part.strip() for text in names for part in text.split(",")):
         if name.startswith(NAMED_ON_HUB):
-            items = [item_of(m) for m in zoo.select([name], dataset or zoo.default_dataset, "target")]
+            items = [item_of(m) for m in select_models(zoo, [name], dataset or zoo.default_dataset, "target")]
         else:
             meant = [m for m in models if _means(name, m)]
             if meant and not is_pattern(name) and name not in GROUPS:

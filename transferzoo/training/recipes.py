@@ -13,6 +13,7 @@ from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.minimizers import show_rule
 from transferzoo.models.download import located
+from transferzoo.models.resolve import select_models
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +110,7 @@ def _validators(zoo: Zoo, values: Mapping[str, Any]) -> Sequence[ModelSpec]:
     if not names and values.get("select") != "transfer" and not values.get("tune"):
         return ()
     try:
-        found = zoo.select(names or ("all",), dataset, "validator")
+        found = select_models(zoo, names or ("all",), dataset, "validator")
     except UnknownNameError as error:
         raise UsageError(f"a validation target is unknown: {str(error).removesuffix('.')}") from None
     if not found:

@@ -1,4 +1,4 @@
-"""Models that a function of a Python module returns; see `zoo.Foreign.allow_code` for when it is run.
+"""Models that a function of a Python module returns; see `UnlistedOptions.allow_code` for when it is run.
 
     def make():            # called without arguments
         return network     # an nn.Module: [0, 1] pixels (N, C, H, W) → logits (N, K)

@@ -1,0 +1,106 @@
+"""An attack on models and images in memory, without files: crafted once, tried on every target."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.errors import DataError
+from transferzoo.datasets import Batch
+from transferzoo.evaluation import perturbation_metrics
+from transferzoo.evaluation.job import versions
+from transferzoo.models.classifier import frozen, state_digest, weights_digest
+from transferzoo.models.predict import predict
+from transferzoo.results.comparisons import Findings
+from transferzoo.results.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+
+def evaluate(
+    what: Attack,
+    surrogate: nn.Module,
+    targets: Mapping[str, nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    ids: Tensor | None = None,
+    name: str = "surrogate",
+    batch_size: int = 100,
+) -> Findings:
+    """Craft on a surrogate and try the 8-bit images on targets, in memory.
+
+    Only images that all targets classify correctly are attacked; techniques that mix draw from all images.
+    `report.tables` makes tables of the result.
+
+    Args:
+        what: the attack.
+        surrogate: [0, 1] pixels (N, C, H, W) → logits (N, K).
+        targets: name → model, likewise, in evaluation mode; one at least.
+        images: clean images, uint8 (N, C, H, W).
+        labels: true classes, int64 (N,).
+        ids: what seeds an image's draws, int64 (N,); 0..N−1 where nothing is said.
+        name: of the surrogate.
+        batch_size: images at a time.
+
+    Raises:
+        DataError: no image is classified correctly by all targets.
+        ModelError: no gradient reaches the images, or it is not finite.
+    """
+    batch = Batch(images, labels, torch.arange(len(images)) if ids is None else ids)
+    with frozen(surrogate):
+        own = predict(surrogate, images) == labels
+    clean = {victim: predict(model, images) == labels for victim, model in targets.items()}
+    chosen = batch.select(torch.stack(list(clean.values())).all(0))
+    if not len(chosen):
+        raise DataError("no image is left to attack: the targets classify none of them correctly together")
+    adversarial, seconds = _crafted(what, surrogate, chosen, Pool(images, labels), batch_size)
+    weights, learned = state_digest(surrogate), weights_digest(surrogate)
+    common = {
+        "surrogate": name, "attack": what.canonical, "steps": what.steps, "targeted": "", "dataset": "",
+        "split": "", "seed": what.seed, "gradients": what.cost(), "precision": _precision(surrogate),
+        "versions": versions(),
+        "selection": hashlib.sha256(repr(chosen.ids.tolist()).encode()).hexdigest(),
+        "surrogate_accuracy": _share(own), "surrogate_sha256": weights,
+    }  # fmt: skip
+    records = []
+    for victim, model in targets.items():
+        fooled = predict(model, adversarial) != chosen.labels
+        outcomes = "".join("1" if hit else "0" for hit in fooled.tolist())
+        records.append(
+            Record.of(
+                outcomes, **common, target=victim, target_sha256=state_digest(model),
+                white_box=learned is not None and learned == weights_digest(model),
+                target_accuracy=_share(clean[victim]),
+            )
+        )  # fmt: skip
+    look = perturbation_metrics.measure(name, what.canonical, adversarial, chosen.images)
+    return Findings(records, (), {records[0].source: seconds}, [look])
+
+
+def _crafted(
+    what: Attack, surrogate: nn.Module, batch: Batch, pool: Pool, batch_size: int
+) -> tuple[Tensor, float]:
+    """Return the adversarial images, uint8 (N, C, H, W), and the seconds each took."""
+    started, device = time.monotonic(), next(surrogate.parameters(), torch.empty(0)).device
+    parts = [batch.select(places) for places in torch.arange(len(batch)).split(batch_size)]
+    crafted = [craft(what, surrogate, p.images.to(device), p.labels, p.ids, pool=pool).cpu() for p in parts]
+    return torch.cat(crafted), (time.monotonic() - started) / len(batch)
+
+
+def _share(right: Tensor) -> float:
+    return round(float(right.double().mean()), 6)
+
+
+def _precision(model: nn.Module) -> str:
+    """Return the precision of a model's weights, "fp32" for `torch.float32`."""
+    kind = next(model.parameters(), torch.empty(0)).dtype
+    return {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16"}.get(kind, str(kind))

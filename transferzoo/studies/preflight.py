@@ -1,0 +1,43 @@
+"""What can fail in a study before its first cell: images and architectures are tried once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferzoo.datasets.sources import load_split
+from transferzoo.models.build import create
+from transferzoo.studies.origins import root_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from transferzoo.studies.cells import Cell, Grid
+    from transferzoo.zoo.schema import DatasetSpec
+
+
+def check_architectures(grid: Grid, dataset: DatasetSpec) -> None:
+    """Build every architecture of a grid once, so that what is wrong with one is told before anything runs.
+
+    Raises:
+        UsageError: one cannot be built.
+    """
+    trained = (cell.what["config"] for cell in grid.cells.values() if cell.kind == "train")
+    for architecture in dict.fromkeys(config["architecture"] for config in trained):
+        create(architecture, dataset)
+
+
+def check_images(cells: Iterable[Cell], dataset: DatasetSpec, root: Path | None) -> None:
+    """Load the images that cells read once, so that what is not there is told once, before anything runs.
+
+    Raises:
+        DataError: they are not there, or damaged.
+    """
+    read = [cell.what["split"] if cell.kind == "attack" else "train" for cell in cells]
+    for split in dict.fromkeys(read):
+        load_split(dataset, split, root=root_of(dataset, split, root))
+
+
+def count_images(dataset: DatasetSpec, root: Path | None) -> int:
+    """Return how many training images there are."""
+    return len(load_split(dataset, "train", root=root_of(dataset, "train", root)))

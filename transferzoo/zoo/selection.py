@@ -1,0 +1,107 @@
+"""What names of models stand for in a zoo: one model, a pattern, all that serve in a role."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
+from transferzoo.zoo.schema import TO_TRAIN, ModelSpec, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from transferzoo.zoo.reader import Zoo
+
+
+def is_listed(zoo: Zoo, name: str, dataset: str) -> bool:
+    """Return whether a name is "all" or that of a model of the zoo, with its data set or without."""
+    return name == "all" or name in zoo.models or f"{dataset}/{name}" in zoo.models
+
+
+def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
+    """Return the models of a data set that a name or a pattern stands for.
+
+    Args:
+        zoo: where they are looked up.
+        name: "all" (every model with the role that is not `extra`), a model's name, its full name
+            ("cifar10/resnet18") or a glob ("resnet50-*").
+        dataset: the data set they classify.
+        role: what patterns and "all" are limited to; a named model may be used in any role.
+
+    Raises:
+        UnknownNameError: nothing of that name.
+        UsageError: it belongs to another data set.
+        ModelError: nobody has published the model.
+    """
+    serving = [
+        m for m in zoo.models.values() if m.dataset == dataset and role in m.roles and m.source != TO_TRAIN
+    ]
+    if name == "all":
+        return [m for m in serving if not m.extra]
+    if model := zoo.models.get(f"{dataset}/{name}"):
+        return [published(model)]
+    matching = [m for m in serving if fnmatchcase(m.name, name)]
+    if matching and is_pattern(name):
+        return matching
+    if name in zoo.models and zoo.models[name].dataset == dataset:
+        return [published(zoo.models[name])]
+    for model in zoo.models.values():
+        if name in (model.name, model.full_name):
+            raise UsageError(
+                f"{role} '{name}' belongs to another data set",
+                expected=f"a model of '{dataset}'",
+                got=f"one of '{model.dataset}'",
+                hint="surrogate and targets must share their data set (--dataset)",
+            )
+    raise UnknownNameError(role, name, [m.name for m in serving])
+
+
+def parts(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return each name with the defence behind it, if any.
+
+    Raises:
+        UsageError: a "|" with nothing behind it.
+    """
+    names = list(names)
+    for text in names:
+        if text.rstrip().endswith("|"):
+            raise UsageError(f"there is no defence behind '{text}'", expected="one, as in 'vgg|bits:depth=3'")
+    split = (text.partition("|")[::2] for text in names)
+    return [(name.strip(), defence.strip()) for text, defence in split for name in text.split(",")]
+
+
+def published(model: ModelSpec) -> ModelSpec:
+    """Return a model that has weights somewhere.
+
+    Raises:
+        ModelError: nobody has published any.
+    """
+    if model.source == TO_TRAIN:
+        raise ModelError(
+            f"nobody has published weights of '{model.full_name}'",
+            hint=f"train it with `transferzoo train --recipe {model.recipe}` and name the folder it writes",
+        )
+    return model
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether a name stands for whatever there is: "all" or a glob."""
+    return name == "all" or any(character in name for character in "*?[")
+
+
+def distinct(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
+    """Return models in order and without repeats.
+
+    Raises:
+        UsageError: two different models share a name, so that a table could not tell them apart.
+    """
+    chosen: dict[str, ModelSpec] = {}
+    for model in models:
+        known = chosen.setdefault(model.full_name, model)
+        if (known.source, known.weights) != (model.source, model.weights):
+            raise UsageError(
+                f"two models are called '{model.full_name}'", expected="a name each",
+                got=f"{known.place} and {model.place}", hint="rename one of them",
+            )  # fmt: skip
+    return tuple(chosen.values())
