@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared with the other workers
     os.environ["OMP_NUM_THREADS"] = "1"
 
-import pulling
 import pytest
 import torch
-from folders import data_folder
-from hub_server import COMMIT, connect, running
-from stripes import TINY, config, draw, spec
+from helpers import hub_zoo
+from helpers.checkpoints import data_folder
+from helpers.hub_server import COMMIT, connect, running
+from helpers.stripes import TINY, config, draw, spec
 
 from transferzoo.models.optimize import best_precision
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from hub_server import Hub
+    from helpers.hub_server import Hub
     from torch import Tensor
 
     from transferzoo.minimizers import Minimizer
@@ -159,13 +159,13 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
 @pytest.fixture(scope="module")
 def served(few: Path) -> dict[str, bytes]:
     """Return what that Hub holds."""
-    return pulling.contents(next(few.rglob("*.parquet")).read_bytes())
+    return hub_zoo.contents(next(few.rglob("*.parquet")).read_bytes())
 
 
 @pytest.fixture
 def hub(served: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """Return a Hub that this process asks, with an empty cache, and a zoo file that names what it has."""
-    (tmp_path / "mine.yaml").write_text(pulling.MINE.replace("COMMIT", COMMIT))
+    (tmp_path / "mine.yaml").write_text(hub_zoo.MINE.replace("COMMIT", COMMIT))
     monkeypatch.setenv("TRANSFERZOO_ZOO", str(tmp_path / "mine.yaml"))
     monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
     with running(served) as found:

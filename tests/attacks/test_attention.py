@@ -1,0 +1,131 @@
+"""Techniques of vision transformers (PNA, TGR), against an attention written out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.attacks import make_attack, work_unit
+from helpers.networks import literal_vit, tiny_vit
+from helpers.patches import BATCH, by_rule, passes, patched, same
+from torch import Tensor, nn
+
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.techniques.backward_attention import PayNoAttention, _ordinary, _ordinary_maps
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("spec", ["pna", "tgr"])
+def test_fused_attention_makes_no_difference_and_comes_back(spec: str, fused: bool) -> None:
+    model = tiny_vit().eval()
+    wanted = patched(spec, model)
+    for block in model.blocks:
+        block.attn.fused_attn = fused
+    same(patched(spec, model), wanted)
+    assert [block.attn.fused_attn for block in model.blocks] == [fused, fused]
+
+
+# ---------------------------------------------------------------- pay no attention
+
+
+def test_pna_is_the_literal_attention_with_constant_maps() -> None:
+    model = tiny_vit().eval()
+    same(patched("pna", model), passes(lambda x: literal_vit(model, x, on_map=Tensor.detach)))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_patch_out_keeps_random_patches_of_every_image(times: int) -> None:
+    model, unit = tiny_vit().eval(), work_unit(make_attack("pna:keep=0.4"), BATCH)
+    for _ in range(times):
+        draws = unit.uniform(16)
+    mask = torch.zeros(4, 1, 16, 16, dtype=torch.float64)
+    for image, numbers in enumerate(draws.tolist()):
+        for number in sorted(range(16), key=numbers.__getitem__)[:6]:  # 0.4 · 16 = 6.4
+            row, column = number // 4 * 4, number % 4 * 4
+            mask[image, :, row : row + 4, column : column + 4] = 1
+    technique = compose("pna:keep=0.4").techniques[0][1]
+    assert isinstance(technique, PayNoAttention)
+    shift = torch.rand(unit.images.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def literal(x: Tensor) -> Tensor:
+        away = x + shift - unit.images
+        return literal_vit(model, unit.images + mask * away, on_map=Tensor.detach)
+
+    fresh = work_unit(make_attack("pna:keep=0.4"), BATCH)
+    with technique.patch(model, fresh):
+        for _ in range(times):
+            found = passes(lambda x: model(x + shift))
+    same(found, passes(literal))
+    assert torch.equal(found[1] == 0, (mask == 0).expand_as(found[1]))
+
+
+@pytest.mark.parametrize(("keep", "count"), [(0.01, 1), (0.66, 11), (0.99, 16)])
+def test_patch_out_keeps_so_many(keep: float, count: int) -> None:
+    unit = work_unit(make_attack("pna"), BATCH)
+    masks = [PayNoAttention(keep).mask(unit, (4, 4)) for _ in range(2)]
+    assert all((mask.sum((1, 2, 3)) == 16 * count).all() for mask in masks)
+    if count < 16:
+        assert len({tuple(image.flatten().tolist()) for image in torch.cat(masks)}) > 4
+
+
+# ---------------------------------------------------------------- token gradients
+
+
+def _literal_maps(gradient: Tensor) -> Tensor:
+    result = 0.5 * gradient
+    for image in range(gradient.shape[0]):
+        for head in range(gradient.shape[1]):
+            plane = gradient[image, head].tolist()
+            cells = [(value, r, c) for r, line in enumerate(plane) for c, value in enumerate(line)]
+            for _, row, column in (max(cells), min(cells)):
+                result[image, head, row, :] = 0
+                result[image, head, :, column] = 0
+    return result
+
+
+def _literal_tokens(gradient: Tensor, factor: float) -> Tensor:
+    result = factor * gradient
+    for image in range(gradient.shape[0]):
+        for channel in range(gradient.shape[2]):
+            values = gradient[image, :, channel].tolist()
+            result[image, values.index(max(values)), channel] = 0
+            result[image, values.index(min(values)), channel] = 0
+    return result
+
+
+def test_tgr_is_the_literal_loop_over_images() -> None:
+    model = tiny_vit().eval()
+    wanted = passes(
+        lambda x: literal_vit(
+            model,
+            x,
+            on_map=by_rule(lambda g, _: _literal_maps(g)),
+            on_qkv=by_rule(lambda g, _: _literal_tokens(g, 0.8)),
+            on_mlp=by_rule(lambda g, _: _literal_tokens(g, 0.3)),
+        )
+    )
+    same(patched("tgr:attention=0.5,qkv=0.8,mlp=0.3", model), wanted)
+
+
+def _gradient(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_tgr_knows_where_tokens_lie() -> None:
+    last = _gradient(2, 3, 4, 5)  # rows and columns of tokens, then channels
+    wanted = (_literal_tokens(last.flatten(1, 2), 1.0) != 0).double().view_as(last)
+    assert torch.equal(_ordinary(nn.Linear(5, 5))(last), wanted)
+    first = last.movedim(-1, 1)
+    assert torch.equal(_ordinary(nn.Sequential(nn.Conv2d(5, 5, 1)))(first), wanted.movedim(-1, 1))
+    assert _ordinary(nn.Linear(5, 5))(_gradient(2, 5)).count_nonzero() == 0
+
+
+def test_tgr_cuts_columns_of_a_class_tokens_map() -> None:
+    gradient = _gradient(2, 3, 1, 7)
+    wanted = (_literal_tokens(gradient.flatten(0, 2)[..., None], 1.0) != 0).double()
+    assert torch.equal(_ordinary_maps(gradient).flatten(0, 2), wanted[..., 0])
+
+
+def test_tgr_has_the_papers_factors() -> None:
+    assert compose("tgr").canonical == "tgr:attention=0.25,qkv=0.75,mlp=0.5"

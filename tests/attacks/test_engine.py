@@ -1,0 +1,290 @@
+"""The attack loop: against torchattacks, and what must hold for every registered technique."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torchattacks
+from helpers.attacks import (
+    DOUBLE,
+    Images,
+    against_torchattacks,
+    agreement,
+    craft,
+    fitting_model,
+    make_attack,
+    perturb,
+    random_images,
+    small_cnn,
+    work_unit,
+)  # fmt: skip
+from torch import Tensor, nn
+
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import Attack
+from transferzoo.attacks.norms import NORMS
+from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques.momentum import RandomStart
+from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SINGLE = [
+    f"{name}+mi" if getattr(TECHNIQUES[name], "needs", None) is Stage.MOMENTUM else name
+    for name in TECHNIQUES
+    if TECHNIQUES[name].stage is not Stage.ENSEMBLES
+]
+COMPOSITIONS = [*SINGLE, "", "mi+di+ti:kernel=5", "rs+mi:decay=0.5+di:p=0.9,ratio=1.3"]
+NORM_BUDGETS = {"linf": Fraction(16, 255), "l2": Fraction(3, 2)}
+CASES = [(spec, norm) for spec in COMPOSITIONS for norm in NORM_BUDGETS if (spec, norm) != ("pi-patch", "l2")]
+"""`pi-patch` is for L∞."""
+
+
+# ---------------------------------------------------------------- references
+
+
+@pytest.mark.parametrize(("spec", "reference"), [("", torchattacks.BIM), ("mi", torchattacks.MIFGSM)])
+class TestTorchattacks:
+    def test_float64(self, spec: str, reference: type) -> None:
+        found = against_torchattacks(make_attack(spec), reference, small_cnn(), random_images())
+        assert found.share == 0
+        assert found.largest < 1e-12
+
+    def test_float32(self, spec: str, reference: type) -> None:
+        model, batch = small_cnn(dtype=torch.float32), random_images()
+        first = against_torchattacks(make_attack(spec, steps=1), reference, model, batch, torch.float32)
+        last = against_torchattacks(make_attack(spec, steps=10), reference, model, batch, torch.float32)
+        assert first.share == 0
+        assert last.share < 0.005
+
+
+def test_decay_of_momentum_is_torchattacks_decay() -> None:
+    attack = make_attack("mi:decay=0.4")
+    found = against_torchattacks(attack, torchattacks.MIFGSM, small_cnn(), random_images(), decay=0.4)
+    assert found.share == 0
+
+
+def test_one_step_of_length_epsilon_is_fgsm() -> None:
+    attack = make_attack(steps=1, step=Fraction(16, 255))
+    model, batch = small_cnn().eval(), random_images()
+    theirs = torchattacks.FGSM(model, eps=16 / 255)(batch.images.double() / 255, batch.labels)
+    found = agreement(attack, perturb(attack, model, batch), theirs, batch.images)
+    assert found.share == 0
+    assert found.largest < 1e-12
+
+
+def test_random_start_is_pgd(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, model, batch = make_attack("rs"), small_cnn(), random_images()
+    start = RandomStart().start(work_unit(attack, batch), lambda delta, _: delta)
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda *_: start)
+    found = against_torchattacks(attack, torchattacks.PGD, model, batch)
+    assert found.share == 0
+    assert found.largest < 1e-12
+
+
+@pytest.mark.parametrize(("spec", "decay"), [("ti", 0.0), ("mi+ti", 1.0)])
+def test_translation_invariance_is_torchattacks(spec: str, decay: float) -> None:
+    def reference(model: nn.Module, **options: float) -> torchattacks.attack.Attack:
+        other = torchattacks.TIFGSM(model, diversity_prob=0.0, decay=decay, **options)  # 0: without its DI
+        other.stacked_kernel = torch.from_numpy(np.stack([other.gkern()] * 3)[:, None])  # theirs, unrounded
+        return other
+
+    found = against_torchattacks(make_attack(spec), reference, small_cnn(), random_images(side=32))
+    assert found.share == 0
+    assert found.largest < 1e-12
+
+
+def test_l2_is_the_literal_loop() -> None:
+    attack, model, batch = (
+        make_attack(norm="l2", epsilon=Fraction(1, 2), step=Fraction(1, 5)),
+        small_cnn().eval(),
+        random_images(3),
+    )
+    for image, label, found in zip(batch.images, batch.labels, perturb(attack, model, batch), strict=True):
+        clean = image.double() / 255
+        delta = torch.zeros_like(clean)
+        for _ in range(10):
+            leaf = (clean + delta).requires_grad_()
+            loss = -model(leaf[None])[0].log_softmax(0)[label]
+            (slope,) = torch.autograd.grad(loss, leaf)
+            delta = delta + 0.2 * slope / slope.norm()
+            delta = delta * min(1.0, 0.5 / delta.norm().item())
+            delta = (clean + delta).clamp(0, 1) - clean
+        torch.testing.assert_close(found, clean + delta, rtol=0, atol=1e-10)
+
+
+# ---------------------------------------------------------------- every technique
+
+
+def _global_generators() -> tuple[object, ...]:
+    return torch.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), random.getstate()
+
+
+@pytest.mark.parametrize(("spec", "norm"), CASES)
+class TestEvery:
+    def test_batch_equals_singles(self, spec: str, norm: str) -> None:
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=4)
+        model, batch = fitting_model(spec), random_images(5)
+        singles = [craft(attack, model, batch[i : i + 1]) for i in range(5)]
+        assert torch.equal(craft(attack, model, batch), torch.cat(singles))
+
+    def test_box_budget_and_clean_inputs(self, spec: str, norm: str) -> None:
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm], step=NORM_BUDGETS[norm] / 3, steps=4)
+        batch = random_images(4)
+        before = batch.images.clone()
+        adversarial = craft(attack, fitting_model(spec, torch.float32), batch, torch.float32)
+        distance = NORMS[norm].distance(adversarial, batch.images)
+        assert adversarial.dtype == torch.uint8
+        assert (distance <= float(attack.epsilon)).all()
+        assert (distance > 0.5 * float(attack.epsilon)).all()
+        assert torch.equal(batch.images, before)
+
+    def test_nothing_leaks_between_batches(self, spec: str, norm: str) -> None:
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=3)
+        model, a, b = fitting_model(spec), random_images(3), random_images(2, seed=2)
+        first = craft(attack, model, a)
+        craft(attack, model, b)
+        assert torch.equal(craft(attack, model, a), first)
+
+    def test_constant_model_moves_nothing_but_the_start(self, spec: str, norm: str) -> None:
+        model, batch = fitting_model(spec), random_images(3)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=3)
+        found = perturb(attack, model, batch)
+        assert found.isfinite().all()
+        if "rs" not in spec:
+            assert torch.equal(craft(attack, model, batch), batch.images)
+        else:
+            assert torch.equal(found, perturb(make_attack(spec, norm, attack.epsilon, steps=1), model, batch))
+
+    def test_global_generators_are_untouched(self, spec: str, norm: str) -> None:
+        before = _global_generators()
+        craft(make_attack(spec, norm, NORM_BUDGETS[norm], steps=2), fitting_model(spec), random_images(2))
+        assert _global_generators() == before
+
+    def test_first_step_raises_the_loss(self, spec: str, norm: str) -> None:
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm] / 8, steps=10)
+        model, batch = fitting_model(spec).eval(), random_images(8, side=32)
+        loss = nn.CrossEntropyLoss()
+        clean = loss(model(batch.images.double() / 255), batch.labels)
+        assert loss(model(perturb(attack, model, batch)), batch.labels) > clean
+
+
+@pytest.mark.parametrize("spec", ["di:p=1,ratio=1.5", "rs"])
+def test_seed_and_id_decide_the_draws(spec: str) -> None:
+    model, batch = small_cnn(), random_images(2)
+    twins = Images(batch.images[:1].repeat(2, 1, 1, 1), batch.labels[:1].repeat(2), batch.ids)
+    first, second = craft(make_attack(spec), model, twins)
+    assert not torch.equal(first, second)
+    assert torch.equal(
+        craft(make_attack(spec, seed=3), model, batch), craft(make_attack(spec, seed=3), model, batch)
+    )
+    assert not torch.equal(
+        craft(make_attack(spec, seed=4), model, batch), craft(make_attack(spec), model, batch)
+    )
+
+
+def test_order_of_the_spec_does_not_matter() -> None:
+    model, batch = small_cnn(), random_images(3)
+    one, other = make_attack("ti:kernel=5+rs+mi+di", steps=4), make_attack("di+mi+rs+ti:kernel=5", steps=4)
+    assert one.canonical == other.canonical
+    assert torch.equal(craft(one, model, batch), craft(other, model, batch))
+
+
+# ---------------------------------------------------------------- the model is handed back as it came
+
+
+def _state(model: nn.Module) -> list[object]:
+    tensors = [t.detach().clone().tolist() for t in (*model.parameters(), *model.buffers())]
+    parts = [
+        (len(m._forward_pre_hooks), len(m._forward_hooks), len(m._backward_hooks)) for m in model.modules()
+    ]
+    flags = [{k: v for k, v in vars(m).items() if isinstance(v, bool)} for m in model.modules()]
+    return [tensors, parts, flags, [(p.requires_grad, p.grad) for p in model.parameters()]]
+
+
+@pytest.mark.parametrize("spec", COMPOSITIONS)
+def test_model_is_untouched(spec: str) -> None:
+    model = fitting_model(spec)
+    before = _state(model)
+    craft(make_attack(spec, steps=2), model, random_images(2))
+    assert _state(model) == before
+
+
+def test_model_is_untouched_after_an_exception() -> None:
+    class Broken(nn.Module):
+        def forward(self, _: Tensor) -> Tensor:
+            raise RuntimeError("out of order")
+
+    model = nn.Sequential(small_cnn(), Broken())
+    before = _state(model)
+    with pytest.raises(RuntimeError, match="out of order"):
+        craft(make_attack("mi+di"), model, random_images(2))
+    assert _state(model) == before
+
+
+def test_model_without_gradient_is_a_sentence() -> None:
+    class Detached(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.detach().flatten(1)[:, :10]
+
+    with pytest.raises(ModelError, match="no gradient reaches the images"):
+        craft(make_attack(), Detached(), random_images(2))
+
+
+def test_model_with_nan_is_a_sentence() -> None:
+    model = small_cnn()
+    next(model.parameters()).data.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        craft(make_attack(), model, random_images(2))
+
+
+def test_works_without_gradient_mode_and_tells_its_steps() -> None:
+    from transferzoo.attacks import engine
+
+    steps: list[int] = []
+    batch, model = random_images(2), small_cnn()
+    with torch.no_grad():
+        found = engine.craft(
+            make_attack(steps=3),
+            model,
+            batch.images,
+            batch.labels,
+            batch.ids,
+            dtype=DOUBLE,
+            on_step=lambda step, _: steps.append(step),
+        )
+    assert steps == [1, 2, 3]
+    assert torch.equal(found, craft(make_attack(steps=3), model, batch))
+
+
+# ---------------------------------------------------------------- the attack as a record
+
+
+def test_canonical_form_and_cost() -> None:
+    attack = make_attack("mi", steps=10)
+    assert attack.canonical == "mi:decay=1,normalise=mean@linf,eps=16/255,step=eps/10,steps=10"
+    assert attack.cost() == 10
+    assert make_attack(norm="l2", epsilon=Fraction(1, 2), step=Fraction(1, 2)).canonical == (
+        "bim@l2,eps=0.5,step=eps,steps=10"
+    )
+    assert make_attack(epsilon=Fraction(4, 255), step=Fraction(3, 255)).canonical == (
+        "bim@linf,eps=4/255,step=3/255,steps=10"
+    )
+
+
+def test_wrong_attacks_are_sentences() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown norm 'l3'.*l2"):
+        make_attack(norm="l3")
+    with pytest.raises(UsageError, match="at most 1 in L∞"):
+        make_attack(epsilon=Fraction(16))
+    with pytest.raises(UsageError, match="at least 1, got 0"):
+        make_attack(steps=0)
+    with pytest.raises(UsageError, match=r"epsilon of an attack is exact.*0\.06"):
+        Attack(compose(""), "linf", 16 / 255, Fraction(1, 255), 10)  # type: ignore[arg-type]

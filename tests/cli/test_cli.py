@@ -1,0 +1,301 @@
+"""The command line: what is listed, asked for and planned, and how it looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from shutil import copytree
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers.checkpoints import BUILTIN, data_folder
+
+from transferzoo.attacks.configure import expand
+from transferzoo.attacks.techniques import TECHNIQUES
+from transferzoo.base.config import AttackConfig, AttackSpec
+from transferzoo.cli import options
+from transferzoo.cli.output import progress_bar
+from transferzoo.cli.show import show
+from transferzoo.defences import DEFENCES
+from transferzoo.minimizers import MINIMIZERS
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.studies.schema import built_in
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Result
+
+    Run = Callable[..., Result]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ZOO = load_zoo()
+NAMES = {
+    "models": [m.name for m in ZOO.models.values()],
+    "surrogates": [m.name for m in ZOO.models.values() if "surrogate" in m.roles],
+    "targets": [m.name for m in ZOO.models.values() if "target" in m.roles],
+    "datasets": list(ZOO.datasets),
+    "attacks": [*ZOO.presets, *ZOO.suites, *TECHNIQUES],
+    "minimizers": list(MINIMIZERS),
+    "architectures": list(ARCHITECTURES),
+    "defences": list(DEFENCES),
+    "recipes": list(ZOO.recipes),
+    "studies": list(built_in()),
+}
+DEFAULT = [m for m in ZOO.models.values() if m.dataset == ZOO.default_dataset]
+ATTACK = ("attack", "-s", "resnet50-sgd", "-t", "vgg,resnet18", "--steps", 2, "--images", 6)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_list(cli: Run, kind: str) -> None:
+    listed = json.loads(cli("list", kind, "--json").out)
+    assert sorted(entry["name"] for entry in listed) == sorted(NAMES[kind])
+    assert len({tuple(entry) for entry in listed}) == 1
+    shown = cli("list", kind)
+    assert (shown.code, shown.err) == (0, "")
+    default = {
+        "models": [m.name for m in DEFAULT],
+        "surrogates": [m.name for m in DEFAULT if "surrogate" in m.roles],
+        "targets": [m.name for m in DEFAULT if "target" in m.roles],
+    }
+    assert all(name in shown.out for name in default.get(kind, NAMES[kind]))
+
+
+def test_list_filters(cli: Run) -> None:
+    def names(*arguments: str) -> list[str]:
+        return [entry["name"] for entry in json.loads(cli("list", *arguments, "--json").out)]
+
+    assert names("models", "--match", "resnet50") == [
+        m.name for m in ZOO.models.values() if "resnet50" in m.name
+    ]
+    assert names("models", "--dataset", "cifar10") == [
+        m.name for m in ZOO.models.values() if m.dataset == "cifar10"
+    ]
+    assert names("datasets", "--dataset", "cifar10") == ["cifar10"]
+    assert names("recipes", "--dataset", "fashion-mnist", "--match", "vgg") == ["validator-vgg", "vgg"]
+    assert cli("list", "models", "--match", "nothing").code == 0
+
+
+@pytest.mark.parametrize("name", [names[-1] for names in NAMES.values()] + ["fashion-mnist/vgg"])
+def test_show(cli: Run, name: str) -> None:
+    found = json.loads(cli("show", name, "--json").out)
+    assert found
+    assert all(entry["kind"] for entry in found)
+    shown = cli("show", name)
+    assert (shown.code, shown.err) == (0, "")
+    assert all(str(key) in shown.out for key in found[0])
+
+
+def test_show_knows_whatever_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in {name for names in NAMES.values() for name in names}:
+        show(name, json=True)
+        assert json.loads(capsys.readouterr().out)[0]["kind"]
+
+
+def test_show_knows_checkpoint_folders(cli: Run, tmp_path: Path) -> None:
+    copytree(BUILTIN / "resnet50-sam", tmp_path / "mine")
+    (found,) = json.loads(cli("show", "./mine", "--json").out)
+    listed, *_ = json.loads(cli("show", "fashion-mnist/resnet50-sam", "--json").out)
+    assert (found["kind"], found["name"], found["dataset"]) == ("model", "mine", "fashion-mnist")
+    assert found["files"] == listed["files"]
+
+
+FLIPS: dict[str, tuple[str, ...]] = {
+    "dataset": ("--dataset", "twin"),
+    "split": ("--split", "test"),
+    "surrogates": ("-s", "resnet50-sam"),
+    "targets": ("-t", "resnet18"),
+    "ensemble": ("--ensemble",),
+    "targeted": ("--targeted", "next"),
+    "curve": ("--curve", "1,2"),
+    "attacks": ("--attack", "mi"),
+    "images": ("--images", "5"),
+    "images_correct_for": ("--images-correct-for", "none"),
+    "seed": ("--seed", "1"),
+    "batch_size": ("--batch-size", "3"),
+    "precision": ("--precision", "bf16"),
+    "compile": ("--compile",),
+}
+BUDGETS: dict[str, tuple[str, ...]] = {
+    "techniques": ("--attack", "di"),
+    "norm": ("--norm", "l2", "--epsilon", "16/255"),
+    "epsilon": ("--epsilon", "8/255"),
+    "step": ("--step", "eps/5"),
+    "steps": ("--steps", "20"),
+}
+
+
+def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each flag changes its own field of the plan, and so the run folder; a plan loads and writes nothing."""
+    monkeypatch.setattr("transferzoo.models.checkpoint.load", None)
+    twin = ZOO.dataset("fashion-mnist").model_dump(mode="json", exclude={"name"})
+    models = {
+        name: {"roles": ["target"], "source": f"builtin:fashion-mnist/{name}"}
+        for name in ("resnet50-sgd", "vgg")
+    }
+    content = {"datasets": {"twin": twin}, "models": {"twin": models}}
+    (tmp_path / "twin.yaml").write_text(json.dumps(content))
+    before = sorted(tmp_path.rglob("*"))
+    command = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--data", few, "--zoo", "twin.yaml", "--dry-run")
+
+    def plan(*flags: str) -> dict[str, Any]:
+        result = cli(*command, *flags)
+        assert result.code == 0, result.err
+        return dict(json.loads(result.out))
+
+    plain = plan()
+    assert FLIPS.keys() == plain["config"].keys() == AttackConfig.model_fields.keys()
+    folders = {plain["run_folder"]}
+    for field, flags in FLIPS.items():
+        flipped = plan(*flags)
+        folders.add(flipped["run_folder"])
+        changed = {key for key, value in flipped["config"].items() if value != plain["config"][key]}
+        assert changed - ({"surrogates", "targets"} if field == "dataset" else set()) == {field}
+    (first,) = plain["config"]["attacks"]
+    assert BUDGETS.keys() == first.keys() == AttackSpec.model_fields.keys()
+    for field, flags in BUDGETS.items():
+        flipped = plan(*flags)
+        folders.add(flipped["run_folder"])
+        (spec,) = flipped["config"]["attacks"]
+        assert {key for key, value in spec.items() if value != first[key]} == {field}
+    assert len(folders) == len(FLIPS) + len(BUDGETS) + 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_plan(cli: Run, few: Path) -> None:
+    plan = json.loads(cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run").out)
+    canonical = "mi:decay=1,normalise=mean@linf,eps=16/255,step=eps/2,steps=2"
+    assert plan["attacks"] == [canonical]
+    source = {"surrogate": "fashion-mnist/resnet50-sgd", "attack": canonical}
+    assert plan["gradient_evaluations"] == {"per_image": [{**source, "gradients": 2}], "in_all": 12}
+    assert plan["exists"] is False
+    names = ["fashion-mnist/resnet18", "fashion-mnist/resnet50-sgd", "fashion-mnist/vgg"]
+    assert sorted(plan["loads"]) == sorted(plan["models"]) == names
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in plan["models"].values())
+
+
+def test_table_files_and_report_agree(cli: Run, few: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "out" / f"t.{suffix}" for suffix in ("json", "csv", "md", "tex")]
+    outputs = [part for file in files for part in ("--output", file)]
+    surrogates = ("-s", "resnet50-sam")
+    first = cli(*ATTACK, *surrogates, "--data", few, *outputs)
+    assert first.code == 0, first.err
+    assert "Paired tests against resnet50-sgd" in first.out
+    (run,) = (tmp_path / "runs").iterdir()
+    assert f"Run folder: runs/{run.name}" in first.err
+    written = [file.read_text() for file in files]
+    again = cli("report", run, *outputs)
+    assert again.out == first.out
+    assert [file.read_text() for file in files] == written
+    as_json = cli("report", run, "--json")
+    assert as_json.out == written[0]
+    content = json.loads(as_json.out)
+    assert len(content["records"]) == 4
+    assert len(content["paired_tests"]) == 1
+    assert all(record["seconds"] > 0 for record in content["records"])
+    assert cli(*ATTACK, *surrogates, "--data", few, "--json").out == as_json.out
+    assert cli("report", run, run).out == first.out
+
+
+@pytest.mark.parametrize(
+    "attack", [*ZOO.presets, "mi", "di", "ti", "rs", "pgd+mi", "fgsm+di:p=1", "ti+di+mi+rs"]
+)
+def test_every_attack_runs(cli: Run, few: Path, attack: str) -> None:
+    composition, _ = expand(attack, ZOO)
+    more = ("-s", "resnet50-sam", "--ensemble") if composition.joins else ()
+    flags = ("-t", "vgg", "-a", attack, "--images", 3, "--steps", 2, "--data", few, "--json")
+    result = cli(*ATTACK[:3], *more, *flags)
+    assert result.code == 0, result.err
+    (record,) = json.loads(result.out)["records"]
+    assert (record["n"], record["gradients"]) == (3, composition.cost(2, 2 if more else 1))
+    assert record["low"] <= record["rate"] <= record["high"]
+
+
+def test_names_complete() -> None:
+    assert options.complete_models("resnet50-sg") == ["resnet50-sgd"]
+    assert options.complete_models("vgg,res") == [f"vgg,{m}" for m in options.complete_models("res")]
+    assert "all" in options.complete_models("")
+    assert options.complete_datasets("cif") == ["cifar10"]
+    assert options.complete_recipes("vg") == ["vgg"]
+    assert options.complete_attacks("di+mi") == ["di+mi", "di+mi-di-ti"]
+    assert options.complete_architectures("small_v") == ["small_vgg", "small_vit"]
+    assert options.complete_minimizers("sg") == ["sgd"]
+    assert {"vgg", "fashion-mnist", "bim", "sam", "small_vgg"} <= set(options.complete_names(""))
+
+
+def test_completion_does_not_complain_of_a_broken_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFERZOO_ZOO", "/nowhere.yaml")
+    for complete in (options.complete_models, options.complete_datasets, options.complete_recipes):
+        assert complete("v") == []
+    assert "mi" in options.complete_attacks("m")
+
+
+def _on_terminal(columns: int, *arguments: str, **variables: str) -> str:
+    """Run a command on a pseudo-terminal and return what it printed."""
+    ours, theirs = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "CI")}
+    environment |= {"COLUMNS": str(columns), "TERM": "xterm-256color", **variables}
+    command = [sys.executable, "-m", "transferzoo", *arguments]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    parts = []
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(ours)
+    assert process.wait() == 0
+    return b"".join(parts).decode().replace("\r\n", "\n")
+
+
+def test_narrow_terminal_and_no_color() -> None:
+    coloured, plain = (_on_terminal(60, "list", **no) for no in ({}, {"NO_COLOR": "1"}))
+    assert "\x1b[1m" in coloured, "the title is bold on a terminal"
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", plain)
+    for text in (coloured, plain):
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+        assert max(map(len, lines)) <= 60
+        assert all(any(name in line for line in lines) for name in (m.name for m in DEFAULT))
+
+
+def test_a_bar_may_not_know_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    with progress_bar() as bar:
+        task = bar.add_task("training", total=None, note="")
+        bar.refresh()
+        bar.update(task, completed=1.0, total=3.0)
+        bar.refresh()
+    printed = capsys.readouterr().err
+    assert "0/?" in printed and "1/3" in printed
+
+
+def test_pipe() -> None:
+    command = [sys.executable, "-m", "transferzoo", "list", "models"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    assert done.stderr == ""
+
+
+def test_reader_that_leaves_early() -> None:
+    command = f"{sys.executable} -m transferzoo list attacks --json | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[", "")
+
+
+def test_images_beyond_the_data_are_all_images(cli: Run, tmp_path: Path) -> None:
+    data = data_folder(tmp_path / "data", range(12))
+    result = cli(*ATTACK, "--images", 1000, "--images-correct-for", "none", "--data", data, "--json")
+    assert {record["n"] for record in json.loads(result.out)["records"]} == {12}

@@ -1,0 +1,275 @@
+"""Weight files of others, read in several ways; what they should not hold is a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import timm
+import torch
+from helpers.original_networks import (
+    alive,
+    logits,
+)
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from transferzoo.base.errors import ModelError, TransferZooError
+from transferzoo.models import checkpoint, conversion
+from transferzoo.models.classifier import load
+from transferzoo.models.download import located
+from transferzoo.models.state_dict import read_weights
+from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Result
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ZOO = load_zoo()
+FASHION = ZOO.dataset("fashion-mnist")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "converted"
+
+
+FILE = WeightFile(
+    file="w.bin", architecture="small_vgg:width=4", pickle=True, input_size=(1, 28, 28), mean=(0.3,),
+    std=(0.4,),
+)  # fmt: skip
+HEAD = "head.fc.weight"
+
+
+def tiny() -> dict[str, Tensor]:
+    return dict(alive(lambda: timm.create_model("small_vgg", width=4)).state_dict())
+
+
+def convert(file: Path, content: object, **changes: Any) -> Path:
+    """Store some content as a pickle, and convert it."""
+    torch.save(content, file)
+    return conversion.converted(file, FILE.model_copy(update=changes), {"file": file.name})
+
+
+def test_safetensors_need_no_pickle(tmp_path: Path) -> None:
+    state = tiny()
+    save_file({f"net.{name}": tensor for name, tensor in state.items()}, tmp_path / "w.safetensors")
+    weights = FILE.model_copy(update={"file": "w.safetensors", "pickle": False, "prefix": "net."})
+    told: list[str] = []
+    folder = conversion.converted(tmp_path / "w.safetensors", weights, {}, told.append)
+    assert told == []
+    found = load_file(folder / checkpoint.WEIGHTS)
+    assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+    theirs, ours = timm.create_model(f"local-dir:{folder}", pretrained=True).eval(), load(folder, FASHION)
+    pixels = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(logits(theirs, (pixels - 0.3) / 0.4), logits(ours, pixels))
+
+
+def test_other_number_formats_and_shared_numbers(tmp_path: Path) -> None:
+    state = tiny()
+    halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+    halves["features.1.bias"] = halves["features.1.weight"]
+    found = load_file(convert(tmp_path / "w.bin", halves) / checkpoint.WEIGHTS)
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32, torch.int64}
+    assert torch.equal(found["features.1.bias"], halves["features.1.weight"].float())
+    assert torch.equal(found[HEAD], halves[HEAD].float())
+    state["features.1.bias"] = state["features.1.weight"]
+    found = load_file(convert(tmp_path / "w.bin", state) / checkpoint.WEIGHTS)
+    assert torch.equal(found["features.1.bias"], state["features.1.weight"])
+
+
+def test_contents_have_folders_of_their_own(tmp_path: Path, cache: Path) -> None:
+    state = tiny()
+    drawn = torch.random.get_rng_state()
+    first = convert(tmp_path / "w.bin", state)
+    assert torch.equal(torch.random.get_rng_state(), drawn), "the global generator is left alone"
+    time_of = (first / checkpoint.WEIGHTS).stat().st_mtime_ns
+    assert convert(tmp_path / "w.bin", state) == first
+    assert (first / checkpoint.WEIGHTS).stat().st_mtime_ns == time_of, "written once"
+    other = convert(tmp_path / "w.bin", state, mean=(0.5,))
+    changed = convert(tmp_path / "w.bin", state | {HEAD: state[HEAD] + 1})
+    assert len({first, other, changed}) == 3 == len(list(cache.iterdir()))
+    assert checkpoint.read_config(other)["pretrained_cfg"]["mean"] == [0.5]
+
+
+def test_a_conversion_that_stopped_is_made_again(tmp_path: Path, cache: Path) -> None:
+    """The last file it writes goes to a full disk."""
+    folder = convert(tmp_path / "w.bin", tiny())
+    (folder / checkpoint.WEIGHTS).unlink()
+    temporary = folder / f".{checkpoint.WEIGHTS}.{os.getpid()}.tmp"
+    temporary.symlink_to("/dev/full")
+    with pytest.raises(TransferZooError, match="the disk is full"):
+        convert(tmp_path / "w.bin", tiny())
+    assert not (folder / checkpoint.WEIGHTS).exists()
+    assert convert(tmp_path / "w.bin", tiny()) == folder
+    assert load(folder, FASHION).size == (28, 28)
+
+
+def changed(**tensors: Tensor | None) -> dict[str, Any]:
+    """Return the weights with some changed, or removed."""
+    state: dict[str, Any] = tiny()
+    for key, tensor in tensors.items():
+        state[key] = tensor
+    return {key: tensor for key, tensor in state.items() if tensor is not None}
+
+
+WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
+    "under": (tiny, {"under": ("net",)}, r"does not hold weights under 'net': expected one of 'feat.*, …\.$"),
+    "too deep": (tiny, {"under": (HEAD, "a")}, r"does not hold weights under 'a': expected a mapping\.$"),
+    "a list": (lambda: [1, 2], {}, r"holds no weights: expected names and tensors, got list\.$"),
+    "prefix": (tiny, {"prefix": "net."}, r"holds no weights that begin with 'net\.': expected one of 'feat"),
+    "a number": (lambda: changed() | {HEAD: 3}, {}, r"'head\.fc\.weight' in .* is no weight: .* got int\.$"),
+    "sparse": (lambda: changed(**{HEAD: torch.ones(10, 32).to_sparse()}), {}, "is no weight: expected a ten"),
+    "nowhere": (lambda: changed(**{HEAD: torch.ones(10, 32, device="meta")}), {}, "is no weight: expected"),
+    "missing": (lambda: changed(**{HEAD: None}), {}, rf"do not fit their architecture: '{HEAD}' is missing"),
+    "unexpected": (
+        lambda: changed(mean=torch.zeros(1)), {},
+        r"'mean' is unexpected; check the architecture, or `weights` of the zoo entry\.$",
+    ),
+    "shape": (
+        lambda: changed(**{HEAD: torch.ones(1).expand(10**9, 10**4)}), {},
+        rf"shape of '{HEAD}': expected \(10, 32\), got \(1000000000, 10000\)",
+    ),
+    "nan": (lambda: changed(**{HEAD: torch.full((10, 32), torch.nan)}), {}, rf"'{HEAD}' of .* is not finite"),
+    "architecture": (tiny, {"architecture": "small_vggg"}, r"^w\.bin: unknown architecture 'small_vggg'"),
+    "elsewhere": (tiny, {"architecture": "hf-hub:a/b"}, r"^w\.bin: cannot read 'a/b' in 'hf-hub:a/b'"),
+    "fetching": (tiny, {"arguments": {"pretrained": True}}, "'pretrained' is no option of architecture"),
+    "another file": (tiny, {"sha256": "0" * 64}, r"w\.bin is another file: expected the SHA-256 0+, got "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_fit_is_a_sentence(tmp_path: Path, cache: Path, case: str) -> None:
+    content, changes, sentence = WRONG[case]
+    with pytest.raises(ModelError, match=sentence) as caught:
+        convert(tmp_path / "w.bin", content(), **changes)
+    assert "\n" not in str(caught.value)
+    assert not list(cache.glob("*/*"))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^cannot read the weights .*/no\.bin: .*; check its place"):
+        conversion.converted(tmp_path / "no.bin", FILE, {})
+
+
+# ---------------------------------------------------------------- files that mean harm
+
+
+class Harm:
+    """A value that makes a folder when it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.place),)
+
+
+ZIP, OLD, BARE = "zip", "old", "bare"
+
+
+@pytest.mark.parametrize("way", [ZIP, OLD, BARE])
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, cache: Path, way: str) -> None:
+    file, place = tmp_path / "w.bin", tmp_path / "harm"
+    if way == BARE:
+        file.write_bytes(pickle.dumps({"extra": Harm(place)}, protocol=2))
+    else:
+        torch.save({**tiny(), "extra": Harm(place)}, file, _use_new_zipfile_serialization=way == ZIP)
+    reason = r"^the pickle .*/w\.bin is not read: it needs '\w+\.mkdir', so it could run code"
+    with pytest.raises(ModelError, match=reason) as caught:
+        conversion.converted(file, FILE, {})
+    assert "\n" not in str(caught.value) and not place.exists()
+    assert not list(cache.glob("*/*"))
+    torch.load(file, weights_only=False) if way != BARE else pickle.loads(file.read_bytes())
+    assert place.exists(), "it means harm"
+
+
+DAMAGED = {
+    "empty": b"", "zeros": bytes(100), "text": b"<html>404</html>", "half a zip": b"PK\x03\x04" + bytes(50),
+    "a newer pickle": pickle.dumps({"a": 1}, protocol=4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+@pytest.mark.parametrize("pickled", [True, False])
+def test_damaged_files_are_sentences(tmp_path: Path, kind: str, pickled: bool) -> None:
+    (tmp_path / "w.bin").write_bytes(DAMAGED[kind])
+    sentence = "is not read: it is damaged or no such pickle" if pickled else "cannot read the weights"
+    weights = FILE.model_copy(update={"pickle": pickled})
+    recorded = warnings.catch_warnings(record=True, action="always")
+    with recorded as said, pytest.raises(ModelError, match=sentence) as caught:
+        conversion.converted(tmp_path / "w.bin", weights, {})
+    assert "\n" not in str(caught.value) and not said
+
+
+def test_a_pickle_is_no_safetensors_file_whatever_its_name(tmp_path: Path) -> None:
+    place = tmp_path / "harm"
+    torch.save({"a": Harm(place)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"^cannot read the weights .*model\.safetensors: "):
+        read_weights(tmp_path / "model.safetensors")
+    assert not place.exists()
+
+
+HEADERS: dict[str, bytes | str] = {
+    "long": (2**40).to_bytes(8, "little") + b"{}",
+    "all of it": (2**64 - 1).to_bytes(8, "little"),
+    "large": json.dumps({"a": {"dtype": "F32", "shape": [2**20, 2**20], "data_offsets": [0, 2**42]}}),
+    "overflowing": json.dumps({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_safetensors_file_that_claims_to_be_huge(tmp_path: Path, kind: str) -> None:
+    header = HEADERS[kind]
+    if isinstance(header, str):
+        header = len(header).to_bytes(8, "little") + header.encode() + bytes(4)
+    (tmp_path / "model.safetensors").write_bytes(header)
+    started = time.monotonic()
+    with pytest.raises(ModelError, match="cannot read the weights"):
+        read_weights(tmp_path / "model.safetensors")
+    assert time.monotonic() - started < 5
+
+
+# ---------------------------------------------------------------- on the command line
+
+MINE = """
+models:
+  fashion-mnist:
+    pickled:
+      roles: [target]
+      source: "local:."
+      weights: {file: w.bin, pickle: true, architecture: small_vgg, input_size: [1, 28, 28], mean: [0.286],
+                std: [0.353]}
+"""
+
+
+def test_the_command_line_says_that_it_reads_a_pickle(
+    cli: Callable[..., Result], few: Path, tmp_path: Path
+) -> None:
+    torch.save(load_file(ZOO.models["fashion-mnist/vgg"].folder / checkpoint.WEIGHTS), tmp_path / "w.bin")
+    (tmp_path / "mine.yaml").write_text(MINE)
+    flags = ("--zoo", "mine.yaml", "--data", few, "--steps", 1, "--images", 4, "--json")
+    command = ("attack", "-s", "vgg", "-t", "pickled", *flags)
+    first = cli(*command)
+    assert first.code == 0, first.err
+    assert "w.bin is a pickle: it is read as tensors only, once, and kept as safetensors in " in first.err
+    again = cli(*command)
+    assert again.code == 0 and "pickle" not in again.err
+
+
+def test_a_weight_file_has_a_place(tmp_path: Path) -> None:
+    model = ModelSpec(
+        name="a", dataset="fashion-mnist", roles=ROLES, source=f"local:{tmp_path}", weights=FILE
+    )
+    with pytest.raises(ModelError, match=r"cannot read the weights .*/w\.bin: No such file"):
+        located(model)

@@ -1,0 +1,244 @@
+"""Models exported to ONNX as targets: what they say, what they may be, and where their weights lie."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import pytest
+import torch
+from helpers.refusals import ATTACK, nothing_written, refused
+from helpers.short_attack import TRY, records
+from onnx import TensorProto, helper
+from torch import nn
+
+from transferzoo import evaluate, load_images, load_model, read_attack
+from transferzoo.base.errors import ModelError
+from transferzoo.models import load
+from transferzoo.models.sources import onnx_file
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from helpers.refusals import Run
+    from torch import Tensor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FASHION = load_zoo().dataset("fashion-mnist")
+
+
+class Normalised(nn.Module):
+    """A network that reads pixels, as an exported model has to."""
+
+    def __init__(self, network: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.network, self.mean, self.std = network, mean, std
+
+    def forward(self, images: Tensor) -> Tensor:
+        said: Tensor = self.network((images - self.mean) / self.std)
+        return said
+
+
+def export(network: nn.Module, file: Path, *size: int, dynamic: tuple[int, ...] = (0,)) -> Path:
+    """Export a network of images of a size (N, C, H, W); `dynamic` dimensions are left open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that needs no further package
+        torch.onnx.export(
+            network.eval(), (torch.zeros(size),), str(file), dynamo=False, input_names=["images"],
+            dynamic_axes={"images": {place: f"d{place}" for place in dynamic}},
+        )  # fmt: skip
+    return file
+
+
+def tiny(channels: int = 1, classes: int = 10) -> nn.Module:
+    torch.manual_seed(0)
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), pooled, nn.Linear(4, classes)).eval()
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in vgg, exported with its normalisation."""
+    model = load_model("vgg")
+    network = Normalised(model.model, float(model.mean), float(model.std))
+    return export(network, tmp_path_factory.mktemp("onnx") / "exported.onnx", 2, 1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("size", "dynamic"),
+    [
+        ((2, 1, 28, 28), (0,)), ((1, 1, 28, 28), ()), ((4, 1, 28, 28), ()), ((2, 1, 28, 28), (0, 2, 3)),
+        ((3, 3, 28, 28), ()), ((2, 1, 40, 20), (0,)),
+    ],
+)  # fmt: skip
+def test_an_exported_model_says_what_the_original_says(
+    tmp_path: Path, size: tuple[int, ...], dynamic: tuple[int, ...]
+) -> None:
+    """Whatever its batch is, also where the images do not fill it; at its own size and channels."""
+    network = tiny(size[1])
+    model = onnx_file.load(export(network, tmp_path / "net.onnx", *size, dynamic=dynamic), FASHION)
+    images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    read = nn.functional.interpolate(images, size[2:], mode="bilinear", antialias=True)
+    with torch.no_grad():
+        expected = network(read.expand(-1, size[1], -1, -1))
+        torch.testing.assert_close(model(images), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(model(images[:0]), expected[:0])
+
+
+def test_an_exported_target_falls_for_what_the_original_falls_for(cli: Run, few: Path, vgg: Path) -> None:
+    found = records(cli, few, "-t", vgg, "-t", f"{vgg}|bits:depth=3", "-t", "vgg|bits:depth=3")
+    one, other = (found["resnet50-sgd", name] for name in ("vgg", "exported"))
+    assert "1" in one["outcomes"]
+    assert one["outcomes"] == other["outcomes"]
+    assert (
+        found["resnet50-sgd", "vgg|bits:depth=3"]["outcomes"]
+        == (found["resnet50-sgd", "exported|bits:depth=3"]["outcomes"])
+    )
+    assert other["target_sha256"] == onnx_file.digest(vgg)
+    assert "onnxruntime" in other["versions"]
+    assert not other["white_box"]
+
+
+def test_without_exported_models_no_run_knows_of_onnxruntime(cli: Run, few: Path) -> None:
+    plan = json.loads(cli(*TRY, "--data", few, "--dry-run").out)
+    assert sorted(plan["versions"]) == ["timm", "torch", "transferzoo"]
+
+
+def test_an_exported_model_is_no_surrogate(cli: Run, few: Path, vgg: Path, tmp_path: Path) -> None:
+    words = ("'exported' is no surrogate: no gradient comes back", "use it as a target")
+    refused(cli("attack", "-s", vgg, "-t", "vgg", "--data", few), 2, *words)
+    refused(cli("attack", "-s", vgg, "-t", "vgg", "--data", few, "--batch-size", "auto"), 2, *words)
+    refused(cli("train", "--recipe", "resnet50-sgd", "--validator", vgg), 2, "is no checkpoint folder")
+    nothing_written(tmp_path)
+
+
+def test_weights_in_a_second_file_belong_to_the_model(tmp_path: Path) -> None:
+    plain = export(tiny(), tmp_path / "net.onnx", 2, 1, 28, 28)
+    alone = onnx_file.digest(plain)
+    long = "w" * 150
+    for name in ("beside.data", f"{long}.data"):
+        file = tmp_path / "two.onnx"
+        onnx.save_model(onnx.load(plain), file, save_as_external_data=True, location=name, size_threshold=0)
+        before = onnx_file.digest(file)
+        images = torch.rand(2, 1, 28, 28)
+        same = [onnx_file.load(path, FASHION)(images) for path in (plain, file)]
+        torch.testing.assert_close(*same)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[:-4] + b"\x00\x00\x80\x3f")
+        assert len({alone, before, onnx_file.digest(file)}) == 3
+        (tmp_path / name).unlink()
+        with pytest.raises(ModelError, match=r"cannot open .*two\.onnx: "):
+            onnx_file.load(file, FASHION)
+
+
+@pytest.mark.parametrize("place", ["../secret", "/etc/hostname", "a/../../secret"])
+def test_weights_elsewhere_are_not_read(tmp_path: Path, place: str) -> None:
+    (tmp_path / "secret").write_bytes(bytes(4000))
+    (tmp_path / "models").mkdir()
+    file = tmp_path / "models" / "net.onnx"
+    model = onnx.load(export(tiny(), file, 2, 1, 28, 28))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=place)
+    file.write_bytes(model.SerializeToString())
+    for use in (onnx_file.digest, lambda path: onnx_file.load(path, FASHION)):
+        with pytest.raises(ModelError, match=rf"its weights in '{place}': expected a file in the same"):
+            use(file)
+
+
+def graph(
+    file: Path, *inputs: tuple[int, list[Any]], output: tuple[int, ...] = (2, 10), value: float = 0.0
+) -> Path:
+    """Write a model that always answers the same."""
+    given = [helper.make_tensor_value_info(f"in{i}", kind, shape) for i, (kind, shape) in enumerate(inputs)]
+    size = int(torch.tensor(output).prod())
+    constant = helper.make_tensor("c", TensorProto.FLOAT, output, [value] * size)
+    node = helper.make_node("Constant", [], ["out"], value=constant)
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, output)
+    whole = helper.make_graph([node], "g", given, [out])
+    content = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    file.write_bytes(content.SerializeToString())
+    return file
+
+
+FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
+IMAGES = (FLOAT, [2, 1, 28, 28])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "value", "words"),
+    [
+        ([(FLOAT, ["n", 28, 28, 1])], (2, 10), 0, ("expected 1 or 3 channels", "channels last", "export it")),
+        ([(FLOAT, ["n", 7, 28, 28])], (2, 10), 0, ("expected 1 or 3 channels", "['n', 7, 28, 28]")),
+        ([(DOUBLE, [2, 1, 28, 28])], (2, 10), 0, ("expected one input, float32 (N, C, H, W)", "double")),
+        ([(FLOAT, [2, 784])], (2, 10), 0, ("expected one input, float32 (N, C, H, W)", "[2, 784]")),
+        ([IMAGES, IMAGES], (2, 10), 0, ("expected one input", "tensor(float) [2, 1, 28, 28], tensor(float)")),
+        ([], (2, 10), 0, ("expected one input", "got none")),
+        ([IMAGES], (2, 9), 0, ("'net.onnx' does not classify like the data set", "got shape (2, 9)")),
+        ([IMAGES], (10,), 0, ("does not classify like the data set", "got shape (2,)")),
+        ([IMAGES], (2, 10), float("nan"), ("'net.onnx' returns NaN",)),
+        ([IMAGES], (2, 10), 0, ("'net' does not classify these images", "clean accuracy", "normalisation")),
+    ],
+)  # fmt: skip
+def test_a_graph_that_does_not_fit_is_a_sentence(
+    cli: Run, few: Path, tmp_path: Path, inputs: list[Any], output: tuple[int, ...], value: float,
+    words: tuple[str, ...],
+) -> None:  # fmt: skip
+    graph(tmp_path / "net.onnx", *inputs, output=output, value=value)
+    refused(cli(*TRY, "--data", few, "-t", "net.onnx"), 1, *words)
+
+
+@pytest.mark.parametrize("kept", [0, 100, -1])
+def test_a_damaged_file_is_a_sentence(cli: Run, few: Path, tmp_path: Path, vgg: Path, kept: int) -> None:
+    (tmp_path / "net.onnx").write_bytes(vgg.read_bytes()[:kept] if kept else b"no graph at all")
+    refused(cli(*TRY, "--data", few, "-t", "net.onnx"), 1, "cannot open", "net.onnx: ", "may be damaged")
+
+
+def test_a_graph_that_fails_is_a_sentence(tmp_path: Path) -> None:
+    """One that was exported for 28 pixels but says that any size will do."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    file = export(network, tmp_path / "net.onnx", 2, 1, 28, 28, dynamic=(0, 2, 3))
+    spec = load_zoo().models["fashion-mnist/vgg"].model_copy(update={"source": f"onnx:{file}"})
+    load.load_classifier(spec, FASHION)
+    larger = FASHION.model_copy(update={"size": 30})
+    with pytest.raises(
+        ModelError, match=r"cannot classify images of 'fashion-mnist': .*pixels \(1, 30, 30\)"
+    ):
+        load.load_classifier(spec, larger)
+
+
+def test_what_is_missing_is_a_sentence(
+    cli: Run, few: Path, tmp_path: Path, vgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(cli(*ATTACK, "-t", "nowhere.onnx"), 2, "target 'nowhere.onnx' is no file")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    words = ("without onnxruntime", "run `pip install 'transferzoo[onnx]'`")
+    refused(cli(*TRY, "--data", few, "-t", vgg), 1, *words)
+    nothing_written(tmp_path)
+
+
+def test_a_zoo_file_names_them_and_they_lie_beside_it(cli: Run, few: Path, tmp_path: Path, vgg: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "net.onnx").write_bytes(vgg.read_bytes())
+    mine = {"models": {"fashion-mnist": {"mine": {"roles": ["target"], "source": "onnx:net.onnx"}}}}
+    (tmp_path / "zoo" / "mine.yaml").write_text(json.dumps(mine))
+    plan = json.loads(cli(*TRY, "--data", few, "--zoo", "zoo/mine.yaml", "-t", "mine", "--dry-run").out)
+    assert plan["models"]["fashion-mnist/mine"] == onnx_file.digest(vgg)
+    shown = json.loads(cli("show", "mine", "--zoo", "zoo/mine.yaml", "--json").out)
+    assert shown[0]["source"] == f"onnx:{tmp_path / 'zoo' / 'net.onnx'}"
+
+
+def test_programs_load_them_as_targets(few: Path, vgg: Path) -> None:
+    images = load_images(root=few)
+    names = ("vgg", str(vgg), "resnet50-sgd")
+    one, other, surrogate = map(load_model, names)
+    attack, given = read_attack("bim", steps=3), (images.images[:20], images.labels[:20])
+    found = evaluate(attack, surrogate, {"one": one, "other": other}, *given)
+    assert len({record.outcomes for record in found.records}) == 1
+    with pytest.raises(ModelError, match="no gradient reaches the images"):
+        evaluate(attack, other, {"one": one}, *given)

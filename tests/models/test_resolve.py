@@ -1,0 +1,121 @@
+"""Bare weight files of the user's own, and the names under which unlisted models stand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from helpers.checkpoints import BUILTIN, copied, swapped, with_weights
+from helpers.refusals import nothing_written, refused
+from helpers.short_attack import TRY, records
+from safetensors.torch import load_file, save_file
+
+from transferzoo import load_images, load_model
+from transferzoo.base.errors import UsageError
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from helpers.refusals import Run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FASHION = load_zoo().dataset("fashion-mnist")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert weights into a folder of the test's."""
+    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """Weights of the built-in vgg in another file, and nothing that says so."""
+    (tmp_path / "kept").mkdir()
+    weights = load_file(BUILTIN / "vgg" / "model.safetensors")
+    save_file(weights, tmp_path / "kept" / "bare.safetensors", metadata={"saved": "again"})
+    return tmp_path / "kept" / "bare.safetensors"
+
+
+def test_bare_weights_are_the_model_they_were_taken_from(cli: Run, few: Path, bare: Path) -> None:
+    flags = ("-s", bare, "-s", "vgg", "-t", bare, "-t", "resnet18", "--architecture", "small_vgg")
+    found = records(cli, few, *flags)
+    assert found["bare", "resnet18"]["outcomes"] == found["vgg", "resnet18"]["outcomes"]
+    assert found["resnet50-sgd", "bare"]["outcomes"] == found["resnet50-sgd", "vgg"]["outcomes"]
+    white = {pair for pair, record in found.items() if record["white_box"]}
+    assert white == {("bare", "bare"), ("vgg", "bare"), ("bare", "vgg"), ("vgg", "vgg")}
+    assert found["vgg", "bare"]["surrogate_sha256"] != found["vgg", "bare"]["target_sha256"]
+
+
+def test_an_architecture_of_timm_has_the_classes_of_the_data_set(cli: Run, few: Path, tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=10, in_chans=1)
+    save_file(model.state_dict(), tmp_path / "net.safetensors")
+    loaded = load_model(str(tmp_path / "net.safetensors"), architecture="resnet18")
+    images = load_images(root=few).images[:2].float() / 255
+    with torch.no_grad():
+        expected = model.eval()((images - FASHION.mean[0]) / FASHION.std[0])
+        torch.testing.assert_close(loaded(images), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (("-t", "BARE"), 2, ("does not say which network its weights fit", "--architecture SPEC")),
+        (("-t", "BARE", "--architecture", "small_resnet18"), 1, ("do not fit their architecture",)),
+        (("-t", "BARE", "--architecture", "small_vg"), 1, ("unknown architecture", "mean small_vgg")),
+        (("-t", "no.safetensors", "--architecture", "small_vgg"), 2, ("'no.safetensors' is no file",)),
+        (("--architecture", "small_vgg"), 2, ("no weights for the architecture 'small_vgg'", "leave")),
+        (("-t", "BROKEN", "--architecture", "small_vgg"), 1, ("cannot read the weights", "broken.s")),
+        (("-t", "net.pth", "--architecture", "small_vgg"), 2, ("'net.pth' may be a pickle", ".safetensors")),
+        (("-t", "./NET.PT"), 2, ("'./NET.PT' may be a pickle", "in a zoo file")),
+        (("-s", "net.bin"), 2, ("surrogate 'net.bin' may be a pickle",)),
+    ],
+)  # fmt: skip
+def test_weights_that_cannot_be_used_are_a_sentence(
+    cli: Run, few: Path, tmp_path: Path, bare: Path, flags: tuple[str, ...], code: int, words: tuple[str, ...]
+) -> None:
+    broken = bare.with_name("broken.safetensors")
+    broken.write_bytes(bare.read_bytes()[:-9])
+    places = {"BARE": bare, "BROKEN": broken}
+    refused(cli(*TRY, "--data", few, *(places.get(flag, flag) for flag in flags)), code, *words)
+    nothing_written(tmp_path)
+
+
+def test_weights_of_a_checkpoint_point_at_their_folder(cli: Run, few: Path, tmp_path: Path) -> None:
+    copied("vgg", tmp_path / "mine")
+    found = cli(*TRY, "--data", few, "-t", "mine/model.safetensors")
+    refused(found, 2, "or name its folder, which has a config.json")
+
+
+def test_equal_names_of_different_models_are_refused(cli: Run, few: Path, tmp_path: Path, bare: Path) -> None:
+    (tmp_path / "vgg.onnx").touch()
+    found = cli(*TRY, "--data", few, "-t", "vgg.onnx")
+    refused(found, 2, "two models are called 'fashion-mnist/vgg'", f"onnx:{tmp_path}/vgg.onnx")
+    folder = copied("resnet18", tmp_path / "bare")
+    bare.rename(folder / "bare.safetensors")
+    flags = ("-t", folder, "-t", folder / "bare.safetensors", "--architecture", "small_vgg")
+    refused(cli(*TRY, "--data", few, *flags), 2, "two models are called", f"{folder / 'bare.safetensors'};")
+
+
+def test_what_the_zoo_lists_goes_before_files_of_that_name(cli: Run, few: Path, tmp_path: Path) -> None:
+    other = with_weights(copied("vgg", tmp_path / "other"), swapped)
+    mine = {"models": {"fashion-mnist": {"net.onnx": {"roles": ["target"], "source": f"local:{other}"}}}}
+    (tmp_path / "mine.yaml").write_text(json.dumps(mine))
+    (tmp_path / "net.onnx").write_text("no model")
+    plan = json.loads(cli(*TRY, "--data", few, "--zoo", "mine.yaml", "-t", "net.onnx", "--dry-run").out)
+    assert plan["loads"]["fashion-mnist/net.onnx"] == str(other)
+
+
+def test_programs_say_the_architecture_too(bare: Path) -> None:
+    images = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        loaded = load_model(str(bare), architecture="small_vgg")
+        torch.testing.assert_close(loaded(images), load_model("vgg")(images))
+    with pytest.raises(UsageError, match="no weights for the architecture 'small_vgg'"):
+        load_model("vgg", architecture="small_vgg")

@@ -1,0 +1,267 @@
+"""The page: well-formed, labelled, self-contained, and harmless whatever the names in it are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from helpers.pages import STRONG, STUDY, Page, results
+
+from transferzoo.page import of_study
+from transferzoo.page.charts import Axis, Curves, Heatmap, Level, Panel
+from transferzoo.page.html import page
+from transferzoo.page.markup import Markup, join, lines, prose, tag
+from transferzoo.page.palette import COLOURS
+from transferzoo.page.parts import distinct, slug
+from transferzoo.page.svg import as_file, inline
+from transferzoo.studies.claims import judge
+from transferzoo.studies.result_file import Results
+from transferzoo.studies.schema import built_in, find_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from helpers.pages import Element
+
+    from transferzoo.page.parts import Part
+
+EVIL = '</title></style></script><script>alert("1")</script><img src=x onerror=alert(2)>'
+MATHS = r"$\undefined{_$ %s {0} & é 猫"
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+
+
+@pytest.fixture(scope="module")
+def part() -> Part:
+    return of_study.part(results())
+
+
+@pytest.fixture(scope="module")
+def text(part: Part) -> str:
+    return page([part])
+
+
+@pytest.fixture(scope="module")
+def tree(text: str) -> Element:
+    return Page.of(text).root
+
+
+def test_the_page_is_whole_and_names_its_language(text: str, tree: Element) -> None:
+    assert text.startswith('<!doctype html>\n<html lang="en">')
+    assert tree.one("head").one("title").text == "Study by-hand · TransferZoo"
+    (viewport,) = [m for m in tree.every("meta") if m.attributes.get("name") == "viewport"]
+    assert viewport.attributes["content"] == "width=device-width, initial-scale=1"
+    assert len(text.encode()) < 5_000_000
+
+
+def test_nothing_is_loaded_and_nothing_runs(text: str, tree: Element) -> None:
+    for element in tree.every():
+        assert element.name not in ("script", "iframe", "object", "embed", "base", "form")
+        assert not any(name.startswith("on") for name in element.attributes)
+        for name in ("src", "href", "xlink:href", "data", "srcset"):
+            if name in element.attributes:
+                assert element.attributes[name].startswith(("#", "data:")), element.attributes[name]
+    assert not re.search(r"@import|url\((?!#)", text)
+    (policy,) = [m for m in tree.every("meta") if m.attributes.get("http-equiv")]
+    assert policy.attributes["content"].startswith("default-src 'none'; ")
+
+
+def test_ids_are_unique_and_every_reference_has_one(text: str, tree: Element) -> None:
+    ids = [e.attributes["id"] for e in tree.every() if "id" in e.attributes]
+    assert len(set(ids)) == len(ids)
+    links = {e.attributes["href"][1:] for e in tree.every("a", "use")}
+    labels = {word for e in tree.every() for word in e.attributes.get("aria-labelledby", "").split()}
+    clips = set(re.findall(r"url\(#([^)]+)\)", text))
+    assert clips
+    assert links | labels | clips <= set(ids)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_headings_are_in_order(part: Part, count: int) -> None:
+    small = replace(part, figures=part.figures[:1])
+    levels = [int(e.name[1]) for e in Page.of(page(distinct([small] * count))).root.every(*HEADINGS)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert max(levels) == 2 + count
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_landmarks_have_names_of_their_own(part: Part, count: int) -> None:
+    """Sections and articles with a name are landmarks, which a screen reader lists."""
+    parts = [replace(part, figures=(), title=f"Study {number}") for number in range(count)]
+    tree = Page.of(page(distinct(parts))).root
+    texts = {e.attributes["id"]: e.text for e in tree.every() if "id" in e.attributes}
+    labels = [e.attributes.get("aria-labelledby", "") for e in tree.every("section", "article")]
+    names = [" ".join(texts[word] for word in label.split()) for label in labels if label]
+    assert len(names) == len(set(names)) == (3 if count == 1 else 8)
+    assert not [e for e in tree.every() if e.attributes.get("role") == "region"]
+
+
+def test_every_figure_is_drawn_twice_labelled_and_has_its_numbers(part: Part, tree: Element) -> None:
+    blocks = [e for e in tree.every("div") if e.attributes.get("class") == "figure"]
+    assert [block.one("h3").text for block in blocks] == [figure.title for figure in part.figures]
+    for block in blocks:
+        wide, narrow = block.every("svg")
+        for svg in (wide, narrow):
+            assert svg.attributes["role"] == "img"
+            label, told = svg.attributes["aria-labelledby"].split()
+            title, description = svg.every("title", "desc")
+            assert (title.attributes["id"], description.attributes["id"]) == (label, told)
+            assert title.text
+            assert description.text
+            assert len(list(svg.every("path", "use"))) > 3
+        assert block.one("figcaption").text
+        assert list(block.one("details").one("tbody").every("tr"))
+
+
+def test_every_table_has_a_caption_and_heads(tree: Element) -> None:
+    tables = list(tree.every("table"))
+    assert len(tables) == 9
+    for table in tables:
+        assert table.one("caption").text
+        for head in table.one("thead").every("th"):
+            assert head.attributes["scope"] == "col"
+            assert head.text
+        for row in table.one("tbody").every("tr"):
+            (head,) = row.every("th")
+            assert head.attributes["scope"] == "row"
+            assert len(list(row.every("th", "td"))) == len(list(table.one("thead").every("th", "td")))
+
+
+def test_drawings_follow_the_theme(tree: Element, text: str) -> None:
+    for svg in tree.every("svg"):
+        painted = " ".join(e.attributes.get("style", "") for e in svg.every())
+        assert "var(--" in painted
+        assert not re.search(r"#[0-9a-f]{6}", painted)
+        assert "font-family" not in painted
+    for name in COLOURS:
+        assert text.count(f"--{name}:") == 2, name
+
+
+def test_verdicts_are_told_with_marks_and_numbers(tree: Element) -> None:
+    (table,) = [e for e in tree.every("table") if e.attributes.get("class") == "claims"]
+    rows = [[cell.text for cell in row.every("td", "th")] for row in table.one("tbody").every("tr")]
+    marks = ["✓ supported", "✗ not supported", "? cannot tell", "✓ supported", "– not measured"]
+    assert [mark for mark, _ in rows] == marks
+    assert "2 supported, 1 not supported, 1 cannot tell, 1 not measured" in table.one("caption").text
+    first, second, *_, last = (claim for _, claim in rows)
+    mean = {name: (3 * (STRONG[name] + 0.5) - 2) / 60 for name in STRONG}
+    assert f"l-sam {100 * mean['l-sam']:.1f}\u00a0%" in first
+    assert "from 20 images and 2 training seeds. Higher on" in first
+    assert "Difference beyond the 90 points claimed −" in second
+    assert last == "Nobody knowsNot all of it was measured."
+    assert "points" not in rows[3][1]
+    assert "Largest eigenvalue of the Hessian: sgd 525, l-sam 21" in rows[3][1]
+
+
+def test_what_it_stands_on_is_told(tree: Element) -> None:
+    facts = dict(zip([e.text for e in tree.every("dt")], [e.text for e in tree.every("dd")], strict=True))
+    assert facts == {
+        "Data set": "fashion-mnist", "Attacked images": "20", "Training seeds": "0, 1",
+        "Surrogates": "sgd, sam, l-sam", "Targets": "sgd, wide-resnet, vision-transformer",
+        "Attacks": "bim (steps 10)", "Made with": "transferzoo 1, torch 2",
+    }  # fmt: skip
+    assert "transferzoo study by-hand.yaml --data PATH" in [e.text for e in tree.every("pre")]
+
+
+def test_a_study_is_repeated_by_name_only_if_it_is_the_packages_own(tmp_path: Path) -> None:
+    """A file of one's own may have the name of a study of the package."""
+    original = find_study("minimizers")
+    content = yaml.safe_load(built_in()["minimizers"].read_text(encoding="utf-8"))
+    (tmp_path / "minimizers.yaml").write_text(yaml.safe_dump({**content, "seeds": [7]}), encoding="utf-8")
+    own = find_study(str(tmp_path / "minimizers.yaml"))
+    commands = [of_study.part(Results(study, (), (), {})).commands for study in (original, own)]
+    assert commands == [
+        ("transferzoo study minimizers --data PATH",),
+        ("transferzoo study minimizers.yaml --data PATH",),
+    ]
+
+
+@pytest.mark.parametrize("name", [EVIL, MATHS], ids=["markup", "maths"])
+def test_names_are_harmless(name: str) -> None:
+    """In a page, and drawn; as the name of everything that has one."""
+    plain = results(
+        name=name, about=name, dataset=name, attacks=[name],
+        surrogates={name: STUDY["surrogates"]["sgd"], "sam": STUDY["surrogates"]["sam"]},
+        claims=[{"say": name, "higher": {"surrogate": name}, "lower": {"surrogate": "sam"}}],
+    )  # fmt: skip
+    renamed = {
+        "sgd": name,
+        "sam": "sam",
+        "wide-resnet": "wide-resnet",
+        "vision-transformer": "vision-transformer",
+    }
+    outcomes = [
+        replace(o, surrogate=renamed[o.surrogate], target=renamed.get(o.target, o.target))
+        for o in plain.outcomes if o.surrogate in renamed and o.epoch in (3, 4)
+    ]  # fmt: skip
+    values = [
+        replace(v, surrogate=renamed[v.surrogate])
+        for v in plain.values if v.surrogate in renamed and v.epoch in (3, 4)
+    ]  # fmt: skip
+    found = replace(plain, outcomes=tuple(outcomes), values=tuple(values), versions={name: name})
+    drawn = of_study.part(found)
+    names = {figure.name for figure in drawn.figures}
+    assert names >= {"differences", "success", "means", "epochs", "sharpness"}
+    tree = Page.of(page([drawn])).root
+    assert tree.one("h1").text == f"Study {name}"
+    assert not list(tree.every("script", "img"))
+    said = [e.text for e in tree.every("text")]
+    assert any(text.startswith(name[:12]) for text in said)
+
+
+def test_equal_charts_are_equal_bytes(part: Part) -> None:
+    for figure in part.figures:
+        first, second = (as_file(figure.chart, "svg") for _ in range(2))
+        assert first == second
+        assert b"<dc:date>" not in first
+    assert as_file(part.figures[0].chart, "png") == as_file(part.figures[0].chart, "png")
+
+
+def test_own_settings_of_matplotlib_stay_out(part: Part) -> None:
+    import matplotlib
+
+    before = as_file(part.figures[0].chart, "svg")
+    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "grid.alpha": 0.1}):
+        assert as_file(part.figures[0].chart, "svg") == before
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_broad_figures_are_scrolled_rather_than_shrunk(part: Part) -> None:
+    (matrix,) = [figure.chart for figure in part.figures if figure.name == "success"]
+    many = Heatmap(("sgd",), tuple(f"target-{n}" for n in range(40)), ((0.5,) * 40,))
+    for wide in (True, False):
+        assert not inline(matrix, "n", "t", "d", wide=wide).broad
+        made = inline(many, "n", "t", "d", wide=wide)
+        assert made.broad
+        assert "min-width:" in made.svg
+
+
+def test_parts_of_one_name_are_told_apart(part: Part) -> None:
+    second = replace(part, name="by-hand-2")
+    named = [each.name for each in distinct([second, part, part, part])]
+    assert named == ["by-hand-2", "by-hand", "by-hand-3", "by-hand-4"]
+    assert [slug(text) for text in ("A b/../c", "é", "mi+di:p=0.7")] == ["a-b-c", "part", "mi-di-p-0-7"]
+
+
+def test_text_is_escaped_unless_it_is_markup() -> None:
+    assert tag("p", "<b>", Markup("<b>")) == "<p>&lt;b&gt;<b></p>"
+    assert tag("a", href='"><', class_=None) == '<a href="&quot;&gt;&lt;"></a>'
+    assert tag("br") == "<br>"
+    assert tag("svg", aria_labelledby="x") == '<svg aria-labelledby="x"></svg>'
+    assert join("a & b", Markup("&amp;")) == "a &amp; b&amp;"
+    assert lines("<\n>") == "&lt;<br>&gt;"
+    assert prose("-4.1 to sam-0.1 at 95 %, eps-3") == "−4.1 to sam-0.1 at 95\u00a0%, eps-3"
+    assert judge(results(claims=[])) == ()
+
+
+def test_ticks_that_run_into_each_other_are_left_out() -> None:
+    line = {"sam": {0.1: Level(0.2, 0.2, 0.2), 0.4: Level(0.3, 0.3, 0.3)}}
+    axis = Axis("ρ", log=True, ticks=(0.1, 0.2, 0.395, 0.4))
+    chart = Curves(axis, (Panel(Axis("Success rate", percent=True), line),))
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", inline(chart, "n", "t", "d", wide=False).svg)
+    assert [text for text in texts if text.startswith("0.")] == ["0.1", "0.2", "0.395"]

@@ -1,0 +1,306 @@
+"""`transferzoo report`: of runs, studies and files of results, as tables, a page and figures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers.pages import Page, few_results
+from helpers.refusals import refused
+
+from transferzoo.cli.app import app
+from transferzoo.evaluation.run_folder import RunFolder
+from transferzoo.page import of_study
+from transferzoo.page.html import page
+from transferzoo.page.pictures import BUDGET, examples_of
+from transferzoo.studies.result_file import write_results
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Result
+
+    Run = Callable[..., Result]
+
+ATTACK = (
+    "attack",
+    "-s",
+    "resnet50-sgd",
+    "-t",
+    "vgg,resnet18",
+    "-t",
+    "resnet50-sgd",
+    "--images",
+    6,
+    "--steps",
+    2,
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of results."""
+    path = tmp_path_factory.mktemp("results") / "by-hand.jsonl.gz"
+    write_results(few_results(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run folder with images."""
+    folder = tmp_path_factory.mktemp("runs")
+    command = (*ATTACK, "--data", few, "--curve", "1", "--runs", folder)
+    app([str(word) for word in command], standalone_mode=False)
+    (made,) = folder.iterdir()
+    return made
+
+
+def test_a_file_of_results_becomes_tables_a_page_and_figures(cli: Run, file: Path, tmp_path: Path) -> None:
+    told = cli("report", file)
+    assert told.code == 0, told.err
+    assert "Study by-hand: Does it transfer?" in told.out
+    assert told.err == ""
+    made = cli("report", file, "--html", "out/page.html", "--figures", "figures", "-o", "t.md")
+    assert made.code == 0, made.err
+    assert made.out == told.out
+    assert made.err.splitlines() == ["Written: t.md", "Written: out/page.html", "Written: figures"]
+    assert (tmp_path / "out" / "page.html").read_text(encoding="utf-8") == page(
+        [of_study.part(few_results())]
+    )
+    names = [f"by-hand-{figure.name}" for figure in of_study.part(few_results()).figures]
+    files = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    expected = {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert files.keys() == expected | {"by-hand-tables.md", "by-hand-tables.tex"}
+    assert all(files[f"{name}.png"].startswith(b"\x89PNG") for name in names)
+    assert all(b"<svg" in files[f"{name}.svg"] and b"var(" not in files[f"{name}.svg"] for name in names)
+    assert files["by-hand-tables.md"].decode().count("**Numbers: ") == len(names)
+    assert files["by-hand-tables.tex"].decode().count(r"\begin{table}") == len(names) + 2
+
+
+def test_verdicts_can_be_printed_alone(cli: Run, file: Path) -> None:
+    every, verdicts = cli("report", file).out, cli("report", file, "--verdicts").out
+    assert every.startswith(verdicts)
+    assert "verdict" in verdicts
+    assert "what was measured" in every.removeprefix(verdicts)
+    assert "what was measured" not in verdicts
+
+
+def test_a_page_of_runs_and_studies_shows_images(
+    cli: Run, run: Path, few: Path, file: Path, tmp_path: Path
+) -> None:
+    made = cli("report", run, file, "--html", "page.html", "--data", few)
+    assert made.code == 0, made.err
+    tree = Page.of((tmp_path / "page.html").read_text(encoding="utf-8")).root
+    assert [e.text for e in tree.every("h2")] == [f"Attack run {run.name}", "Study by-hand"]
+    (table,) = [e for e in tree.every("table") if "Examples from run" in e.one("caption").text]
+    rows = list(table.one("tbody").every("tr"))
+    heads = [row.one("th").text for row in rows]
+    assert heads == ["clean", "adversarialresnet50-sgdbim", "difference"]
+    for row in rows:
+        pictures = list(row.every("img"))
+        assert len(pictures) == 5
+        assert all(img.attributes["alt"] for img in pictures)
+    assert "After fewer steps of the attack" in [e.text for e in tree.every("h4")]
+    notes = [e.text for e in rows[1].every("span")]
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    fooled = [sum(r["outcomes"][at] == "1" for r in records if not r["white_box"]) for at in range(5)]
+    assert notes == [f"fools {count} of 2" for count in fooled]
+
+
+def test_pictures_are_those_of_the_run(run: Path, few: Path) -> None:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    def pixels(png: bytes) -> Any:
+        return np.asarray(Image.open(io.BytesIO(png))).astype(int)
+
+    shown = examples_of(RunFolder(run), load_zoo(), few)
+    (_, clean), (_, adversarial), (_, difference) = shown.rows
+    for before, after, change in zip(clean, adversarial, difference, strict=True):
+        moved = pixels(after.png) - pixels(before.png)
+        assert 0 < abs(moved).max() <= 16, "levels, the budget"
+        factor = 127 // 16
+        assert (pixels(change.png) == 128 + factor * moved).all()
+        assert f"magnified {factor} times" in shown.caption
+    assert len(examples_of(RunFolder(run), load_zoo(), few, BUDGET // 1000).columns) == 1
+
+
+def test_images_that_are_not_here_are_left_out(cli: Run, run: Path, few: Path, tmp_path: Path) -> None:
+    """Not here, others than the run's, or of an unknown data set: that is said, and the page is made."""
+    from helpers.checkpoints import data_folder
+
+    other = data_folder(tmp_path / "other", range(60, 120))
+    foreign = tmp_path / run.name
+    shutil.copytree(run, foreign)
+    config = (foreign / "config.json").read_text()
+    (foreign / "config.json").write_text(config.replace('"dataset": "fashion-mnist"', '"dataset": "mine"'))
+    cases = (
+        (run, other, "not those of the run"),
+        (run, tmp_path / "nowhere", "nowhere"),
+        (foreign, few, "unknown data set 'mine'"),
+    )
+    for folder, place, reason in cases:
+        made = cli("report", folder, "--html", "page.html", "--data", place)
+        assert made.code == 0, made.err
+        note, written = made.err.splitlines()
+        assert note.startswith(f"Note: no examples of the run {folder}: ")
+        assert reason in note
+        assert written == "Written: page.html"
+        assert "<img" not in (tmp_path / "page.html").read_text()
+
+
+def test_a_file_of_a_run_that_is_missing_or_damaged_is_told(
+    cli: Run, run: Path, few: Path, tmp_path: Path
+) -> None:
+    """Without the selection there are no examples; without the measures of the images no report."""
+    broken = tmp_path / run.name
+    shutil.copytree(run, broken)
+    selection = broken / "selection.json"
+    for content, said in (
+        (None, f"{selection} is missing; run the attack command again"),
+        ("{", f"cannot read {selection}: JSONDecodeError"),
+        ('{"ids": [1]}', f"cannot read {selection}: KeyError"),
+    ):
+        selection.unlink(missing_ok=True)
+        if content is not None:
+            selection.write_text(content)
+        made = cli("report", broken, "--html", "page.html", "--data", few)
+        assert made.code == 0, made.err
+        note, written = made.err.splitlines()
+        assert note.startswith(f"Note: no examples of the run {broken}: {said}")
+        assert written == "Written: page.html"
+    for content in ("{", "{}"):
+        (broken / "visibility.jsonl").write_text(content)
+        refused(cli("report", broken), 1, "visibility.jsonl", "delete it and run the attack command again")
+
+
+def test_of_many_folders_what_is_there_is_reported(cli: Run, run: Path, tmp_path: Path) -> None:
+    other, unfinished, foreign = (tmp_path / name for name in ("other", "unfinished", "sharpness-0"))
+    for copy in (other, unfinished):
+        shutil.copytree(run, copy)
+    for file in ("records.jsonl", "curve.jsonl"):
+        (other / file).write_text((run / file).read_text().replace('"seed": 0', '"seed": 5'))
+    (unfinished / "records.jsonl").unlink()
+    foreign.mkdir()
+    alone = cli("report", run).out
+    found = cli("report", run, unfinished, foreign, other, run)
+    assert found.code == 0, found.err
+    assert found.out.startswith(alone.rstrip("\n"))
+    assert (found.out.count("seed 0"), found.out.count("seed 5")) == (alone.count("seed 0"),) * 2
+    assert [line.partition(":")[0] for line in found.err.splitlines()] == ["Left out"] * 2
+    refused(cli("report", run, other, "--json"), 2, "of runs that share a table", "2 of them")
+    refused(cli("report", unfinished, foreign), 1, "is not finished", "run its attack command again")
+    made = cli("report", run, other, "--html", "page.html")
+    assert made.code == 0, made.err
+    assert (tmp_path / "page.html").read_text().count("Attack run") >= 2
+
+
+def test_examples_of_several_work_units_are_whole(cli: Run, few: Path, tmp_path: Path) -> None:
+    assert cli(*ATTACK, "--data", few, "--batch-size", 2).code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    shown = examples_of(RunFolder(folder), load_zoo(), few)
+    assert [len(pictures) for _, pictures in shown.rows] == [len(shown.columns)] * 3 == [5] * 3
+
+
+def test_the_commands_of_a_page_repeat_the_run(cli: Run, run: Path, few: Path, tmp_path: Path) -> None:
+    assert cli("report", run, "--html", "page.html", "--data", few).code == 0
+    tree = Page.of((tmp_path / "page.html").read_text(encoding="utf-8")).root
+    (command,) = [e.text for e in tree.every("pre") if e.attributes.get("class") == "command"]
+    program, *arguments = shlex.split(command)
+    assert program == "transferzoo"
+    plan = json.loads(cli(*arguments, "--data", few, "--runs", run.parent, "--dry-run").out)
+    assert plan["run_folder"] == str(run)
+    assert plan["exists"] is True
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-a", "mi+di:p=0.7", "-a", "fgsm", "--seed", 3, "--batch-size", 3, "--norm", "l2", "--eps", 2),
+        ("-s", "resnet50-sam", "--ensemble", "--targeted", "next", "--images-correct-for", "target"),
+        ("-t", "vgg|bits:depth=4", "--compile", "--precision", "bf16", "--targeted", "least-likely"),
+    ],
+)  # fmt: skip
+def test_every_option_is_in_the_commands(cli: Run, few: Path, options: tuple[object, ...]) -> None:
+    from transferzoo.page.commands import attack_commands
+
+    command = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--data", few, "--dry-run")
+    config = json.loads(cli(*command, *options).out)["config"]
+    again = [shlex.split(line) for line in attack_commands(config)]
+    plans = [json.loads(cli(*words[1:], "--data", few, "--dry-run").out)["config"] for words in again]
+    attacks = [attack for plan in plans for attack in plan.pop("attacks")]
+    assert sorted(map(json.dumps, attacks)) == sorted(map(json.dumps, config.pop("attacks")))
+    assert all(plan == config for plan in plans)
+
+
+def test_a_study_of_the_package_is_found_by_name(
+    cli: Run, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    monkeypatch.setattr("transferzoo.page.arguments.RESULTS", file.parent)
+    told = cli("report", "by-hand")
+    assert told.code == 0, told.err
+    assert told.out == cli("report", file).out
+    refused(
+        cli("report", "minimizers"), 1, "no results of the study 'minimizers'", "transferzoo study minimizers"
+    )
+
+
+def test_json_and_files_are_of_one_thing(cli: Run, file: Path, tmp_path: Path) -> None:
+    assert json.loads(cli("report", file, "--json").out)["study"]["name"] == "by-hand"
+    refused(cli("report", file, file, "--json"), 2, "of one study", "got 2", "--html")
+    refused(cli("report", file, file, "-o", "t.csv"), 2, "of one study")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_reported_is_refused(cli: Run, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    refused(cli("report", "notes.txt"), 1, "notes.txt", "transferzoo study --results")
+    refused(cli("report", "minimisers"), 1, "minimisers is not a run folder, nor a file, nor a study")
+    refused(cli("report", tmp_path), 1, "is not a run folder")
+    refused(cli("report", file, "--html", tmp_path), 1, "a folder")
+    refused(cli("report", file, "--html", "notes.txt/page.html"), 1, "notes.txt")
+    refused(cli("report", file, "--figures", "notes.txt"), 1, "notes.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("option", ["--html", "--figures"])
+def test_without_matplotlib_one_sentence_says_what_to_install(
+    cli: Run, file: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused(
+        cli("report", file, option, "out"), 1, "figures need matplotlib", "pip install 'transferzoo[plots]'"
+    )
+    assert cli("report", file).code == 0
+
+
+def test_tables_load_neither_torch_nor_matplotlib(file: Path) -> None:
+    program = (
+        "import sys\nfrom transferzoo.cli.app import main\n"
+        f"sys.argv = ['transferzoo', 'report', {str(file)!r}]\n"
+        "try: main()\nexcept SystemExit as stop: assert not stop.code\n"
+        "print(sorted({'torch', 'matplotlib', 'timm', 'scipy.stats'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_shell_completes_studies_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transferzoo.cli.report import complete_reports
+
+    (tmp_path / "runs" / "abc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert complete_reports("mini") == ["minimizers"]
+    assert complete_reports("runs/a") == ["runs/abc"]
+    assert complete_reports(f"{tmp_path}/ru") == [f"{tmp_path}/runs"]
+    assert "runs" in complete_reports("r")

@@ -1,0 +1,255 @@
+"""What the figures of a page show, by their numbers: of a study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from helpers.pages import ACCURATE, CLAIMS, EPOCHS, IMAGES, SEEDS, SHARP, STRONG, STUDY, TARGETS, results
+
+from transferzoo.page import of_study
+from transferzoo.page.charts import Bars, Curves, Differences, Heatmap, Scatter
+from transferzoo.page.descriptions import numbers, told
+from transferzoo.page.study_curves import decays
+from transferzoo.results.statistics import crossed_difference
+from transferzoo.studies.claims import judge
+from transferzoo.studies.result_file import Outcomes, Value
+from transferzoo.studies.schema import read_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transferzoo.page.charts import Figure
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Figure]:
+    """Return the figures of the results by hand, by name."""
+    found = results()
+    return {figure.name: figure for figure in of_study.figures(found, judge(found))}
+
+
+def test_each_figure_is_there_once(figures: dict[str, Figure]) -> None:
+    assert list(figures) == ["differences", "success", "means", "epochs", "rho", "sharpness"]
+
+
+def test_the_matrix_stands_for_the_last_epoch(figures: dict[str, Figure]) -> None:
+    chart = figures["success"].chart
+    assert isinstance(chart, Heatmap)
+    assert chart.rows == tuple(STRONG)
+    assert chart.columns == ("mean", *TARGETS)
+    for name, row in zip(chart.rows, chart.cells, strict=True):
+        rates = [(STRONG[name] + 0.5 + more) / IMAGES for more in TARGETS.values()]
+        assert row == pytest.approx((fmean(rates), *rates))
+    assert chart.white_box == frozenset()
+    assert "White box" not in figures["success"].caption
+
+
+def test_white_boxes_are_left_out_of_means() -> None:
+    """With one seed of two it is the other one's cell; with both it is starred."""
+    found = results(claims=[])
+
+    def drawn(*seeds: int) -> dict[str, Figure]:
+        outcomes = tuple(
+            replace(o, white_box=o.surrogate == o.target and o.seed in seeds) for o in found.outcomes
+        )
+        return {figure.name: figure for figure in of_study.figures(replace(found, outcomes=outcomes), ())}
+
+    one, both = drawn(0), drawn(*SEEDS)
+    matrix, starred, bars, curves = (
+        each.chart for each in (one["success"], both["success"], both["means"], both["epochs"])
+    )
+    assert isinstance(matrix, Heatmap)
+    assert isinstance(starred, Heatmap)
+    assert isinstance(bars, Bars)
+    assert isinstance(curves, Curves)
+    own, *others = ((STRONG["sgd"] + 0.5 + more) / IMAGES for more in TARGETS.values())
+    later = own + 0.5 / IMAGES
+    assert matrix.cells[0] == pytest.approx((fmean([later, *others]), later, *others))
+    assert matrix.white_box == frozenset()
+    assert starred.cells[0] == pytest.approx((fmean(others), own, *others))
+    assert starred.white_box == {(0, 1)}
+    assert "White box" in both["success"].caption
+    assert numbers(both["success"]).rows[0][2].endswith("*")
+    level = bars.series[""][0]
+    assert level is not None
+    assert level.mean == pytest.approx(fmean(others))
+    assert curves.panels[0].lines["sgd"][EPOCHS].mean == pytest.approx(fmean(others))
+
+
+def test_bars_have_the_interval_over_seeds_and_images(figures: dict[str, Figure]) -> None:
+    chart = figures["means"].chart
+    assert isinstance(chart, Bars)
+    assert chart.groups == tuple(STRONG)
+    found = results()
+    for name, level in zip(chart.groups, chart.series[""], strict=True):
+        assert level is not None
+        shares = []
+        for seed in SEEDS:
+            own = [
+                [mark == "1" for mark in o.outcomes] for o in found.outcomes
+                if (o.surrogate, o.seed, o.epoch) == (name, seed, EPOCHS) and not o.white_box
+            ]  # fmt: skip
+            shares.append(np.mean(own, axis=0))
+        assert level.mean == pytest.approx(np.mean(shares))
+        expected = crossed_difference(np.stack(shares))
+        assert expected is not None
+        assert (level.low, level.high) == pytest.approx((max(0, expected.low), min(1, expected.high)))
+
+
+def test_curves_show_mean_and_deviation_over_seeds_and_where_the_rate_decays(
+    figures: dict[str, Figure],
+) -> None:
+    chart = figures["epochs"].chart
+    assert isinstance(chart, Curves)
+    labels = ["Success rate", "Clean accuracy", "Largest eigenvalue of the Hessian"]
+    assert [panel.axis.label for panel in chart.panels] == labels
+    assert chart.marks == (2.5,)
+    success, accuracy, sharp = chart.panels
+    assert (success.axis.percent, accuracy.axis.percent, sharp.axis.percent, sharp.axis.log) == (1, 1, 0, 1)
+    for name in STRONG:
+        assert list(success.lines[name]) == [1, 2, 3, 4]
+        values = [ACCURATE[name] + 0.01 * seed - 0.02 for seed in SEEDS]
+        level = accuracy.lines[name][2]
+        assert level.mean == pytest.approx(fmean(values))
+        assert (level.high - level.low) / 2 == pytest.approx(stdev(values))
+    rows = {row[:2]: row[2:] for row in numbers(figures["epochs"]).rows}
+    assert rows["sam", "2"][1].startswith(f"{100 * (ACCURATE['sam'] + 0.005 - 0.02):.1f} [")
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ((0.1, 0.1, 0.01, 0.01), (2.5,)),
+        ((0.1, 0.05, 0.05, 0.02, 0.02), (1.5, 3.5)),
+        ((0.1, 0.09, 0.06, 0.03, 0.005), ()),  # a cosine
+        ((0.1, 0.06, 0.06), ()),  # not by half
+        ((0.01, 0.1, 0.1), ()),  # a warm-up
+    ],
+)
+def test_decays_are_steps_of_the_learning_rate(rates: tuple[float, ...], expected: tuple[float, ...]) -> None:
+    values = [Value("sgd", 0, epoch, "learning_rate", rate) for epoch, rate in enumerate(rates, 1)]
+    assert decays(replace(results(), values=tuple(values))).get("sgd", ()) == expected
+
+
+def test_trainings_that_decay_elsewhere_have_a_figure_of_their_own() -> None:
+    found = results()
+    late = [
+        replace(v, value=(0.1, 0.1, 0.1, 0.01)[int(v.epoch) - 1])
+        if v.measure == "learning_rate" and v.surrogate == "sam"
+        else v
+        for v in found.values
+    ]
+    drawn = [
+        f for f in of_study.figures(replace(found, values=tuple(late)), ()) if f.name.startswith("epochs")
+    ]
+    charts = [figure.chart for figure in drawn if isinstance(figure.chart, Curves)]
+    assert [chart.marks for chart in charts] == [(2.5,), (3.5,)]
+    assert [list(chart.panels[0].lines) for chart in charts] == [["sgd", "l-sam"], ["sam"]]
+    assert drawn[1].title.endswith(": sam")
+
+
+def test_radii_of_one_minimizer_are_a_line_and_sgd_a_level(figures: dict[str, Figure]) -> None:
+    chart = figures["rho"].chart
+    assert isinstance(chart, Curves)
+    assert chart.axis.ticks == (0.05, 0.2)
+    success = chart.panels[0]
+    assert {name: list(line) for name, line in success.lines.items()} == {"sam": [0.05, 0.2]}
+    assert success.levels.keys() == {"sgd"}
+    accuracy = chart.panels[1]
+    assert accuracy.levels["sgd"] == pytest.approx(ACCURATE["sgd"] + 0.005)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"minimizer": "sam:rho=0.2", "epoch": "all", "epochs": 9},
+        {"minimizer": "asam:rho=0.2", "epoch": "all"},
+        {"minimizer": "wasam:rho=0.2,start=0.6", "epoch": "all"},
+        {"minimizer": "sam", "epoch": "all"},
+    ],
+)
+def test_other_trainings_are_not_on_the_line(changes: dict[str, object]) -> None:
+    found = results(surrogates={**STUDY["surrogates"], "l-sam": changes}, claims=[])
+    assert "rho" not in {figure.name for figure in of_study.figures(found, ())}
+
+
+def test_sharpness_is_ranked_against_success(figures: dict[str, Figure]) -> None:
+    chart = figures["sharpness"].chart
+    assert isinstance(chart, Scatter)
+    top, adaptive = chart.clouds
+    assert [cloud.axis.label for cloud in chart.clouds] == [
+        "Largest eigenvalue of the Hessian", "Trace of the Hessian, adaptive",
+    ]  # fmt: skip
+    assert top.n == len(STRONG) * len(SEEDS)
+    assert top.points["sam"][1][0] == pytest.approx(SHARP["sam"] * 1.1)
+    assert adaptive.correlation == pytest.approx(-1)
+    assert top.correlation is not None
+    assert -1 < top.correlation < -0.8
+
+
+def test_claims_are_drawn_in_points(figures: dict[str, Figure]) -> None:
+    chart = figures["differences"].chart
+    assert isinstance(chart, Differences)
+    assert chart.rows == tuple(claim["say"] for claim in CLAIMS[:3])
+    first, second, third = chart.values
+    assert first.mean == pytest.approx(second.mean + 90)
+    assert first.low > 0 > second.high
+    assert third.mean == 0
+    assert third.low < 0 < third.high
+    assert told(figures["differences"]) == "Of 3 intervals 1 lie above zero, 1 below, 1 on both sides."
+
+
+def test_nothing_empty_is_drawn() -> None:
+    found = results(claims=[])
+    nothing = replace(found, outcomes=(), values=())
+    assert of_study.figures(nothing, ()) == ()
+    one = replace(nothing, outcomes=(Outcomes("sgd", 0, 4, "bim", "vgg", False, "1-0"),))
+    assert [figure.name for figure in of_study.figures(one, ())] == ["success", "means"]
+    curves = replace(found, outcomes=())
+    (epochs, rho) = of_study.figures(curves, ())
+    assert isinstance(epochs.chart, Curves)
+    assert epochs.chart.panels[0].axis.label == "Clean accuracy"
+    assert rho.name == "rho"
+
+
+def test_many_attacks_share_figures() -> None:
+    """A few have a matrix each; of many, the first does, and all stand in the matrix of means."""
+    few = results(attacks=["bim", "mi"], claims=[])
+    names = [figure.name for figure in of_study.figures(few, ())]
+    assert names[:4] == ["attacks", "success-bim", "success-mi", "means"]
+    many = results(attacks=["bim", "mi", "di", "ti", "ni", "si", "vt"], claims=[])
+    drawn = {figure.name: figure.chart for figure in of_study.figures(many, ())}
+    assert [name for name in drawn if name.startswith(("success", "attacks"))] == ["attacks", "success-bim"]
+    matrix, bars = drawn["attacks"], drawn["means"]
+    assert isinstance(matrix, Heatmap)
+    assert isinstance(bars, Bars)
+    assert (len(matrix.rows), matrix.columns, matrix.means) == (7, tuple(STRONG), False)
+    assert len(bars.groups) == 7
+    assert tuple(bars.series) == tuple(STRONG)
+
+
+def test_every_figure_is_told_and_listed(figures: dict[str, Figure]) -> None:
+    for figure in figures.values():
+        table = numbers(figure)
+        assert table.rows
+        assert all(len(row) == len(table.columns) for row in table.rows)
+        assert told(figure).endswith(".")
+    assert "highest: l-sam, mean" in told(figures["success"])
+    assert "l-sam goes from" in told(figures["epochs"])
+    assert "rank correlation -1.00" in told(figures["sharpness"])
+
+
+def test_a_study_is_written_out_so_that_it_can_be_read_again(tmp_path: Path) -> None:
+    found = results()
+    part = of_study.part(found)
+    ((name, text),) = part.configuration.items()
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert read_study(tmp_path / name) == found.study
+    assert part.commands == ("transferzoo study by-hand.yaml --data PATH",)
+
+
+# ---------------------------------------------------------------- runs

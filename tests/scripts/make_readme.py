@@ -1,0 +1,48 @@
+"""Fill the README's outputs in: `python tests/scripts/make_readme.py [--long] [WORD]`.
+
+Every block that begins `<!-- output of: COMMAND -->` and ends `<!-- end -->` is replaced by what
+COMMAND prints on stdout, run in an empty folder; so no number there is typed by hand. Those that begin
+`<!-- long output of: COMMAND -->`, which take up to an hour, only with --long; their commands are run in
+the checkout. With a word, those alone whose command holds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from functools import partial
+from pathlib import Path
+
+README = Path(__file__).parent.parent.parent / "README.md"
+BLOCK = re.compile(r"<!-- (?P<kind>|long )output of: (?P<command>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def printed(block: re.Match[str], word: str, *, long: bool) -> str:
+    """Return a block with its command's output."""
+    command, kind = block["command"], block["kind"]
+    if (kind and not long) or word not in command:
+        return block[0]
+    print(f"+ {command}")
+    with tempfile.TemporaryDirectory() as folder:
+        place = README.parent if kind else folder
+        done = subprocess.run(shlex.split(command), cwd=place, check=True, stdout=subprocess.PIPE, text=True)
+    lines = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    return f"<!-- {kind}output of: {command} -->\n```text\n{lines}\n```\n<!-- end -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("word", nargs="?", default="")
+    parser.add_argument("--long", action="store_true")
+    asked = parser.parse_args()
+    os.environ["PYTHONUTF8"] = "1"
+    text = README.read_text(encoding="utf-8")
+    README.write_text(BLOCK.sub(partial(printed, word=asked.word, long=asked.long), text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Cells whose processes die: which are begun again, with whom beside them, and which fail."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import pytest
+import scipy.linalg  # noqa: F401  whose BLAS is looked at
+from helpers.stripes import draw
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from transferzoo.base.errors import DataError, TransferZooError
+from transferzoo.studies import executors, kinds, worker
+from transferzoo.studies.cells import Cell, Grid
+from transferzoo.studies.schema import find_study
+from transferzoo.studies.store import Store
+from transferzoo.studies.worker import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEADLY = "kills its process"
+
+
+def pretend(task: Task, key: str) -> None:
+    """Do a cell of `grid` instead of `perform`, in a worker."""
+    (cell,) = (cell for cell in grid().cells.values() if cell.key == key)
+    if cell.label == DEADLY:
+        time.sleep(0.3)
+        os._exit(9)
+    time.sleep(1)
+    store = Store(task.store)
+    store.folder(cell.kind, key).mkdir(parents=True)
+    store.keep(cell, {}, 0.0, {})
+
+
+def grid() -> Grid:
+    cells = [Cell("train", {"label": label}, (), label) for label in (DEADLY, "one", "two", "three")]
+    return Grid(find_study("minimizers"), {cell.key: cell for cell in cells}, (), {})
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[executors.Processes]:
+    monkeypatch.setattr("transferzoo.studies.worker.perform", pretend)
+    started = executors.Processes(2)
+    yield started
+    started.close()
+
+
+def test_a_deadly_cell_fails_alone(
+    processes: executors.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "TRIES", 2)
+    told: list[tuple[str, TransferZooError | None]] = []
+    failed = executors.run(
+        Task("", tmp_path), grid(), processes, lambda cell, error: told.append((cell.label, error))
+    )
+    assert [cell.label for cell, _ in failed] == [DEADLY]
+    assert sorted(label for label, error in told if error is None) == ["one", "three", "two"]
+    assert "has died: got BrokenProcessPool" in str(failed[0][1])
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError, EOFError])
+def test_a_fork_server_that_is_gone_is_started_again(
+    error: type[Exception], processes: executors.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(processes._pool, "submit", refuse)
+    key = next(key for key, cell in grid().cells.items() if cell.label != DEADLY)
+    processes.submit(Task("", tmp_path), key).result(100)
+    assert list(tmp_path.rglob("cell.json"))
+
+
+class Lost(executors.Ray):
+    """A cluster of which every worker dies; it is not started."""
+
+    def __init__(self, error: Exception) -> None:
+        self._ray = pytest.importorskip("ray")
+        self.room, self.error, self.begun = 8, error, 0
+
+    def submit(self, task: Task, key: str) -> Future[None]:
+        self.begun += 1
+        future: Future[None] = Future()
+        future.set_exception(self.error)
+        return future
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["WorkerCrashedError", "OutOfMemoryError", "NodeDiedError"])
+def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_path: Path) -> None:
+    exceptions = pytest.importorskip("ray").exceptions
+    kind = getattr(exceptions, name)
+    cluster = Lost(kind() if name == "WorkerCrashedError" else kind("killed"))
+    failed = executors.run(Task("", tmp_path), grid(), cluster, lambda *_: None)
+    assert len(failed) == len(grid().cells)
+    assert cluster.begun == executors.TRIES * len(failed)
+    assert all(f"has died: got {name}" in str(error) for _, error in failed)
+
+
+def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> None:
+    task_error: Any = pytest.importorskip("ray").exceptions.RayTaskError
+    told = task_error("perform", "", DataError("no images")).as_instanceof_cause()
+    failed = executors.run(Task("", tmp_path), grid(), Lost(told), lambda *_: None)
+    assert [error for _, error in failed] == [told] * len(grid().cells)
+    defect = task_error("perform", "", ZeroDivisionError("zero")).as_instanceof_cause()
+    with pytest.raises(ZeroDivisionError):
+        executors.run(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
+
+
+def test_sharpness_is_measured_in_one_thread_by_scipy_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    threads: list[int] = []
+
+    def look(*_: object, **__: object) -> SimpleNamespace:
+        threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return SimpleNamespace(numbers=dict)
+
+    monkeypatch.setattr("transferzoo.sharpness.measure", look)
+    monkeypatch.setattr(kinds, "training_images", lambda *_: draw(8, 0))
+    monkeypatch.setattr(kinds, "load", lambda *_: None)
+    what = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
+    with threadpool_limits(2, user_api="blas"):
+        assert worker.WORK["sharpness"](what, tmp_path, Mock()) == {}
+    assert threads
+    assert set(threads) == {1}
+
+
+@pytest.mark.parametrize("error", [Exception("a node timed out\nand more"), ConnectionError("nobody there")])
+def test_a_cluster_that_cannot_be_reached_is_told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pytest.importorskip("ray"), "init", refuse)
+    first_line = str(error).splitlines()[0]
+    with pytest.raises(TransferZooError, match=rf"Ray cluster here cannot be reached: {first_line}; check"):
+        executors.Ray("here")

@@ -1,0 +1,119 @@
+"""What cells of a study depend on: its keys, its targets, and which weights epochs mean."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers.stripes import ZOO
+from helpers.studies import STUDY, place
+
+from transferzoo.studies.grid import lay_out
+from transferzoo.studies.result_file import collect
+from transferzoo.studies.schema import read_study
+from transferzoo.studies.store import Store
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from transferzoo.studies.cells import Cell, Grid
+
+VGG = Path(str(files("transferzoo"))) / "assets" / "fashion-mnist" / "vgg"
+LAST_AND_BEST = ("sgd, seed 0", "best, seed 0, epoch selected")
+EXISTING = """
+about: Does it transfer?
+dataset: fashion-mnist
+surrogates:
+  one: {model: ONE}
+targets: [resnet18]
+"""
+
+
+def _grid(folder: Path, study: str = STUDY, zoo: str = ZOO) -> Grid:
+    folder.mkdir(exist_ok=True)
+    place(folder, study)
+    (folder / "zoo.yaml").write_text(zoo)
+    return lay_out(read_study(folder / "study.yaml"), load_zoo(folder / "zoo.yaml"), folder / "data")
+
+
+def _cells(grid: Grid, kind: str) -> list[Cell]:
+    return [cell for cell in grid.cells.values() if cell.kind == kind]
+
+
+def _digests(grid: Grid) -> list[str]:
+    """Return the digests of the surrogates that exist, each once."""
+    return list(dict.fromkeys(cell.what["surrogate"]["digest"] for cell in _cells(grid, "attack")))
+
+
+def _packaged(folder: Path, study: str) -> Grid:
+    (folder / "study.yaml").write_text(study)
+    return lay_out(read_study(folder / "study.yaml"), load_zoo(None), None)
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [("mean: [0.5]", "mean: [0.4]"), ("[lying, standing, chequered]", "[standing, lying, chequered]")],
+)
+def test_every_cell_depends_on_how_images_are_read(part: str, other: str, tmp_path: Path) -> None:
+    changed = _grid(tmp_path / "two", zoo=ZOO.replace(part, other))
+    assert not _grid(tmp_path / "one").cells.keys() & changed.cells.keys()
+
+
+def test_no_cell_depends_on_words_about_a_data_set(tmp_path: Path) -> None:
+    other = ZOO.replace("licence: MIT", "licence: CC0-1.0").replace("tests/helpers/stripes.py", "elsewhere")
+    assert _grid(tmp_path / "one").cells.keys() == _grid(tmp_path / "two", zoo=other).cells.keys()
+
+
+@pytest.mark.parametrize("changed", ["std", "samples"])
+def test_models_of_equal_weights_are_two_where_something_else_differs(changed: str, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        shutil.copytree(VGG, folder)
+    both = EXISTING.replace("one: {model: ONE}", f"one: {{model: {one}}}\n  two: {{model: {two}}}")
+    assert len(_digests(_packaged(tmp_path, both))) == 1
+    if changed == "std":
+        config: dict[str, Any] = json.loads((two / "config.json").read_text())
+        config["pretrained_cfg"]["std"] = [0.7]
+        (two / "config.json").write_text(json.dumps(config))
+    else:
+        (two / "samples").mkdir()
+        shutil.copy(VGG / "model.safetensors", two / "samples" / "0001.safetensors")
+    grid = _packaged(tmp_path, both)
+    assert [grid.places[digest] for digest in _digests(grid)] == [one, two]
+
+
+def test_a_target_of_the_study_that_exists_is_that_model(tmp_path: Path) -> None:
+    study = EXISTING.replace("ONE", "resnet50-sgd") + "others: {rival: {model: vgg}}\n"
+    grid = _packaged(tmp_path, study.replace("[resnet18]", "[rival]"))
+    (cell,) = grid.cells.values()
+    (target,) = cell.what["targets"]
+    assert target["name"] == "rival"
+    assert grid.places[target["digest"]] == VGG
+
+
+def test_a_target_counts_once(tmp_path: Path) -> None:
+    study = EXISTING.replace("ONE", "resnet50-sgd")
+    (once,), (twice,) = (
+        _packaged(tmp_path, study.replace("[resnet18]", targets)).cells.values()
+        for targets in ("[resnet18, vgg]", "[resnet18, vgg, resnet18, fashion-mnist/vgg]")
+    )
+    assert once.what["targets"] == twice.what["targets"]
+
+
+def test_the_last_epoch_is_the_last_one_also_where_another_is_selected(tmp_path: Path) -> None:
+    how = "select: accuracy, validation: 24"
+    study = STUDY.replace("sgd: {epoch: all}", f"sgd: {{{how}}}\n  best: {{{how}, epoch: selected}}")
+    cells = {cell.label: cell.what for cell in _cells(_grid(tmp_path, study), "attack")}
+    last, best = (cells[f"bim from {name}"]["surrogate"] for name in LAST_AND_BEST)
+    assert (last["part"], best["part"]) == ("epochs/0002", "")
+    assert last["cell"] == best["cell"]
+
+
+def test_results_tell_the_versions_that_cells_were_done_with(tmp_path: Path) -> None:
+    grid, store = _grid(tmp_path), Store(tmp_path / "store")
+    for cell, version in zip(_cells(grid, "train")[:3], ("2.13", "2.14", "2.13"), strict=True):
+        store.keep(cell, {"curve": [{}, {}]}, 1.0, {"torch": version})
+    assert collect(grid, store).versions == {"torch": "2.13, 2.14"}

@@ -1,0 +1,329 @@
+"""Several processes that train together: what they compute, who speaks, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from helpers.process_teams import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Result
+
+EPOCHS = ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "transferzoo"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
+ACCELERATE += ["--dynamo_backend", "no", "--multi_gpu", "--num_processes", "2", "-m", "transferzoo"]
+
+SAME: dict[str, dict[str, Any]] = {
+    "sgd": {"minimizer": "sgd"},
+    "sam": {"minimizer": "sam:rho=0.1"},
+    "gsam": {"minimizer": "gsam:rho=0.1"},
+    "looksam": {"minimizer": "looksam:rho=0.1,k=2"},
+    "wasam": {"minimizer": "wasam:rho=0.1,start=0.5"},
+    "adamw": {"minimizer": "adamw", "learning_rate": 0.01, "clip": 0.1},
+    "synchronised": {"minimizer": "sam:rho=0.1", "sync_perturbation": True},
+    "adversarial": {"minimizer": "sam:rho=0.1", "adversarial": "linf:8/255"},
+    "collected": {"minimizer": "sgd", "collect": "lgv:epochs=1,per-epoch=3"},
+}
+"""Two processes of m = 32 do what one with micro-batches of 32 does."""
+ONE = {name: {**changes, "micro_batch": 32} for name, changes in SAME.items()}
+ONE |= {"smaller": {"minimizer": "sam:rho=0.1", "micro_batch": 16}, "whole": {"minimizer": "sam:rho=0.1"}}
+TWO = {**SAME, "smaller": ONE["smaller"], "bf16": {"minimizer": "sam", "precision": "bf16"}}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("TRANSFERZOO_ZOO", raising=False)
+        yield Bench(tmp_path_factory.mktemp("bench"))
+
+
+def launch(bench: Bench, launcher: list[str], output: str, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *launcher, *bench.arguments(output, *options)], cwd=bench.folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- what they compute
+
+
+@pytest.fixture(scope="module")
+def states(bench: Bench) -> tuple[Path, Path]:
+    """Folders of the cases, by one process and by two."""
+    return bench.cases(ONE, 1), bench.cases(TWO, 2)
+
+
+def state(folder: Path, case: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(folder / case / "resume.pt", weights_only=True)
+    return loaded
+
+
+def distance(one: Any, two: Any) -> float:
+    """Return the largest difference of the tensors and numbers in two structures of the same form."""
+    if isinstance(one, torch.Tensor):
+        assert one.shape == two.shape
+        assert one.dtype == two.dtype
+        return float((one - two).abs().max()) if one.numel() else 0.0
+    if isinstance(one, dict):
+        assert one.keys() == two.keys()
+        return max((distance(one[key], two[key]) for key in one), default=0.0)
+    if isinstance(one, (list, tuple)):
+        assert len(one) == len(two)
+        return max((distance(*pair) for pair in zip(one, two, strict=True)), default=0.0)
+    return abs(one - two) if isinstance(one, float) else float(one != two)
+
+
+@pytest.mark.parametrize("case", [*SAME, "smaller"])
+def test_two_processes_do_what_one_does_in_micro_batches(states: tuple[Path, Path], case: str) -> None:
+    """Weights, running statistics, momentum, remembered directions and means, after six steps and more."""
+    one, two = (state(folder, case) for folder in states)
+    for part in ("model", "minimizer"):
+        assert distance(one[part], two[part]) < 1e-9
+    assert distance(one["curve"], two["curve"]) < 2e-6, "rounded to six digits"
+    assert {t.dtype for t in two["model"].values() if t.is_floating_point()} == {torch.float64}
+
+
+def test_collected_weights_are_the_same_too(states: tuple[Path, Path]) -> None:
+    from safetensors.torch import load_file
+
+    for number in (1, 2, 3):
+        name = f"collected/samples/{number:04d}.safetensors"
+        assert distance(*(load_file(folder / name) for folder in states)) < 1e-6, "stored in float32"
+
+
+def test_the_perturbation_is_each_process_own(states: tuple[Path, Path]) -> None:
+    one, two = states
+    own = state(two, "sam")["model"]
+    assert distance(own, state(one, "whole")["model"]) > 1e-3
+    assert distance(own, state(two, "synchronised")["model"]) > 1e-3
+    assert distance(own, state(two, "smaller")["model"]) > 1e-3
+
+
+def test_m_is_told(states: tuple[Path, Path]) -> None:
+    recipes = {
+        name: json.loads((states[1] / name / "recipe.json").read_text())
+        for name in ("sam", "smaller", "synchronised")
+    }
+    assert {name: recipe.get("m") for name, recipe in recipes.items()} == {
+        "sam": 32, "smaller": 16, "synchronised": None,
+    }  # fmt: skip
+
+
+def test_bf16(states: tuple[Path, Path]) -> None:
+    kept = state(states[1], "bf16")
+    assert {t.dtype for t in kept["model"].values() if t.is_floating_point()} == {torch.float32}
+    first, last = (line["loss"] for line in kept["curve"])
+    assert last < first
+
+
+# ---------------------------------------------------------------- the commands a user types
+
+
+@pytest.fixture(scope="module")
+def accelerated(bench: Bench) -> subprocess.Popen[str]:
+    """A run by `accelerate launch`, under way."""
+    return launch(bench, ACCELERATE, "accelerated")
+
+
+@pytest.fixture(scope="module")
+def launched(bench: Bench, accelerated: subprocess.Popen[str]) -> tuple[str, str]:
+    """What an undisturbed run by torchrun says."""
+    process = launch(bench, TORCHRUN, "launched", "--log-with", "tensorboard")
+    out, err = process.communicate(timeout=150)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def test_only_the_first_process_speaks_and_writes(bench: Bench, launched: tuple[str, str]) -> None:
+    out, err = launched
+    lines = [line for line in err.splitlines() if line]
+    assert [line[:9] for line in lines] == [*EPOCHS, "Attack fr"], err
+    assert len(out.splitlines()) == 1
+    assert "of 64 test images" in out
+    files = sorted(path.name for path in (bench.folder / "launched").iterdir())
+    assert files == ["config.json", "logs", "model.safetensors", "recipe.json"]
+
+
+def test_tensorboard_has_the_curve(bench: Bench, launched: tuple[str, str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = bench.folder / "launched"
+    (events,) = (folder / "logs").iterdir()
+    read = EventAccumulator(str(events))
+    read.Reload()
+    curve = json.loads((folder / "recipe.json").read_text())["curve"]
+    assert set(read.Tags()["scalars"]) == set(curve[0])
+    for key in ("loss", "train_accuracy"):
+        logged = [(event.step, pytest.approx(event.value, rel=1e-6)) for event in read.Scalars(key)]
+        assert [(line["epoch"], line[key]) for line in curve] == logged
+
+
+def test_accelerate_launch_does_the_same(
+    bench: Bench, launched: tuple[str, str], accelerated: subprocess.Popen[str]
+) -> None:
+    out, err = accelerated.communicate(timeout=150)
+    assert accelerated.returncode == 0, err
+    assert out.count("test images") == 1
+    assert bench.weights("accelerated") == bench.weights("launched")
+
+
+def test_a_killed_process_ends_all_and_the_same_command_goes_on(
+    bench: Bench, launched: tuple[str, str]
+) -> None:
+    """One of two is killed under torchrun; one process may not go on, two do, to the same weights."""
+    process = launch(bench, TORCHRUN, "killed")
+    kept = bench.folder / "killed" / "resume.pt"
+    while not kept.exists() and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(second(process.pid), signal.SIGKILL)
+    began = time.monotonic()
+    said = process.communicate(timeout=100)[1]
+    assert time.monotonic() - began < 60
+    assert process.returncode == 1
+    assert said.count("Error: ") - said.count("ChildFailedError: ") <= 1
+    assert kept.exists()
+    assert not (bench.folder / "killed" / "recipe.json").exists()
+
+    alone = bench.command("killed", size=1)
+    assert alone.codes == [2]
+    assert alone.err[0].startswith(
+        f"Error: {kept.parent} holds another training run: expected an empty folder"
+    )
+    together = bench.command("killed")
+    assert together.codes == [0, 0], together.err
+    assert not together.err[0].startswith("epoch 1/")
+    assert bench.weights("killed") == bench.weights("launched")
+
+
+def second(launcher: int) -> int:
+    """Return the process of rank 1 among the children of a launcher."""
+    for children in Path(f"/proc/{launcher}/task").glob("*/children"):
+        for child in children.read_text().split():
+            if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes():
+                return int(child)
+    raise LookupError("no such process")
+
+
+# ---------------------------------------------------------------- how they end
+
+
+DIVERGED = (
+    "Error: training diverged at step 4: the loss is nan; lower the learning rate or rho; the last whole "
+)
+DIVERGED += "epoch, if any, is kept.\n"
+GONE = "Error: another process of this command has stopped; the same command goes on from what is finished.\n"
+
+
+@pytest.mark.parametrize(
+    ("fate", "sentence", "codes"),
+    [
+        ("nan 1", DIVERGED, [1, 1]),
+        ("error 0", "Error: the disk is gone.\n", [1, 1]),
+        ("error 1", "Error: the disk is gone.\n", [1, 1]),
+        ("kill 1", GONE, [1, -signal.SIGKILL]),
+    ],
+)
+def test_what_ends_one_ends_all_and_is_told_once(
+    bench: Bench, fate: str, sentence: str, codes: list[int]
+) -> None:
+    """Without a launcher that would end the others."""
+    began = time.monotonic()
+    done = bench.command(fate, fate=fate)
+    assert done.codes == codes, done.err
+    assert "".join(done.err).partition(EPOCHS[0])[2].partition("\n")[2] == sentence
+    assert done.out == ["", ""]
+    assert (bench.folder / fate / "resume.pt").exists()
+    assert time.monotonic() - began < 60
+
+
+def test_a_bug_is_told_wherever_it_is(bench: Bench) -> None:
+    done = bench.command("bug", fate="bug 1")
+    assert done.codes == [1, 1]
+    assert done.err[0].count("\n") == 1
+    assert done.err[1].count("Traceback") == 1
+    assert done.err[1].endswith("LookupError: a bug\n")
+
+
+def test_usage_errors_are_told_once(bench: Bench) -> None:
+    for options, part in (
+        (["--batch-size", "65"], "the batch cannot be shared out evenly"),
+        (["--bogus"], "No such option"),
+    ):
+        done = bench.command("refused", *options)
+        assert done.codes == [2, 2]
+        assert "".join(done.err).count(part) == 1
+        assert "" in done.err
+
+
+def test_folders_that_differ_are_refused(bench: Bench) -> None:
+    """As on two machines that share no disk: one finds an epoch done, the other none."""
+    bench.command("split", fate="error 0")
+    done = bench.command("split", fate="elsewhere 1")
+    assert done.codes == [2, 2], done.err
+    assert "".join(done.err).count("the processes find different states of the training") == 1
+
+
+# ---------------------------------------------------------------- trackers
+
+
+def test_a_tracker_changes_nothing(bench: Bench) -> None:
+    tracked = bench.command("tracked", "--log-with", "tensorboard", size=1)
+    plain = bench.command("plain", size=1)
+    assert tracked.codes == plain.codes == [0]
+    assert bench.weights("tracked") == bench.weights("plain")
+    assert bench.command("tracked", "--log-with", "tensorboard", size=1).codes == [0]
+    assert len(list((bench.folder / "tracked" / "logs").iterdir())) == 1, "a finished run logs nothing"
+
+
+def test_an_unknown_tracker(cli: Callable[..., Result]) -> None:
+    done = cli("train", "--architecture", "small_vgg", "--log-with", "nothing")
+    assert done.code == 2
+    assert done.err == "Error: unknown tracker 'nothing': expected one of tensorboard, trackio, wandb.\n"
+
+
+def test_a_tracker_that_is_not_installed(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transferzoo.base.distributed.find_spec", lambda name: None)
+    done = cli("train", "--architecture", "small_vgg", "--log-with", "wandb")
+    assert done.code == 1
+    assert done.err == "Error: wandb is not installed; run `pip install wandb`, or leave out --log-with.\n"
+
+
+def test_half_an_environment_is_refused(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = cli("train", "--architecture", "small_vgg")
+    assert done.code == 2
+    assert done.err.startswith(
+        "Error: WORLD_SIZE speaks of several processes: expected RANK and LOCAL_RANK and"
+    )
+
+
+def test_precision_of_accelerate_is_no_secret(
+    cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    done = cli("train", "--architecture", "small_vgg", "--data", "nowhere")
+    assert done.err.splitlines()[0] == (
+        "Note: Accelerate's mixed precision 'bf16' is not used; --precision is fp32."
+    )
+
+
+def test_numbers_of_a_line_are_flat() -> None:
+    from transferzoo.base.distributed import _numbers
+
+    line = {"epoch": 1, "loss": 0.5, "transfer": {"rate": 0.25, "targets": {"zoo/vgg": 1.0}}, "note": "x"}
+    assert dict(_numbers(line, "tune/")) == {
+        "tune/epoch": 1, "tune/loss": 0.5, "tune/transfer/rate": 0.25, "tune/transfer/targets/zoo/vgg": 1.0,
+    }  # fmt: skip

@@ -1,0 +1,258 @@
+"""`transferzoo train` through the real entry point: every flag arrives, every mistake is one sentence."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers.refusals import nothing_written, refused
+from helpers.stripes import ZOO, config, draw, spec, write_idx
+from helpers.stripes import validators as train_validators
+
+from transferzoo.base.config import TrainConfig
+from transferzoo.cli.train import train as command
+from transferzoo.training.trainer import train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from helpers.refusals import Run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+BASE = (
+    "train", "--dataset", "fashion-mnist", "--architecture", "small_vgg", "--minimizer", "sam",
+    "--validation", 100, "--validator", "resnet18",
+)  # fmt: skip
+FLIPS: dict[str, tuple[object, ...]] = {
+    "dataset": ("--dataset", "cifar10", "--validator", "./mine"),
+    "architecture": ("--architecture", "small_vgg:width=8"),
+    "start": ("--from", "vgg"),
+    "minimizer": ("--minimizer", "sgd"),
+    "epochs": ("--epochs", 3),
+    "batch_size": ("--batch-size", 64),
+    "micro_batch": ("--micro-batch", 32),
+    "sync_perturbation": ("--sync-perturbation",),
+    "learning_rate": ("--learning-rate", 0.2),
+    "momentum": ("--momentum", 0.5),
+    "weight_decay": ("--weight-decay", 0),
+    "clip": ("--clip", 1),
+    "schedule": ("--schedule", "cosine"),
+    "warmup": ("--warmup", 0.1),
+    "decay_at": ("--decay-at", "0.5,0.75"),
+    "decay": ("--decay", 0.5),
+    "rho_schedule": ("--rho-schedule", "rate"),
+    "rho_warmup": ("--rho-warmup", 0.2),
+    "rho_floor": ("--rho-floor", 0.5),
+    "augment": ("--augment", "none"),
+    "auto_augment": ("--auto-augment", "rand-m9-mstd0.5"),
+    "mixup": ("--mixup", 0.2),
+    "cutmix": ("--cutmix", 1),
+    "label_smoothing": ("--label-smoothing", 0.1),
+    "adversarial": ("--adversarial", "l2:0.1"),
+    "collect": ("--collect", "lgv"),
+    "validation": ("--validation", 50),
+    "save_every": ("--save-every", "epoch"),
+    "select": ("--select", "accuracy"),
+    "validators": ("--validator", "vgg"),
+    "tune": ("--tune", "rho=0.1,0.2"),
+    "precision": ("--precision", "fp64"),
+    "compile": ("--compile",),
+    "storage": ("--storage", "fp16"),
+    "seed": ("--seed", 1),
+}
+OTHERS = {"recipe", "data", "output", "dry_run", "json", "zoo", "log_with", "workers", "context"}
+"""Options that are no part of the configuration."""
+
+
+def test_no_flag_is_forgotten() -> None:
+    """The table below has every field of the configuration and every option of the command, rho aside."""
+    options = set(inspect.signature(command).parameters)
+    assert FLIPS.keys() == TrainConfig.model_fields.keys()
+    assert options == FLIPS.keys() | OTHERS | {"rho"}
+
+
+@pytest.mark.parametrize("field", FLIPS)
+def test_every_flag_arrives(cli: Run, tmp_path: Path, field: str) -> None:
+    """A flag changes its own field, and so the folder; a plan trains and writes nothing."""
+    (tmp_path / "mine").mkdir()
+
+    def plan(*flags: object) -> dict[str, Any]:
+        base = [*BASE[:-2], *flags] if "./mine" in flags else [*BASE, *flags]
+        result = cli(*base, "--dry-run")
+        assert result.code == 0, result.err
+        return dict(json.loads(result.out))
+
+    plain, flipped = plan(), plan(*FLIPS[field])
+    assert flipped["output"] != plain["output"]
+    changed = {key for key, value in flipped["config"].items() if value != plain["config"][key]}
+    assert changed == ({"dataset", "validators"} if field == "dataset" else {field})
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_radius_is_the_minimizers(cli: Run) -> None:
+    for flags, minimizer in (
+        ((), "sam:rho=0.05,base=sgd"),
+        (("--rho", 0.2), "sam:rho=0.2,base=sgd"),
+        (("--minimizer", "gsam:alpha=0.1", "--rho", "0.2"), "gsam:rho=0.2,alpha=0.1,base=sgd"),
+        (("--minimizer", "sam:base=adamw,rho=0.3"), "sam:rho=0.3,base=adamw"),
+    ):
+        assert json.loads(cli(*BASE, *flags, "--dry-run").out)["config"]["minimizer"] == minimizer
+
+
+def test_what_a_plan_fills_in(cli: Run) -> None:
+    """Selecting needs images and models: 2,000 images and the data set's validators."""
+    plain = ("train", "--recipe", "resnet50-sam", "--validation", 0, "--dry-run")
+    ours = ["fashion-mnist/validator-resnet18", "fashion-mnist/validator-vgg"]
+    for flags, validation, validators in (
+        ((), 0, []),
+        (("--select", "accuracy"), 2000, []),
+        (("--select", "transfer"), 2000, ours),
+        (("--tune", "rho=0.2,0.1,0.1"), 2000, ours),
+        (("--validator", "vgg"), 2000, ["fashion-mnist/vgg"]),
+        (("--select", "transfer", "--validator", "vgg,densenet", "--validation", 9), 9,
+         ["fashion-mnist/vgg", "fashion-mnist/densenet"]),
+    ):  # fmt: skip
+        found = json.loads(cli(*plain, *flags).out)["config"]
+        assert (found["validation"], found["validators"]) == (validation, validators)
+    assert json.loads(cli(*plain, "--tune", "rho=0.2,0.1,0.1").out)["config"]["tune"] == [0.1, 0.2]
+
+
+TRAIN = ("train", "--recipe", "resnet50-sam")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--minimizer", "samm"), ("unknown minimizer 'samm'", "sam")),
+        (("--minimizer", "sam:radius=1"), ("unknown option 'radius' of minimizer 'sam'", "rho")),
+        (("--minimizer", "sam+sgd"), ("cannot read the minimizer", "one name")),
+        (("--rho", -1), ("rho of sam is out of range", "at least 0", "-1")),
+        (("--rho", "nan"), ("cannot read option 'rho' of minimizer 'sam'", "'nan'")),
+        (("--rho", "inf"), ("cannot read option 'rho'", "'inf'")),
+        (("--minimizer", "sgd", "--rho", 1), ("unknown option 'rho' of minimizer 'sgd'", "expected none")),
+        (("--minimizer", "swa:start=1"), ("start of swa is out of range", "[0, 1)", "1")),
+        (("--minimizer", "wasam:start=-0.1"), ("start of wasam is out of range", "-0.1")),
+        (("--minimizer", "swa:per_epoch=0"), ("per_epoch of swa is out of range", "at least 1")),
+        (("--decay-at", "0.5,1"), ("'decay_at' is wrong", "between 0 and 1")),
+        (("--decay-at", "half"), ("'decay_at.0' is wrong", "number", "'half'")),
+        (("--warmup", 1), ("'warmup' is wrong", "less than 1")),
+        (("--rho-warmup", "nan"), ("'rho_warmup' is wrong", "finite")),
+        (("--rho-floor", 1.5), ("'rho_floor' is wrong", "less than or equal to 1")),
+        (("--label-smoothing", 1), ("'label_smoothing' is wrong", "less than 1")),
+        (("--clip", -1), ("'clip' is wrong", "greater than or equal to 0")),
+        (("--schedule", "exponential"), ("'schedule' is wrong", "'cosine'", "'exponential'")),
+        (("--precision", "fp16"), ("'precision' is wrong", "'bf16', 'fp32' or 'fp64'")),
+        (("--select", "best"), ("'select' is wrong", "'last', 'accuracy' or 'transfer'")),
+        (("--select", "transfer", "--validator", "vggg"), ("validation target", "'vggg'", "validator-vgg")),
+        (("--tune", "rho"), ("cannot read --tune", "rho=0.05,0.1,0.2", "'rho'")),
+        (("--tune", "rho="), ("cannot read --tune", "'rho='")),
+        (("--tune", "rho=0.1"), ("cannot read --tune", "at least two")),
+        (("--tune", "alpha=0.1,0.2"), ("cannot read --tune", "'alpha=0.1,0.2'")),
+        (("--tune", "rho=0.1,large"), ("cannot read --tune",)),
+        (("--tune", "rho=0.1,nan"), ("'tune.1' is wrong", "finite")),
+        (("--tune", "rho=-0.1,0.1"), ("rho of sam is out of range", "-0.1")),
+        (("--tune", "rho=0.1,0.2", "--minimizer", "sgd"), ("unknown option 'rho' of minimizer 'sgd'",)),
+        (("--tune", "rho=0.1,0.2", "--rho", 0.3), ("either --rho or --tune",)),
+        (("--tune", "rho=0.1,0.2", "--select", "transfer"), ("either a choice of rho or the selection",)),
+        (("--collect", "lgv", "--select", "accuracy"), ("either collected weights or the selection",)),
+        (("--collect", "swa"), ("'collect' is wrong", "lgv", "'swa'")),
+        (("--collect", "lgv:"), ("'collect' is wrong", "'lgv:'")),
+        (("--collect", "lgv:epochs=some"), ("'collect.epochs' is wrong", "integer", "'some'")),
+        (("--collect", "lgv:lr=0"), ("'collect.lr' is wrong", "greater than 0")),
+        (("--collect", "lgv:every=2"), ("'collect.every' is wrong",)),
+        (("--adversarial", "l2"), ("'adversarial' is wrong", "as in l2:0.1", "'l2'")),
+        (("--adversarial", "l3:0.1"), ("'adversarial.norm' is wrong", "'linf' or 'l2'", "'l3'")),
+        (("--adversarial", "linf:8"), ("'adversarial' is wrong", "did you mean 8/255?")),
+        (("--adversarial", "linf:-8/255"), ("'adversarial' is wrong", "greater than zero")),
+        (("--adversarial", "linf:8/255,step=eps/0"), ("'adversarial' is wrong", "step size")),
+        (("--adversarial", "linf:8/255,steps=0"), ("'adversarial.steps' is wrong", "greater than or equal")),
+        (("--adversarial", "linf:8/255,7"), ("'adversarial' is wrong", "as in l2:0.1")),
+        (("--from", "vggg"), ("'vggg'",)),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if str(value[0]).startswith("--") else "",
+)  # fmt: skip
+def test_usage(cli: Run, tmp_path: Path, arguments: tuple[object, ...], words: tuple[str, ...]) -> None:
+    refused(cli(*TRAIN, *arguments), 2, *words)
+    nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("options", [("--select", "transfer"), ("--tune", "rho=0.1,0.2")], ids=lambda o: o[0])
+def test_a_data_set_without_validation_targets(cli: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tmp_path / "zoo.yaml").write_text(ZOO)
+    command = ("train", "--zoo", "zoo.yaml", "--dataset", "stripes", "--architecture", "small_vgg:width=8")
+    refused(cli(*command, "--minimizer", "sam", *options), 2, "'stripes' has no validation targets")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with data, two validators, a model of another data set, and a zoo file."""
+    folder = tmp_path_factory.mktemp("cli")
+    train_validators(folder)
+    write_idx(folder / "data", "train", draw(64, 0))
+    write_idx(folder / "data", "t10k", draw(32, 1))
+    other = spec(folder).model_copy(update={"name": "two", "classes": ("lying", "standing")})
+    data = draw(160, 3)
+    pairs = data.select((data.labels < 2).nonzero().flatten())
+    train(config(epochs=1, dataset="two"), other, pairs, None, folder / "pair")
+    models = {name: {"roles": ["validator"], "source": f"local:{name}"} for name in ("one", "two")}
+    models["wrong"] = {"roles": ["target"], "source": "local:pair"}
+    (folder / "zoo.yaml").write_text(ZOO + json.dumps({"models": {"stripes": models}})[1:-1] + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--batch-size", 65), 1, ("too few training images", "at least one batch (65)", "got 64")),
+        (("--data", "nowhere"), 1, ("nowhere",)),
+        (("--validation", 64), 2, ("too many validation images", "fewer than the 64", "got 64")),
+        (("--validation", 60), 1, ("too few training images", "got 4")),
+        (("--select", "transfer"), 2, ("too many validation images", "got 2000", "lower --validation")),
+        (("--batch-size", 16, "--micro-batch", 5), 2, ("cannot be shared out evenly", "--micro-batch")),
+        (("--validation", 16, "--validator", "wrong"), 1, ("wrong number of classes", "expected 3", "got 2")),
+        (("--from", "./nowhere"), 2, ("nowhere",)),
+        (("--lr", "1e30"), 1, ("training diverged at step", "lower the learning rate")),
+        (("--lr", "1e30", "--adversarial", "l2:0.1"), 1, ("training diverged at step",)),
+        (("--output", "file/run"), 1, ("cannot write to", "file/run", "choose a folder")),
+        (("--output", "locked/run"), 1, ("cannot write to", "locked/run", "choose a folder")),
+        (("--minimizer", "swa:start=0.99"), 2, ("no weights would be averaged", "0.99")),
+        (("--minimizer", "swa", "--collect", "lgv"), 2, ("averaged and collected at once",)),
+        (("--collect", "lgv:per-epoch=9"), 2, ("cannot be collected that often", "got 9")),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_what_the_data_refuse(
+    cli: Run, place: Path, tmp_path: Path, arguments: tuple[object, ...], code: int, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked").symlink_to("/proc")
+    shutil.copytree(place / "pair", tmp_path / "pair")
+    places = ("--zoo", place / "zoo.yaml", "--data", place / "data", "--output", "run")
+    model = ("--dataset", "stripes", "--architecture", "small_vgg:width=4")
+    size = ("--batch-size", 16, "--epochs", 1)
+    refused(cli("train", *model, *size, *places, *arguments), code, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_select_and_tune_from_the_command_line(cli: Run, place: Path, tmp_path: Path) -> None:
+    """The validators of the zoo, and what is printed is what the recipe holds, the second time too."""
+    places = ("--zoo", place / "zoo.yaml", "--data", place / "data", "--json", "--validation", 16)
+    model = ("train", "--dataset", "stripes", "--architecture", "small_vgg:width=4", "--minimizer", "sam")
+    size = ("--batch-size", 16, "--epochs", 2)
+    for name, flags in (("select", ("--select", "transfer")), ("tune", ("--tune", "rho=0.05,0.2"))):
+        line = (*model, *size, *places, *flags, "--output", name)
+        first, again = cli(*line), cli(*line)
+        assert (first.code, again.code) == (0, 0), first.err
+        assert "epoch 2/2" in first.err
+        assert "epoch" not in again.err
+        assert first.out == again.out
+        shown = json.loads(first.out)
+        assert shown.pop("folder") == name
+        assert shown == json.loads((tmp_path / name / "recipe.json").read_text())
+        assert shown["validation"]["transfer"]["targets"].keys() == {"stripes/one", "stripes/two"}
+    assert shown["tuning"]["chosen"]["rho"] in (0.05, 0.2)
+    refused(cli(*line, "--seed", 1), 2, "tune holds another training run", "choose another with --output")

@@ -1,0 +1,279 @@
+"""Training in real processes: killed at every save, killed at random, interrupted, and simply run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers.processes import CONTEXT
+from helpers.stripes import ZOO, draw, run_command, validators, write_idx
+from PIL import Image
+from safetensors.torch import load_file
+
+from transferzoo.minimizers import MINIMIZERS, read_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
+
+EPOCHS = 5
+OPTIONS = ["--minimizer", "sam", "--epochs", str(EPOCHS), "--batch-size", "16", "--seed", "3"]
+
+EPOCH_NAMES = [f"{epoch}/{EPOCHS}" for epoch in range(1, EPOCHS + 1)]
+
+
+class Bench:
+    """A folder with data, a zoo file and commands run on them, in processes that have PyTorch already."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        write_idx(folder / "data", "train", draw(256, 0))
+        write_idx(folder / "data", "t10k", draw(64, 1))
+        validators(folder)
+        models = {name: {"roles": ["validator"], "source": f"local:{name}"} for name in ("one", "two")}
+        (folder / "zoo.yaml").write_text(ZOO + json.dumps({"models": {"stripes": models}})[1:-1] + "\n")
+
+    def arguments(self, output: str, data: str = "data") -> list[str]:
+        return [*self.command(output, data), *OPTIONS]
+
+    def command(self, output: str, data: str = "data") -> list[str]:
+        model = ["--dataset", "stripes", "--architecture", "small_vgg:width=4"]
+        places = ["--zoo", self.folder / "zoo.yaml", "--data", self.folder / data]
+        return ["train", *model, *map(str, places), "--output", str(self.folder / output)]
+
+    def start(self, output: str, *options: str, data: str = "data", fate: str = "") -> ForkServerProcess:
+        return self.launch([*self.arguments(output, data), *options], output, fate)
+
+    def launch(self, arguments: list[str], output: str, fate: str) -> ForkServerProcess:
+        process = CONTEXT.Process(target=run_command, args=(arguments, self.folder / output, fate))
+        process.start()
+        return process
+
+    def small(self, output: str, options: list[str], fate: str = "") -> int | None:
+        """Run a training of three epochs of four steps and return its exit code."""
+        size = ["--batch-size", "48", "--epochs", "3"]
+        process = self.launch([*self.command(output), *size, *options], output, fate)
+        process.join(120)
+        return process.exitcode
+
+    def finish(self, output: str, *options: str, data: str = "data", fate: str = "") -> int | None:
+        process = self.start(output, *options, data=data, fate=fate)
+        process.join(120)
+        return process.exitcode
+
+    def said(self, output: str) -> str:
+        return (self.folder / f"{output}.err").read_text()
+
+    def weights(self, output: str) -> bytes:
+        return (self.folder / output / "model.safetensors").read_bytes()
+
+    def wait_for_save(self, output: str, process: ForkServerProcess) -> None:
+        """Return as soon as the training has kept another epoch, or ended."""
+        kept, before = self.folder / output / "resume.pt", self._changed(output)
+        while process.is_alive() and (not kept.exists() or self._changed(output) == before):
+            time.sleep(0.001)
+
+    def _changed(self, output: str) -> int:
+        try:
+            return (self.folder / output / "resume.pt").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("TRANSFERZOO_ZOO", raising=False)
+        yield Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bench: Bench) -> bytes:
+    """The weights of a run that nothing stopped, by the command a user types."""
+    command = [sys.executable, "-m", "transferzoo", *bench.arguments("undisturbed"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=bench.folder, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["accuracy"]["accuracy"] > 0.9
+    assert result["folder"] == str(bench.folder / "undisturbed")
+    assert [line.split()[1] for line in done.stderr.splitlines()] == EPOCH_NAMES
+    return bench.weights("undisturbed")
+
+
+def test_killed_at_every_save(bench: Bench, undisturbed: bytes) -> None:
+    """Every file, killed just before and just after it takes its place; whatever stands there is whole."""
+    finished = ["config.json", "model.safetensors", "recipe.json"]
+    folder = bench.folder / "every"
+    for name in [*EPOCH_NAMES, *finished]:
+        for fate in ("before", "after"):
+            assert bench.finish("every", fate=fate) == -signal.SIGKILL, f"{fate} {name}"
+            for file in folder.glob("*.json"):
+                json.loads(file.read_text())
+            for file in folder.glob("*.safetensors"):
+                load_file(file)
+            leftovers = list(folder.glob(".*.tmp"))
+            assert leftovers, "a kill leaves the file that was being written"
+    assert bench.finish("every") == 0
+    assert "epoch" not in bench.said("every"), "all epochs were done"
+    assert bench.weights("every") == undisturbed
+    assert sorted(file.name for file in folder.iterdir()) == finished
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random(bench: Bench, undisturbed: bytes, seed: int) -> None:
+    epoch = json.loads((bench.folder / "undisturbed" / "recipe.json").read_text())["seconds"] / EPOCHS
+    generator, output, ends, first_epochs = random.Random(seed), f"random{seed}", [], []
+    for _ in range(3):
+        process = bench.start(output)
+        bench.wait_for_save(output, process)
+        time.sleep(generator.uniform(0, epoch))
+        process.kill()
+        process.join(60)
+        ends.append(process.exitcode)
+        first_epochs += re.findall(r"\Aepoch (\d)/", bench.said(output))
+    assert bench.finish(output) == 0
+    assert ends[0] == -signal.SIGKILL
+    assert first_epochs == sorted(set(first_epochs)), "every process went on where the last one was"
+    assert bench.weights(output) == undisturbed
+    recipe = json.loads((bench.folder / output / "recipe.json").read_text())
+    assert [line["epoch"] for line in recipe["curve"]] == list(range(1, EPOCHS + 1))
+
+
+def _survives(bench: Bench, name: str, options: list[str], fates: list[str]) -> None:
+    """Check that a training that is killed again and again leaves the files of one that is not."""
+    assert bench.small(f"{name} whole", options) == 0, bench.said(f"{name} whole")
+    for fate in fates:
+        assert bench.small(f"{name} cut", options, fate) == -signal.SIGKILL, bench.said(f"{name} cut")
+    assert bench.small(f"{name} cut", options) == 0, bench.said(f"{name} cut")
+    whole, cut = (_files(bench.folder / f"{name} {end}") for end in ("whole", "cut"))
+    recipes = [json.loads(files.pop("recipe.json")) for files in (whole, cut)]
+    assert whole == cut
+    for recipe in recipes:
+        _untime(recipe)
+    assert recipes[0] == recipes[1]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Return a folder's files; a trial's recipe holds the seconds it took."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.parent.parent.name != "tune")
+    found = {str(file.relative_to(folder)): file.read_bytes() for file in files}
+    trials = (file for file in folder.glob("tune/*/*") if file.name != "recipe.json")
+    return found | {str(file.relative_to(folder)): file.read_bytes() for file in trials}
+
+
+def _untime(recipe: dict[str, Any]) -> None:
+    for part in (recipe, *recipe.get("tuning", {}).get("curve", ())):
+        assert part.pop("seconds") >= 0
+
+
+def _moments(name: str, count: int = 2) -> list[str]:
+    """Return when to kill, drawn for each name: first after some whole epoch, then anywhere."""
+    generator = random.Random(name)
+    first = f"step {generator.randint(5, 12)}"
+    others = [generator.choice(["step 1", "step 3", "before", "after", "after 2"]) for _ in range(count - 1)]
+    return [first, *others]
+
+
+@pytest.mark.parametrize("minimizer", [*MINIMIZERS, "sam:base=adamw"])
+def test_every_minimizer_survives_kills(bench: Bench, minimizer: str) -> None:
+    """Averages start in the second epoch, LookSAM keeps a gradient over its second step."""
+    more = {"swa": ":start=0.4,per_epoch=2", "wasam": ":start=0.4,per_epoch=2", "looksam": ":k=3"}
+    rate = "0.01" if read_rule(minimizer).base == "adamw" else "0.1"
+    spec = minimizer + more.get(minimizer, "")
+    options = ["--minimizer", spec, "--lr", rate, "--rho-schedule", "rate", "--schedule", "linear"]
+    _survives(bench, minimizer, options, _moments(minimizer))
+
+
+METHODS = {
+    "select": ["--select", "transfer", "--validation", "64", "--save-every", "epoch", "--epochs", "4"],
+    "collect": ["--collect", "lgv:epochs=2,per-epoch=2", "--epochs", "2"],
+    "tune": ["--tune", "rho=0.05,0.2", "--minimizer", "sam", "--validation", "64", "--epochs", "1"],
+}
+FATES = {
+    "select": ["step 6", "after 6", "step 3", "before"],
+    "collect": ["step 10", "step 7", "after", "step 6", "after 2"],
+    "tune": ["step 3", "step 4", "after 3", "step 2", "after 6"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_survives_kills(bench: Bench, method: str) -> None:
+    _survives(bench, method, METHODS[method], FATES[method])
+
+
+def test_a_full_disk_keeps_the_last_epoch(bench: Bench, undisturbed: bytes) -> None:
+    """The second epoch cannot be kept, nor the finished weights; then there is room again."""
+    assert bench.finish("full", fate="after") == -signal.SIGKILL
+    state = bench.folder / "full" / "resume.pt"
+    kept = state.read_bytes()
+    for limit in (len(kept) // 2, 2000):
+        process = bench.start("full", fate=f"limit {limit}")
+        process.join(120)
+        assert process.exitcode == 1
+        assert bench.said("full").splitlines()[-1].startswith(f"Error: cannot write to {state.parent}: ")
+        assert "Traceback" not in bench.said("full")
+        assert state.read_bytes() == kept
+        assert [file.name for file in state.parent.iterdir()] == ["resume.pt"]
+    assert bench.finish("full") == 0
+    assert bench.weights("full") == undisturbed
+
+
+def test_interrupted(bench: Bench, undisturbed: bytes) -> None:
+    process = bench.start("interrupted")
+    bench.wait_for_save("interrupted", process)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    *epochs, last = bench.said("interrupted").splitlines()
+    assert last == "Interrupted; the same command goes on from here."
+    assert all(line.startswith("epoch ") for line in epochs)
+    assert (bench.folder / "interrupted.out").read_text() == ""
+    assert bench.finish("interrupted") == 0
+    assert not bench.said("interrupted").startswith("epoch 1/")
+    assert bench.weights("interrupted") == undisturbed
+
+
+def test_training_images_are_no_test_images(bench: Bench) -> None:
+    """A folder a class holds one split; it may not be trained on and then measured on."""
+    images = draw(32, 0)
+    for index, (image, label) in enumerate(zip(images.images, images.labels.tolist(), strict=True)):
+        folder = bench.folder / "classes" / ["lying", "standing", "chequered"][label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(folder / f"{index}.png")
+    assert bench.finish("no test", "--epochs", "1", data="classes") == 0
+    note, _, hint = bench.said("no test").splitlines()
+    assert note.startswith("Note: the accuracy will not be measured: ")
+    assert note.endswith("/classes holds the same images for train and test.")
+    assert hint.startswith("Attack from it with: transferzoo attack --dataset stripes --surrogate '/")
+    shown = (bench.folder / "no test.out").read_text()
+    assert shown.startswith(f"{bench.folder / 'no test'}: no test images, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (["--rho", "-1"], 2, "rho of sam is out of range: expected a number of at least 0, got -1.0."),
+        (["--rho", "nan"], 2, "cannot read option 'rho' of minimizer 'sam': expected a number, got 'nan'."),
+        (["--learning-rate", "inf"], 2, "option 'learning_rate' is wrong: "),
+        (["--architecture", "small_vgg:width=0"], 2, "bad width of small_vgg: "),
+        (["--batch-size", "257"], 1, "too few training images: expected at least one batch (257), got 256."),
+        (["--learning-rate", "1e30"], 1, "training diverged at step "),
+    ],
+)
+def test_mistakes_are_one_sentence(bench: Bench, options: list[str], code: int, sentence: str) -> None:
+    assert bench.finish("mistake", *options) == code
+    said = bench.said("mistake").splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"Error: {sentence}")
+    assert not (bench.folder / "mistake").exists()
