@@ -13,20 +13,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared with the other w
 
 import pytest
 import torch
+
 from helpers import hub_zoo
 from helpers.checkpoints import data_folder
 from helpers.hub_server import COMMIT, connect, running
 from helpers.stripes import TINY, config, draw, spec
-
 from transferzoo.models.optimize import best_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from helpers.hub_server import Hub
     from torch import Tensor
 
+    from helpers.hub_server import Hub
     from transferzoo.minimizers import Minimizer
     from transferzoo.zoo.schema import DatasetSpec
 

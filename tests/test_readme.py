@@ -6,8 +6,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 import pytest
-from make_readme import BLOCK, README
 
+from make_readme import BLOCK, README
 from transferzoo.page.arguments import RESULTS
 from transferzoo.studies.result_file import SUFFIX, read_results
 from transferzoo.studies.schema import built_in, find_study

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from helpers.attacks import make_attack, work_unit
 from helpers.networks import literal_vit, tiny_vit
 from helpers.patches import BATCH, by_rule, passes, patched, same
-from torch import Tensor, nn
-
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques.backward_attention import PayNoAttention, _ordinary, _ordinary_maps
 

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from helpers.attacks import (
     DOUBLE,
     craft,
@@ -18,9 +21,6 @@ from helpers.attacks import (
 )
 from helpers.networks import literal_cnn, literal_vit, narrow, residual_cnn, tiny_vit
 from helpers.patches import BATCH, by_rule, passes, patched, same
-from torch import Tensor, nn
-from torch.nn import functional
-
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques import TECHNIQUES, Stage
 from transferzoo.attacks.techniques.backward import SmoothBackward, _soft_pool
@@ -78,9 +78,15 @@ def test_nothing_stays_after_an_exception(name: str) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         engine.craft(
-            make_attack(name), model, BATCH.images, BATCH.labels, BATCH.ids, pool=pool_for(BATCH),
-            dtype=DOUBLE, on_step=stop,
-        )  # fmt: skip
+            make_attack(name),
+            model,
+            BATCH.images,
+            BATCH.labels,
+            BATCH.ids,
+            pool=pool_for(BATCH),
+            dtype=DOUBLE,
+            on_step=stop,
+        )
     assert _state(model) == before
 
 
@@ -223,9 +229,15 @@ def _foreign(name: str) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("name", "spec", "count"),
-    [("convnext", "sgm", 5), ("convnext", "ghost", 5), ("cait", "sgm", 8), ("cait", "pna", 4),
-     ("cait", "tgr", 4), ("torchvision", "sgm", 4)],
-)  # fmt: skip
+    [
+        ("convnext", "sgm", 5),
+        ("convnext", "ghost", 5),
+        ("cait", "sgm", 8),
+        ("cait", "pna", 4),
+        ("cait", "tgr", 4),
+        ("torchvision", "sgm", 4),
+    ],
+)
 def test_blocks_of_other_families_are_known(name: str, spec: str, count: int) -> None:
     model, attack = _foreign(name), make_attack(spec)
     batch = random_images(1, 3, 32 if name == "convnext" else 16)
@@ -249,9 +261,13 @@ def _literal_pool(x: Tensor, temperature: float = 10.0, **options: Any) -> Tenso
     for i in range(pooled.shape[2]):
         for j in range(pooled.shape[3]):
             rows, columns = (
-                [p for p in range(o * stride - padding, o * stride - padding + kernel * dilation, dilation)
-                 if 0 <= p < size] for o, size in zip((i, j), x.shape[2:], strict=True)
-            )  # fmt: skip
+                [
+                    p
+                    for p in range(o * stride - padding, o * stride - padding + kernel * dilation, dilation)
+                    if 0 <= p < size
+                ]
+                for o, size in zip((i, j), x.shape[2:], strict=True)
+            )
             window = x[:, :, rows][:, :, :, columns].flatten(2)
             share = (temperature * window.detach()).exp()
             soft = (share / share.sum(2, keepdim=True) * window).sum(2)
@@ -287,9 +303,15 @@ def test_bpa_is_the_literal_backward_rule(spec: str, late: int) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"stride": 1, "padding": 0}, {"kernel_size": 2, "padding": 0}, {"dilation": 2}, {"ceil_mode": True},
-     {"kernel_size": 2, "stride": 3, "padding": 0}],
-)  # fmt: skip
+    [
+        {},
+        {"stride": 1, "padding": 0},
+        {"kernel_size": 2, "padding": 0},
+        {"dilation": 2},
+        {"ceil_mode": True},
+        {"kernel_size": 2, "stride": 3, "padding": 0},
+    ],
+)
 def test_soft_pool_is_the_literal_sum_over_windows(options: dict[str, Any]) -> None:
     x = torch.randn(2, 3, 8, 11, dtype=DOUBLE, generator=torch.Generator().manual_seed(0)) - 3
     pool = nn.MaxPool2d(**{"kernel_size": 3, "stride": 2, "padding": 1, **options})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torchattacks
-from helpers.attacks import Images, against_torchattacks, make_attack
 
+from helpers.attacks import Images, against_torchattacks, make_attack
 from transferzoo.datasets.sources import load_split
 from transferzoo.models.classifier import load
 from transferzoo.zoo.reader import load_zoo

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torchattacks
+from torch import Tensor, nn
+
 from helpers.attacks import (
     DOUBLE,
     Images,
@@ -21,9 +23,7 @@ from helpers.attacks import (
     random_images,
     small_cnn,
     work_unit,
-)  # fmt: skip
-from torch import Tensor, nn
-
+)
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.norms import NORMS

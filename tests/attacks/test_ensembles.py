@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from helpers.attacks import DOUBLE, Images, craft, make_attack, perturb, random_images, small_cnn
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from helpers.attacks import DOUBLE, Images, craft, make_attack, perturb, random_images, small_cnn
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import seeded
 from transferzoo.attacks.techniques import TECHNIQUES, Stage

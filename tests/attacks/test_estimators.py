@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torchattacks
-from helpers.attacks import blank_unit, make_attack, perturb, random_images, small_cnn
-from helpers.literal_attack import EPSILON, STEP, Walk, check, unit_mean
 from torch import Tensor
 
+from helpers.attacks import blank_unit, make_attack, perturb, random_images, small_cnn
+from helpers.literal_attack import EPSILON, STEP, Walk, check, unit_mean
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques.estimators_neighbours import GradientRelevance
 from transferzoo.base.errors import UsageError
@@ -242,11 +242,21 @@ def test_a_gradient_of_zero_is_neither_nan_nor_the_end() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["vt:copies=3", "emi:copies=4", "pi-look", "pgn:copies=2", "gra:copies=3", "rap:inner=2",
-     "mef:copies=3", "mumodig:copies=3",
-     "rap:inner=2,after=3", "gi:steps=2+mi", "gi+mi+vt:copies=2",
-     "rap:inner=3,after=1+vt:copies=2+gi:steps=1+ni"],
-)  # fmt: skip
+    [
+        "vt:copies=3",
+        "emi:copies=4",
+        "pi-look",
+        "pgn:copies=2",
+        "gra:copies=3",
+        "rap:inner=2",
+        "mef:copies=3",
+        "mumodig:copies=3",
+        "rap:inner=2,after=3",
+        "gi:steps=2+mi",
+        "gi+mi+vt:copies=2",
+        "rap:inner=3,after=1+vt:copies=2+gi:steps=1+ni",
+    ],
+)
 def test_cost_is_what_was_evaluated(spec: str) -> None:
     model, attack, calls = small_cnn(), make_attack(spec, steps=5), []
     model.register_forward_hook(lambda *_: calls.append(1))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from helpers.attacks import craft, make_attack, perturb, random_images, small_cnn, work_unit
 from helpers.networks import literal_cnn, narrow, residual_cnn, tiny_vit
 from helpers.patches import BATCH
-from torch import Tensor, nn
-
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques import TECHNIQUES, Features, Stage
 from transferzoo.attacks.techniques.features import IntermediateLevel

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.attacks import DOUBLE, make_attack, perturb, random_images, small_cnn, work_unit
-from helpers.networks import literal_cnn, residual_cnn
-from helpers.patches import BATCH, passes, patched, same
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.attacks import DOUBLE, make_attack, perturb, random_images, small_cnn, work_unit
+from helpers.networks import literal_cnn, residual_cnn
+from helpers.patches import BATCH, passes, patched, same
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques.forward import GhostNetworks, PerturbationDecay, _scaled
 from transferzoo.attacks.techniques.layers import branches, hooked, on_output

@@ -8,11 +8,11 @@ from fractions import Fraction
 import pytest
 import torch
 import torchattacks
-from helpers.attacks import against_torchattacks, make_attack, perturb, random_images, small_cnn
-from helpers.literal_attack import EPSILON, STEP, Walk, check, unit_mean
 from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy
 
+from helpers.attacks import against_torchattacks, make_attack, perturb, random_images, small_cnn
+from helpers.literal_attack import EPSILON, STEP, Walk, check, unit_mean
 from transferzoo.attacks import engine
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques import TECHNIQUES, Stage

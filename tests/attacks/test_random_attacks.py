@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.attacks import fitting_model, make_attack, pool_for, random_images
 from torch import nn
 
+from helpers.attacks import fitting_model, make_attack, pool_for, random_images
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.configure import configure
 from transferzoo.attacks.engine import Attack

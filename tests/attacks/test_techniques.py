@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from helpers.attacks import DOUBLE, blank_unit, make_attack, perturb, random_images, small_cnn
-from helpers.technique_references import REFERENCES
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from helpers.attacks import DOUBLE, blank_unit, make_attack, perturb, random_images, small_cnn
+from helpers.technique_references import REFERENCES
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import seeded
 from transferzoo.attacks.techniques import TECHNIQUES, Stage

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
+from scipy.fft import dctn, idctn
+from torch import Tensor
+
 from helpers.attacks import (
     DOUBLE,
     blank_unit,
@@ -19,9 +22,6 @@ from helpers.attacks import (
     work_unit,
 )
 from helpers.views import chained, gradient, noise_images, slopes, uniform
-from scipy.fft import dctn, idctn
-from torch import Tensor
-
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import seeded
 from transferzoo.attacks.techniques import Stage

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from helpers.attacks import blank_unit
-from helpers.views import chained, gradient, noise_images, objective, uniform
 from scipy.fft import dct
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
@@ -17,6 +15,8 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import rotate
 
+from helpers.attacks import blank_unit
+from helpers.views import chained, gradient, noise_images, objective, uniform
 from transferzoo.attacks.engine import seeded
 from transferzoo.attacks.techniques.views_blocks import BlockShuffle
 from transferzoo.attacks.techniques.views_structure import Change, StructureInvariance

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from helpers.attacks import craft, make_attack, pool_for, random_images, small_cnn, work_unit
-from helpers.refusals import refused
 from safetensors.torch import load_file
 from torch import nn
 
+from helpers.attacks import craft, make_attack, pool_for, random_images, small_cnn, work_unit
+from helpers.refusals import refused
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.engine import craft as engine_craft
@@ -41,9 +41,13 @@ def normed(seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = nn.Sequential(
-            nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Conv2d(3, 16, 3),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
             nn.Linear(16, 10),
-        )  # fmt: skip
+        )
     return model.double().eval()
 
 
@@ -113,8 +117,10 @@ def test_without_noise_it_is_the_surrogate() -> None:
 
 def test_what_it_costs() -> None:
     assert [compose(spec).cost(10, 3) for spec in ("mba:n=4", "mba:n=4+long", "mba:n=6+svre:inner=2")] == [
-        40, 10, 80,
-    ]  # fmt: skip
+        40,
+        10,
+        80,
+    ]
     compose("mba:n=2+svre").check(1)
     with pytest.raises(UsageError, match="'svre' attacks several surrogates together"):
         compose("mba:n=1+svre").check(1)

@@ -31,10 +31,15 @@ EPSILON = Fraction(8, 255)
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("8/255", EPSILON), (" 8/255 ", EPSILON), ("0.03", Fraction(3, 100)), ("4", Fraction(4)),
-        ("3e-2", Fraction(3, 100)), ("1e-300", Fraction(1, 10**300)), ("+1/3", Fraction(1, 3)),
+        ("8/255", EPSILON),
+        (" 8/255 ", EPSILON),
+        ("0.03", Fraction(3, 100)),
+        ("4", Fraction(4)),
+        ("3e-2", Fraction(3, 100)),
+        ("1e-300", Fraction(1, 10**300)),
+        ("+1/3", Fraction(1, 3)),
     ],
-)  # fmt: skip
+)
 def test_fraction(text: str, value: Fraction) -> None:
     assert parse_fraction(text, "epsilon") == value
 
@@ -67,10 +72,14 @@ def test_epsilon_in_pixel_units() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("eps", EPSILON), ("eps/10", EPSILON / 10), ("epsilon / 4", EPSILON / 4),
-        ("eps*1.5", EPSILON * 3 / 2), ("2/255", Fraction(2, 255)), ("eps/0.5", 2 * EPSILON),
+        ("eps", EPSILON),
+        ("eps/10", EPSILON / 10),
+        ("epsilon / 4", EPSILON / 4),
+        ("eps*1.5", EPSILON * 3 / 2),
+        ("2/255", Fraction(2, 255)),
+        ("eps/0.5", 2 * EPSILON),
     ],
-)  # fmt: skip
+)
 def test_step(text: str, value: Fraction) -> None:
     assert parse_step(text, EPSILON) == value
 
@@ -89,8 +98,12 @@ def test_what_is_shown_is_read_back() -> None:
         assert parse_fraction(show_fraction(value), "x") == value
         assert parse_step(show_step(value, EPSILON), EPSILON) == value
     assert [show_fraction(Fraction(t)) for t in ("8/255", "0.5", "1", "1/7", "2")] == [
-        "8/255", "0.5", "1", "1/7", "2",
-    ]  # fmt: skip
+        "8/255",
+        "0.5",
+        "1",
+        "1/7",
+        "2",
+    ]
     assert show_step(EPSILON / 10, EPSILON) == "eps/10"
     assert show_step(EPSILON, EPSILON) == "eps"
 
@@ -105,10 +118,28 @@ def test_terms() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        "+", "mi+", "+mi", "mi++di", "mi:", ":", "mi:p", "mi:p=", "mi:=1", "mi:p=1,", "mi:p=1,p=2", "MI",
-        "1mi", "mi di", "mi;di", "mi:p=1:q=2,", "mi,di", "mi\n+di:", "m\u0456", "mi:p =1",
+        "+",
+        "mi+",
+        "+mi",
+        "mi++di",
+        "mi:",
+        ":",
+        "mi:p",
+        "mi:p=",
+        "mi:=1",
+        "mi:p=1,",
+        "mi:p=1,p=2",
+        "MI",
+        "1mi",
+        "mi di",
+        "mi;di",
+        "mi:p=1:q=2,",
+        "mi,di",
+        "mi\n+di:",
+        "m\u0456",
+        "mi:p =1",
     ],
-)  # fmt: skip
+)
 def test_malformed_terms(spec: str) -> None:
     with pytest.raises(UsageError):
         expand(spec, load_zoo())
@@ -117,10 +148,48 @@ def test_malformed_terms(spec: str) -> None:
 def test_only_usage_errors_escape_from_random_specs() -> None:
     draws = random.Random(0)
     pieces = [
-        "mi", "di", "ti", "rs", "pgd", "fgsm", "bim", "paper", "sgd", "sam", "adamw", "+", "+", ":", ",", "=",
-        "p", "decay", "kernel", "sigma", "rho", "base", "0.7", "5", "-1", "nan", "1e999", "1e9999999", "1/0",
-        " ", "é", "\x00", "%", "'", '"', "_", "-", "/", "9" * 5000, "ε", "\n",
-    ]  # fmt: skip
+        "mi",
+        "di",
+        "ti",
+        "rs",
+        "pgd",
+        "fgsm",
+        "bim",
+        "paper",
+        "sgd",
+        "sam",
+        "adamw",
+        "+",
+        "+",
+        ":",
+        ",",
+        "=",
+        "p",
+        "decay",
+        "kernel",
+        "sigma",
+        "rho",
+        "base",
+        "0.7",
+        "5",
+        "-1",
+        "nan",
+        "1e999",
+        "1e9999999",
+        "1/0",
+        " ",
+        "é",
+        "\x00",
+        "%",
+        "'",
+        '"',
+        "_",
+        "-",
+        "/",
+        "9" * 5000,
+        "ε",
+        "\n",
+    ]
     refused = 0
     for number in range(2000):
         if number % 4:
@@ -154,17 +223,32 @@ def test_minimizer_reads_back_as_itself(spec: str) -> None:
 
 SPEC = AttackSpec(techniques="mi", norm="linf", epsilon="8/255", step="eps/10", steps=10)
 CONFIG = AttackConfig(
-    dataset="d", split="test", surrogates=("d/a",), targets=("d/b",), attacks=(SPEC,), images=100,
-)  # fmt: skip
+    dataset="d",
+    split="test",
+    surrogates=("d/a",),
+    targets=("d/b",),
+    attacks=(SPEC,),
+    images=100,
+)
 
 
 def test_fingerprint_follows_every_field() -> None:
     others = {
-        "dataset": "e", "split": "train", "surrogates": ("d/c",), "targets": ("d/b", "d/c"),
-        "attacks": (SPEC, SPEC), "ensemble": True, "targeted": "next", "curve": (1,), "images": 99,
-        "images_correct_for": "none", "seed": 1, "batch_size": 7, "precision": "bf16",
+        "dataset": "e",
+        "split": "train",
+        "surrogates": ("d/c",),
+        "targets": ("d/b", "d/c"),
+        "attacks": (SPEC, SPEC),
+        "ensemble": True,
+        "targeted": "next",
+        "curve": (1,),
+        "images": 99,
+        "images_correct_for": "none",
+        "seed": 1,
+        "batch_size": 7,
+        "precision": "bf16",
         "compile": True,
-    }  # fmt: skip
+    }
     assert others.keys() == AttackConfig.model_fields.keys()
     prints = {CONFIG.model_copy(update={key: value}).fingerprint() for key, value in others.items()}
     assert len(prints | {CONFIG.fingerprint()}) == len(others) + 1
@@ -178,15 +262,42 @@ def test_fingerprint_follows_every_field() -> None:
 def test_fingerprint_follows_every_field_of_a_training() -> None:
     plain = TrainConfig(dataset="d", architecture="a", validation=9, validators=("d/v",))
     others: dict[str, object] = {
-        "dataset": "e", "architecture": "b", "start": "m", "minimizer": "sam", "epochs": 3, "batch_size": 64,
-        "micro_batch": 8, "sync_perturbation": True, "learning_rate": 0.2, "momentum": 0.5, "weight_decay": 0,
-        "clip": 1, "schedule": "linear", "warmup": 0.1, "decay_at": (0.5,), "decay": 0.5,
-        "rho_schedule": "rate", "rho_warmup": 0.1, "rho_floor": 0.1, "augment": "none",
-        "auto_augment": "rand-m9", "mixup": 0.1, "cutmix": 1, "label_smoothing": 0.1,
-        "adversarial": "l2:0.1", "collect": "lgv", "validation": 8, "save_every": "epoch",
-        "select": "accuracy", "validators": ("d/w",), "tune": (0.1, 0.2), "precision": "fp64",
-        "compile": True, "storage": "fp16", "seed": 1,
-    }  # fmt: skip
+        "dataset": "e",
+        "architecture": "b",
+        "start": "m",
+        "minimizer": "sam",
+        "epochs": 3,
+        "batch_size": 64,
+        "micro_batch": 8,
+        "sync_perturbation": True,
+        "learning_rate": 0.2,
+        "momentum": 0.5,
+        "weight_decay": 0,
+        "clip": 1,
+        "schedule": "linear",
+        "warmup": 0.1,
+        "decay_at": (0.5,),
+        "decay": 0.5,
+        "rho_schedule": "rate",
+        "rho_warmup": 0.1,
+        "rho_floor": 0.1,
+        "augment": "none",
+        "auto_augment": "rand-m9",
+        "mixup": 0.1,
+        "cutmix": 1,
+        "label_smoothing": 0.1,
+        "adversarial": "l2:0.1",
+        "collect": "lgv",
+        "validation": 8,
+        "save_every": "epoch",
+        "select": "accuracy",
+        "validators": ("d/w",),
+        "tune": (0.1, 0.2),
+        "precision": "fp64",
+        "compile": True,
+        "storage": "fp16",
+        "seed": 1,
+    }
     assert others.keys() == TrainConfig.model_fields.keys()
     values = plain.model_dump(mode="json")
     prints = {TrainConfig.of(**{**values, key: value}).fingerprint() for key, value in others.items()}

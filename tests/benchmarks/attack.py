@@ -165,8 +165,10 @@ def compare(network: Network, rounds: int) -> None:
     seconds = medians(contenders, rounds)
     started = time.process_time()
     network.ready(auto)
-    print(f"\n{network.title}, {len(network.images)} images, mi in {STEPS} steps; auto is {auto}; "
-          f"made ready in {time.process_time() - started:.2f} s")  # fmt: skip
+    print(
+        f"\n{network.title}, {len(network.images)} images, mi in {STEPS} steps; auto is {auto}; "
+        f"made ready in {time.process_time() - started:.2f} s"
+    )
     for name, value in seconds.items():
         speed, memory = len(network.images) / value, peak(contenders[name]) / 2**20
         line = f"  {name:18} {speed:8.1f} images/s, {memory:6.0f} MiB"
@@ -176,8 +178,10 @@ def compare(network: Network, rounds: int) -> None:
             fastest = min(seconds[other] for other in network.others())
             line += f", {judged(fastest / value, 1.0, least=True)} × the fastest other"
         print(line)
-    print(f"  mi takes {judged(seconds['transferzoo fp32'] / seconds['bare gradients'], OVERHEAD)} "
-          "of the time of its gradients alone")  # fmt: skip
+    print(
+        f"  mi takes {judged(seconds['transferzoo fp32'] / seconds['bare gradients'], OVERHEAD)} "
+        "of the time of its gradients alone"
+    )
 
 
 def techniques(network: Network, rounds: int) -> None:
@@ -199,8 +203,14 @@ def processes() -> None:
     def timed(command: list[str]) -> float:
         with tempfile.TemporaryDirectory() as folder:
             started = time.monotonic()
-            subprocess.run(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,
-                                  capture_output=True, text=True)  # fmt: skip
+            subprocess.run(
+                command,
+                cwd=folder,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             return time.monotonic() - started
 
     one = timed([sys.executable, "-m", "transferzoo", *COMMAND])

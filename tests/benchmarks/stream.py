@@ -48,10 +48,12 @@ def make(root: Path) -> None:
         (root / f"parquet{number}").mkdir()
         for part in range(number):
             files = sorted((root / "folder1" / "train").rglob("*.JPEG"))
-            table = pa.table({
-                "image": [{"bytes": file.read_bytes(), "path": None} for file in files],
-                "label": [int(file.parent.name[1:]) for file in files],
-            })  # fmt: skip
+            table = pa.table(
+                {
+                    "image": [{"bytes": file.read_bytes(), "path": None} for file in files],
+                    "label": [int(file.parent.name[1:]) for file in files],
+                }
+            )
             shard = root / f"parquet{number}" / f"train-{part:05}-of-{number:05}.parquet"
             pq.write_table(table, shard, row_group_size=100)
 
@@ -63,15 +65,28 @@ def opened(root: Path, size: int, workers: int, **changes: Any) -> Any:
     from transferzoo.zoo.schema import AttackDefaults, DatasetSpec
 
     dataset = DatasetSpec(
-        name="made", classes=tuple(str(label) for label in range(CLASSES)), channels=3, size=size,
-        mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), splits={"train": ()},
-        attack=AttackDefaults(split="train", epsilon="4/255"), licence="MIT", origin="made here",
-    )  # fmt: skip
+        name="made",
+        classes=tuple(str(label) for label in range(CLASSES)),
+        channels=3,
+        size=size,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        splits={"train": ()},
+        attack=AttackDefaults(split="train", epsilon="4/255"),
+        licence="MIT",
+        origin="made here",
+    )
     values: dict[str, Any] = {
-        "dataset": "made", "architecture": "resnet10t", "epochs": EPOCHS, "batch_size": 50,
-        "learning_rate": 0.02, "validation": 100, "auto_augment": "rand-m9-mstd0.5", "mixup": 0.2,
+        "dataset": "made",
+        "architecture": "resnet10t",
+        "epochs": EPOCHS,
+        "batch_size": 50,
+        "learning_rate": 0.02,
+        "validation": 100,
+        "auto_augment": "rand-m9-mstd0.5",
+        "mixup": 0.2,
         "cutmix": 1.0,
-    }  # fmt: skip
+    }
     config = TrainConfig.of(**values | changes)
     return config, dataset, stream.open_stream(dataset, "train", root, config, workers=workers)
 

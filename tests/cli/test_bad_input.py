@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from helpers.refusals import ATTACK, nothing_written, refused
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
         (("list", "attacks", "--dataset", "cifar10"), ("attacks belong to no data set", "without --dataset")),
     ],
     ids=lambda value: " ".join(map(str, value)).removeprefix(" ".join(map(str, ATTACK))),
-)  # fmt: skip
+)
 def test_usage(cli: Run, tmp_path: Path, arguments: tuple[object, ...], words: tuple[str, ...]) -> None:
     refused(cli(*arguments), 2, *words)
     nothing_written(tmp_path)

@@ -12,8 +12,8 @@ from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.checkpoints import BUILTIN, data_folder
 
+from helpers.checkpoints import BUILTIN, data_folder
 from transferzoo.attacks.configure import expand
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.config import AttackConfig, AttackSpec

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.archives import KINDS, packed, zipped
 from helpers.bad_archives import BAD, FILES, PNG
 from helpers.data_layouts import CLASSES, LABELS, pixels, same, spec
-
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.datasets import archives, disk, members
 from transferzoo.datasets.sources import load_split

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import make_sample
 import pytest
 import torch
+
+import make_sample
 from helpers.data_layouts import (
     LABELS,
     LAYOUTS,
@@ -20,7 +21,6 @@ from helpers.data_layouts import (
     write_parquet,
 )
 from helpers.hub_server import client_environment, serving
-
 from transferzoo.base.errors import DataError, UnknownNameError
 from transferzoo.datasets import READERS, Batch
 from transferzoo.datasets.sources import load_split

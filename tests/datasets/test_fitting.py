@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers.data_layouts import LABELS, LAYOUTS, as_folder, pixels, same, spec, write_parquet
 from PIL import Image
 
+from helpers.data_layouts import LABELS, LAYOUTS, as_folder, pixels, same, spec, write_parquet
 from transferzoo.base.errors import DataError
 from transferzoo.datasets import memory
 from transferzoo.datasets.pixels import decode

@@ -11,10 +11,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.archives import gzipped, tarred, zipped
 from helpers.data_layouts import encoded, pixels, spec, write_parquet
 from helpers.hub_server import Hub, User, client_environment, running
-
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.datasets.sources import HubFile, hub_files
 from transferzoo.zoo.reader import load_zoo
@@ -94,14 +94,19 @@ def loaded(hub: Hub, home: Path, *asked: tuple[DatasetSpec, str], **variables: s
     """Load splits in a process of their own; return pixels, labels and ids of each, or the sentence."""
     lines = [json.dumps([dataset.model_dump(mode="json"), split]) for dataset, split in asked]
     own = {
-        "TRANSFERZOO_CACHE": str(home / "cache"), "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0", "HF_TOKEN": "",
+        "TRANSFERZOO_CACHE": str(home / "cache"),
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0",
+        "HF_TOKEN": "",
         "HOME": str(home),
-    }  # fmt: skip
+    }
     done = subprocess.run(
         [sys.executable, "-c", LOAD, *lines],
         env=os.environ | client_environment(hub.address, home / "hub") | own | variables,
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert not done.returncode, done.stderr
     assert TOKEN not in done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

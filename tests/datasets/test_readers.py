@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
+
 from helpers.data_layouts import (
     LABELS,
     as_idx,
@@ -21,8 +23,6 @@ from helpers.data_layouts import (
     write_listing,
     write_parquet,
 )
-from PIL import Image
-
 from transferzoo.base.errors import DataError
 from transferzoo.datasets.sources import load_split
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from helpers.refusals import ATTACK, nothing_written, refused
 from PIL import Image
 from scipy.fft import dctn, idctn
 from torch import Tensor, nn
 
+from helpers.refusals import ATTACK, nothing_written, refused
 from transferzoo.base.errors import UsageError
 from transferzoo.defences import DEFENCES, read_defence, show_defence
 from transferzoo.models.predict import predict, predict_defended
@@ -177,8 +177,11 @@ def test_targets_behind_defences(cli: Run, few: Path, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     content = json.loads(result.out)["records"]
     assert [r["target"].partition("/")[2] for r in content] == [
-        "vgg", "vgg|jpeg:quality=20", "resnet18|jpeg:quality=20", "resnet50-sgd|smooth:sigma=0.01,n=3",
-    ]  # fmt: skip
+        "vgg",
+        "vgg|jpeg:quality=20",
+        "resnet18|jpeg:quality=20",
+        "resnet50-sgd|smooth:sigma=0.01,n=3",
+    ]
     assert [r["white_box"] for r in content] == [False, False, False, True]
     assert content[0]["target_sha256"] == content[1]["target_sha256"]
     assert content[0]["target_accuracy"] != content[1]["target_accuracy"]

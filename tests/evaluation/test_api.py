@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from helpers.refusals import ATTACK
 from torch import Tensor, nn
 
 import transferzoo
+from helpers.refusals import ATTACK
 from transferzoo import evaluate, load_images, load_model, read_attack, tables
 from transferzoo.base.errors import DataError, UsageError
 
@@ -54,9 +54,13 @@ def test_it_is_the_command_line(cli: Run, few: Path) -> None:
     (record,) = json.loads(found.out)["records"]
     images = load_images(root=few)
     result = evaluate(
-        read_attack(MIXING, steps=2), load_model("resnet50-sgd"), {"vgg": load_model("vgg")}, images.images,
-        images.labels, ids=images.ids,
-    )  # fmt: skip
+        read_attack(MIXING, steps=2),
+        load_model("resnet50-sgd"),
+        {"vgg": load_model("vgg")},
+        images.images,
+        images.labels,
+        ids=images.ids,
+    )
     assert result.records[0].outcomes == record["outcomes"]
     assert (result.records[0].rate, result.records[0].attack) == (record["rate"], record["attack"])
     (table,) = tables(result)

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from helpers.process_teams import Team, command
 from helpers.processes import start_command
 
@@ -26,10 +27,24 @@ UNITS, SOURCES = 3, 2
 
 def _command(few: Path) -> list[str]:
     return [
-        "attack", "--surrogate", "resnet50-sgd", "--targets", "vgg,resnet18", "--attack", "mi+di",
-        "--attack", "ti", "--data", str(few), "--images", str(2 * UNITS), "--batch-size", "2",
-        "--steps", "20",
-    ]  # fmt: skip
+        "attack",
+        "--surrogate",
+        "resnet50-sgd",
+        "--targets",
+        "vgg,resnet18",
+        "--attack",
+        "mi+di",
+        "--attack",
+        "ti",
+        "--data",
+        str(few),
+        "--images",
+        str(2 * UNITS),
+        "--batch-size",
+        "2",
+        "--steps",
+        "20",
+    ]
 
 
 def _end(process: ForkServerProcess, folder: Path) -> tuple[int | None, str, str]:
@@ -128,9 +143,12 @@ def test_ctrl_c(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> Non
 def test_ctrl_c_while_starting(few: Path, tmp_path: Path) -> None:
     """In an interpreter of its own, which imports PyTorch first."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "transferzoo", *_command(few)], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "transferzoo", *_command(few)],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     time.sleep(random.Random(1).uniform(0.8, 1.2))
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
@@ -149,9 +167,13 @@ def test_two_processes_leave_the_same_bytes(
 ) -> None:
     """Under torchrun, as a user starts them."""
     started = subprocess.run(
-        [sys.executable, *TORCHRUN, *_command(few)], cwd=tmp_path, text=True, capture_output=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
+        [sys.executable, *TORCHRUN, *_command(few)],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
     assert started.returncode == 0, started.stderr
     assert started.stdout.count("Success rates on") == 1
     assert started.stderr.count("Run folder:") == 1

@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 from helpers.checkpoints import copied, data_folder, labels, negated, swapped, with_json, with_weights
 from helpers.refusals import ATTACK, nothing_written, refused
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from helpers.refusals import Run
     from torch import Tensor
+
+    from helpers.refusals import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,29 +45,36 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], int, tuple[str, ...]]] = {
     "broken recipe": (lambda f: (f / "recipe.json").write_text("{"), 2, ("recipe.json", "delete it")),
     "not finite": (_nan, 1, ("not finite", "NaN")),
     "architecture": (
-        lambda f: with_json(f, "config.json", lambda c: c.update(architecture="small_vgg")), 1,
+        lambda f: with_json(f, "config.json", lambda c: c.update(architecture="small_vgg")),
+        1,
         ("do not fit",),
     ),
     "unknown architecture": (
-        lambda f: with_json(f, "config.json", lambda c: c.update(architecture="small_vg")), 1,
+        lambda f: with_json(f, "config.json", lambda c: c.update(architecture="small_vg")),
+        1,
         ("config.json", "unknown architecture 'small_vg'"),
     ),
     "classes": (
-        lambda f: with_json(f, "config.json", lambda c: c.update(num_classes=5)), 1,
+        lambda f: with_json(f, "config.json", lambda c: c.update(num_classes=5)),
+        1,
         ("wrong number of classes", "expected 10", "got 5"),
     ),
     "data set": (
-        lambda f: with_json(f, "recipe.json", lambda c: c["config"].update(dataset="cifar10")), 2,
+        lambda f: with_json(f, "recipe.json", lambda c: c["config"].update(dataset="cifar10")),
+        2,
         ("belongs to another data set", "'fashion-mnist'", "'cifar10'"),
     ),
     "normalisation": (
-        lambda f: with_json(f, "config.json", lambda c: c["pretrained_cfg"].update(std=[0.0])), 1,
+        lambda f: with_json(f, "config.json", lambda c: c["pretrained_cfg"].update(std=[0.0])),
+        1,
         ("std", "above zero"),
     ),
     "does not classify": (
-        lambda f: with_weights(f, negated), 1, ("does not classify", "at least 31.6%", "check its")
+        lambda f: with_weights(f, negated),
+        1,
+        ("does not classify", "at least 31.6%", "check its"),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("role", ["--surrogate", "--target"])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.refusals import ATTACK, nothing_written, refused
 from safetensors.torch import load_file
 
+from helpers.refusals import ATTACK, nothing_written, refused
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.datasets.sources import load_split
 from transferzoo.models.classifier import load
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from helpers.refusals import Run
-
     from transferzoo.models.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import timm
 import torch
-from helpers.archives import zipped
-from helpers.hub_server import Hub, connect, running
 from PIL import Image
 from timm.models import save_for_hf
 from torch.nn.functional import interpolate, one_hot
 
+from helpers.archives import zipped
+from helpers.hub_server import Hub, connect, running
 from transferzoo.models import load
 from transferzoo.zoo.reader import load_zoo
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Result
-
     from transferzoo.models.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")

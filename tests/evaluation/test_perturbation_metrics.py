@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from helpers.refusals import ATTACK, nothing_written, refused
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from helpers.refusals import ATTACK, nothing_written, refused
 from transferzoo.datasets.sources import load_split
 from transferzoo.evaluation.perturbation_metrics import measure, save_pictures
 from transferzoo.zoo.reader import load_zoo

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.checkpoints import copied, data_folder, labels, swapped, with_weights
 
 if TYPE_CHECKING:
@@ -93,9 +94,22 @@ def test_the_draw_depends_on_the_seed_alone(cli: Run, few: Path, tmp_path: Path)
     for seed, attack in ((0, "bim"), (0, "mi"), (1, "bim")):
         runs = tmp_path / f"{seed}{attack}"
         _records(
-            cli, "-s", "resnet50-sgd", "-t", "vgg", "-a", attack, "--seed", seed, "--images", 5,
-            "--data", few, "--runs", runs,
-        )  # fmt: skip
+            cli,
+            "-s",
+            "resnet50-sgd",
+            "-t",
+            "vgg",
+            "-a",
+            attack,
+            "--seed",
+            seed,
+            "--images",
+            5,
+            "--data",
+            few,
+            "--runs",
+            runs,
+        )
         (run,) = runs.iterdir()
         chosen[seed, attack] = json.loads((run / "selection.json").read_text())["ids"]
     assert chosen[0, "bim"] == chosen[0, "mi"] != chosen[1, "bim"]

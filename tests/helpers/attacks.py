@@ -7,9 +7,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import torch
-from helpers.networks import residual_cnn, tiny_vit
 from torch import Tensor, nn
 
+from helpers.networks import residual_cnn, tiny_vit
 from transferzoo.attacks import engine
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, seeded
@@ -43,10 +43,17 @@ def small_cnn(channels: int = 3, dtype: torch.dtype = DOUBLE, seed: int = 0) -> 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = nn.Sequential(
-            nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5),
-            nn.Conv2d(8, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 10),
-        )  # fmt: skip
+            nn.Conv2d(channels, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Conv2d(8, 8, 3, stride=2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(3),
+            nn.Flatten(),
+            nn.Linear(72, 10),
+        )
     model[1].eval()
     model[0].weight.requires_grad_(False)
     return model.to(dtype)
@@ -98,10 +105,17 @@ def perturb(attack: Attack, model: Surrogate, batch: Images, dtype: torch.dtype 
 def work_unit(attack: Attack, batch: Images, dtype: torch.dtype = DOUBLE) -> Unit:
     """Return the unit that an attack on these images has."""
     return Unit(
-        batch.images.to(dtype) / 255, batch.labels, None, float(attack.epsilon), float(attack.step),
-        attack.steps, attack.norm, seeded(attack.seed, attack.composition.canonical, batch.ids.tolist()),
-        torch.Generator(), pool_for(batch),
-    )  # fmt: skip
+        batch.images.to(dtype) / 255,
+        batch.labels,
+        None,
+        float(attack.epsilon),
+        float(attack.step),
+        attack.steps,
+        attack.norm,
+        seeded(attack.seed, attack.composition.canonical, batch.ids.tolist()),
+        torch.Generator(),
+        pool_for(batch),
+    )
 
 
 def blank_unit(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.archives import KINDS, gzipped, packed, patched, special, tarred, zip_link, zipped, zipped_as
 from helpers.data_layouts import encoded, pixels
-
 from transferzoo.datasets.members import HEADERS
 
 if TYPE_CHECKING:

@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
-    "--disable-sync", "--disable-background-networking", "--disable-component-update",
-    "--disable-extensions", "--no-first-run", "--remote-debugging-pipe",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--no-first-run",
+    "--remote-debugging-pipe",
+)
 
 
 def chromium() -> str | None:
@@ -106,8 +114,10 @@ def browsing(program: str) -> Iterator[Browser]:
         joined = f'exec "$@" 3<&{down[0]} 4>&{up[1]}'  # the browser reads from 3 and writes to 4
         process = subprocess.Popen(
             ["bash", "-c", joined, "bash", program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(down[0], up[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            pass_fds=(down[0], up[1]),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(down[0])
         os.close(up[1])
         with os.fdopen(down[1], "wb") as writes, os.fdopen(up[0], "rb") as reads:

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+
 from helpers.hub_answers import Exchange
 from helpers.hub_state import COMMIT, GATED, STATUSES, Answer, Fault, Hub, Request, User
-
 from transferzoo.base.errors import TransferZooError
 
 if TYPE_CHECKING:

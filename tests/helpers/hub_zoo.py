@@ -53,10 +53,13 @@ def contents(images: bytes) -> dict[str, bytes]:
     """Return what the Hub holds: models, and images in a Parquet file and in two parts."""
     parts = {f"datasets/owner/images/train-{part:05d}-of-00002.parquet": images for part in (0, 1)}
     return {
-        **held("owner/surrogate", "resnet50-sgd"), **held("owner/target", "vgg"), **parts,
+        **held("owner/surrogate", "resnet50-sgd"),
+        **held("owner/target", "vgg"),
+        **parts,
         "owner/loose/vgg.safetensors": held("x", "vgg")[f"x/{checkpoint.WEIGHTS}"],
-        "owner/old/a.bin": bytes(1234), "datasets/owner/images/test.parquet": images,
-    }  # fmt: skip
+        "owner/old/a.bin": bytes(1234),
+        "datasets/owner/images/test.parquet": images,
+    }
 
 
 def planned(done: Result) -> dict[str, dict[str, Any]]:

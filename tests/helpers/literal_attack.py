@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from helpers.attacks import Images, make_attack, perturb, random_images, small_cnn
 from torch import Tensor, nn
 
+from helpers.attacks import Images, make_attack, perturb, random_images, small_cnn
 from transferzoo.attacks.engine import seeded
 
 if TYPE_CHECKING:

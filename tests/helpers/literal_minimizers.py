@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from helpers.minimizers import DECAY, MOMENTUM, RATE, Net, batch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from helpers.minimizers import DECAY, MOMENTUM, RATE, Net, batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -40,10 +40,17 @@ def convolutional() -> nn.Sequential:
     """Return a network with batch norm, whose averages are not those of its images, and a max-pool."""
     model = seeded(
         lambda: nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(20, 3),
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 5, 3),
+            nn.BatchNorm2d(5),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(20, 3),
         )
-    )  # fmt: skip
+    )
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean = torch.linspace(-0.5, 0.5, part.num_features, dtype=torch.float64)

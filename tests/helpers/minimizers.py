@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 NAMES = list(MINIMIZERS)
 VARIANTS = (
-    "sam:base=adamw", "asam:convention=all", "agsam:convention=paper", "looksam:k=1",
+    "sam:base=adamw",
+    "asam:convention=all",
+    "agsam:convention=paper",
+    "looksam:k=1",
     "looksam:k=2,base=adamw",
-)  # fmt: skip
+)
 SPECS = [*NAMES, *VARIANTS]
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 

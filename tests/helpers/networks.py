@@ -114,9 +114,14 @@ def tiny_vit(dtype: torch.dtype = torch.float64) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model: Any = VisionTransformer(
-            img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2, num_classes=10,
+            img_size=16,
+            patch_size=4,
+            embed_dim=32,
+            depth=2,
+            num_heads=2,
+            num_classes=10,
             dynamic_img_size=True,
-        )  # fmt: skip
+        )
         for part in model.modules():
             if isinstance(part, nn.Linear):
                 nn.init.normal_(part.weight, std=0.25)

@@ -27,23 +27,31 @@ CLAIMS: list[dict[str, Any]] = [
     {"say": "By 90 points even", "higher": {"surrogate": "l-sam"}, "lower": {"surrogate": "sgd"}, "by": 0.9},
     {"say": "SGD is as good as itself", "higher": {"surrogate": "sgd"}, "lower": {"surrogate": "sgd"}},
     {
-        "say": "SGD is sharper", "higher": {"surrogate": "sgd", "measure": "sharpness.top"},
+        "say": "SGD is sharper",
+        "higher": {"surrogate": "sgd", "measure": "sharpness.top"},
         "lower": {"surrogate": "l-sam", "measure": "sharpness.top"},
     },
     {
-        "say": "Nobody knows", "higher": {"surrogate": "sgd", "measure": "robust"},
+        "say": "Nobody knows",
+        "higher": {"surrogate": "sgd", "measure": "robust"},
         "lower": {"surrogate": "sam", "measure": "robust"},
     },
-]  # fmt: skip
+]
 STUDY: dict[str, Any] = {
-    "name": "by-hand", "about": "Does it transfer?", "dataset": "fashion-mnist", "seeds": SEEDS,
+    "name": "by-hand",
+    "about": "Does it transfer?",
+    "dataset": "fashion-mnist",
+    "seeds": SEEDS,
     "train": {"architecture": "small_resnet18:width=8", "epochs": EPOCHS},
     "surrogates": {
-        "sgd": {"epoch": "all"}, "sam": {"minimizer": "sam", "epoch": "all"},
+        "sgd": {"epoch": "all"},
+        "sam": {"minimizer": "sam", "epoch": "all"},
         "l-sam": {"minimizer": "sam:rho=0.2", "epoch": "all"},
     },
-    "targets": list(TARGETS), "attacks": [{"spec": "bim", "steps": 10}], "claims": CLAIMS,
-}  # fmt: skip
+    "targets": list(TARGETS),
+    "attacks": [{"spec": "bim", "steps": 10}],
+    "claims": CLAIMS,
+}
 
 
 def results(**changes: Any) -> Results:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from helpers.attacks import Images, make_attack, random_images, work_unit
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.attacks import Images, make_attack, random_images, work_unit
 from transferzoo.attacks.techniques import Stage
 from transferzoo.models.classifier import frozen
 

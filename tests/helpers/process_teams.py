@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
 from helpers.processes import CONTEXT
 from helpers.stripes import ZOO, config, draw, write_idx
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.data_layouts import picture, spec, write_parquet
 
+from helpers.data_layouts import picture, spec, write_parquet
 from transferzoo.base.config import TrainConfig
 from transferzoo.training import feeds, stream
 
@@ -58,9 +58,12 @@ def write_places(root: Path) -> dict[str, Path]:
 
 def config(**changes: object) -> TrainConfig:
     values: dict[str, Any] = {
-        "dataset": "tiny", "architecture": "small_vgg:width=4", "epochs": 2, "batch_size": 8,
+        "dataset": "tiny",
+        "architecture": "small_vgg:width=4",
+        "epochs": 2,
+        "batch_size": 8,
         "augment": "none",
-    }  # fmt: skip
+    }
     return TrainConfig.of(**values | changes)
 
 

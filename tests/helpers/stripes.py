@@ -81,9 +81,13 @@ def draw(count: int, seed: int) -> Batch:
 def config(**changes: object) -> TrainConfig:
     """Return a configuration that learns the stripes in about a second."""
     values: dict[str, Any] = {
-        "dataset": "stripes", "architecture": "small_vgg:width=4", "epochs": 3, "batch_size": 16,
-        "learning_rate": 0.1, **changes,
-    }  # fmt: skip
+        "dataset": "stripes",
+        "architecture": "small_vgg:width=4",
+        "epochs": 3,
+        "batch_size": 16,
+        "learning_rate": 0.1,
+        **changes,
+    }
     return TrainConfig.of(**values)
 
 

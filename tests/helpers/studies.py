@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from helpers.stripes import ZOO, draw, write_idx
-
 from transferzoo.studies.result_file import Outcomes, Results, Value
 from transferzoo.studies.schema import Study
 
@@ -60,9 +59,14 @@ def results(
         epochs: that the outcomes are given for, all the same.
     """
     study = Study.model_validate(
-        {"name": "made-up", "about": "A question?", "dataset": "stripes", "claims": list(claims),
-         "surrogates": {name: {"epoch": "all"} if epochs != ("last",) else {} for name in rates}}
-    )  # fmt: skip
+        {
+            "name": "made-up",
+            "about": "A question?",
+            "dataset": "stripes",
+            "claims": list(claims),
+            "surrogates": {name: {"epoch": "all"} if epochs != ("last",) else {} for name in rates},
+        }
+    )
     outcomes = [
         Outcomes(name, seed, epoch, "bim", f"t{number}", False, text)
         for name, seeds in rates.items()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from helpers.attacks import DOUBLE
 from torch import Tensor
+
+from helpers.attacks import DOUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.hub_server import COMMIT, GATED, Hub, User, called, client_environment, running, serving
 
 if TYPE_CHECKING:

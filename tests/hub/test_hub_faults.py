@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.hub_server import COMMIT, GATED, Hub, User, called, running
 
+from helpers.hub_server import COMMIT, GATED, Hub, User, called, running
 from transferzoo import hub as client
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import TransferZooError

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from helpers.stripes import config, draw, spec
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+from helpers.stripes import config, draw, spec
 from transferzoo.base.distributed import Team
 from transferzoo.models import build
 from transferzoo.models.classifier import Classifier

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch import Tensor
+
 from helpers.minimizers import (
     NAMES,
     SPECS,
@@ -21,8 +23,6 @@ from helpers.minimizers import (
     walk,
     weights,
 )
-from torch import Tensor
-
 from transferzoo.minimizers import read_rule
 
 if TYPE_CHECKING:

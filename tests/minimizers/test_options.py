@@ -6,8 +6,8 @@ import dataclasses
 import re
 
 import pytest
-from helpers.minimizers import NAMES, SPECS
 
+from helpers.minimizers import NAMES, SPECS
 from transferzoo.base.errors import UsageError
 from transferzoo.minimizers import MINIMIZERS, read_rule, show_rule
 
@@ -93,7 +93,7 @@ def test_every_minimizer_says_what_it_is() -> None:
         ("sam+sgd", r"cannot read the minimizer: expected one name, as in sam:rho=0\.05, got 'sam\+sgd'\."),
         ("", r"cannot read the minimizer: expected one name.*"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_a_sentence(spec: str, sentence: str) -> None:
     with pytest.raises(UsageError) as error:
         read_rule(spec)

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
 from helpers import literal_minimizers as literal
 from helpers.minimizers import (
     DECAY,
@@ -21,9 +25,6 @@ from helpers.minimizers import (
     walk,
     weights,
 )
-from torch import Tensor
-from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import timm
 import torch
-from helpers.networks import narrow
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 
+from helpers.networks import narrow
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.models.architectures import ARCHITECTURES, architecture
 

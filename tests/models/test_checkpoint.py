@@ -167,7 +167,7 @@ DAMAGES: dict[str, tuple[Any, str]] = {
         lambda f: change_weights(f, HEAD, torch.full((3, 32), torch.nan)),
         rf"^weight '{HEAD}' of .*/model is not finite: expected numbers, got NaN or infinity\.$",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
 from helpers.original_networks import (
     alive,
     logits,
 )
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
 from transferzoo.base.errors import ModelError, TransferZooError
 from transferzoo.models import checkpoint, conversion
 from transferzoo.models.classifier import load
@@ -45,9 +45,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 FILE = WeightFile(
-    file="w.bin", architecture="small_vgg:width=4", pickle=True, input_size=(1, 28, 28), mean=(0.3,),
+    file="w.bin",
+    architecture="small_vgg:width=4",
+    pickle=True,
+    input_size=(1, 28, 28),
+    mean=(0.3,),
     std=(0.4,),
-)  # fmt: skip
+)
 HEAD = "head.fc.weight"
 
 
@@ -133,11 +137,13 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "nowhere": (lambda: changed(**{HEAD: torch.ones(10, 32, device="meta")}), {}, "is no weight: expected"),
     "missing": (lambda: changed(**{HEAD: None}), {}, rf"do not fit their architecture: '{HEAD}' is missing"),
     "unexpected": (
-        lambda: changed(mean=torch.zeros(1)), {},
+        lambda: changed(mean=torch.zeros(1)),
+        {},
         r"'mean' is unexpected; check the architecture, or `weights` of the zoo entry\.$",
     ),
     "shape": (
-        lambda: changed(**{HEAD: torch.ones(1).expand(10**9, 10**4)}), {},
+        lambda: changed(**{HEAD: torch.ones(1).expand(10**9, 10**4)}),
+        {},
         rf"shape of '{HEAD}': expected \(10, 32\), got \(1000000000, 10000\)",
     ),
     "nan": (lambda: changed(**{HEAD: torch.full((10, 32), torch.nan)}), {}, rf"'{HEAD}' of .* is not finite"),
@@ -145,7 +151,7 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "elsewhere": (tiny, {"architecture": "hf-hub:a/b"}, r"^w\.bin: cannot read 'a/b' in 'hf-hub:a/b'"),
     "fetching": (tiny, {"arguments": {"pretrained": True}}, "'pretrained' is no option of architecture"),
     "another file": (tiny, {"sha256": "0" * 64}, r"w\.bin is another file: expected the SHA-256 0+, got "),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -195,9 +201,12 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, cache: Path, wa
 
 
 DAMAGED = {
-    "empty": b"", "zeros": bytes(100), "text": b"<html>404</html>", "half a zip": b"PK\x03\x04" + bytes(50),
+    "empty": b"",
+    "zeros": bytes(100),
+    "text": b"<html>404</html>",
+    "half a zip": b"PK\x03\x04" + bytes(50),
     "a newer pickle": pickle.dumps({"a": 1}, protocol=4),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", DAMAGED)

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers.hub_server import COMMIT, Hub, connect, running
 
+from helpers.hub_server import COMMIT, Hub, connect, running
 from transferzoo.models import checkpoint
 from transferzoo.zoo.reader import load_zoo
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.checkpoints import BUILTIN
 from torch import nn
 
+from helpers.checkpoints import BUILTIN
 from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.defences import read_defence

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import pytest
 import torch
-from helpers.refusals import ATTACK, nothing_written, refused
-from helpers.short_attack import TRY, records
 from onnx import TensorProto, helper
 from torch import nn
 
+from helpers.refusals import ATTACK, nothing_written, refused
+from helpers.short_attack import TRY, records
 from transferzoo import evaluate, load_images, load_model, read_attack
 from transferzoo.base.errors import ModelError
 from transferzoo.models import load
@@ -24,8 +24,9 @@ from transferzoo.zoo.reader import load_zoo
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from helpers.refusals import Run
     from torch import Tensor
+
+    from helpers.refusals import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FASHION = load_zoo().dataset("fashion-mnist")
@@ -48,9 +49,13 @@ def export(network: nn.Module, file: Path, *size: int, dynamic: tuple[int, ...] 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that needs no further package
         torch.onnx.export(
-            network.eval(), (torch.zeros(size),), str(file), dynamo=False, input_names=["images"],
+            network.eval(),
+            (torch.zeros(size),),
+            str(file),
+            dynamo=False,
+            input_names=["images"],
             dynamic_axes={"images": {place: f"d{place}" for place in dynamic}},
-        )  # fmt: skip
+        )
     return file
 
 
@@ -71,10 +76,14 @@ def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("size", "dynamic"),
     [
-        ((2, 1, 28, 28), (0,)), ((1, 1, 28, 28), ()), ((4, 1, 28, 28), ()), ((2, 1, 28, 28), (0, 2, 3)),
-        ((3, 3, 28, 28), ()), ((2, 1, 40, 20), (0,)),
+        ((2, 1, 28, 28), (0,)),
+        ((1, 1, 28, 28), ()),
+        ((4, 1, 28, 28), ()),
+        ((2, 1, 28, 28), (0, 2, 3)),
+        ((3, 3, 28, 28), ()),
+        ((2, 1, 40, 20), (0,)),
     ],
-)  # fmt: skip
+)
 def test_an_exported_model_says_what_the_original_says(
     tmp_path: Path, size: tuple[int, ...], dynamic: tuple[int, ...]
 ) -> None:
@@ -184,11 +193,16 @@ IMAGES = (FLOAT, [2, 1, 28, 28])
         ([IMAGES], (2, 10), float("nan"), ("'net.onnx' returns NaN",)),
         ([IMAGES], (2, 10), 0, ("'net' does not classify these images", "clean accuracy", "normalisation")),
     ],
-)  # fmt: skip
+)
 def test_a_graph_that_does_not_fit_is_a_sentence(
-    cli: Run, few: Path, tmp_path: Path, inputs: list[Any], output: tuple[int, ...], value: float,
+    cli: Run,
+    few: Path,
+    tmp_path: Path,
+    inputs: list[Any],
+    output: tuple[int, ...],
+    value: float,
     words: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     graph(tmp_path / "net.onnx", *inputs, output=output, value=value)
     refused(cli(*TRY, "--data", few, "-t", "net.onnx"), 1, *words)
 

@@ -8,11 +8,11 @@ from copy import deepcopy
 import pytest
 import timm
 import torch
-from helpers.attacks import craft, make_attack, random_images
-from helpers.networks import narrow
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from helpers.attacks import craft, make_attack, random_images
+from helpers.networks import narrow
 from transferzoo.base.errors import ModelError
 from transferzoo.datasets.sources import load_split
 from transferzoo.models.architectures import ARCHITECTURES
@@ -27,9 +27,11 @@ def lively(model: nn.Module, channels: int) -> Classifier:
     for part in model.modules():
         if isinstance(part, _BatchNorm) and part.affine:
             for tensor, low, high in (
-                (part.weight, 0.5, 1.5), (part.bias, -0.5, 0.5), (part.running_mean, -0.5, 0.5),
+                (part.weight, 0.5, 1.5),
+                (part.bias, -0.5, 0.5),
+                (part.running_mean, -0.5, 0.5),
                 (part.running_var, 0.5, 2.0),
-            ):  # fmt: skip
+            ):
                 assert tensor is not None
                 tensor.data.copy_(torch.empty_like(tensor).uniform_(low, high, generator=generator))
     wrapped = Classifier(model, size=None, channels=channels, mean=[0.4] * channels, std=[0.3] * channels)
@@ -41,11 +43,23 @@ def norms(model: nn.Module) -> int:
 
 
 LEFT = {
-    "small_resnet18": 0, "small_resnet50": 0, "small_vgg": 0, "small_googlenet": 0, "small_mobilenet": 0,
-    "small_densenet": 18, "small_wide_resnet": 3, "small_convmixer": 17, "small_mlp_mixer": 0, "small_vit": 0,
-    "small_hybrid_vit": 0, "cifar_resnet18": 0, "cifar_resnet34": 0, "cifar_resnet50": 0, "cifar_vgg16_bn": 0,
+    "small_resnet18": 0,
+    "small_resnet50": 0,
+    "small_vgg": 0,
+    "small_googlenet": 0,
+    "small_mobilenet": 0,
+    "small_densenet": 18,
+    "small_wide_resnet": 3,
+    "small_convmixer": 17,
+    "small_mlp_mixer": 0,
+    "small_vit": 0,
+    "small_hybrid_vit": 0,
+    "cifar_resnet18": 0,
+    "cifar_resnet34": 0,
+    "cifar_resnet50": 0,
+    "cifar_vgg16_bn": 0,
     "cifar_densenet121": 62,
-}  # fmt: skip
+}
 """Batch norms that follow no convolution, or not at once."""
 
 
@@ -138,9 +152,11 @@ def test_bfloat16_rounds_the_weights_only() -> None:
 def test_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for able, wanted in (
-        ({}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True, "avx512_bf16": False}, "bf16"),
+        ({}, "fp32"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bf16"),
         ({"avx512_f": True}, "fp32"),
-    ):  # fmt: skip
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
         assert best_precision(cpu) == wanted
     assert best_precision(torch.device("mps")) == "fp32"

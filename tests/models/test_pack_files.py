@@ -9,6 +9,8 @@ import pytest
 import timm
 import torch
 import torchvision
+from torch import Tensor, nn
+
 from helpers.hub_server import COMMIT, connect, running
 from helpers.original_networks import (
     alive,
@@ -22,8 +24,6 @@ from helpers.original_networks import (
     robust_file,
 )
 from helpers.stripes import TINY
-from torch import Tensor, nn
-
 from transferzoo.models import build
 from transferzoo.models.classifier import load
 from transferzoo.models.download import located

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
 from helpers.refusals import nothing_written, refused
 from helpers.short_attack import TRY, by_pair
-
 from transferzoo import load_model
 from transferzoo.base.errors import UsageError
 from transferzoo.models import load

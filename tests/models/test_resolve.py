@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from helpers.checkpoints import BUILTIN, copied, swapped, with_weights
 from helpers.refusals import nothing_written, refused
 from helpers.short_attack import TRY, records
-from safetensors.torch import load_file, save_file
-
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import UsageError
 from transferzoo.zoo.reader import load_zoo
@@ -76,7 +76,7 @@ def test_an_architecture_of_timm_has_the_classes_of_the_data_set(cli: Run, few: 
         (("-t", "./NET.PT"), 2, ("'./NET.PT' may be a pickle", "in a zoo file")),
         (("-s", "net.bin"), 2, ("surrogate 'net.bin' may be a pickle",)),
     ],
-)  # fmt: skip
+)
 def test_weights_that_cannot_be_used_are_a_sentence(
     cli: Run, few: Path, tmp_path: Path, bare: Path, flags: tuple[str, ...], code: int, words: tuple[str, ...]
 ) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import timm
 import torch
-from helpers.hub_server import connect, running
-from helpers.original_networks import alive, logits
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from helpers.hub_server import connect, running
+from helpers.original_networks import alive, logits
 from transferzoo.base.errors import ModelError
 from transferzoo.models import checkpoint
 
@@ -35,9 +35,12 @@ def folder_of(
     kept = {"input_size", "fixed_input_size", "mean", "std", "first_conv", "classifier", "custom_load", "tag"}
     described = {key: value for key, value in model.pretrained_cfg.items() if key in kept}
     config = {
-        "architecture": name, "num_classes": CLASSES, "num_features": model.num_features,
-        "pretrained_cfg": {**described, "num_classes": CLASSES, **reads}, "model_args": arguments,
-    }  # fmt: skip
+        "architecture": name,
+        "num_classes": CLASSES,
+        "num_features": model.num_features,
+        "pretrained_cfg": {**described, "num_classes": CLASSES, **reads},
+        "model_args": arguments,
+    }
     (place / "config.json").write_text(json.dumps(config))
     save_file(
         {key: tensor.clone().contiguous() for key, tensor in state.items()}, place / "model.safetensors"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from helpers.pages import STRONG, STUDY, Page, results
 
+from helpers.pages import STRONG, STUDY, Page, results
 from transferzoo.page import of_study
 from transferzoo.page.charts import Axis, Curves, Heatmap, Level, Panel
 from transferzoo.page.html import page
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from helpers.pages import Element
-
     from transferzoo.page.parts import Part
 
 EVIL = '</title></style></script><script>alert("1")</script><img src=x onerror=alert(2)>'
@@ -161,10 +160,14 @@ def test_verdicts_are_told_with_marks_and_numbers(tree: Element) -> None:
 def test_what_it_stands_on_is_told(tree: Element) -> None:
     facts = dict(zip([e.text for e in tree.every("dt")], [e.text for e in tree.every("dd")], strict=True))
     assert facts == {
-        "Data set": "fashion-mnist", "Attacked images": "20", "Training seeds": "0, 1",
-        "Surrogates": "sgd, sam, l-sam", "Targets": "sgd, wide-resnet, vision-transformer",
-        "Attacks": "bim (steps 10)", "Made with": "transferzoo 1, torch 2",
-    }  # fmt: skip
+        "Data set": "fashion-mnist",
+        "Attacked images": "20",
+        "Training seeds": "0, 1",
+        "Surrogates": "sgd, sam, l-sam",
+        "Targets": "sgd, wide-resnet, vision-transformer",
+        "Attacks": "bim (steps 10)",
+        "Made with": "transferzoo 1, torch 2",
+    }
     assert "transferzoo study by-hand.yaml --data PATH" in [e.text for e in tree.every("pre")]
 
 
@@ -185,10 +188,13 @@ def test_a_study_is_repeated_by_name_only_if_it_is_the_packages_own(tmp_path: Pa
 def test_names_are_harmless(name: str) -> None:
     """In a page, and drawn; as the name of everything that has one."""
     plain = results(
-        name=name, about=name, dataset=name, attacks=[name],
+        name=name,
+        about=name,
+        dataset=name,
+        attacks=[name],
         surrogates={name: STUDY["surrogates"]["sgd"], "sam": STUDY["surrogates"]["sam"]},
         claims=[{"say": name, "higher": {"surrogate": name}, "lower": {"surrogate": "sam"}}],
-    )  # fmt: skip
+    )
     renamed = {
         "sgd": name,
         "sam": "sam",
@@ -197,12 +203,14 @@ def test_names_are_harmless(name: str) -> None:
     }
     outcomes = [
         replace(o, surrogate=renamed[o.surrogate], target=renamed.get(o.target, o.target))
-        for o in plain.outcomes if o.surrogate in renamed and o.epoch in (3, 4)
-    ]  # fmt: skip
+        for o in plain.outcomes
+        if o.surrogate in renamed and o.epoch in (3, 4)
+    ]
     values = [
         replace(v, surrogate=renamed[v.surrogate])
-        for v in plain.values if v.surrogate in renamed and v.epoch in (3, 4)
-    ]  # fmt: skip
+        for v in plain.values
+        if v.surrogate in renamed and v.epoch in (3, 4)
+    ]
     found = replace(plain, outcomes=tuple(outcomes), values=tuple(values), versions={name: name})
     drawn = of_study.part(found)
     names = {figure.name for figure in drawn.figures}

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.browser import Browser, browsing, chromium
 from helpers.pages import few_results, results
-
 from transferzoo.page import of_study
 from transferzoo.page.arguments import RESULTS
 from transferzoo.page.html import page

@@ -10,9 +10,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.pages import Page, few_results
 from helpers.refusals import refused
-
 from transferzoo.cli.app import app
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.page import of_study
@@ -229,7 +229,7 @@ def test_the_commands_of_a_page_repeat_the_run(cli: Run, run: Path, few: Path, t
         ("-s", "resnet50-sam", "--ensemble", "--targeted", "next", "--images-correct-for", "target"),
         ("-t", "vgg|bits:depth=4", "--compile", "--precision", "bf16", "--targeted", "least-likely"),
     ],
-)  # fmt: skip
+)
 def test_every_option_is_in_the_commands(cli: Run, few: Path, options: tuple[object, ...]) -> None:
     from transferzoo.page.commands import attack_commands
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from helpers.pages import ACCURATE, CLAIMS, EPOCHS, IMAGES, SEEDS, SHARP, STRONG, STUDY, TARGETS, results
 
+from helpers.pages import ACCURATE, CLAIMS, EPOCHS, IMAGES, SEEDS, SHARP, STRONG, STUDY, TARGETS, results
 from transferzoo.page import of_study
 from transferzoo.page.charts import Bars, Curves, Differences, Heatmap, Scatter
 from transferzoo.page.descriptions import numbers, told
@@ -90,9 +90,10 @@ def test_bars_have_the_interval_over_seeds_and_images(figures: dict[str, Figure]
         shares = []
         for seed in SEEDS:
             own = [
-                [mark == "1" for mark in o.outcomes] for o in found.outcomes
+                [mark == "1" for mark in o.outcomes]
+                for o in found.outcomes
                 if (o.surrogate, o.seed, o.epoch) == (name, seed, EPOCHS) and not o.white_box
-            ]  # fmt: skip
+            ]
             shares.append(np.mean(own, axis=0))
         assert level.mean == pytest.approx(np.mean(shares))
         expected = crossed_difference(np.stack(shares))
@@ -182,8 +183,9 @@ def test_sharpness_is_ranked_against_success(figures: dict[str, Figure]) -> None
     assert isinstance(chart, Scatter)
     top, adaptive = chart.clouds
     assert [cloud.axis.label for cloud in chart.clouds] == [
-        "Largest eigenvalue of the Hessian", "Trace of the Hessian, adaptive",
-    ]  # fmt: skip
+        "Largest eigenvalue of the Hessian",
+        "Trace of the Hessian, adaptive",
+    ]
     assert top.n == len(STRONG) * len(SEEDS)
     assert top.points["sam"][1][0] == pytest.approx(SHARP["sam"] * 1.1)
     assert adaptive.correlation == pytest.approx(-1)

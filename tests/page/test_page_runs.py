@@ -14,19 +14,34 @@ from transferzoo.results.records import Record
 
 def record(surrogate: str, attack: str, target: str, outcomes: str, steps: int = 4) -> Record:
     return Record.of(
-        outcomes, surrogate=f"toys/{surrogate}", target=f"toys/{target}", steps=steps, targeted="",
-        attack=f"{attack}@linf,eps=8/255,steps=4", dataset="toys", split="test", seed=0, selection="s",
-        white_box=surrogate == target, surrogate_accuracy=0.9, target_accuracy=0.9, gradients=steps,
-        precision="fp32", surrogate_sha256=surrogate, target_sha256=target, versions={"torch": "2"},
-    )  # fmt: skip
+        outcomes,
+        surrogate=f"toys/{surrogate}",
+        target=f"toys/{target}",
+        steps=steps,
+        targeted="",
+        attack=f"{attack}@linf,eps=8/255,steps=4",
+        dataset="toys",
+        split="test",
+        seed=0,
+        selection="s",
+        white_box=surrogate == target,
+        surrogate_accuracy=0.9,
+        target_accuracy=0.9,
+        gradients=steps,
+        precision="fp32",
+        surrogate_sha256=surrogate,
+        target_sha256=target,
+        versions={"torch": "2"},
+    )
 
 
 def test_figures_of_runs() -> None:
     records = [
         record(surrogate, attack, target, outcomes)
-        for surrogate in ("a", "b") for attack in ("bim", "mi:decay=1,normalise=mean")
+        for surrogate in ("a", "b")
+        for attack in ("bim", "mi:decay=1,normalise=mean")
         for target, outcomes in (("a", "1101"), ("c", "100-"))
-    ]  # fmt: skip
+    ]
     curve = [replace(each, steps=1, outcomes="0000") for each in records]
     drawn = {figure.name: figure.chart for figure in of_runs.figures(Findings(records, curve))}
     assert list(drawn) == ["attacks", "success", "means", "steps"]

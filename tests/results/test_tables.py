@@ -25,30 +25,51 @@ def record(surrogate: str, target: str, outcomes: str, **changes: object) -> Rec
     n, successes = len(outcomes.replace("-", "")), outcomes.count("1")
     low, high = wilson(successes, n)
     values: dict[str, object] = {
-        "surrogate": f"toys/{surrogate}", "target": f"toys/{target}", "attack": "bim@linf,eps=8/255",
-        "steps": 10, "targeted": "",
-        "dataset": "toys", "split": "test", "seed": 0, "selection": "s", "n": n, "successes": successes,
-        "rate": successes / n, "low": low, "high": high, "white_box": surrogate == target,
-        "surrogate_accuracy": 0.95, "target_accuracy": 0.9, "gradients": 10, "precision": "fp32",
+        "surrogate": f"toys/{surrogate}",
+        "target": f"toys/{target}",
+        "attack": "bim@linf,eps=8/255",
+        "steps": 10,
+        "targeted": "",
+        "dataset": "toys",
+        "split": "test",
+        "seed": 0,
+        "selection": "s",
+        "n": n,
+        "successes": successes,
+        "rate": successes / n,
+        "low": low,
+        "high": high,
+        "white_box": surrogate == target,
+        "surrogate_accuracy": 0.95,
+        "target_accuracy": 0.9,
+        "gradients": 10,
+        "precision": "fp32",
         "surrogate_sha256": surrogate,
-        "target_sha256": target, "outcomes": outcomes, "versions": {"torch": "2"},
-    }  # fmt: skip
+        "target_sha256": target,
+        "outcomes": outcomes,
+        "versions": {"torch": "2"},
+    }
     return Record(**(values | changes))  # type: ignore[arg-type]
 
 
 ONE = [record("a", "a", "1111"), record("a", "b", "1100"), record("a", "c", "1000")]
 MATRIX = [
-    record("a", "c", "1" * 4 + "0" * 16), record("a", "d", "0" * 20),
-    record("b", "c", "1" * 12 + "0" * 8), record("b", "d", "0" * 19 + "1"),
-]  # fmt: skip
+    record("a", "c", "1" * 4 + "0" * 16),
+    record("a", "d", "0" * 20),
+    record("b", "c", "1" * 12 + "0" * 8),
+    record("b", "d", "0" * 19 + "1"),
+]
 
 
 def test_one_surrogate() -> None:
     (table,) = tables(Findings(ONE))
     assert table.columns == ("target", "clean accuracy", "success rate", "95 % interval", "n")
     assert [row[:3] for row in table.rows] == [
-        ("a*", "90.0", "100.0"), ("b", "90.0", "50.0"), ("c", "90.0", "25.0"), ("mean", "", "37.5"),
-    ]  # fmt: skip
+        ("a*", "90.0", "100.0"),
+        ("b", "90.0", "50.0"),
+        ("c", "90.0", "25.0"),
+        ("mean", "", "37.5"),
+    ]
     low, high = wilson(2, 4)
     assert table.rows[1][3:] == (f"{100 * low:.1f}–{100 * high:.1f}", "4")
     for part in ("bim@linf", "10 gradient evaluations", "n = 4", "seed 0", "* white box"):

@@ -53,9 +53,10 @@ def main() -> None:
         base = [100 * mean(cells[SURROGATES[0], seed].values()) for seed in SEEDS]
         gains = [a - b for a, b in zip(values, base, strict=True)]
         print(
-            f"{name:16}" + "".join(f"{value:9.1f}" for value in values)
+            f"{name:16}"
+            + "".join(f"{value:9.1f}" for value in values)
             + f"   {mean(values):5.1f} ± {stdev(values):3.1f}   {mean(gains):+6.1f} ± {stdev(gains):3.1f}"
-        )  # fmt: skip
+        )
     targets = len(cells[SURROGATES[0], 0])
     print(f"Mean success rate over {targets} targets in %, BIM, the data set's defaults, {len(SEEDS)} seeds.")
 

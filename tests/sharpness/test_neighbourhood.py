@@ -6,9 +6,9 @@ from math import pi
 
 import pytest
 import torch
-from helpers.loss_surfaces import Valley, flat, loss_of, perceptron, pixels
 from torch import Tensor
 
+from helpers.loss_surfaces import Valley, flat, loss_of, perceptron, pixels
 from transferzoo.minimizers.perturbation import elliptic, spherical
 from transferzoo.sharpness.neighbourhood import average_rise, worst_rises
 from transferzoo.sharpness.surface import surface_of

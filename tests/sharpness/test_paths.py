@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.loss_surfaces import convolutional, perceptron, pixels
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from helpers.loss_surfaces import convolutional, perceptron, pixels
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.models.classifier import Classifier
 from transferzoo.sharpness.paths import between, directions, grid, plane_row

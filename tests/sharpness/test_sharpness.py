@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.loss_surfaces import Valley, convolutional, flat, loss_of, perceptron, pixels
-from helpers.networks import tiny_vit
 from scipy.sparse.linalg import eigsh
 from torch import Tensor, nn
 
+from helpers.loss_surfaces import Valley, convolutional, flat, loss_of, perceptron, pixels
+from helpers.networks import tiny_vit
 from transferzoo.base.errors import DataError, ModelError, UsageError
 from transferzoo.sharpness import measure
 from transferzoo.sharpness.curvature import top_eigenvalues, trace

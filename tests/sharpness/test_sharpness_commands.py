@@ -12,10 +12,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.checkpoints import copied, heads, with_weights
-from helpers.refusals import nothing_written, refused
 
 import transferzoo
+from helpers.checkpoints import copied, heads, with_weights
+from helpers.refusals import nothing_written, refused
 from transferzoo.base.atomic import write_json
 from transferzoo.cli.app import app
 from transferzoo.cli.sharpness import sharpness
@@ -24,8 +24,9 @@ from transferzoo.sharpness import measure
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from helpers.refusals import Run
     from torch import Tensor
+
+    from helpers.refusals import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = ("--probes", 2, "--steps", 2, "--draws", 2)
@@ -142,9 +143,19 @@ def test_the_defaults_are_those_of_the_library() -> None:
 def test_a_line_goes_on_where_it_was_stopped(cli: Run, few: Path, tmp_path: Path) -> None:
     with_weights(copied("vgg", tmp_path / "other"), hesitant)
     ask = (
-        "sharpness", "--between", "vgg", "./other", "--points", 3, "-t", "mobilenet,vgg", "-a", "fgsm",
-        *flags(few, 30), "--json",
-    )  # fmt: skip
+        "sharpness",
+        "--between",
+        "vgg",
+        "./other",
+        "--points",
+        3,
+        "-t",
+        "mobilenet,vgg",
+        "-a",
+        "fgsm",
+        *flags(few, 30),
+        "--json",
+    )
     whole = cli(*ask, "--picture", "line.png", "-o", "line.csv")
     assert whole.code == 0, whole.err
     content = json.loads(whole.out)
@@ -203,16 +214,26 @@ def test_a_damaged_point_is_told(cli: Run, few: Path, tmp_path: Path, content: s
     """Whatever is in its file, and also where that is the point of another place."""
     with_weights(copied("vgg", tmp_path / "other"), hesitant)
     ask = (
-        "sharpness", "--between", "vgg", "./other", "--points", 2, *flags(few, 4), "--json",
-        "--split", "sample",
-    )  # fmt: skip
+        "sharpness",
+        "--between",
+        "vgg",
+        "./other",
+        "--points",
+        2,
+        *flags(few, 4),
+        "--json",
+        "--split",
+        "sample",
+    )
     cli(*ask)
     first, second = kept(tmp_path)
     second.write_text(first.read_text() if content is None else content)
     refused(
-        cli(*ask), 1, f"cannot read {second.relative_to(tmp_path)}",
+        cli(*ask),
+        1,
+        f"cannot read {second.relative_to(tmp_path)}",
         "delete it and run the same command again",
-    )  # fmt: skip
+    )
 
 
 def test_a_slice_has_the_model_in_its_middle(cli: Run, few: Path, tmp_path: Path) -> None:
@@ -258,7 +279,7 @@ def test_a_slice_has_the_model_in_its_middle(cli: Run, few: Path, tmp_path: Path
         (("--slice", "vgg", "--picture", "found.docx"), 2, (".png, .svg or .pdf",)),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else str(value),
-)  # fmt: skip
+)
 def test_bad_requests(
     cli: Run, few: Path, tmp_path: Path, arguments: tuple[object, ...], code: int, words: tuple[str, ...]
 ) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers.studies import results
 
+from helpers.studies import results
 from transferzoo.studies.claims import NOT_SUPPORTED, OPEN, SUPPORTED, holm, judge
 from transferzoo.studies.result_file import Value
 from transferzoo.studies.schema import Trained
@@ -71,8 +71,11 @@ def test_only_seeds_of_both_sides_are_compared() -> None:
 
 
 def test_other_measures_have_seeds_alone() -> None:
-    values = [Value(name, seed, "last", "accuracy", 0.1 * place + 0.01 * seed**place)
-              for place, name in enumerate("ab") for seed in range(3)]  # fmt: skip
+    values = [
+        Value(name, seed, "last", "accuracy", 0.1 * place + 0.01 * seed**place)
+        for place, name in enumerate("ab")
+        for seed in range(3)
+    ]
     (found,) = judge(results({"a": ["0"], "b": ["0"]}, [_about("accuracy")], values))
     assert (found.verdict, found.seeds, found.images, found.targets) == (SUPPORTED, 3, 0, 0)
 

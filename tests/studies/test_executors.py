@@ -11,9 +11,9 @@ from unittest.mock import Mock
 
 import pytest
 import scipy.linalg  # noqa: F401  whose BLAS is looked at
-from helpers.stripes import draw
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from helpers.stripes import draw
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.studies import executors, kinds, worker
 from transferzoo.studies.cells import Cell, Grid

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+
 from helpers.stripes import draw
 from helpers.studies import STUDY, place
-
 from transferzoo.models.classifier import load
 from transferzoo.models.predict import predict
 from transferzoo.studies import derived, features

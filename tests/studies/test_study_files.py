@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
 from helpers.refusals import refused
 from helpers.studies import STUDY, place, results
-
 from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.studies import estimate
 from transferzoo.studies.cells import Grid
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Result
-
     from transferzoo.zoo.schema import DatasetSpec
 
 WRONG = {
     "an unknown field": (STUDY + "colour: red\n", "line 17, key 'colour': unknown key 'colour'"),
     "an unknown field of a part that may be absent": (
-        STUDY.replace("images: 32", "image: 3"), "unknown key 'image': expected one of draws, images, only,",
+        STUDY.replace("images: 32", "image: 3"),
+        "unknown key 'image': expected one of draws, images, only,",
     ),
     "an unknown field in a list": (
         STUDY + "attacks: [{spec: bim, stps: 3}]\n",
@@ -44,13 +44,16 @@ WRONG = {
     "the seed of a training": (STUDY.replace("epochs: 2", "seed: 2"), "not 'seed'"),
     "no surrogate": (STUDY.replace("  sgd: {epoch: all}\n", ""), "unknown surrogate 'sgd'"),
     "a claim about another attack": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, attack: mi}"), "unknown attack 'mi'",
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, attack: mi}"),
+        "unknown attack 'mi'",
     ),
     "derived data that are not there": (
-        STUDY.replace("sgd: {epoch: all}", "sgd: {data: robust}"), "unknown derived data set 'robust'",
+        STUDY.replace("sgd: {epoch: all}", "sgd: {data: robust}"),
+        "unknown derived data set 'robust'",
     ),
     "a model that is also trained": (
-        STUDY.replace("sgd: {epoch: all}", "sgd: {model: sgd, epochs: 3}"), "either a model",
+        STUDY.replace("sgd: {epoch: all}", "sgd: {model: sgd, epochs: 3}"),
+        "either a model",
     ),
     "an attack twice": (STUDY + "attacks: [bim, {spec: bim, steps: 3}]\n", "attacks of different specs"),
     "a name twice": (STUDY.replace("  judge:", "  sgd:"), "key 'others.sgd'"),
@@ -58,17 +61,19 @@ WRONG = {
     "a seed twice": (STUDY.replace("seeds: [0, 1]", "seeds: [1, 1]"), "seeds that differ"),
     "no epoch": (STUDY.replace("epoch: all", "epoch: 0"), "key 'surrogates.sgd.epoch"),
     "two measures in a claim": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: accuracy}"), "the same measure on both",
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: accuracy}"),
+        "the same measure on both",
     ),
     "a target on one side of a claim": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: judge}"), "a target on both sides or on",
+        STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: judge}"),
+        "a target on both sides or on",
     ),
     "a target's accuracy": (
         STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: judge, measure: accuracy}"),
         "a target for success alone",
     ),
     "the sharpness of a stranger": (STUDY.replace("only: [sam]", "only: [sdg]"), "unknown surrogate 'sdg'"),
-}  # fmt: skip
+}
 LATER = {
     "an architecture that does not exist": (STUDY.replace("small_vgg", "small_vg"), "small_vg"),
     "a minimizer that does not exist": (STUDY.replace("sam:rho", "sem:rho"), "surrogate 'sam'"),
@@ -226,9 +231,10 @@ def test_an_error_is_the_same_after_a_way_between_processes() -> None:
     from transferzoo.base.errors import UnknownNameError
 
     for error in (
-        UnknownNameError("surrogate", "x", ["y"]), DataError("a", expected="b", got="c", hint="d"),
+        UnknownNameError("surrogate", "x", ["y"]),
+        DataError("a", expected="b", got="c", hint="d"),
         TransferZooError("really?"),
-    ):  # fmt: skip
+    ):
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is type(error)
         assert str(again) == str(error)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.stripes import ZOO
 from helpers.studies import STUDY, place
-
 from transferzoo.studies.grid import lay_out
 from transferzoo.studies.result_file import collect
 from transferzoo.studies.schema import read_study

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import timm
 import torch
-from helpers.stripes import TINY
 from PIL import Image
 from timm.models import save_for_hf
 
+from helpers.stripes import TINY
 from transferzoo.base.errors import TransferZooError
 from transferzoo.studies.worker import Task, perform
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Result
-
     from transferzoo.studies.cells import Grid
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,9 +51,12 @@ def models(tmp_path: Path) -> Any:
     reads = {"input_size": (3, 224, 224), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     for name in ("mine", "other"):
         save_for_hf(
-            model, str(tmp_path / name), model_config={"pretrained_cfg": reads}, model_args=TINY,
+            model,
+            str(tmp_path / name),
+            model_config={"pretrained_cfg": reads},
+            model_args=TINY,
             safe_serialization=True,
-        )  # fmt: skip
+        )
         with torch.no_grad():
             model.fc.weight += 0.01 * torch.randn(model.fc.weight.shape)
     return model

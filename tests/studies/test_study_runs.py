@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.processes import start_command
 from helpers.studies import ATTACKS, SHARPNESSES, STUDY, TRAININGS, place
-
 from transferzoo.studies.result_file import read_results
 
 if TYPE_CHECKING:
@@ -78,8 +78,13 @@ def test_every_cell_is_done_once(undisturbed: Place) -> None:
 def test_results_are_what_the_cells_found(undisturbed: Place) -> None:
     found = read_results(undisturbed.folder / "found.jsonl.gz")
     assert {(one.surrogate, one.seed, one.epoch) for one in found.outcomes} == {
-        ("sgd", 0, 1), ("sgd", 0, 2), ("sgd", 1, 1), ("sgd", 1, 2), ("sam", 0, "last"), ("sam", 1, "last"),
-    }  # fmt: skip
+        ("sgd", 0, 1),
+        ("sgd", 0, 2),
+        ("sgd", 1, 1),
+        ("sgd", 1, 2),
+        ("sam", 0, "last"),
+        ("sam", 1, "last"),
+    }
     assert {one.target for one in found.outcomes} == {"judge"}
     robust = {(v.surrogate, v.seed, v.epoch): v.value for v in found.values if v.measure == "robust"}
     accuracy = {(v.surrogate, v.seed, v.epoch): v.value for v in found.values if v.measure == "accuracy"}

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from helpers.hub_server import Hub, connect
 from helpers.hub_zoo import ZOO, planned
-
 from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.hub_server import COMMIT, Hub, connect, running
 
+from helpers.hub_server import COMMIT, Hub, connect, running
 from transferzoo import hub
 from transferzoo.models import checkpoint
 from transferzoo.models.download import pulled
@@ -85,9 +85,14 @@ def shown(cli: Callable[..., Result], name: str) -> dict[str, Any]:
 
 
 COLD = {
-    "inside": "built-in", "here": "local", "there": "hub", "pinned": "hub", "bare": "hub", "file": "hub",
+    "inside": "built-in",
+    "here": "local",
+    "there": "hub",
+    "pinned": "hub",
+    "bare": "hub",
+    "file": "hub",
     "sam": "train",
-}  # fmt: skip
+}
 
 
 def test_states(served: Hub, cli: Callable[..., Result], tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.checkpoints import BUILTIN
 from huggingface_hub import ModelCard, ModelCardData
 
+from helpers.checkpoints import BUILTIN
 from transferzoo.base.errors import UsageError
 from transferzoo.models import checkpoint
 from transferzoo.results.records import Record
@@ -39,12 +39,24 @@ def data_of(text: str) -> ModelCardData:
 
 def record(**changes: Any) -> Record:
     fields: dict[str, Any] = {
-        "surrogate": "fashion-mnist/resnet50-lsam", "target": "fashion-mnist/vgg",
-        "attack": "mi@linf,eps=16/255,step=eps/10,steps=50", "steps": 50, "targeted": "",
-        "dataset": "fashion-mnist", "split": "test", "seed": 0, "selection": "", "white_box": False,
-        "surrogate_accuracy": 0.9, "target_accuracy": 0.9, "gradients": 50, "precision": "fp32",
-        "surrogate_sha256": "", "target_sha256": "", "versions": {},
-    }  # fmt: skip
+        "surrogate": "fashion-mnist/resnet50-lsam",
+        "target": "fashion-mnist/vgg",
+        "attack": "mi@linf,eps=16/255,step=eps/10,steps=50",
+        "steps": 50,
+        "targeted": "",
+        "dataset": "fashion-mnist",
+        "split": "test",
+        "seed": 0,
+        "selection": "",
+        "white_box": False,
+        "surrogate_accuracy": 0.9,
+        "target_accuracy": 0.9,
+        "gradients": 50,
+        "precision": "fp32",
+        "surrogate_sha256": "",
+        "target_sha256": "",
+        "versions": {},
+    }
     return Record.of("1101-", **fields | changes)
 
 

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from helpers.hub_server import COMMIT, Hub
 from helpers.hub_zoo import NAMES, planned
-
 from transferzoo.hub import fetch
 from transferzoo.models import checkpoint
 
@@ -26,10 +26,13 @@ def test_a_dry_run_says_what_would_come(
     assert done.code == 0, done.err
     items = planned(done)
     assert {name: item["state"] for name, item in items.items()} == {
-        "twin/sgd": "hub", "twin/vgg": "hub", "twin/old": "hub", "twin/loose": "hub",
+        "twin/sgd": "hub",
+        "twin/vgg": "hub",
+        "twin/old": "hub",
+        "twin/loose": "hub",
         "twin/inside": "built-in",
         "twin test": "hub",
-    }  # fmt: skip
+    }
     sizes = {name: len(content) for name, content in served.items()}
     wanted = {"twin/vgg": "owner/target", "twin/old": "owner/old", "twin test": "datasets/owner/images/test"}
     for name, start in wanted.items():

@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.hub_server import Hub, User, client_environment, connect
 
+from helpers.hub_server import Hub, User, client_environment, connect
 from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
@@ -114,10 +114,13 @@ def test_a_recipe_that_leads_elsewhere_is_refused(
 
 def started(hub: Hub, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "transferzoo", "pull", *arguments], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "transferzoo", "pull", *arguments],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=os.environ | client_environment(hub.address, folder / "hf"),
-    )  # fmt: skip
+    )
 
 
 def test_two_processes_pull_the_same_model(hub: Hub, tmp_path: Path) -> None:

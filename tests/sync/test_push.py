@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import timm
 import torch
-from helpers.hub_server import Hub, User, client_environment, connect, running
-from helpers.stripes import config, spec
 from safetensors.torch import load_file, save_file
 
+from helpers.hub_server import Hub, User, client_environment, connect, running
+from helpers.stripes import config, spec
 from transferzoo.datasets import Batch
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import load
@@ -88,9 +88,13 @@ def printed(done: Result) -> Any:
 
 
 def test_there_and_back(
-    hub: Hub, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, folder: Path, few: Path,
+    hub: Hub,
+    run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    few: Path,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     """Pushed under one's own name, once; listed and pulled on another machine, and attacked from offline."""
     local = printed(run(*ATTACK, "-s", folder, "--data", few))["records"]
     sent = printed(run(*PUSH))
@@ -228,9 +232,13 @@ def test_an_architecture_of_timm_needs_timm_alone(
     sent = run("push", folder, "--zoo", tmp_path / "stripes.yaml", *PUSH[1:])
     assert printed(sent)["repo"] == "someone/plain"
     done = subprocess.run(
-        [sys.executable, "-P", "-c", LOAD], capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-P", "-c", LOAD],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         env=os.environ | client_environment(hub.address, tmp_path / "alone"),
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     model = load(folder, spec(tmp_path)).model
     with torch.no_grad():

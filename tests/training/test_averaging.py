@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.stripes import config, draw, stop_at
 from torch import Tensor, nn
 
+from helpers.stripes import config, draw, stop_at
 from transferzoo.base.atomic import sha256
 from transferzoo.minimizers import Minimizer
 from transferzoo.models.classifier import load
@@ -50,11 +50,15 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[Tensor]]]
         ("wasam:start=0.6,per_epoch=3", [27, 30, 34, 37, 40]),
         ("wasam:rho=0.1,start=0.75,per_epoch=10,base=adamw", list(range(31, 41))),
     ],
-)  # fmt: skip
+)
 def test_averaging(
-    tmp_path: Path, stripes: DatasetSpec, walked: list[tuple[float, float]],
-    collected: list[tuple[int, list[Tensor]]], minimizer: str, steps: list[int],
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    stripes: DatasetSpec,
+    walked: list[tuple[float, float]],
+    collected: list[tuple[int, list[Tensor]]],
+    minimizer: str,
+    steps: list[int],
+) -> None:
     """Weights are taken when they should be; what is stored is their mean, with its own statistics."""
     wanted = config(epochs=4, minimizer=minimizer, learning_rate=0.05, validation=32, save_every="epoch")
     recipe = train(wanted, stripes, draw(192, 0), TEST, tmp_path)

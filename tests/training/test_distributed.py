@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+
 from helpers.process_teams import Bench
 
 if TYPE_CHECKING:
@@ -52,9 +53,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 def launch(bench: Bench, launcher: list[str], output: str, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *launcher, *bench.arguments(output, *options)], cwd=bench.folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, *launcher, *bench.arguments(output, *options)],
+        cwd=bench.folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 # ---------------------------------------------------------------- what they compute
@@ -118,8 +122,10 @@ def test_m_is_told(states: tuple[Path, Path]) -> None:
         for name in ("sam", "smaller", "synchronised")
     }
     assert {name: recipe.get("m") for name, recipe in recipes.items()} == {
-        "sam": 32, "smaller": 16, "synchronised": None,
-    }  # fmt: skip
+        "sam": 32,
+        "smaller": 16,
+        "synchronised": None,
+    }
 
 
 def test_bf16(states: tuple[Path, Path]) -> None:
@@ -325,5 +331,8 @@ def test_numbers_of_a_line_are_flat() -> None:
 
     line = {"epoch": 1, "loss": 0.5, "transfer": {"rate": 0.25, "targets": {"zoo/vgg": 1.0}}, "note": "x"}
     assert dict(_numbers(line, "tune/")) == {
-        "tune/epoch": 1, "tune/loss": 0.5, "tune/transfer/rate": 0.25, "tune/transfer/targets/zoo/vgg": 1.0,
-    }  # fmt: skip
+        "tune/epoch": 1,
+        "tune/loss": 0.5,
+        "tune/transfer/rate": 0.25,
+        "tune/transfer/targets/zoo/vgg": 1.0,
+    }

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.stripes import config, draw, spec, stop_at, validators
 from torch.nn import functional
 
+from helpers.stripes import config, draw, spec, stop_at, validators
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import DataError, ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer
@@ -113,9 +113,13 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ("script", "best"), [([0.1, 0.5, 0.5, 0.2], 2), ([0.0, 0.0, 0.0, 0.0], 1), ([0.1, 0.2, 0.3, 0.4], 4)]
 )
 def test_ties_take_the_earlier_epoch(
-    tmp_path: Path, stripes: DatasetSpec, judges: dict[str, Path], scripted: list[float],
-    script: list[float], best: int,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    stripes: DatasetSpec,
+    judges: dict[str, Path],
+    scripted: list[float],
+    script: list[float],
+    best: int,
+) -> None:
     scripted += [*script, 0.9]
     wanted = selecting(judges, save_every="epoch")
     recipe = train(wanted, stripes, TRAIN, None, tmp_path, validators=judges)

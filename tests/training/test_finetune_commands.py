@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.checkpoints import content, copied, with_json
 from helpers.refusals import nothing_written, refused
 from helpers.stripes import MORE, ZOO, config, draw, write_idx
-
 from transferzoo.models import checkpoint
 from transferzoo.training.finetuned import prepare, read_spec
 from transferzoo.training.trainer import train
@@ -19,7 +19,6 @@ from transferzoo.zoo.schema import ModelSpec
 
 if TYPE_CHECKING:
     from helpers.refusals import Run
-
     from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -98,9 +97,14 @@ def test_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path)
     plain = prepare(zoo, model, "sgd", None)
     assert plain.model.name == "resnet50-sgd+sgd"
     wanted = {
-        "epochs": 1, "learning_rate": 0.01, "schedule": "cosine", "minimizer": "sgd",
-        "storage": recipe["storage"], "augment": recipe["augment"], "start": model.full_name,
-    }  # fmt: skip
+        "epochs": 1,
+        "learning_rate": 0.01,
+        "schedule": "cosine",
+        "minimizer": "sgd",
+        "storage": recipe["storage"],
+        "augment": recipe["augment"],
+        "start": model.full_name,
+    }
     assert plain.config.model_dump(include=set(wanted)) == wanted
     local = ModelSpec(name="source", dataset="stripes", roles=("surrogate",), source=f"local:{source}")
     assert prepare(zoo, local, "sgd", None).config.start == str(source)
@@ -231,7 +235,7 @@ def test_attack_resumes_the_fine_tuning(
         (("sam", "-t", "./damaged"), 1, ("cannot read the weights", "damaged")),
         (("sam:batch_size=200",), 1, ("too few training images", "200")),
     ],
-)  # fmt: skip
+)
 def test_attack_refuses(
     cli: Run, tmp_path: Path, bench: list[object], options: tuple[str, ...], code: int, words: tuple[str, ...]
 ) -> None:

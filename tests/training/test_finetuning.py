@@ -13,12 +13,12 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from helpers.checkpoints import BUILTIN, content, copied, with_json, with_weights
-from helpers.hub_server import COMMIT, client_environment, serving
-from helpers.stripes import MORE, TINY, ZOO, config, draw, write_idx
 from safetensors.torch import load_file
 from timm.models import save_for_hf
 
+from helpers.checkpoints import BUILTIN, content, copied, with_json, with_weights
+from helpers.hub_server import COMMIT, client_environment, serving
+from helpers.stripes import MORE, TINY, ZOO, config, draw, write_idx
 from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.models import checkpoint
@@ -208,9 +208,14 @@ def test_resumed_it_ends_with_the_same_bytes(tmp_path: Path, stripes: DatasetSpe
         train(wanted, stripes, draw(160, 0), None, tmp_path / "parts", start=foreign, on_progress=stop)
     seen: list[int] = []
     train(
-        wanted, stripes, draw(160, 0), None, tmp_path / "parts", start=foreign,
+        wanted,
+        stripes,
+        draw(160, 0),
+        None,
+        tmp_path / "parts",
+        start=foreign,
         on_progress=lambda at: seen.append(at.epoch),
-    )  # fmt: skip
+    )
     assert set(seen) == {3}
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
     assert weights[0] == weights[1]
@@ -270,9 +275,14 @@ def test_from_the_hub(tmp_path: Path, foreign: Path) -> None:
 
     def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, *command], capture_output=True, text=True, timeout=200, cwd=tmp_path,
-            env=os.environ | environment | {"OMP_NUM_THREADS": "1"} | variables, check=False,
-        )  # fmt: skip
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            cwd=tmp_path,
+            env=os.environ | environment | {"OMP_NUM_THREADS": "1"} | variables,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return done
 

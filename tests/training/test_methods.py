@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.stripes import config, draw, stop_at
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.stripes import config, draw, stop_at
 from transferzoo.attacks.engine import perturb
 from transferzoo.base.atomic import sha256
 from transferzoo.base.config import Adversarial
@@ -66,9 +66,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 @pytest.mark.parametrize(
     ("spec", "norm", "radius", "steps"),
-    [("l2:0.5", 2, 0.5, 3), ("linf:16/255,steps=7", float("inf"), 16 / 255, 7),
-     ("linf:8/255,step=eps/4,steps=2", float("inf"), 8 / 255, 2)],
-)  # fmt: skip
+    [
+        ("l2:0.5", 2, 0.5, 3),
+        ("linf:16/255,steps=7", float("inf"), 16 / 255, 7),
+        ("linf:8/255,step=eps/4,steps=2", float("inf"), 8 / 255, 2),
+    ],
+)
 def test_adversarial_training(
     tmp_path: Path, stripes: DatasetSpec, seen: Seen, spec: str, norm: float, radius: float, steps: int
 ) -> None:
@@ -156,8 +159,11 @@ def test_collected_weights(
     assert rates == [0.02] * 4 + [0.05] * 8
     assert len(recipe["curve"]) == 3
     assert sorted(file.name for file in tmp_path.iterdir()) == [
-        "config.json", "model.safetensors", "recipe.json", "samples",
-    ]  # fmt: skip
+        "config.json",
+        "model.safetensors",
+        "recipe.json",
+        "samples",
+    ]
     assert recipe["samples"] == {name: sha256(tmp_path / name) for name in NAMES}
     assert len(set(recipe["samples"].values())) == 8
     samples = []

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.stripes import config, draw
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from helpers.stripes import config, draw
 from transferzoo.base.atomic import sha256
 from transferzoo.base.distributed import Team
 from transferzoo.models import build
@@ -112,9 +112,12 @@ def test_micro_batches_make_the_perturbation(stripes: DatasetSpec, monkeypatch: 
     [({"precision": "fp64"}, torch.float64), ({"precision": "bf16"}, torch.bfloat16), ({}, torch.float32)],
 )
 def test_precision(
-    tmp_path: Path, stripes: DatasetSpec, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any],
+    tmp_path: Path,
+    stripes: DatasetSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
     kind: torch.dtype,
-) -> None:  # fmt: skip
+) -> None:
     """What the model computes in; weights are stored as float32 in any case."""
     kinds: set[torch.dtype] = set()
     forward = Classifier.forward

@@ -7,8 +7,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.stripes import config, draw, spec, stop_at, validators
 
+from helpers.stripes import config, draw, spec, stop_at, validators
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer, show_rule

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.stripes import config, draw, stop_at
 from torch import nn
 
+from helpers.stripes import config, draw, stop_at
 from transferzoo.base.atomic import sha256
 from transferzoo.training.schedules import learning_rate, rho_factor
 from transferzoo.training.trainer import train
@@ -56,7 +56,7 @@ def radii(**changes: Any) -> list[float]:
         ({"schedule": "constant", "warmup": 0.5}, RISE[60] + [0.1] * 60),
     ],
     ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
-)  # fmt: skip
+)
 def test_learning_rate(changes: dict[str, Any], expected: list[float]) -> None:
     assert rates(**changes) == pytest.approx(expected, rel=1e-9)
 
@@ -106,9 +106,13 @@ def test_radius_that_follows_a_constant_rate_is_constant() -> None:
 
 
 SCHEDULED = {
-    "schedule": "cosine", "warmup": 0.2, "rho_schedule": "rate", "rho_warmup": 0.4, "rho_floor": 0.3,
+    "schedule": "cosine",
+    "warmup": 0.2,
+    "rho_schedule": "rate",
+    "rho_warmup": 0.4,
+    "rho_floor": 0.3,
     "minimizer": "sam",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("changes", [SCHEDULED, SCHEDULED | {"minimizer": "sam:base=adamw"}, {"decay": 0.5}])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from helpers.streams import (
     COUNT,
     KINDS,
@@ -21,8 +23,6 @@ from helpers.streams import (
     tiny,
     write_places,
 )
-from safetensors.torch import load_file
-
 from transferzoo.base.errors import DataError
 from transferzoo.datasets import disk, shards
 from transferzoo.training import stream, trainer
@@ -150,8 +150,9 @@ def test_mixing(places: dict[str, Path]) -> None:
         assert torch.allclose(targets.sum(1), torch.ones(8))
         partner = torch.arange(8) ^ 1
         hot = torch.nn.functional.one_hot(labels, 3).float()
-        share = ((mixture - images[partner]).flatten(1).norm(dim=1)
-                 / (images - images[partner]).flatten(1).norm(dim=1))  # fmt: skip
+        share = (mixture - images[partner]).flatten(1).norm(dim=1) / (images - images[partner]).flatten(
+            1
+        ).norm(dim=1)
         assert share.std() < 1e-4, "one share a batch"
         share = share.mean()
         assert torch.allclose(mixture, share * images + (1 - share) * images[partner], atol=1e-4)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+
 from helpers.data_layouts import picture, spec, write_parquet
 from helpers.streams import (
     KINDS,
@@ -16,7 +17,6 @@ from helpers.streams import (
     tiny,
     write_places,
 )
-
 from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.datasets import disk, pixels, shards
 from transferzoo.training import feeds, stream
@@ -53,8 +53,10 @@ def test_sorted_folders_of_nameless_classes(tmp_path: Path) -> None:
     root = write_folders(tmp_path, ["n02", "n01", "n03"])
     source = disk.open_source(nameless(3), "validation", root)
     assert [(source.where(i).rsplit("/", 2)[1], int(source.labels[i])) for i in range(3)] == [
-        ("n01", 0), ("n02", 1), ("n03", 2),
-    ]  # fmt: skip
+        ("n01", 0),
+        ("n02", 1),
+        ("n03", 2),
+    ]
 
 
 def test_numbered_folders_of_nameless_classes(tmp_path: Path) -> None:

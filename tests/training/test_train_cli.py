@@ -8,10 +8,10 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from helpers.refusals import nothing_written, refused
 from helpers.stripes import ZOO, config, draw, spec, write_idx
 from helpers.stripes import validators as train_validators
-
 from transferzoo.base.config import TrainConfig
 from transferzoo.cli.train import train as command
 from transferzoo.training.trainer import train
@@ -24,9 +24,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BASE = (
-    "train", "--dataset", "fashion-mnist", "--architecture", "small_vgg", "--minimizer", "sam",
-    "--validation", 100, "--validator", "resnet18",
-)  # fmt: skip
+    "train",
+    "--dataset",
+    "fashion-mnist",
+    "--architecture",
+    "small_vgg",
+    "--minimizer",
+    "sam",
+    "--validation",
+    100,
+    "--validator",
+    "resnet18",
+)
 FLIPS: dict[str, tuple[object, ...]] = {
     "dataset": ("--dataset", "cifar10", "--validator", "./mine"),
     "architecture": ("--architecture", "small_vgg:width=8"),
@@ -113,9 +122,12 @@ def test_what_a_plan_fills_in(cli: Run) -> None:
         (("--select", "transfer"), 2000, ours),
         (("--tune", "rho=0.2,0.1,0.1"), 2000, ours),
         (("--validator", "vgg"), 2000, ["fashion-mnist/vgg"]),
-        (("--select", "transfer", "--validator", "vgg,densenet", "--validation", 9), 9,
-         ["fashion-mnist/vgg", "fashion-mnist/densenet"]),
-    ):  # fmt: skip
+        (
+            ("--select", "transfer", "--validator", "vgg,densenet", "--validation", 9),
+            9,
+            ["fashion-mnist/vgg", "fashion-mnist/densenet"],
+        ),
+    ):
         found = json.loads(cli(*plain, *flags).out)["config"]
         assert (found["validation"], found["validators"]) == (validation, validators)
     assert json.loads(cli(*plain, "--tune", "rho=0.2,0.1,0.1").out)["config"]["tune"] == [0.1, 0.2]
@@ -174,7 +186,7 @@ TRAIN = ("train", "--recipe", "resnet50-sam")
         (("--from", "vggg"), ("'vggg'",)),
     ],
     ids=lambda value: " ".join(map(str, value)) if str(value[0]).startswith("--") else "",
-)  # fmt: skip
+)
 def test_usage(cli: Run, tmp_path: Path, arguments: tuple[object, ...], words: tuple[str, ...]) -> None:
     refused(cli(*TRAIN, *arguments), 2, *words)
     nothing_written(tmp_path)
@@ -224,7 +236,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("--collect", "lgv:per-epoch=9"), 2, ("cannot be collected that often", "got 9")),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
-)  # fmt: skip
+)
 def test_what_the_data_refuse(
     cli: Run, place: Path, tmp_path: Path, arguments: tuple[object, ...], code: int, words: tuple[str, ...]
 ) -> None:

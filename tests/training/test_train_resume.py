@@ -13,11 +13,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.processes import CONTEXT
-from helpers.stripes import ZOO, draw, run_command, validators, write_idx
 from PIL import Image
 from safetensors.torch import load_file
 
+from helpers.processes import CONTEXT
+from helpers.stripes import ZOO, draw, run_command, validators, write_idx
 from transferzoo.minimizers import MINIMIZERS, read_rule
 
 if TYPE_CHECKING:

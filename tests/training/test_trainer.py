@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.stripes import config, draw
 
+from helpers.stripes import config, draw
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import DataError, ModelError, TransferZooError, UsageError
 from transferzoo.models.classifier import load

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Result
-
     from transferzoo.zoo.schema import ModelSpec
 
 ZOO = load_zoo()
@@ -66,9 +65,7 @@ def test_every_network_is_built(models: list[ModelSpec]) -> None:
 def test_timm_says_the_same_of_its_repositories(model: ModelSpec) -> None:
     known = timm.models.get_pretrained_cfg(tag(model))
     assert known is not None
-    assert (known.hf_hub_id, known.license, known.num_classes) == (
-        f"timm/{tag(model)}", model.licence, 1000
-    )  # fmt: skip
+    assert (known.hf_hub_id, known.license, known.num_classes) == (f"timm/{tag(model)}", model.licence, 1000)
 
 
 def test_the_entries_are_complete() -> None:

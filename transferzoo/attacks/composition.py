@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from transferzoo.attacks.techniques import Draw, Ensemble, Fusion, Technique
 
 SINGLE = (
-    (Stage.WEIGHTS,), (Stage.LOSS, Stage.FEATURES), (Stage.SURROGATES, Stage.ENSEMBLES), (Stage.MOMENTUM,),
+    (Stage.WEIGHTS,),
+    (Stage.LOSS, Stage.FEATURES),
+    (Stage.SURROGATES, Stage.ENSEMBLES),
+    (Stage.MOMENTUM,),
     (Stage.START,),
-)  # fmt: skip
+)
 """Groups of stages that hold one technique at most."""
 
 
@@ -73,10 +76,11 @@ class Composition:
         for name, technique in self.techniques:
             if technique.stage in several and self._models(surrogates) < 2:
                 raise UsageError(
-                    f"'{name}' attacks several surrogates together", expected="two at least",
+                    f"'{name}' attacks several surrogates together",
+                    expected="two at least",
                     got=str(surrogates),
                     hint="name more of them, with --ensemble, or one with several weights (train --collect)",
-                )  # fmt: skip
+                )
 
     def cost(self, steps: int, models: int = 1) -> int:
         """Return the gradient evaluations an image of an attack of so many steps on so many models."""
@@ -111,9 +115,10 @@ def compose(spec: str) -> Composition:
         if len(rivals) > 1:
             kind = " or ".join(stage.name.lower() for stage in group)
             raise UsageError(
-                f"'{spec}' has {len(rivals)} techniques of the stage {kind}", expected="one",
+                f"'{spec}' has {len(rivals)} techniques of the stage {kind}",
+                expected="one",
                 got=" and ".join(rivals),
-            )  # fmt: skip
+            )
     _check_needs(built)
     _check_places(spec, built)
     told = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
@@ -138,8 +143,9 @@ def _check_places(spec: str, built: list[tuple[str, Technique]]) -> None:
         place = getattr(technique, "place", None)
         if place in places:
             raise UsageError(
-                f"'{spec}' has two techniques that change {place}", expected="one",
+                f"'{spec}' has two techniques that change {place}",
+                expected="one",
                 got=f"{places[place]} and {name}",
-            )  # fmt: skip
+            )
         if place is not None:
             places[place] = name

@@ -93,9 +93,12 @@ def configure(
     defaults = zoo.dataset(dataset).attack.model_dump(exclude={*BUDGET})
     values = {**defaults, **{key: value for key, value in given.items() if key not in BUDGET}}
     config = AttackConfig.of(
-        dataset=dataset, attacks=tuple(dict.fromkeys(specs)), surrogates=tuple(surrogates),
-        targets=tuple(targets), **values,
-    )  # fmt: skip
+        dataset=dataset,
+        attacks=tuple(dict.fromkeys(specs)),
+        surrogates=tuple(surrogates),
+        targets=tuple(targets),
+        **values,
+    )
     counts = [_together(spec, config, weights) for spec in config.attacks]
     for spec, (least, _) in zip(config.attacks, counts, strict=True):
         compose(spec.techniques).check(least, alone=False)
@@ -128,8 +131,9 @@ def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> Attack
     if cost(1, models) > most:
         raise UsageError(
             f"one step of '{spec.techniques or 'bim'}' costs more than --max-gradients",
-            expected=f"at least {cost(1, models)}", got=str(most),
-        )  # fmt: skip
+            expected=f"at least {cost(1, models)}",
+            got=str(most),
+        )
     if spec.steps == 1:
         return spec
     steps = bisect_right(range(1, most + 1), most, key=lambda number: cost(number, models))

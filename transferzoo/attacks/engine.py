@@ -70,13 +70,17 @@ class Attack:
             raise UnknownNameError("norm", self.norm, NORMS)
         for name, value in (("epsilon", self.epsilon), ("step", self.step)):
             require(
-                isinstance(value, Fraction) and value > 0, f"{name} of an attack is exact",
-                expected="a Fraction above 0, such as Fraction(16, 255)", got=repr(value),
-            )  # fmt: skip
+                isinstance(value, Fraction) and value > 0,
+                f"{name} of an attack is exact",
+                expected="a Fraction above 0, such as Fraction(16, 255)",
+                got=repr(value),
+            )
         require(
-            self.norm != "linf" or self.epsilon <= 1, "epsilon is in [0, 1] pixels",
-            expected="at most 1 in L∞", got=self.epsilon,
-        )  # fmt: skip
+            self.norm != "linf" or self.epsilon <= 1,
+            "epsilon is in [0, 1] pixels",
+            expected="at most 1 in L∞",
+            got=self.epsilon,
+        )
         require(self.steps >= 1, "an attack has steps", expected="at least 1", got=self.steps)
 
     @classmethod
@@ -157,10 +161,16 @@ def perturb(
     """
     clean = images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
     unit = Unit(
-        clean, labels.to(images.device), None if targets is None else targets.to(images.device),
-        float(attack.epsilon), float(attack.step), attack.steps, attack.norm,
-        *_generators(attack, ids), pool,
-    )  # fmt: skip
+        clean,
+        labels.to(images.device),
+        None if targets is None else targets.to(images.device),
+        float(attack.epsilon),
+        float(attack.step),
+        attack.steps,
+        attack.norm,
+        *_generators(attack, ids),
+        pool,
+    )
     surrogates = (surrogate,) if isinstance(surrogate, nn.Module) else tuple(surrogate)
     attack.composition.check(len(surrogates))
     for technique in cast("list[Draw]", attack.composition.of(Stage.WEIGHTS)):

@@ -47,8 +47,9 @@ class Record(BaseModel):
             name = ".".join(str(part) for part in first["loc"])
             raise UsageError(
                 f"option '{name}' is wrong" if name else "the options do not go together",
-                expected=wanted(first["msg"]), got=f"{first.get('input')!r}" if name else "",
-            ) from None  # fmt: skip
+                expected=wanted(first["msg"]),
+                got=f"{first.get('input')!r}" if name else "",
+            ) from None
 
     def canonical(self) -> str:
         """Return the one JSON text of this configuration."""

@@ -129,9 +129,12 @@ def gather(log_with: str | None, folder: Path) -> Iterator[Team]:
     from accelerate.utils import InitProcessGroupKwargs
 
     accelerator = Accelerator(
-        cpu=this_device().type == "cpu", mixed_precision="no", log_with=log_with, project_dir=folder,
+        cpu=this_device().type == "cpu",
+        mixed_precision="no",
+        log_with=log_with,
+        project_dir=folder,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-    )  # fmt: skip
+    )
     several = accelerator.num_processes > 1
     device = accelerator.device
     if device.type != "cuda":
@@ -173,9 +176,10 @@ def _require_launcher() -> None:
     missing = [name for name in wanted if not os.environ.get(name)]
     if _several() and missing:
         raise UsageError(
-            "WORLD_SIZE speaks of several processes", expected=f"{' and '.join(missing)} to be set, too",
+            "WORLD_SIZE speaks of several processes",
+            expected=f"{' and '.join(missing)} to be set, too",
             hint="start them with torchrun or `accelerate launch`, or unset WORLD_SIZE",
-        )  # fmt: skip
+        )
 
 
 @contextmanager

@@ -65,9 +65,11 @@ def parse_epsilon(text: str, norm: str) -> Fraction:
     value = parse_fraction(text, "epsilon")
     if norm == "linf" and value > 1:
         raise UsageError(
-            "epsilon is in [0, 1] pixels", expected="at most 1 in L∞", got=f"'{text}'",
+            "epsilon is in [0, 1] pixels",
+            expected="at most 1 in L∞",
+            got=f"'{text}'",
             hint=f"did you mean {text.strip()}/255?",
-        )  # fmt: skip
+        )
     return value
 
 

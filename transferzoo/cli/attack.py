@@ -53,7 +53,9 @@ def attack(
     architecture: Annotated[
         str,
         typer.Option(
-            metavar="SPEC", show_default=False, autocompletion=complete_architectures,
+            metavar="SPEC",
+            show_default=False,
+            autocompletion=complete_architectures,
             help="The network that the .safetensors files among the models fit, for example resnet18.",
         ),
     ] = "",
@@ -76,7 +78,8 @@ def attack(
     targeted: Annotated[
         str | None,
         typer.Option(
-            metavar="random|next|least-likely|FILE", show_default="any wrong class",
+            metavar="random|next|least-likely|FILE",
+            show_default="any wrong class",
             help="Class to be predicted: drawn by the seed, the label's next, the first surrogate's least "
             "likely, or a file with a class a line for every image of the split.",
         ),
@@ -88,7 +91,9 @@ def attack(
     finetune: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SPEC", show_default=False, autocompletion=complete_minimizers,
+            metavar="SPEC",
+            show_default=False,
+            autocompletion=complete_minimizers,
             help="Attack from each surrogate as it is, and fine-tuned by a minimizer, with options of it and "
             "of a training, sam:rho=0.4,epochs=2; repeatable.",
         ),
@@ -120,7 +125,9 @@ def attack(
     max_gradients: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", show_default=False,
+            min=1,
+            metavar="N",
+            show_default=False,
             help="As many steps as N gradient evaluations an image allow, so that attacks cost the same.",
         ),
     ] = None,
@@ -139,14 +146,16 @@ def attack(
     batch_size: Annotated[
         str | None,
         typer.Option(
-            metavar="N|auto", show_default="the data set's",
+            metavar="N|auto",
+            show_default="the data set's",
             help="Images attacked together; auto: as many as the memory bears.",
         ),
     ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
-            metavar="fp32|bf16|auto", show_default="fp32",
+            metavar="fp32|bf16|auto",
+            show_default="fp32",
             help="Of the surrogates' weights; auto: bf16 where the processor has it. Targets have fp32.",
         ),
     ] = None,
@@ -166,7 +175,7 @@ def attack(
     ] = False,
     json: Json = False,
     zoo: ZooFile = None,
-) -> None:  # fmt: skip
+) -> None:
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
     from transferzoo.attacks.configure import configure
     from transferzoo.base.distributed import gather
@@ -194,11 +203,21 @@ def attack(
     if save_images is not None:
         check_folder(save_images)
     flags = {
-        "split": split, "norm": norm, "epsilon": epsilon, "step": step, "steps": steps, "images": images,
-        "images_correct_for": images_correct_for, "seed": seed, "batch_size": batch_size_of(batch_size),
-        "ensemble": ensemble, "curve": steps_of(curve), "targeted": aim_of(targeted),
-        "precision": precision_of(precision), "compile": compile,
-    }  # fmt: skip
+        "split": split,
+        "norm": norm,
+        "epsilon": epsilon,
+        "step": step,
+        "steps": steps,
+        "images": images,
+        "images_correct_for": images_correct_for,
+        "seed": seed,
+        "batch_size": batch_size_of(batch_size),
+        "ensemble": ensemble,
+        "curve": steps_of(curve),
+        "targeted": aim_of(targeted),
+        "precision": precision_of(precision),
+        "compile": compile,
+    }
     records = load_zoo(zoo)
     name = dataset or records.default_dataset
     records.dataset(name)

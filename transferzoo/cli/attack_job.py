@@ -133,8 +133,9 @@ def plan_of(
 
     made = {one.model for one in missing}
     content = {
-        "config": job.config.model_dump(mode="json"), "attacks": [a.canonical for a in job.attacks],
-    }  # fmt: skip
+        "config": job.config.model_dump(mode="json"),
+        "attacks": [a.canonical for a in job.attacks],
+    }
     costs = {source.source: source.cost for source in job.crafts}
     return {
         **(job.content if folder else content),

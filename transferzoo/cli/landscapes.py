@@ -46,8 +46,9 @@ def of_models(ground: Ground, models: Sequence[ModelSpec], options: Mapping[str,
     with _progress() as advance:
         found = measured(ground, models, options, folder, advance)
     content = {
-        **ground.content, "models": [{"model": name, **asdict(one)} for name, one in found.items()],
-    }  # fmt: skip
+        **ground.content,
+        "models": [{"model": name, **asdict(one)} for name, one in found.items()],
+    }
     return Shown(content, sharpness_lines(found), sharpness_tables(found, _where(ground)), folder.path)
 
 

@@ -95,18 +95,29 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
             return [facts(m, zoo) for m in chosen if role is None or role in m.roles]
         case Kind.datasets:
             return [
-                {"name": n, "classes": len(d.classes), "pixels": f"{d.size}×{d.size}×{d.channels}",
-                 "splits": ", ".join(d.splits), "epsilon": d.attack.epsilon, "licence": d.licence}
+                {
+                    "name": n,
+                    "classes": len(d.classes),
+                    "pixels": f"{d.size}×{d.size}×{d.channels}",
+                    "splits": ", ".join(d.splits),
+                    "epsilon": d.attack.epsilon,
+                    "licence": d.licence,
+                }
                 for n, d in zoo.datasets.items()
                 if dataset in (None, n)
-            ]  # fmt: skip
+            ]
         case Kind.recipes:
             return [
-                {"name": n, "dataset": r.dataset, "architecture": r.architecture, "minimizer": r.minimizer,
-                 "epochs": r.epochs}
+                {
+                    "name": n,
+                    "dataset": r.dataset,
+                    "architecture": r.architecture,
+                    "minimizer": r.minimizer,
+                    "epochs": r.epochs,
+                }
                 for n, r in zoo.recipes.items()
                 if dataset in (None, r.dataset)
-            ]  # fmt: skip
+            ]
         case Kind.studies:
             return [entry for entry in _studies() if dataset in (None, entry["dataset"])]
         case Kind.attacks:
@@ -146,11 +157,21 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
         for name, specs in zoo.suites.items()
     ]
     techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
-    return presets + suites + [
-        {"name": name, "kind": "technique", "spec": show_term(name, cls()), "stage": cls.stage.name.lower(),
-         "cost": cls().cost, "source": cls.paper}
-        for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
-    ]  # fmt: skip
+    return (
+        presets
+        + suites
+        + [
+            {
+                "name": name,
+                "kind": "technique",
+                "spec": show_term(name, cls()),
+                "stage": cls.stage.name.lower(),
+                "cost": cls().cost,
+                "source": cls.paper,
+            }
+            for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
+        ]
+    )
 
 
 def _minimizers() -> list[dict[str, Any]]:
@@ -176,10 +197,16 @@ def _studies() -> list[dict[str, Any]]:
     from transferzoo.studies.schema import built_in, find_study
 
     return [
-        {"name": s.name, "dataset": s.dataset, "surrogates": len(s.surrogates), "seeds": len(s.seeds),
-         "claims": len(s.claims), "question": s.about}
+        {
+            "name": s.name,
+            "dataset": s.dataset,
+            "surrogates": len(s.surrogates),
+            "seeds": len(s.seeds),
+            "claims": len(s.claims),
+            "question": s.about,
+        }
         for s in map(find_study, built_in())
-    ]  # fmt: skip
+    ]
 
 
 def _architectures() -> list[dict[str, Any]]:

@@ -82,10 +82,13 @@ def complete_names(incomplete: str) -> list[str]:
     """Complete any name that `show` knows, for the shell."""
     zoo = _zoo()
     found = (
-        *complete_models(incomplete), *_starting((*zoo.datasets, *zoo.recipes), incomplete),
-        *complete_attacks(incomplete), *complete_minimizers(incomplete), *complete_architectures(incomplete),
+        *complete_models(incomplete),
+        *_starting((*zoo.datasets, *zoo.recipes), incomplete),
+        *complete_attacks(incomplete),
+        *complete_minimizers(incomplete),
+        *complete_architectures(incomplete),
         *complete_studies(incomplete),
-    )  # fmt: skip
+    )
     return sorted({name for name in found if name != "all"})
 
 
@@ -108,14 +111,19 @@ Dataset = Annotated[
 DataRoot = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="PATH", show_default=False,
+        "--data",
+        metavar="PATH",
+        show_default=False,
         help="Your images: parquet as on the Hub, IDX files, a folder a class, or a folder with a CSV.",
     ),
-]  # fmt: skip
+]
 Output = Annotated[
     list[Path] | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", show_default=False,
+        "--output",
+        "-o",
+        metavar="FILE",
+        show_default=False,
         help="Also write .json, .csv, .md or .tex; repeatable.",
     ),
-]  # fmt: skip
+]

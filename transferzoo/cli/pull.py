@@ -21,7 +21,8 @@ def pull(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME…", autocompletion=complete_names,
+            metavar="NAME…",
+            autocompletion=complete_names,
             help="Models, patterns, data sets, hf-hub:OWNER/NAME[@REVISION], surrogates, targets or all.",
         ),
     ],
@@ -40,7 +41,7 @@ def pull(
     ] = False,
     json: Json = False,
     zoo: ZooFile = None,
-) -> None:  # fmt: skip
+) -> None:
     """Download models and images of the Hub, so that attacks need no network; the same command goes on."""
     from transferzoo.sync.download_plan import require_room, room, to_come
     from transferzoo.sync.inventory import chosen
@@ -65,10 +66,14 @@ def pull(
         failed += [(one.order.item.name, one.error) for one in came if one.error]
     if json:
         show_json(
-            {"items": [_record(order) for order in orders], "missing": missing, "free": room()[0],
-             "fetched": [one.order.item.name for one in came if not one.error],
-             "failed": {name: str(error) for name, error in failed}}
-        )  # fmt: skip
+            {
+                "items": [_record(order) for order in orders],
+                "missing": missing,
+                "free": room()[0],
+                "fetched": [one.order.item.name for one in came if not one.error],
+                "failed": {name: str(error) for name, error in failed},
+            }
+        )
     _say_what_lacks(records, [one.order.item for one in came if not one.error])
     for _, error in failed:
         say(f"Error: {error}")
@@ -128,10 +133,18 @@ def _record(order: Order) -> dict[str, Any]:
     item, need = order.item, order.item.need
     where = {"repo": need.repo, "revision": need.revision} if need else {}
     return {
-        "name": item.name, "kind": item.kind, "state": item.state, "licence": item.licence,
-        "non_commercial": item.non_commercial, "pickle": item.pickle, **where, "commit": order.commit or None,
-        "bytes": order.size, "missing": order.missing, "files": [file._asdict() for file in order.files],
-    }  # fmt: skip
+        "name": item.name,
+        "kind": item.kind,
+        "state": item.state,
+        "licence": item.licence,
+        "non_commercial": item.non_commercial,
+        "pickle": item.pickle,
+        **where,
+        "commit": order.commit or None,
+        "bytes": order.size,
+        "missing": order.missing,
+        "files": [file._asdict() for file in order.files],
+    }
 
 
 def _fetch(orders: Sequence[Order], missing: int, jobs: int) -> list[Delivery]:

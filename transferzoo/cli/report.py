@@ -33,7 +33,8 @@ def report(
     what: Annotated[
         list[str],
         typer.Argument(
-            metavar="WHAT...", autocompletion=complete_reports,
+            metavar="WHAT...",
+            autocompletion=complete_reports,
             help="Run folders that `attack` wrote, names of studies, files that `study --results` wrote.",
         ),
     ],
@@ -54,7 +55,7 @@ def report(
     data: DataRoot = None,
     zoo: ZooFile = None,
     json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Print the tables of runs and studies again, and write them as a page."""
     from transferzoo.page.arguments import open_all
     from transferzoo.results.writers import check_folder, check_output
@@ -95,9 +96,11 @@ def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility
     count = len(opened.studies) + len(opened.runs)
     if count > 1 and (as_json or files):
         raise UsageError(
-            "--json and --output are of runs that share a table, or of one study", expected="no more",
-            got=f"{count} of them", hint="report them one by one, or use --html and --figures",
-        )  # fmt: skip
+            "--json and --output are of runs that share a table, or of one study",
+            expected="no more",
+            got=f"{count} of them",
+            hint="report them one by one, or use --html and --figures",
+        )
     for runs in opened.runs:
         publish(runs.found, files, as_json=as_json, visibility=visibility)
     for results in opened.studies:

@@ -29,11 +29,20 @@ if TYPE_CHECKING:
 
 MEASURES, PATHS = "Of models", "Of a line or slice"
 BELONGS = {
-    "rho": "MODEL", "adaptive_rho": "MODEL", "sigma": "MODEL", "adaptive_sigma": "MODEL",
-    "eigenvalues": "MODEL", "probes": "MODEL", "steps": "MODEL", "draws": "MODEL",
-    "targets": "--between", "attack": "--between", "radius": "--slice",
-    "points": "--between or --slice", "picture": "--between or --slice",
-}  # fmt: skip
+    "rho": "MODEL",
+    "adaptive_rho": "MODEL",
+    "sigma": "MODEL",
+    "adaptive_sigma": "MODEL",
+    "eigenvalues": "MODEL",
+    "probes": "MODEL",
+    "steps": "MODEL",
+    "draws": "MODEL",
+    "targets": "--between",
+    "attack": "--between",
+    "radius": "--slice",
+    "points": "--between or --slice",
+    "picture": "--between or --slice",
+}
 """Which of the three requests an option speaks of."""
 
 
@@ -42,21 +51,27 @@ def sharpness(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...", help="Models to measure: names, globs, folders.",
-            autocompletion=complete_models, show_default=False,
+            metavar="[MODEL]...",
+            help="Models to measure: names, globs, folders.",
+            autocompletion=complete_models,
+            show_default=False,
         ),
     ] = None,
     between: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            metavar="A B", show_default=False,
+            metavar="A B",
+            show_default=False,
             help="Instead: loss and accuracy along the line between the weights of two models.",
         ),
     ] = None,
     slice_: Annotated[
         str | None,
         typer.Option(
-            "--slice", metavar="MODEL", show_default=False, autocompletion=complete_models,
+            "--slice",
+            metavar="MODEL",
+            show_default=False,
+            autocompletion=complete_models,
             help="Instead: the loss on a plane through the weights of a model.",
         ),
     ] = None,
@@ -71,9 +86,7 @@ def sharpness(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time.", show_default="the data set's, at most 100")
     ] = None,
-    rho: Annotated[
-        float, typer.Option(help="Radius of the worst case.", rich_help_panel=MEASURES)
-    ] = 0.05,
+    rho: Annotated[float, typer.Option(help="Radius of the worst case.", rich_help_panel=MEASURES)] = 0.05,
     adaptive_rho: Annotated[
         float, typer.Option(help="Radius relative to the weights.", rich_help_panel=MEASURES)
     ] = 0.2,
@@ -99,27 +112,39 @@ def sharpness(
     targets: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", "--targets", "-t", rich_help_panel=PATHS, autocompletion=complete_models,
-            help="Also attack from each point of the line, and try these.", show_default="no attack",
+            "--target",
+            "--targets",
+            "-t",
+            rich_help_panel=PATHS,
+            autocompletion=complete_models,
+            help="Also attack from each point of the line, and try these.",
+            show_default="no attack",
         ),
     ] = None,
     attack: Annotated[
-        str, typer.Option("--attack", "-a", rich_help_panel=PATHS, autocompletion=complete_attacks,
-                          help="How, for example mi+di.")
+        str,
+        typer.Option(
+            "--attack",
+            "-a",
+            rich_help_panel=PATHS,
+            autocompletion=complete_attacks,
+            help="How, for example mi+di.",
+        ),
     ] = "bim",
     radius: Annotated[
         float, typer.Option(help="How far the slice goes; 1: each filter by its norm.", rich_help_panel=PATHS)
     ] = 1.0,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.", show_default=False,
-                     rich_help_panel=PATHS),
+        typer.Option(
+            metavar="FILE", help="Draw it: .png, .svg or .pdf.", show_default=False, rich_help_panel=PATHS
+        ),
     ] = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")] = Path("runs"),
     output: Output = None,
     json: Json = False,
     zoo: ZooFile = None,
-) -> None:  # fmt: skip
+) -> None:
     """Measure how sharp the loss is around models, between two, or on a plane; the same command resumes."""
     from transferzoo.attacks.configure import resolve
     from transferzoo.attacks.engine import Attack
@@ -174,8 +199,9 @@ def _request(models: list[str] | None, between: tuple[str, str] | None, slice_: 
     if len(made) != 1:
         raise UsageError(
             "there is nothing to measure" if not made else "one thing is measured at a time",
-            expected="models, --between A B or --slice MODEL", got=" and ".join(made),
-        )  # fmt: skip
+            expected="models, --between A B or --slice MODEL",
+            got=" and ".join(made),
+        )
     return made[0]
 
 

@@ -83,36 +83,56 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     if name in built_in():
         study = find_study(name)
         yield {
-            "kind": "study", "name": name, "question": study.about, "dataset": study.dataset,
-            "seeds": study.seeds, "surrogates": list(study.surrogates), "attacks": len(study.attacks),
+            "kind": "study",
+            "name": name,
+            "question": study.about,
+            "dataset": study.dataset,
+            "seeds": study.seeds,
+            "surrogates": list(study.surrogates),
+            "attacks": len(study.attacks),
             "claims": [claim.say for claim in study.claims],
             "definition": built_in()[name].read_text(encoding="utf-8"),
-        }  # fmt: skip
+        }
     if name in TECHNIQUES:
         technique = TECHNIQUES[name]
         yield {
-            "kind": "technique", "name": name, "defaults": show_term(name, technique()),
-            "source": technique.paper, "stage": technique.stage.name.lower(),
-            "gradient evaluations": technique().cost, "about": inspect.getdoc(technique),
-        }  # fmt: skip
+            "kind": "technique",
+            "name": name,
+            "defaults": show_term(name, technique()),
+            "source": technique.paper,
+            "stage": technique.stage.name.lower(),
+            "gradient evaluations": technique().cost,
+            "about": inspect.getdoc(technique),
+        }
     if name in MINIMIZERS:
         rule = MINIMIZERS[name]()
         yield {
-            "kind": "minimizer", "name": name, "defaults": show_term(name, rule), "source": rule.paper,
-            "passes a step": rule.passes, "about": inspect.getdoc(rule),
-        }  # fmt: skip
+            "kind": "minimizer",
+            "name": name,
+            "defaults": show_term(name, rule),
+            "source": rule.paper,
+            "passes a step": rule.passes,
+            "about": inspect.getdoc(rule),
+        }
     if name in DEFENCES:
         defence = DEFENCES[name]
         yield {
-            "kind": "defence", "name": name, "defaults": show_defence(name), "source": defence.paper,
+            "kind": "defence",
+            "name": name,
+            "defaults": show_defence(name),
+            "source": defence.paper,
             "about": inspect.getdoc(defence),
-        }  # fmt: skip
+        }
     if name in ARCHITECTURES:
         entry = ARCHITECTURES[name]
         yield {
-            "kind": "architecture", "name": name, "family": entry.family, "source": entry.paper,
-            "arguments": entry.defaults, "about": inspect.getdoc(entry.builder),
-        }  # fmt: skip
+            "kind": "architecture",
+            "name": name,
+            "family": entry.family,
+            "source": entry.paper,
+            "arguments": entry.defaults,
+            "about": inspect.getdoc(entry.builder),
+        }
 
 
 def _model(model: ModelSpec) -> dict[str, Any]:

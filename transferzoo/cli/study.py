@@ -43,7 +43,7 @@ def study(
     output: Output = None,
     json: Json = False,
     zoo: ZooFile = None,
-) -> None:  # fmt: skip
+) -> None:
     """Run a study, or go on with it, and print what it says of its claims."""
     from transferzoo.results.writers import check_output
     from transferzoo.studies.grid import lay_out
@@ -183,4 +183,4 @@ def _incomplete(failed: list[tuple[Cell, TransferZooError]], grid: Grid) -> Tran
         f"{len(failed)} of {len(grid.cells)} cells of the study failed, the first being '{cell.label}': "
         f"{str(error).removesuffix('.')}",
         hint="mend it and run the same command again; what is done stays",
-    )  # fmt: skip
+    )

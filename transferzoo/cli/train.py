@@ -48,7 +48,9 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="MODEL", help="Fine-tune this model, by name or folder.",
+            "--from",
+            metavar="MODEL",
+            help="Fine-tune this model, by name or folder.",
             autocompletion=complete_models,
         ),
     ] = None,
@@ -64,7 +66,8 @@ def train(
     minimizer: Annotated[
         str | None,
         typer.Option(
-            help="For example sgd, sam, sam:rho=0.2.", autocompletion=complete_minimizers,
+            help="For example sgd, sam, sam:rho=0.2.",
+            autocompletion=complete_minimizers,
             rich_help_panel=MINIMIZER,
         ),
     ] = None,
@@ -74,7 +77,9 @@ def train(
     micro_batch: Annotated[
         int | None,
         typer.Option(
-            "--micro-batch", "--m", rich_help_panel=MINIMIZER,
+            "--micro-batch",
+            "--m",
+            rich_help_panel=MINIMIZER,
             help="Images a forward pass and a perturbation (m-sharpness).",
         ),
     ] = None,
@@ -128,8 +133,11 @@ def train(
     validators: Annotated[
         list[str] | None,
         typer.Option(
-            "--validator", help="Validation target; repeatable.", autocompletion=complete_models,
-            rich_help_panel=SELECTION, show_default="those of the data set",
+            "--validator",
+            help="Validation target; repeatable.",
+            autocompletion=complete_models,
+            rich_help_panel=SELECTION,
+            show_default="those of the data set",
         ),
     ] = None,
     tune: Annotated[
@@ -149,9 +157,7 @@ def train(
     ] = None,
     collect: Annotated[
         str | None,
-        typer.Option(
-            metavar="lgv[:…]", help="Collect weights after the training.", rich_help_panel=METHODS
-        ),
+        typer.Option(metavar="lgv[:…]", help="Collect weights after the training.", rich_help_panel=METHODS),
     ] = None,
     auto_augment: Annotated[
         str | None,
@@ -174,7 +180,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
     json: Json = False,
     zoo: ZooFile = None,
-) -> None:  # fmt: skip
+) -> None:
     """Train a surrogate or target; the same command resumes a run that was stopped."""
     from transferzoo.base.config import TrainConfig
     from transferzoo.base.distributed import gather
@@ -252,6 +258,13 @@ def _run(
                 say(f"{title}  {note}")
 
         return train_or_tune(
-            what.config, dataset, images, test, folder, start=what.start, validators=what.validators,
-            team=team, on_progress=advance,
-        )  # fmt: skip
+            what.config,
+            dataset,
+            images,
+            test,
+            folder,
+            start=what.start,
+            validators=what.validators,
+            team=team,
+            on_progress=advance,
+        )

@@ -99,14 +99,18 @@ def _parts(archive: Path, member: Member) -> list[str]:
     strange = ".." in parts or any(re.match("[A-Za-z]:", part) for part in parts)
     if strange or member.name.startswith("/") or "\\" in member.name or "\0" in member.name:
         raise DataError(
-            f"{archive} holds a name that leads out of its folder", expected="relative names",
-            got=repr(member.name[:80]), hint=BY_HAND,
-        )  # fmt: skip
+            f"{archive} holds a name that leads out of its folder",
+            expected="relative names",
+            got=repr(member.name[:80]),
+            hint=BY_HAND,
+        )
     if member.kind not in ("file", "folder"):
         raise DataError(
-            f"{archive} holds what is {member.kind}", expected="files and folders",
-            got=repr(member.name[:80]), hint=BY_HAND,
-        )  # fmt: skip
+            f"{archive} holds what is {member.kind}",
+            expected="files and folders",
+            got=repr(member.name[:80]),
+            hint=BY_HAND,
+        )
     return parts
 
 

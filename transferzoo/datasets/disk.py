@@ -75,8 +75,9 @@ def _index(root: Path, split: str, spec: DatasetSpec) -> Source:
     if not home.is_dir() or not any(any(walk(path)) for path in home.iterdir() if path.is_dir()):
         raise DataError(
             f"{root} holds no '{split}' images that can be streamed",
-            expected=LAYOUT.replace("{split}", split), hint="check --data",
-        )  # fmt: skip
+            expected=LAYOUT.replace("{split}", split),
+            hint="check --data",
+        )
     return Files(home, spec)
 
 

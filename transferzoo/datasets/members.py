@@ -105,18 +105,22 @@ def _bounded(archive: Path, count: int, size: int) -> None:
     ):
         if got > most:
             raise DataError(
-                f"{archive} is too large", expected=f"at most {most:,} {what}", got=f"{got:,} or more",
+                f"{archive} is too large",
+                expected=f"at most {most:,} {what}",
+                got=f"{got:,} or more",
                 hint=BY_HAND,
-            )  # fmt: skip
+            )
 
 
 def _roomy(archive: Path, folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise TransferZooError(
-            f"the disk of {folder.parent} has no room for {archive.name}", expected=f"{size:,} bytes free",
-            got=f"{free:,}", hint="free some space, or name another folder in TRANSFERZOO_CACHE",
-        )  # fmt: skip
+            f"the disk of {folder.parent} has no room for {archive.name}",
+            expected=f"{size:,} bytes free",
+            got=f"{free:,}",
+            hint="free some space, or name another folder in TRANSFERZOO_CACHE",
+        )
 
 
 def _of_zip(archive: Path, raw: IO[bytes], folder: Path) -> Iterator[Member]:
@@ -130,9 +134,7 @@ def _of_zip(archive: Path, raw: IO[bytes], folder: Path) -> Iterator[Member]:
                 raise DataError(f"{archive} is encrypted", hint=BY_HAND)
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 # zipfile bounds what it unpacks at once for these two alone
-                raise DataError(
-                    f"{archive} is compressed by another method than deflate", hint=BY_HAND
-                )  # fmt: skip
+                raise DataError(f"{archive} is compressed by another method than deflate", hint=BY_HAND)
             yield Member(info.filename, _zip_kind(info), info.file_size, partial(opened.open, info))
 
 

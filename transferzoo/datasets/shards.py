@@ -55,9 +55,10 @@ class Shards:
         if max(sizes) > LARGEST:
             raise DataError(
                 f"the row groups of {self._groups[int(np.argmax(sizes))][0]} are too large to stream",
-                expected=f"at most {LARGEST:,} bytes", got=f"{max(sizes):,}",
+                expected=f"at most {LARGEST:,} bytes",
+                got=f"{max(sizes):,}",
                 hint="write the file anew with fewer rows a group",
-            )  # fmt: skip
+            )
         self.labels = np.concatenate(labels)
         self.bounds = np.concatenate([[0], np.cumsum(rows)])
         self.sizes = np.array(sizes)

@@ -103,14 +103,16 @@ def read_aims(path: Path, dataset: DatasetSpec, data: Batch) -> Tensor:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"cannot read the classes aimed at from {path}", expected="a text file, a class a line",
+            f"cannot read the classes aimed at from {path}",
+            expected="a text file, a class a line",
             got=str(error),
-        ) from None  # fmt: skip
+        ) from None
     if len(lines) != len(data):
         raise UsageError(
-            f"{path} does not fit the images", expected=f"{len(data)} lines, a class for every image",
+            f"{path} does not fit the images",
+            expected=f"{len(data)} lines, a class for every image",
             got=str(len(lines)),
-        )  # fmt: skip
+        )
     return torch.tensor(
         [_class(line.strip(), number, path, dataset.classes) for number, line in enumerate(lines, 1)]
     )
@@ -122,6 +124,7 @@ def _class(text: str, number: int, path: Path, classes: Sequence[str]) -> int:
     if text.isascii() and text.isdigit() and int(text) < len(classes):
         return int(text)
     raise UsageError(
-        f"line {number} of {path} names no class", expected=f"0 to {len(classes) - 1} or a name",
+        f"line {number} of {path} names no class",
+        expected=f"0 to {len(classes) - 1} or a name",
         got=f"'{text[:40]}'",
-    )  # fmt: skip
+    )

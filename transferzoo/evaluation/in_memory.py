@@ -65,23 +65,34 @@ def evaluate(
     adversarial, seconds = _crafted(what, surrogate, chosen, Pool(images, labels), batch_size)
     weights, learned = state_digest(surrogate), weights_digest(surrogate)
     common = {
-        "surrogate": name, "attack": what.canonical, "steps": what.steps, "targeted": "", "dataset": "",
-        "split": "", "seed": what.seed, "gradients": what.cost(), "precision": _precision(surrogate),
+        "surrogate": name,
+        "attack": what.canonical,
+        "steps": what.steps,
+        "targeted": "",
+        "dataset": "",
+        "split": "",
+        "seed": what.seed,
+        "gradients": what.cost(),
+        "precision": _precision(surrogate),
         "versions": versions(),
         "selection": hashlib.sha256(repr(chosen.ids.tolist()).encode()).hexdigest(),
-        "surrogate_accuracy": _share(own), "surrogate_sha256": weights,
-    }  # fmt: skip
+        "surrogate_accuracy": _share(own),
+        "surrogate_sha256": weights,
+    }
     records = []
     for victim, model in targets.items():
         fooled = predict(model, adversarial) != chosen.labels
         outcomes = "".join("1" if hit else "0" for hit in fooled.tolist())
         records.append(
             Record.of(
-                outcomes, **common, target=victim, target_sha256=state_digest(model),
+                outcomes,
+                **common,
+                target=victim,
+                target_sha256=state_digest(model),
                 white_box=learned is not None and learned == weights_digest(model),
                 target_accuracy=_share(clean[victim]),
             )
-        )  # fmt: skip
+        )
     look = perturbation_metrics.measure(name, what.canonical, adversarial, chosen.images)
     return Findings(records, (), {records[0].source: seconds}, [look])
 

@@ -79,9 +79,11 @@ class Job:
             name: sha256(file)
             for name, file in {
                 f"{model.full_name}/{file.name}": file
-                for craft in self.crafts for model, file in craft.weights if file is not None
+                for craft in self.crafts
+                for model, file in craft.weights
+                if file is not None
             }.items()
-        }  # fmt: skip
+        }
         state = hashlib.sha256()
         listed = () if self.aims is None else (self.aims,)
         for tensor in (self.data.images, self.data.labels, self.data.ids, *listed):

@@ -35,13 +35,16 @@ def measure(surrogate: str, attack: str, images: Tensor, clean: Tensor) -> Visib
     similar = [_ssim(a, b) for a, b in zip(images[moved].numpy(), clean[moved].numpy(), strict=True)]
     known = [value for value in similar if value is not None]
     return Visibility(
-        surrogate, attack, len(images), int((~moved).sum()),
+        surrogate,
+        attack,
+        len(images),
+        int((~moved).sum()),
         l0=round(float(change.any(1).double().mean()), 6),
         l2=round(float(squares.sum(1).sqrt().mean() / 255), 6),
         linf=round(float(change.abs().flatten(1).amax(1).double().mean()), 6),
         psnr=round(float(noise.mean()), 4) if len(noise) else None,
         ssim=round(sum(known) / len(known), 6) if known else None,
-    )  # fmt: skip
+    )
 
 
 def _ssim(image: np.ndarray, clean: np.ndarray) -> float | None:
@@ -51,10 +54,15 @@ def _ssim(image: np.ndarray, clean: np.ndarray) -> float | None:
         return None
     return float(
         structural_similarity(  # type: ignore[no-untyped-call]
-            image, clean, channel_axis=0, data_range=255, gaussian_weights=True, sigma=1.5,
+            image,
+            clean,
+            channel_axis=0,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
             use_sample_covariance=False,
         )
-    )  # fmt: skip
+    )
 
 
 def save_pictures(folder: Path, images: Tensor, clean: Tensor, ids: Sequence[int]) -> None:

@@ -133,9 +133,13 @@ def _told(tell: Tell, what: str, done: int, total: int) -> Callable[[int], None]
 
 
 def _craft_unit(
-    job: Job, source: Craft, work: Work, models: Sequence[Classifier], places: Tensor,
+    job: Job,
+    source: Craft,
+    work: Work,
+    models: Sequence[Classifier],
+    places: Tensor,
     tell: Callable[[int], None],
-) -> dict[int, Tensor]:  # fmt: skip
+) -> dict[int, Tensor]:
     """Return the adversarial images of a unit, uint8 (N, C, H, W) on the CPU, by the steps done."""
     taken: dict[int, Tensor] = {}
     part, attack = work.images.select(places), source.attack
@@ -147,10 +151,15 @@ def _craft_unit(
         tell(step)
 
     taken[attack.steps] = craft(
-        attack, models, images, part.labels, part.ids,
+        attack,
+        models,
+        images,
+        part.labels,
+        part.ids,
         targets=None if work.targets is None else work.targets[places],
-        pool=Pool(job.data.images, job.data.labels), on_step=advance,
-    ).cpu()  # fmt: skip
+        pool=Pool(job.data.images, job.data.labels),
+        on_step=advance,
+    ).cpu()
     return taken
 
 
@@ -180,10 +189,14 @@ def _measure(
 
 
 def _show(
-    job: Job, work: Work, folder: RunFolder, target: ModelSpec,
-    points: Mapping[str, Sequence[tuple[Craft, int]]], own: Mapping[str, str | None],
+    job: Job,
+    work: Work,
+    folder: RunFolder,
+    target: ModelSpec,
+    points: Mapping[str, Sequence[tuple[Craft, int]]],
+    own: Mapping[str, str | None],
     device: torch.device,
-) -> dict[str, list[Record]]:  # fmt: skip
+) -> dict[str, list[Record]]:
     """Show images to a target, file → records; the target is in memory no longer than that.
 
     `own` has the digest of every surrogate's weights, by full name.
@@ -221,9 +234,15 @@ def _outcomes(
 
 
 def _record(
-    job: Job, work: Work, selection: str, target: ModelSpec, source: Craft, step: int, outcomes: str,
+    job: Job,
+    work: Work,
+    selection: str,
+    target: ModelSpec,
+    source: Craft,
+    step: int,
+    outcomes: str,
     white_box: bool,
-) -> Record:  # fmt: skip
+) -> Record:
     digests, names = job.content["models"], [m.full_name for m in source.models]
     return Record.of(
         outcomes,

@@ -238,14 +238,17 @@ def open_run(path: Path) -> RunFolder:
         cells = sources * len(config["attacks"]) * len(config["targets"])
     except (OSError, ValueError, KeyError, TypeError):
         raise TransferZooError(
-            f"{path} is not a run folder", expected="a folder that `transferzoo attack` wrote",
+            f"{path} is not a run folder",
+            expected="a folder that `transferzoo attack` wrote",
             got="no readable config.json in it",
-        ) from None  # fmt: skip
+        ) from None
     if (done := len(run.records())) < cells:
         raise TransferZooError(
-            f"the run {path} is not finished", expected=f"{cells} records", got=str(done),
+            f"the run {path} is not finished",
+            expected=f"{cells} records",
+            got=str(done),
             hint="run its attack command again to finish it",
-        )  # fmt: skip
+        )
     return run
 
 

@@ -110,17 +110,21 @@ def load(folder: Path, classes: int, weights: Path | None = None) -> tuple[nn.Mo
     config = read_config(folder)
     if config["num_classes"] != classes:
         raise ModelError(
-            f"the checkpoint {folder} has the wrong number of classes", expected=f"{classes} as the data set",
+            f"the checkpoint {folder} has the wrong number of classes",
+            expected=f"{classes} as the data set",
             got=str(config["num_classes"]),
-        )  # fmt: skip
+        )
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn, then overwritten
         return restore(folder, config, classes, weights=weights), config["pretrained_cfg"]
 
 
 def restore(
-    folder: Path, config: Mapping[str, Any], classes: int, fresh: AbstractSet[str] = frozenset(),
+    folder: Path,
+    config: Mapping[str, Any],
+    classes: int,
+    fresh: AbstractSet[str] = frozenset(),
     weights: Path | None = None,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Build the model of a checkpoint and give it the weights, but those that stay freshly initialised.
 
     Args:
@@ -193,14 +197,17 @@ def read_config(folder: Path) -> dict[str, Any]:
             pretrained["label_names"] = config["label_names"]
     except FileNotFoundError:
         raise ModelError(
-            f"{folder} is not a checkpoint folder", expected=f"{CONFIG} and {WEIGHTS} in it",
+            f"{folder} is not a checkpoint folder",
+            expected=f"{CONFIG} and {WEIGHTS} in it",
             hint="name a folder that `transferzoo train` wrote",
-        ) from None  # fmt: skip
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"cannot read {path}", expected="timm's config.json", got=f"{type(error).__name__}: {error}",
+            f"cannot read {path}",
+            expected="timm's config.json",
+            got=f"{type(error).__name__}: {error}",
             hint="copy or train it again",
-        ) from None  # fmt: skip
+        ) from None
     return checked
 
 
@@ -217,9 +224,11 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
-            f"cannot read {path}", expected="what `transferzoo train` wrote", got=str(error),
+            f"cannot read {path}",
+            expected="what `transferzoo train` wrote",
+            got=str(error),
             hint="delete it or choose another folder",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def digest(folder: Path) -> str:

@@ -71,9 +71,11 @@ class Classifier(nn.Module):
         """
         if not images.is_floating_point():
             raise DataError(
-                "the classifier reads pixels in [0, 1]", expected="floating point", got=str(images.dtype),
+                "the classifier reads pixels in [0, 1]",
+                expected="floating point",
+                got=str(images.dtype),
                 hint="divide 8-bit images by 255",
-            )  # fmt: skip
+            )
         images = self._with_channels(images)
         if self.size is not None and tuple(images.shape[-2:]) != self.size:
             images = functional.interpolate(images, self.size, mode="bilinear", antialias=True)
@@ -88,9 +90,11 @@ class Classifier(nn.Module):
             return images
         if given != 1:
             raise ModelError(
-                "the model cannot read these images", expected=f"{self.channels} channel(s)", got=str(given),
+                "the model cannot read these images",
+                expected=f"{self.channels} channel(s)",
+                got=str(given),
                 hint="choose a model trained on images of this kind",
-            )  # fmt: skip
+            )
         return images.expand(-1, self.channels, -1, -1)
 
 
@@ -139,9 +143,10 @@ def checked(said: object, images: int, classes: int, name: str) -> Tensor:
         raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(said).__name__) from None
     if tuple(scores.shape) != (images, classes):
         raise ModelError(
-            f"'{name}' does not classify like the data set", expected=wanted,
+            f"'{name}' does not classify like the data set",
+            expected=wanted,
             got=f"shape {tuple(scores.shape)}",
-        )  # fmt: skip
+        )
     if scores.isnan().any():
         raise ModelError(f"'{name}' returns NaN", expected=wanted)
     return scores

@@ -198,6 +198,7 @@ def _unpickled(file: Path) -> Any:
             f"it needs '{wants[1]}', so it could run code" if wants else "it is damaged or no such pickle"
         )
         raise ModelError(
-            f"the pickle {file} is not read: {reason}", expected="tensors, numbers and text only",
+            f"the pickle {file} is not read: {reason}",
+            expected="tensors, numbers and text only",
             hint="copy it again, ask its authors for safetensors, or choose another model",
-        ) from None  # fmt: skip
+        ) from None

@@ -78,8 +78,9 @@ def require_gradients(model: ModelSpec) -> None:
         raise UsageError(
             f"'{model.name}' is no surrogate: no gradient comes back from it",
             expected="a checkpoint, a weight file or a function that returns an nn.Module",
-            got=model.source, hint="use it as a target",
-        )  # fmt: skip
+            got=model.source,
+            hint="use it as a target",
+        )
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,11 @@ class Kind:
 CHECKPOINT = Kind(
     load=lambda model, dataset, weights: classifier.load(model.folder, dataset, weights),
     identity=lambda model: (
-        checkpoint.digest(model.folder), fingerprint(checkpoint.read_config(model.folder)),
+        checkpoint.digest(model.folder),
+        fingerprint(checkpoint.read_config(model.folder)),
     ),
     collected=lambda model: checkpoint.samples(model.folder),
-)  # fmt: skip
+)
 EXPORTED = Kind(
     load=lambda model, dataset, _: _tried(onnx_file.load(_path(model), dataset), model, dataset),
     identity=lambda model: (onnx_file.digest(_path(model)), fingerprint("reads [0, 1] pixels")),

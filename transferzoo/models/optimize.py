@@ -187,10 +187,14 @@ def _fold(convolution: nn.Conv2d, norm: _BatchNorm) -> None:
     assert norm.running_mean is not None and norm.running_var is not None, "see `_pairs`"
     bias = convolution.bias
     weight, shift = fuse_conv_bn_weights(
-        convolution.weight.double(), None if bias is None else bias.double(), norm.running_mean.double(),
-        norm.running_var.double(), norm.eps, None if norm.weight is None else norm.weight.double(),
+        convolution.weight.double(),
+        None if bias is None else bias.double(),
+        norm.running_mean.double(),
+        norm.running_var.double(),
+        norm.eps,
+        None if norm.weight is None else norm.weight.double(),
         None if norm.bias is None else norm.bias.double(),
-    )  # fmt: skip
+    )
     kept = convolution.weight
     like = (
         torch.channels_last

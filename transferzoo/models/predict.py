@@ -91,7 +91,9 @@ def gate(name: str, predictions: Tensor, labels: Tensor, classes: int) -> float:
     least = classes**-0.5
     if accuracy < least:
         raise ModelError(
-            f"'{name}' does not classify these images", expected=f"a clean accuracy of at least {least:.1%}",
-            got=f"{accuracy:.1%}", hint="check its normalisation, class order and data set",
-        )  # fmt: skip
+            f"'{name}' does not classify these images",
+            expected=f"a clean accuracy of at least {least:.1%}",
+            got=f"{accuracy:.1%}",
+            hint="check its normalisation, class order and data set",
+        )
     return accuracy

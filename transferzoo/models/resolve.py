@@ -168,10 +168,13 @@ def _weights(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptio
             hint="or name its folder, which has a config.json" if described else "",
         )
     weights = WeightFile(
-        file=path.name, architecture=options.architecture, mean=dataset.mean, std=dataset.std,
+        file=path.name,
+        architecture=options.architecture,
+        mean=dataset.mean,
+        std=dataset.std,
         input_size=(dataset.channels, dataset.size, dataset.size),
         arguments={"num_classes": len(dataset.classes)},
-    )  # fmt: skip
+    )
     return ModelSpec(
         name=path.stem, dataset=dataset.name, roles=ROLES, source=f"local:{path.parent}", weights=weights
     )
@@ -179,10 +182,11 @@ def _weights(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptio
 
 def _pickle(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
     raise UsageError(
-        f"{role} '{name}' may be a pickle, and a pickle can run code", expected=f"a {WEIGHTS} file",
+        f"{role} '{name}' may be a pickle, and a pickle can run code",
+        expected=f"a {WEIGHTS} file",
         hint="save the weights with safetensors, or name the file in a zoo file of your own "
         "(weights: {pickle: true, …}), where it is read as tensors only",
-    )  # fmt: skip
+    )
 
 
 def _exported(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
@@ -211,9 +215,11 @@ def _folder(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOption
     other = trained_on(folder / "recipe.json") or dataset.name
     if other != dataset.name:
         raise UsageError(
-            f"the checkpoint {folder} belongs to another data set", expected=f"'{dataset.name}'",
-            got=f"'{other}'", hint=f"choose it with --dataset {other}",
-        )  # fmt: skip
+            f"the checkpoint {folder} belongs to another data set",
+            expected=f"'{dataset.name}'",
+            got=f"'{other}'",
+            hint=f"choose it with --dataset {other}",
+        )
     return ModelSpec(name=folder.name, dataset=dataset.name, roles=ROLES, source=f"local:{folder}")
 
 
@@ -225,9 +231,11 @@ def trained_on(recipe: Path) -> str | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"cannot read {recipe}", expected="what `transferzoo train` wrote", got=type(error).__name__,
+            f"cannot read {recipe}",
+            expected="what `transferzoo train` wrote",
+            got=type(error).__name__,
             hint="delete it, or copy the checkpoint again",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def _ends(*suffixes: str) -> Callable[[str], bool]:

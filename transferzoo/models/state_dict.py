@@ -70,14 +70,19 @@ def check_finite(weights: Mapping[str, Tensor], of: str, hint: str = "") -> None
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(
                 f"weight '{name}' of {of} is not finite",
-                expected="numbers", got="NaN or infinity", hint=hint,
-            )  # fmt: skip
+                expected="numbers",
+                got="NaN or infinity",
+                hint=hint,
+            )
 
 
 def check_fit(
-    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str, hint: str,
+    own: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    what: str,
+    hint: str,
     fresh: AbstractSet[str] = frozenset(),
-) -> None:  # fmt: skip
+) -> None:
     """See that weights have the names and shapes of a model's.
 
     Args:
@@ -100,5 +105,7 @@ def check_fit(
         if own[name].shape != weights[name].shape:
             raise ModelError(
                 f"{what} do not fit their architecture: shape of '{name}'",
-                expected=str(tuple(own[name].shape)), got=str(tuple(weights[name].shape)), hint=hint,
-            )  # fmt: skip
+                expected=str(tuple(own[name].shape)),
+                got=str(tuple(weights[name].shape)),
+                hint=hint,
+            )

@@ -36,17 +36,42 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKERS = "osD^vPX"
 """One fewer than there are colours, so that series share both only after their product."""
 STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "transferzoo", "text.parse_math": False, "font.size": TEXT,
-    "font.sans-serif": ["DejaVu Sans"], "axes.unicode_minus": True, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.spines.left": False, "axes.edgecolor": light("muted"),
-    "axes.labelcolor": light("ink"), "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True,
-    "grid.color": light("rule"), "grid.linewidth": 1.0, "text.color": light("ink"),
-    "xtick.color": light("muted"), "ytick.color": light("muted"), "xtick.labelsize": TEXT - 1,
-    "ytick.labelsize": TEXT - 1, "ytick.major.size": 0, "ytick.minor.size": 0, "xtick.minor.size": 0,
-    "legend.frameon": False, "legend.borderpad": 0, "legend.borderaxespad": 0, "legend.handlelength": 2.2,
-    "legend.columnspacing": 1.4, "legend.labelspacing": 0.4, "figure.facecolor": light("paper"),
-    "axes.facecolor": "none", "lines.linewidth": 2.0, "lines.markersize": 5.0, "figure.dpi": 72.0,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "transferzoo",
+    "text.parse_math": False,
+    "font.size": TEXT,
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.unicode_minus": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": light("muted"),
+    "axes.labelcolor": light("ink"),
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": light("rule"),
+    "grid.linewidth": 1.0,
+    "text.color": light("ink"),
+    "xtick.color": light("muted"),
+    "ytick.color": light("muted"),
+    "xtick.labelsize": TEXT - 1,
+    "ytick.labelsize": TEXT - 1,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "xtick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.borderpad": 0,
+    "legend.borderaxespad": 0,
+    "legend.handlelength": 2.2,
+    "legend.columnspacing": 1.4,
+    "legend.labelspacing": 0.4,
+    "figure.facecolor": light("paper"),
+    "axes.facecolor": "none",
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5.0,
+    "figure.dpi": 72.0,
+}
 
 
 @contextmanager
@@ -95,9 +120,13 @@ class Canvas:
     def legend(self, left: float, handles: Sequence[Any], names: Sequence[str], rows: int) -> None:
         """Write at the top what lines, markers or bars are called, in so many rows."""
         self.figure.legend(
-            handles, names, loc="upper left", ncols=-(-len(names) // rows), fontsize=TEXT - 1,
+            handles,
+            names,
+            loc="upper left",
+            ncols=-(-len(names) // rows),
+            fontsize=TEXT - 1,
             bbox_to_anchor=(left / self.width, 1 - 2 / self.height),
-        )  # fmt: skip
+        )
 
 
 LEGEND_ROW = 19

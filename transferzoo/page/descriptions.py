@@ -30,8 +30,10 @@ def _listed(chart: Chart) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
         case Scatter():
             return ("surrogate", "against", "there", chart.axis.heading), tuple(
                 (name, cloud.axis.heading, cloud.axis.show(x), chart.axis.show(y))
-                for cloud in chart.clouds for name, pairs in cloud.points.items() for x, y in pairs
-            )  # fmt: skip
+                for cloud in chart.clouds
+                for name, pairs in cloud.points.items()
+                for x, y in pairs
+            )
         case Bars():
             return ("bar", chart.axis.heading, "95 % interval"), tuple(
                 (name, *_written(level, chart.axis)) for name, level in _bars(chart).items()
@@ -72,8 +74,9 @@ def _by_place(chart: Curves) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ..
 def _bars(chart: Bars) -> dict[str, Level | None]:
     return {
         _flat(f"{group}, {name}" if name else group): values[place]
-        for place, group in enumerate(chart.groups) for name, values in chart.series.items()
-    }  # fmt: skip
+        for place, group in enumerate(chart.groups)
+        for name, values in chart.series.items()
+    }
 
 
 def _level(level: Level | None, axis: Axis) -> str:

@@ -53,22 +53,28 @@ def page(parts: Sequence[Part], tell: Callable[[str], None] = lambda _: None) ->
     about = parts[0].about if alone else f"{', '.join(part.title for part in parts)}."
     sections = [(part, _sections(part, 3 if alone else 4, tell)) for part in parts]
     head = tag(
-        "head", tag("meta", charset="utf-8"),
+        "head",
+        tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="color-scheme", content="light dark"), tag("link", rel="icon", href="data:,"),
-        tag("title", f"{title} · TransferZoo"), tag("style", _style()),
-    )  # fmt: skip
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", f"{title} · TransferZoo"),
+        tag("style", _style()),
+    )
     body = tag(
-        "body", tag("a", "Skip to the content", href=f"#{MAIN}", class_="skip"),
+        "body",
+        tag("a", "Skip to the content", href=f"#{MAIN}", class_="skip"),
         tag(
-            "header", tag("p", "TransferZoo report", class_="eyebrow"), tag("h1", title),
+            "header",
+            tag("p", "TransferZoo report", class_="eyebrow"),
+            tag("h1", title),
             tag("p", about, class_="lead"),
         ),
         _contents(sections),
         tag("main", *(_part(part, found, alone=alone) for part, found in sections), id=MAIN),
         tag("footer", tag("p", "Made by transferzoo report. The page loads nothing and runs no script.")),
-    )  # fmt: skip
+    )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
@@ -94,8 +100,9 @@ def _sections(part: Part, depth: int, tell: Callable[[str], None]) -> list[Secti
     ]
     return [
         Section(f"{part.name}--{name}", heading, content, inner)
-        for name, heading, content, inner in found if content
-    ]  # fmt: skip
+        for name, heading, content, inner in found
+        if content
+    ]
 
 
 def _contents(parts: Sequence[tuple[Part, list[Section]]]) -> Markup:
@@ -121,10 +128,15 @@ def _part(part: Part, sections: Sequence[Section], *, alone: bool) -> Markup:
     )
     reading = tag("p", tag("strong", "How to read it."), " ", prose(part.reading), class_="reading")
     told = (
-        tag("section", tag("h2" if alone else "h3", each.heading, id=f"{each.anchor}-heading"), each.content,
-            id=each.anchor, aria_labelledby=f"{above}{each.anchor}-heading")
+        tag(
+            "section",
+            tag("h2" if alone else "h3", each.heading, id=f"{each.anchor}-heading"),
+            each.content,
+            id=each.anchor,
+            aria_labelledby=f"{above}{each.anchor}-heading",
+        )
         for each in sections
-    )  # fmt: skip
+    )
     label = None if alone else title
     return tag("article", *own, facts, reading, *told, id=part.name, aria_labelledby=label)
 
@@ -144,10 +156,12 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Markup:
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
     rows = (tag("tr", tag("td", _mark(one.verdict)), tag("th", _claim(one), scope="row")) for one in verdicts)
     return tag(
-        "table", tag("caption", f"What the records say of {len(verdicts)} claims: {counts}."),
+        "table",
+        tag("caption", f"What the records say of {len(verdicts)} claims: {counts}."),
         tag("thead", tag("tr", tag("th", "Verdict", scope="col"), tag("th", "Claim", scope="col"))),
-        tag("tbody", *rows), class_="claims",
-    )  # fmt: skip
+        tag("tbody", *rows),
+        class_="claims",
+    )
 
 
 def _mark(verdict: str) -> Markup:
@@ -170,9 +184,13 @@ def _figure(figure: Figure, part: str, depth: int) -> Markup:
     listed = tag("details", tag("summary", "The numbers"), _table(numbers(figure)))
     caption = tag("figcaption", prose(figure.caption)) if figure.caption else Markup()
     return tag(
-        "div", tag(f"h{depth}", figure.title), tag("figure", *drawn, caption), listed, id=name,
+        "div",
+        tag(f"h{depth}", figure.title),
+        tag("figure", *drawn, caption),
+        listed,
+        id=name,
         class_="figure",
-    )  # fmt: skip
+    )
 
 
 def _examples(examples: Examples) -> Markup:
@@ -206,10 +224,13 @@ def _table(table: Table) -> Markup:
     kinds = ["number" if at and _numeric(cells) else None for at, cells in enumerate(columns)]
     head = (tag("th", n, scope="col", class_=kind) for n, kind in zip(table.columns, kinds, strict=True))
     body = (
-        tag("tr", tag("th", lines(first), scope="row"),
-            *(tag("td", lines(prose(cell)), class_=kind) for cell, kind in zip(rest, kinds[1:], strict=True)))
+        tag(
+            "tr",
+            tag("th", lines(first), scope="row"),
+            *(tag("td", lines(prose(cell)), class_=kind) for cell, kind in zip(rest, kinds[1:], strict=True)),
+        )
         for first, *rest in table.rows
-    )  # fmt: skip
+    )
     drawn = tag(
         "table", tag("caption", tag("span", table.title)), tag("thead", tag("tr", *head)), tag("tbody", *body)
     )

@@ -31,8 +31,9 @@ def tag(element: str, *content: str, **attributes: str | None) -> Markup:
     """
     given = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"'
-        for name, value in attributes.items() if value is not None
-    )  # fmt: skip
+        for name, value in attributes.items()
+        if value is not None
+    )
     start = Markup(f"<{element}{given}>")
     return start if element in VOID else join(start, *content, Markup(f"</{element}>"))
 

@@ -59,7 +59,8 @@ def by_attack(rates: Mapping[str, Mapping[str, float]], what: str) -> Figure:
     attacks = dict.fromkeys(attack for by_attack in rates.values() for attack in by_attack)
     cells = tuple(tuple(by_attack.get(attack) for by_attack in rates.values()) for attack in attacks)
     return Figure(
-        "attacks", "Mean success rates by attack and surrogate",
+        "attacks",
+        "Mean success rates by attack and surrogate",
         f"{what}, in %; the stronger the colour, the higher.",
         Heatmap(tuple(attacks), tuple(rates), cells, means=False),
-    )  # fmt: skip
+    )

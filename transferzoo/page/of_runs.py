@@ -42,9 +42,13 @@ def part(found: Findings, runs: Sequence[RunFolder], examples: Sequence[Examples
     configurations = {run.path.name: configuration(run) for run in runs}
     wrong = "takes for the class aimed at" if found.records[0].targeted else "gets wrong"
     return Part(
-        name="runs", title="Attack runs" if len(runs) > 1 else f"Attack run {runs[0].path.name}",
+        name="runs",
+        title="Attack runs" if len(runs) > 1 else f"Attack run {runs[0].path.name}",
         about=f"How often adversarial images fool other models, on {found.records[0].dataset}.",
-        facts=_facts(found), verdicts=(), figures=figures(found), tables=tuple(shown),
+        facts=_facts(found),
+        verdicts=(),
+        figures=figures(found),
+        tables=tuple(shown),
         examples=tuple(examples),
         commands=tuple(line for one in configurations.values() for line in attack_commands(one["config"])),
         configuration={
@@ -52,7 +56,7 @@ def part(found: Findings, runs: Sequence[RunFolder], examples: Sequence[Examples
             for name, one in configurations.items()
         },
         reading=READING.format(wrong=wrong),
-    )  # fmt: skip
+    )
 
 
 def configuration(run: RunFolder) -> dict[str, Any]:
@@ -76,9 +80,10 @@ def figures(found: Findings) -> tuple[Figure, ...]:
     caption = "Bars: mean over images and targets. Whiskers: 95 % t intervals over images."
     shown = (
         by_attack(rates, "Mean over images and targets") if min(len(attacks), len(levels)) > 1 else None,
-        _matrix(rows, labels), means({n: each for n, each in full.items() if any(each.values())}, caption),
+        _matrix(rows, labels),
+        means({n: each for n, each in full.items() if any(each.values())}, caption),
         _over_steps(found, labels),
-    )  # fmt: skip
+    )
     return tuple(figure for figure in shown if figure is not None)
 
 
@@ -123,15 +128,18 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], labels: Mapping[Row, str])
     means = [_mean(found) for found in rows.values()]
     cells = tuple((mean and mean.mean, *line) for mean, line in zip(means, rates, strict=True))
     starred = frozenset(
-        (at, column) for at, found in enumerate(rows.values()) for column, target in enumerate(targets, 1)
+        (at, column)
+        for at, found in enumerate(rows.values())
+        for column, target in enumerate(targets, 1)
         if target in found and found[target].white_box
-    )  # fmt: skip
+    )
     note = " * White box: left out of the mean." if starred else ""
     return Figure(
-        "success", "Success rates by surrogate and target",
+        "success",
+        "Success rates by surrogate and target",
         f"Success rate in %; the stronger the colour, the higher.{note}",
         Heatmap(tuple(labels[row] for row in rows), ("mean", *map(short, targets)), cells, starred),
-    )  # fmt: skip
+    )
 
 
 def _mean(cells: Mapping[str, Record]) -> Level | None:
@@ -154,7 +162,8 @@ def _over_steps(found: Findings, labels: Mapping[Row, str]) -> Figure | None:
     if not lines:
         return None
     return Figure(
-        "steps", "After fewer steps of the attack",
+        "steps",
+        "After fewer steps of the attack",
         "Mean success rate over images and targets. Bands: 95 % t intervals over images.",
         Curves(Axis("Step", whole=True), (Panel(Axis("Success rate", percent=True), lines),)),
-    )  # fmt: skip
+    )

@@ -42,12 +42,18 @@ def part(results: Results) -> Part:
     content = study.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
     return Part(
-        name=slug(study.name), title=f"Study {study.name}", about=study.about, facts=_facts(results),
-        verdicts=verdicts, figures=figures(results, verdicts), tables=tuple(tables(results, verdicts)),
+        name=slug(study.name),
+        title=f"Study {study.name}",
+        about=study.about,
+        facts=_facts(results),
+        verdicts=verdicts,
+        figures=figures(results, verdicts),
+        tables=tuple(tables(results, verdicts)),
         examples=(),
-        commands=(_command(study),), configuration={f"{study.name}.yaml": text},
+        commands=(_command(study),),
+        configuration={f"{study.name}.yaml": text},
         reading=READING.format(counted=COUNTED[study.images_correct_for]),
-    )  # fmt: skip
+    )
 
 
 def _command(study: Study) -> str:
@@ -60,9 +66,13 @@ def _command(study: Study) -> str:
 def figures(results: Results, verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
     """Return the figures that the results have the numbers for."""
     found = [
-        differences(verdicts), *matrices(results), bars(results), *over_epochs(results), over_rho(results),
+        differences(verdicts),
+        *matrices(results),
+        bars(results),
+        *over_epochs(results),
+        over_rho(results),
         *against_sharpness(results),
-    ]  # fmt: skip
+    ]
     return tuple(figure for figure in found if figure is not None)
 
 

@@ -99,8 +99,9 @@ def examples_of(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = BUDGE
     return Examples(
         f"Examples from run {run.path.name}",
         f"The first attacked images. Differences are magnified {times} times, around grey.",
-        tuple(f"{name}\nimage {number}" for name, number in zip(names, ids, strict=True)), tuple(rows),
-    )  # fmt: skip
+        tuple(f"{name}\nimage {number}" for name, number in zip(names, ids, strict=True)),
+        tuple(rows),
+    )
 
 
 def _said(row: Row) -> str:

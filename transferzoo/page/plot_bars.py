@@ -88,10 +88,16 @@ def _say_row(axes: Axes, name: str, y: float, left: float = -8, **place: Any) ->
     """Write what a row is beside the axes, or on their left edge."""
     place = {"ha": "right", "va": "center", **place}
     axes.annotate(
-        name, (0, y), (left, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-        fontsize=TEXT - 1, linespacing=1.15, **place,
+        name,
+        (0, y),
+        (left, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        fontsize=TEXT - 1,
+        linespacing=1.15,
+        **place,
         bbox={"facecolor": light("paper"), "edgecolor": "none", "pad": 1},
-    )  # fmt: skip
+    )
 
 
 def _bar(axes: Axes, y: float, value: Level, thick: float, paint: str) -> Any:
@@ -105,9 +111,13 @@ def _bar(axes: Axes, y: float, value: Level, thick: float, paint: str) -> Any:
 
 def _say_value(axes: Axes, y: float, value: Level, text: str) -> None:
     axes.annotate(
-        text, (max(value.high, value.mean), y), (5, 0), textcoords="offset points", va="center",
+        text,
+        (max(value.high, value.mean), y),
+        (5, 0),
+        textcoords="offset points",
+        va="center",
         fontsize=TEXT - 1,
-    )  # fmt: skip
+    )
 
 
 def _horizontal(axes: Axes, axis: Axis) -> None:

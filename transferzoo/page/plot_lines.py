@@ -76,18 +76,30 @@ def _panel(axes: Axes, panel: Panel, chart: Curves, names: Sequence[str], room: 
         number, places = names.index(name), sorted(line)
         few = "o" if len(places) <= 20 else None
         axes.plot(
-            places, [line[x].mean for x in places], color=colour(number), marker=few, markersize=4,
-            linestyle=DASHES[number % len(DASHES)], solid_capstyle="round",
-        )  # fmt: skip
+            places,
+            [line[x].mean for x in places],
+            color=colour(number),
+            marker=few,
+            markersize=4,
+            linestyle=DASHES[number % len(DASHES)],
+            solid_capstyle="round",
+        )
         if any(level.low < level.high for level in line.values()):
             low, high = [line[x].low for x in places], [line[x].high for x in places]
             axes.fill_between(places, low, high, color=colour(number), alpha=0.16, linewidth=0)
     for name, level in panel.levels.items():
         axes.axhline(level, color=light("muted"), linewidth=1.2, linestyle=(0, (2, 2)))
         axes.annotate(
-            name, (1, level), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha="right", va="bottom", fontsize=TEXT - 1, color=light("muted"),
-        )  # fmt: skip
+            name,
+            (1, level),
+            (-2, 3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=TEXT - 1,
+            color=light("muted"),
+        )
     for mark in chart.marks:
         axes.axvline(mark, color=light("muted"), linewidth=1, linestyle=(0, (4, 3)))
     label_axis(axes, "y", panel.axis)
@@ -97,9 +109,16 @@ def _panel(axes: Axes, panel: Panel, chart: Curves, names: Sequence[str], room: 
 
 def _say_mark(axes: Axes, chart: Curves) -> None:
     axes.annotate(
-        chart.mark, (chart.marks[0], 1), (0, 3), xycoords=("data", "axes fraction"),
-        textcoords="offset points", ha="center", va="bottom", fontsize=TEXT - 2, color=light("muted"),
-    )  # fmt: skip
+        chart.mark,
+        (chart.marks[0], 1),
+        (0, 3),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=TEXT - 2,
+        color=light("muted"),
+    )
 
 
 def _name_ends(axes: Axes, panel: Panel, names: Sequence[str], labels: Sequence[str], high: float) -> None:
@@ -134,10 +153,15 @@ def draw_scatter(chart: Scatter, *, wide: bool) -> Figure:
         for name, pairs in cloud.points.items():
             number = names.index(name)
             axes.plot(
-                [a for a, _ in pairs], [b for _, b in pairs], color=colour(number), linestyle="none",
-                marker=MARKERS[number % len(MARKERS)], markersize=8, markeredgecolor=light("paper"),
+                [a for a, _ in pairs],
+                [b for _, b in pairs],
+                color=colour(number),
+                linestyle="none",
+                marker=MARKERS[number % len(MARKERS)],
+                markersize=8,
+                markeredgecolor=light("paper"),
                 markeredgewidth=0.7,
-            )  # fmt: skip
+            )
         label_axis(axes, "x", cloud.axis)
         label_axis(axes, "y", chart.axis)
         axes.set_xlabel(cloud.axis.label)

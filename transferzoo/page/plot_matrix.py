@@ -52,9 +52,15 @@ def _heads(axes: Axes, names: Sequence[str], middles: Sequence[float], low: floa
     place: dict[str, Any] = {"ha": "left", "va": "center"} if turned else {"ha": "center", "va": "bottom"}
     for name, middle in zip(names, middles, strict=True):
         axes.text(
-            middle, low, name, fontsize=TEXT - 2, color=light("muted"), rotation=turned,
-            rotation_mode="anchor", **place,
-        )  # fmt: skip
+            middle,
+            low,
+            name,
+            fontsize=TEXT - 2,
+            color=light("muted"),
+            rotation=turned,
+            rotation_mode="anchor",
+            **place,
+        )
 
 
 def _cell(axes: Axes, chart: Heatmap, row: int, column: int, box: tuple[float, float, float, float]) -> None:
@@ -72,6 +78,12 @@ def _cell(axes: Axes, chart: Heatmap, row: int, column: int, box: tuple[float, f
         star = "*" if (row, column) in chart.white_box else ""
         text = f"{100 * share:.{1 if width >= 40 else 0}f}{star}"
     axes.text(
-        left + width / 2, top + height / 2, text, ha="center", va="center", fontsize=SMALL, color=light(ink),
+        left + width / 2,
+        top + height / 2,
+        text,
+        ha="center",
+        va="center",
+        fontsize=SMALL,
+        color=light(ink),
         weight="bold" if chart.means and column == 0 else "normal",
-    )  # fmt: skip
+    )

@@ -31,19 +31,21 @@ LEAST_POINTS = 4
 def differences(verdicts: Sequence[Verdict]) -> Figure | None:
     """Return the differences that verdicts stand on, of shares; None where there are none."""
     found = {
-        one.claim.say: one.difference for one in verdicts
+        one.claim.say: one.difference
+        for one in verdicts
         if one.difference is not None and one.claim.higher.measure in PERCENT
-    }  # fmt: skip
+    }
     if not found:
         return None
     values = tuple(Level(100 * each.mean, 100 * each.low, 100 * each.high) for each in found.values())
     return Figure(
-        "differences", "Differences behind the claims",
+        "differences",
+        "Differences behind the claims",
         "Dots: the side that is claimed to be higher minus the other, less what is claimed at least. Lines: "
         "95 % intervals over training seeds and images. Right of zero speaks for the claim, left of it "
         "against.",
         Differences(Axis("Difference (percentage points)", signed=True), tuple(found), values),
-    )  # fmt: skip
+    )
 
 
 def matrices(results: Results) -> list[Figure]:
@@ -74,13 +76,14 @@ def _by_attack(results: Results) -> Figure:
     return by_attack(
         {
             name: {
-                attack: fmean(rates.values()) for attack in attacks_of(results)
+                attack: fmean(rates.values())
+                for attack in attacks_of(results)
                 if (rates := found.get((name, epoch, SUCCESS, attack)))
             }
             for name, epoch in last.items()
         },
         "Mean over targets and training seeds",
-    )  # fmt: skip
+    )
 
 
 def _matrix(results: Results, attack: str) -> Heatmap:

@@ -71,18 +71,20 @@ def over_rho(results: Results) -> Figure | None:
     families = {one: sorted(each) for one, each in families.items() if len({x for x, _, _ in each}) > 1}
     rests = {_without(one.rest, RADIUS) for one in families}
     plain = {
-        name: last_epoch(results, name) for name, (training, rho) in trainings.items()
+        name: last_epoch(results, name)
+        for name, (training, rho) in trainings.items()
         if training.minimizer == PLAIN and _without(training.rest, RADIUS) in rests
-    }  # fmt: skip
+    }
     panels = _panels(results, _named(families), plain)
     if not panels:
         return None
     radii = sorted({x for places in families.values() for x, _, _ in places})
     return Figure(
-        "rho", "Over the radius ρ of the minimizer",
+        "rho",
+        "Over the radius ρ of the minimizer",
         _bands(results) + (" Dotted: the same training without a radius." if plain else ""),
         Curves(Axis("ρ", log=radii[-1] >= 4 * radii[0], ticks=tuple(radii)), panels),
-    )  # fmt: skip
+    )
 
 
 class _Training(NamedTuple):
@@ -148,9 +150,10 @@ def _panels(
         }
         drawn = {name: line for name, line in drawn.items() if len(line) > 1}
         flat = {
-            name: over_seeds(found[name, epoch, measure, attack]).mean for name, epoch in levels.items()
+            name: over_seeds(found[name, epoch, measure, attack]).mean
+            for name, epoch in levels.items()
             if (name, epoch, measure, attack) in found
-        }  # fmt: skip
+        }
         if drawn:
             ends = [end for line in drawn.values() for level in line.values() for end in level]
             axis = axis_of(measure, [*ends, *flat.values()], attack if len(attacks) > 1 else "")

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     """Surrogate, epoch, measure, and the attack where the measure is success."""
 
 SHARP = {
-    "top": "Largest eigenvalue of the Hessian", "trace": "Trace of the Hessian",
-    "step_rise": "Rise of the loss after SAM's step", "worst_rise": "Worst rise of the loss nearby",
+    "top": "Largest eigenvalue of the Hessian",
+    "trace": "Trace of the Hessian",
+    "step_rise": "Rise of the loss after SAM's step",
+    "worst_rise": "Worst rise of the loss nearby",
     "average_rise": "Average rise of the loss nearby",
-}  # fmt: skip
+}
 """Measures of sharpness that success is drawn against, plain and adaptive."""
 LABELS = {
-    SUCCESS: "Success rate", ACCURACY: "Clean accuracy", ROBUST: "Accuracy under attack",
+    SUCCESS: "Success rate",
+    ACCURACY: "Clean accuracy",
+    ROBUST: "Accuracy under attack",
     **{f"{SHARPNESS}.{name}": label for name, label in SHARP.items()},
     **{f"{SHARPNESS}.adaptive_{name}": f"{label}, adaptive" for name, label in SHARP.items()},
-}  # fmt: skip
+}
 
 
 def measured(results: Results) -> dict[Key, dict[int, float]]:

@@ -51,9 +51,14 @@ def inline(chart: Chart, name: str, title: str, description: str, *, wide: bool)
     limits = f"max-width:{width:.0f}px" + (f";min-width:{width:.0f}px" if broad else "")
     label = join(tag("title", title, id=f"{name}-title"), tag("desc", description, id=f"{name}-description"))
     svg = tag(
-        "svg", label, _drawn(root, name), viewBox=f"0 0 {width:g} {height:g}", role="img", style=limits,
+        "svg",
+        label,
+        _drawn(root, name),
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        style=limits,
         aria_labelledby=f"{name}-title {name}-description",
-    )  # fmt: skip
+    )
     return Inline(svg, broad)
 
 

@@ -86,9 +86,13 @@ def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
 def _origin(record: Record) -> tuple[object, ...]:
     """Return what the records of a row have in common, surrogate and attack aside."""
     return (
-        record.split, record.selection, record.seed, record.targeted, record.surrogate_sha256,
+        record.split,
+        record.selection,
+        record.seed,
+        record.targeted,
+        record.surrogate_sha256,
         record.precision,
-    )  # fmt: skip
+    )
 
 
 def per_image(cells: Mapping[str, Record]) -> list[float]:

@@ -146,12 +146,19 @@ def _visibility(found: Sequence[Visibility], rows: Mapping[Row, object]) -> Tabl
         title="How visible the perturbations are (means over images)",
         columns=("surrogate", "L∞ (levels)", "L2", "L0 (% of pixels)", "PSNR (dB)", "SSIM", "unchanged"),
         rows=tuple(
-            (_label((one.surrogate, one.attack), rows), shown(one.linf, ".1f"), shown(one.l2, ".3f"),
-             _percent(one.l0), shown(one.psnr, ".1f"), shown(one.ssim, ".3f"), f"{one.unchanged} of {one.n}")
+            (
+                _label((one.surrogate, one.attack), rows),
+                shown(one.linf, ".1f"),
+                shown(one.l2, ".3f"),
+                _percent(one.l0),
+                shown(one.psnr, ".1f"),
+                shown(one.ssim, ".3f"),
+                f"{one.unchanged} of {one.n}",
+            )
             for one in found
         ),
         caption="L2 in [0, 1] pixels. PSNR and SSIM of the changed images.",
-    )  # fmt: skip
+    )
 
 
 def _mean(cells: Mapping[str, Record]) -> str:
@@ -169,9 +176,15 @@ def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
         signs = [_sign(rows[name][t], rows[baseline][t]) for t, p in ps.items() if p < SIGNIFICANT]
         interval = f"[{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
         lines.append(
-            (_label(name, rows), f"{100 * difference['mean']:+.1f}", interval, _p_value(difference["p"]),
-             f"{signs.count(1)} of {len(ps)}", f"{signs.count(-1)} of {len(ps)}")
-        )  # fmt: skip
+            (
+                _label(name, rows),
+                f"{100 * difference['mean']:+.1f}",
+                interval,
+                _p_value(difference["p"]),
+                f"{signs.count(1)} of {len(ps)}",
+                f"{signs.count(-1)} of {len(ps)}",
+            )
+        )
     return Table(
         title=f"Paired tests against {_label(baseline, rows)}, on the same images",
         columns=("surrogate", "mean difference (points)", "95 % interval", "p", "targets better", "worse"),

@@ -148,9 +148,11 @@ def check_file(path: Path, option: str) -> Path:
     if path.is_dir() or not _may_be_written(folder):
         refused = path if path.is_dir() else folder
         raise TransferZooError(
-            f"cannot write {path}", expected="a file in a folder you may write", got=f"{refused}",
+            f"cannot write {path}",
+            expected="a file in a folder you may write",
+            got=f"{refused}",
             hint=f"choose another {option}",
-        )  # fmt: skip
+        )
     return path
 
 

@@ -37,9 +37,11 @@ def top_eigenvalues(surface: LossSurface, count: int, generator: torch.Generator
         ModelError: the method does not converge.
     """
     require(
-        count < surface.size, "there are not as many eigenvalues", expected=f"fewer than {surface.size}",
+        count < surface.size,
+        "there are not as many eigenvalues",
+        expected=f"fewer than {surface.size}",
         got=count,
-    )  # fmt: skip
+    )
 
     def product(vector: NDArray[np.floating]) -> NDArray[np.floating]:
         there = torch.as_tensor(vector.ravel()).to(surface.origin)
@@ -51,14 +53,21 @@ def top_eigenvalues(surface: LossSurface, count: int, generator: torch.Generator
     kept = min(max(2 * count + 1, KRYLOV), surface.size)
     try:
         values = eigsh(
-            operator, k=count, which="LA", v0=start, ncv=kept, tol=TOLERANCE, maxiter=RESTARTS,
+            operator,
+            k=count,
+            which="LA",
+            v0=start,
+            ncv=kept,
+            tol=TOLERANCE,
+            maxiter=RESTARTS,
             return_eigenvectors=False,
-        )  # fmt: skip
+        )
     except ArpackNoConvergence:
         raise ModelError(
-            "the largest eigenvalues of the Hessian do not converge", got=f"{RESTARTS} restarts",
+            "the largest eigenvalues of the Hessian do not converge",
+            got=f"{RESTARTS} restarts",
             hint="ask for fewer eigenvalues",
-        ) from None  # fmt: skip
+        ) from None
     return tuple(sorted(map(float, values), reverse=True))
 
 

@@ -86,10 +86,14 @@ class Ground:
         for tensor in (self.data.images, self.data.labels, self.data.ids):
             state.update(tensor.contiguous().numpy().tobytes())
         return {
-            "dataset": self.dataset.name, "split": self.split, "images": len(self.images), "seed": self.seed,
-            "batch_size": self.batch_size, "data": {"n": len(self.data), "sha256": state.hexdigest()},
+            "dataset": self.dataset.name,
+            "split": self.split,
+            "images": len(self.images),
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "data": {"n": len(self.data), "sha256": state.hexdigest()},
             "versions": versions("scipy"),
-        }  # fmt: skip
+        }
 
 
 def folder_of(runs: Path, ground: Ground, options: Mapping[str, Any]) -> RunFolder:
@@ -148,10 +152,15 @@ def _sharpness(
     batch = ground.images
     return asdict(
         measure(
-            load_classifier(model, ground.dataset).to(this_device()), batch.images, batch.labels,
-            seed=ground.seed, batch_size=ground.batch_size, on_stage=on_stage, **options,
+            load_classifier(model, ground.dataset).to(this_device()),
+            batch.images,
+            batch.labels,
+            seed=ground.seed,
+            batch_size=ground.batch_size,
+            on_stage=on_stage,
+            **options,
         )
-    )  # fmt: skip
+    )
 
 
 def along_line(
@@ -205,9 +214,15 @@ def _point(
         loss, accuracy = surface.loss, surface.accuracy
     if targets:
         tried = evaluate(
-            attack, model, targets, batch.images, batch.labels, ids=batch.ids, name=f"{position:g}",
+            attack,
+            model,
+            targets,
+            batch.images,
+            batch.labels,
+            ids=batch.ids,
+            name=f"{position:g}",
             batch_size=size,
-        )  # fmt: skip
+        )
         records = tuple(tried.records)
     return asdict(Point(position, loss, accuracy, records))
 

@@ -71,9 +71,15 @@ def measure(
         ModelError: the loss is not finite, no weight requires gradients, or the eigenvalues do not converge.
     """
     check_numbers(
-        rho=rho, adaptive_rho=adaptive_rho, sigma=sigma, adaptive_sigma=adaptive_sigma,
-        eigenvalues=eigenvalues, probes=probes, steps=steps, draws=draws,
-    )  # fmt: skip
+        rho=rho,
+        adaptive_rho=adaptive_rho,
+        sigma=sigma,
+        adaptive_sigma=adaptive_sigma,
+        eigenvalues=eigenvalues,
+        probes=probes,
+        steps=steps,
+        draws=draws,
+    )
 
     def measured(surface: LossSurface, rho: float, sigma: float) -> Measures:
         on_stage("eigenvalues")
@@ -88,10 +94,17 @@ def measure(
 
     with surface_of(classifier, images, labels, batch_size) as surface:
         return Sharpness(
-            loss=surface.loss, accuracy=surface.accuracy, n=surface.n, weights=surface.size, probes=probes,
-            steps=steps, draws=draws, seed=seed, plain=measured(surface, rho, sigma),
+            loss=surface.loss,
+            accuracy=surface.accuracy,
+            n=surface.n,
+            weights=surface.size,
+            probes=probes,
+            steps=steps,
+            draws=draws,
+            seed=seed,
+            plain=measured(surface, rho, sigma),
             adaptive=measured(surface.adaptive(), adaptive_rho, adaptive_sigma),
-        )  # fmt: skip
+        )
 
 
 def check_numbers(

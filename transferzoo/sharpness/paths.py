@@ -126,8 +126,10 @@ def _require_same(first: Classifier, second: Classifier) -> None:
         if here != there:
             raise ModelError(
                 f"there is no line between models of different architectures: '{name}' differs",
-                expected=here, got=there, hint="name two checkpoints of one architecture",
-            )  # fmt: skip
+                expected=here,
+                got=there,
+                hint="name two checkpoints of one architecture",
+            )
 
 
 def _state(model: Classifier) -> dict[str, Tensor]:

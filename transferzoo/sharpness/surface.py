@@ -137,10 +137,14 @@ class LossSurface:
     ) -> Tensor:
         return _flat(
             torch.autograd.grad(
-                value, self._movable, create_graph=create_graph, retain_graph=create_graph or retain_graph,
-                allow_unused=True, materialize_grads=True,
+                value,
+                self._movable,
+                create_graph=create_graph,
+                retain_graph=create_graph or retain_graph,
+                allow_unused=True,
+                materialize_grads=True,
             )
-        )  # fmt: skip
+        )
 
     def _answers(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         pixels = images.to(self.origin) / 255

@@ -65,12 +65,21 @@ def sharpness_lines(found: Mapping[str, Sharpness]) -> list[dict[str, object]]:
     """Return a line a model for CSV."""
     return [
         {
-            "model": name, **one.numbers(), "n": one.n, "weights": one.weights, "rho": one.plain.rho,
-            "sigma": one.plain.sigma, "adaptive_rho": one.adaptive.rho, "adaptive_sigma": one.adaptive.sigma,
-            "probes": one.probes, "steps": one.steps, "draws": one.draws, "seed": one.seed,
+            "model": name,
+            **one.numbers(),
+            "n": one.n,
+            "weights": one.weights,
+            "rho": one.plain.rho,
+            "sigma": one.plain.sigma,
+            "adaptive_rho": one.adaptive.rho,
+            "adaptive_sigma": one.adaptive.sigma,
+            "probes": one.probes,
+            "steps": one.steps,
+            "draws": one.draws,
+            "seed": one.seed,
         }
         for name, one in found.items()
-    ]  # fmt: skip
+    ]
 
 
 # ---------------------------------------------------------------- lines

@@ -79,11 +79,16 @@ def _judged(claim: Claim, results: Results) -> Verdict:
     difference = crossed_difference(higher - lower - claim.by)
     is_success = claim.higher.measure == SUCCESS
     return Verdict(
-        claim, difference, float(higher.mean()), float(lower.mean()), len(seeds),
+        claim,
+        difference,
+        float(higher.mean()),
+        float(lower.mean()),
+        len(seeds),
         higher.shape[1] if is_success else 0,
         _by_target(targets, values[0] - values[1]) if is_success else (0, 0),
-        len(targets) if is_success else 0, _verdict(claim, difference, len(seeds), results),
-    )  # fmt: skip
+        len(targets) if is_success else 0,
+        _verdict(claim, difference, len(seeds), results),
+    )
 
 
 def _verdict(claim: Claim, difference: Difference | None, seeds: int, results: Results) -> str:
@@ -97,9 +102,10 @@ def _verdict(claim: Claim, difference: Difference | None, seeds: int, results: R
 def _by_target(targets: Sequence[str], differences: Array) -> tuple[int, int]:
     """Return on how many targets differences (targets, seeds, images) are above zero, and below, by Holm."""
     each = {
-        target: found for target, values in zip(targets, differences, strict=True)
+        target: found
+        for target, values in zip(targets, differences, strict=True)
         if (found := crossed_difference(contributions(values[None]))) is not None
-    }  # fmt: skip
+    }
     rejected = holm({target: found.p for target, found in each.items()})
     better = sum(each[target].mean > 0 for target in rejected)
     return better, len(rejected) - better
@@ -112,9 +118,10 @@ def _values(operand: Operand, results: Results) -> dict[str, dict[int, Array]]:
     epoch = _epoch(operand, results)
     if operand.measure != SUCCESS:
         found = {
-            v.seed: np.array([v.value]) for v in results.values
+            v.seed: np.array([v.value])
+            for v in results.values
             if (v.surrogate, v.epoch, v.measure) == (operand.surrogate, epoch, operand.measure)
-        }  # fmt: skip
+        }
         return {"": found} if found else {}
     attack = operand.attack or results.study.attacks[0].spec
     by_target = outcomes_of(results, operand.surrogate, epoch, attack)
@@ -223,8 +230,15 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as JSON has it."""
     found = verdict.difference
     return {
-        "claim": verdict.claim.say, "verdict": verdict.verdict, "sentence": verdict.sentence,
-        "higher": verdict.higher, "lower": verdict.lower,
-        "difference": found and vars(found), "seeds": verdict.seeds, "images": verdict.images,
-        "targets": verdict.targets, "targets_higher": verdict.better[0], "targets_lower": verdict.better[1],
-    }  # fmt: skip
+        "claim": verdict.claim.say,
+        "verdict": verdict.verdict,
+        "sentence": verdict.sentence,
+        "higher": verdict.higher,
+        "lower": verdict.lower,
+        "difference": found and vars(found),
+        "seeds": verdict.seeds,
+        "images": verdict.images,
+        "targets": verdict.targets,
+        "targets_higher": verdict.better[0],
+        "targets_lower": verdict.better[1],
+    }

@@ -143,9 +143,10 @@ class _Layout:
             for target in self._target(name):
                 if found.setdefault(target["name"], target) != target:
                     raise UsageError(
-                        f"two targets are named '{target['name']}'", expected="names that differ",
+                        f"two targets are named '{target['name']}'",
+                        expected="names that differ",
                         hint="give the study's own model another name",
-                    )  # fmt: skip
+                    )
         return list(found.values())
 
     def _target(self, name: str) -> list[dict[str, Any]]:
@@ -204,10 +205,12 @@ class _Layout:
         entry = self.study.models[made.model]
         key, config = self._trained(made.model, (entry.seeds or self.study.seeds)[0])
         what = {
-            "model": _made(key, "last", config), "dataset": self.study.dataset,
-            "images": self._training_images, "count": made.images,
+            "model": _made(key, "last", config),
+            "dataset": self.study.dataset,
+            "images": self._training_images,
+            "count": made.images,
             **made.model_dump(mode="json", exclude={"model", "images"}),
-        }  # fmt: skip
+        }
         return self._add("derive", what, [key], f"{name} features")
 
     def _existing(self, name: str, role: Role) -> dict[str, Any]:

@@ -36,10 +36,14 @@ def train(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]
     config = TrainConfig(**what["config"])
     data = training_images(what["images"], bench)
     recipe = train_model(
-        config, bench.dataset, data, _test_images(bench), folder / "model",
+        config,
+        bench.dataset,
+        data,
+        _test_images(bench),
+        folder / "model",
         start=what["start"] and bench.grid.places[what["start"]],
         validators={name: bench.grid.places[digest] for name, digest in what["validators"].items()},
-    )  # fmt: skip
+    )
     kept = ("curve", "accuracy", "validation", "weights_sha256", "selected_epoch")
     return {key: recipe[key] for key in kept if recipe.get(key) is not None}
 
@@ -59,10 +63,15 @@ def attack(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any
     surrogate = named(what["surrogate"], bench.folder(what["surrogate"]), dataset.name)
     targets = tuple(named(one, bench.folder(one), dataset.name) for one in what["targets"])
     config = AttackConfig.of(
-        dataset=dataset.name, split=what["split"], surrogates=(surrogate.full_name,),
-        targets=tuple(target.full_name for target in targets), attacks=(AttackSpec(**what["attack"]),),
-        images=what["count"], images_correct_for=what["images_correct_for"], batch_size=what["batch_size"],
-    )  # fmt: skip
+        dataset=dataset.name,
+        split=what["split"],
+        surrogates=(surrogate.full_name,),
+        targets=tuple(target.full_name for target in targets),
+        attacks=(AttackSpec(**what["attack"]),),
+        images=what["count"],
+        images_correct_for=what["images_correct_for"],
+        batch_size=what["batch_size"],
+    )
     made = frozenset(
         model.full_name
         for model, one in zip((surrogate, *targets), (what["surrogate"], *what["targets"]), strict=True)
@@ -112,6 +121,11 @@ def sharpness(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, 
     model = load(bench.folder(what["model"]), bench.dataset)
     with threadpool_limits(1, user_api="blas"):  # of SciPy, which `measure` has loaded; only then it counts
         found = measure(
-            model, images.images, images.labels, rho=what["rho"], probes=what["probes"], draws=what["draws"],
-        )  # fmt: skip
+            model,
+            images.images,
+            images.labels,
+            rho=what["rho"],
+            probes=what["probes"],
+            draws=what["draws"],
+        )
     return found.numbers()

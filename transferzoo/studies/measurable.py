@@ -60,11 +60,12 @@ def _seeds(claim: Claim, operand: Operand, points: Sequence[Point]) -> set[int]:
 
 def _measures(point: Point) -> tuple[str, ...]:
     return (
-        SUCCESS, ACCURACY,
+        SUCCESS,
+        ACCURACY,
         *((ROBUST,) if point.robust else ()),
         *(SHARPNESSES if point.sharpness else ()),
         *(CURVE if point.train and isinstance(point.epoch, int) else ()),
-    )  # fmt: skip
+    )
 
 
 def _wrong(claim: Claim, what: str, known: Iterable[str] = ()) -> UsageError:

@@ -126,9 +126,14 @@ def _outcomes(point: Point, store: Store) -> Iterator[Outcomes]:
     for attack, key in point.attacks.items():
         for record in (store.result("attack", key) or {}).get("records", ()):
             yield Outcomes(
-                point.surrogate, point.seed, point.epoch, attack, record["target"].partition("/")[2],
-                record["white_box"], record["outcomes"],
-            )  # fmt: skip
+                point.surrogate,
+                point.seed,
+                point.epoch,
+                attack,
+                record["target"].partition("/")[2],
+                record["white_box"],
+                record["outcomes"],
+            )
 
 
 def _values(point: Point, store: Store) -> Iterator[tuple[str, float]]:
@@ -180,27 +185,35 @@ def read_results(path: Path) -> Results:
         study = Study(**lines[0]["study"])
         outcomes = tuple(
             Outcomes(**{**line, "outcomes": _unpacked(line["outcomes"])})
-            for line in lines[1:] if "outcomes" in line
-        )  # fmt: skip
+            for line in lines[1:]
+            if "outcomes" in line
+        )
         values = tuple(Value(**line) for line in lines[1:] if "outcomes" not in line)
         return Results(study, outcomes, values, dict(lines[0]["versions"]))
     except (OSError, EOFError, zlib.error, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(
-            f"cannot read the results {path}", expected="what `transferzoo study --results` wrote",
+            f"cannot read the results {path}",
+            expected="what `transferzoo study --results` wrote",
             got=f"{type(error).__name__}: {error}",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def lines_of(results: Results) -> list[dict[str, object]]:
     """Return one line a success rate, then one a value, as a CSV file has them."""
     rates = [
         {
-            "surrogate": one.surrogate, "seed": one.seed, "epoch": one.epoch, "attack": one.attack,
-            "target": one.target, "white_box": one.white_box, "measure": SUCCESS, "value": one.rate,
+            "surrogate": one.surrogate,
+            "seed": one.seed,
+            "epoch": one.epoch,
+            "attack": one.attack,
+            "target": one.target,
+            "white_box": one.white_box,
+            "measure": SUCCESS,
+            "value": one.rate,
             "n": one.n,
         }
         for one in results.outcomes
-    ]  # fmt: skip
+    ]
     values = [{**asdict(one), "attack": "", "target": "", "white_box": "", "n": ""} for one in results.values]
     return [*rates, *({key: line[key] for key in rates[0]} if rates else line for line in values)]
 

@@ -76,9 +76,13 @@ class Store:
     ) -> None:
         """Keep the result of a cell, which is done now."""
         content = {
-            "kind": cell.kind, "label": cell.label, "what": cell.what, "result": result,
-            "seconds": round(seconds, 1), "versions": versions,
-        }  # fmt: skip
+            "kind": cell.kind,
+            "label": cell.label,
+            "what": cell.what,
+            "result": result,
+            "seconds": round(seconds, 1),
+            "versions": versions,
+        }
         write_json(self.folder(cell.kind, cell.key) / DONE, content)
 
     @contextmanager

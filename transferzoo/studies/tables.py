@@ -45,11 +45,15 @@ def _row(one: Verdict) -> tuple[str, ...]:
     measure = one.claim.higher.measure
     targets = f"{one.better[0]} / {one.better[1]} of {one.targets}" if one.targets else "–"
     return (
-        one.claim.say, signed(found.mean, measure),
+        one.claim.say,
+        signed(found.mean, measure),
         f"{signed(found.low, measure)} to {signed(found.high, measure)}",
-        "< 0.001" if found.p < 0.001 else f"{found.p:.3f}", targets, str(one.images or "–"),
-        str(one.seeds), one.verdict,
-    )  # fmt: skip
+        "< 0.001" if found.p < 0.001 else f"{found.p:.3f}",
+        targets,
+        str(one.images or "–"),
+        str(one.seeds),
+        one.verdict,
+    )
 
 
 def signed(value: float, measure: str) -> str:
@@ -103,9 +107,10 @@ def success(results: Results, surrogate: str, epoch: int | str, attack: str) -> 
 def values(results: Results, surrogate: str, epoch: int | str, measure: str) -> dict[int, float]:
     """Return seed → a measured value."""
     return {
-        one.seed: one.value for one in results.values
+        one.seed: one.value
+        for one in results.values
         if (one.surrogate, one.epoch, one.measure) == (surrogate, epoch, measure)
-    }  # fmt: skip
+    }
 
 
 def _over_seeds(found: dict[int, float], measure: str) -> str:

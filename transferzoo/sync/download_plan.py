@@ -164,9 +164,10 @@ def to_come(orders: Iterable[Order]) -> int:
     """Return the bytes that the open orders download; a file that several need comes once."""
     files = {
         (one.item.need.repo, file.path): file.missing
-        for one in orders if one.open and one.item.need
+        for one in orders
+        if one.open and one.item.need
         for file in one.files
-    }  # fmt: skip
+    }
     return sum(files.values())
 
 
@@ -190,9 +191,11 @@ def require_room(size: int) -> None:
     free, place = room()
     if free < size:
         raise TransferZooError(
-            f"there is no room for this on the disk of {place}", expected=f"{amount(size)} free",
-            got=amount(free), hint="free some, or set HF_HOME to a folder on another disk",
-        )  # fmt: skip
+            f"there is no room for this on the disk of {place}",
+            expected=f"{amount(size)} free",
+            got=amount(free),
+            hint="free some, or set HF_HOME to a folder on another disk",
+        )
 
 
 def amount(size: float) -> str:

@@ -236,9 +236,15 @@ def name_of(model: ModelSpec) -> str:
 def item_of(model: ModelSpec) -> Item:
     """Return a model as an item."""
     return Item(
-        name_of(model), "model", state_of(model), need_of(model), model.licence, model.non_commercial,
-        bool(model.weights and model.weights.pickle), model.recipe,
-    )  # fmt: skip
+        name_of(model),
+        "model",
+        state_of(model),
+        need_of(model),
+        model.licence,
+        model.non_commercial,
+        bool(model.weights and model.weights.pickle),
+        model.recipe,
+    )
 
 
 def item_of_images(dataset: DatasetSpec, split: str | None = None) -> Item:

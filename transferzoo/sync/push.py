@@ -66,9 +66,10 @@ def newest(root: Path) -> Path:
     finished = [path.parent for path in root.glob(f"*/{checkpoint.RECIPE}")]
     if not finished:
         raise UsageError(
-            f"there is no finished checkpoint in {root}", expected="a folder that `transferzoo train` wrote",
+            f"there is no finished checkpoint in {root}",
+            expected="a folder that `transferzoo train` wrote",
             hint="name one: transferzoo push PATH",
-        )  # fmt: skip
+        )
     return max(finished, key=lambda folder: (folder / checkpoint.RECIPE).stat().st_mtime_ns)
 
 
@@ -95,16 +96,22 @@ def parcel(
     recipe = {**private, "config": _shared(private["config"])} if private.get("config") else private
     if not (recipe.get("accuracy") or unmeasured):
         raise UsageError(
-            f"nothing was measured of {folder}", expected=f"an accuracy in its {checkpoint.RECIPE}",
+            f"nothing was measured of {folder}",
+            expected=f"an accuracy in its {checkpoint.RECIPE}",
             hint="train it with test images, or push it with --unmeasured",
-        )  # fmt: skip
+        )
     trained = recipe.get("config", {})
     start = str(trained.get("start") or "")
     base = start.removeprefix(NAMED_ON_HUB).partition("@")[0] if start.startswith(NAMED_ON_HUB) else None
     text = card(
-        repo, config, recipe, licence=licence, dataset_repo=_dataset_repo(zoo, str(trained.get("dataset"))),
-        base_model=base, records=_measured(folder, runs),
-    )  # fmt: skip
+        repo,
+        config,
+        recipe,
+        licence=licence,
+        dataset_repo=_dataset_repo(zoo, str(trained.get("dataset"))),
+        base_model=base,
+        records=_measured(folder, runs),
+    )
     samples = [f"{checkpoint.SAMPLES}/{path.name}" for path in checkpoint.samples(folder)]
     names = [checkpoint.WEIGHTS, checkpoint.CONFIG, *([checkpoint.RECIPE] if recipe else [])]
     changed = {checkpoint.RECIPE: json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"}

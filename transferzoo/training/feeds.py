@@ -65,8 +65,9 @@ class Memory:
         if config.auto_augment or config.mixup or config.cutmix:
             raise UsageError(
                 f"the images of '{dataset.name}' are too small for auto_augment, mixup and cutmix",
-                expected="a data set that is streamed", hint="leave them out",
-            )  # fmt: skip
+                expected="a data set that is streamed",
+                hint="leave them out",
+            )
         self.identity = _digest(data, dataset)
         data, self.held = hold_out(data, config.validation)
         if len(data) < config.batch_size:
@@ -106,9 +107,11 @@ def hold_out(data: Batch, count: int) -> tuple[Batch, Batch | None]:
         return data, None
     if count >= len(data):
         raise UsageError(
-            "too many validation images", expected=f"fewer than the {len(data)} of the training set",
-            got=str(count), hint="lower --validation",
-        )  # fmt: skip
+            "too many validation images",
+            expected=f"fewer than the {len(data)} of the training set",
+            got=str(count),
+            hint="lower --validation",
+        )
     seed = int.from_bytes(hashlib.sha256(HELD_OUT.encode()).digest()[:7], "big")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     kept, held = order[count:].sort().values, order[:count].sort().values

@@ -27,9 +27,17 @@ INHERITED = ("augment", "storage")
 """Taken over from the recipe of the source, if it has one."""
 NICKNAMES = {"lr": "learning_rate"}
 FIXED = {
-    "dataset", "architecture", "start", "minimizer", "decay_at", "auto_augment", "adversarial", "collect",
-    "validators", "tune",
-}  # fmt: skip
+    "dataset",
+    "architecture",
+    "start",
+    "minimizer",
+    "decay_at",
+    "auto_augment",
+    "adversarial",
+    "collect",
+    "validators",
+    "tune",
+}
 """Fields of `TrainConfig` that a spec cannot set."""
 
 
@@ -94,9 +102,13 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
     folder = Path("checkpoints") / f"{original.name}+{mark}"
     name = f"{original.name}+{_term(written, minimizer, config)}"
     model = ModelSpec(
-        name=name, dataset=original.dataset, roles=ROLES, source=f"local:{folder.resolve()}",
-        licence=original.licence, origin=f"{original.full_name}, fine-tuned",
-    )  # fmt: skip
+        name=name,
+        dataset=original.dataset,
+        roles=ROLES,
+        source=f"local:{folder.resolve()}",
+        licence=original.licence,
+        origin=f"{original.full_name}, fine-tuned",
+    )
     return FineTuning(original, config, folder, model)
 
 
@@ -112,9 +124,10 @@ def read_spec(spec: str) -> tuple[str, dict[str, str], dict[str, str]]:
     terms = parse_terms(spec)
     if len(terms) != 1:
         raise UsageError(
-            "cannot read --finetune", expected="a minimizer and its options, as in sam:rho=0.4,epochs=2",
+            "cannot read --finetune",
+            expected="a minimizer and its options, as in sam:rho=0.4,epochs=2",
             got=f"'{spec}'",
-        )  # fmt: skip
+        )
     name, options = terms[0].name, terms[0].options
     own = {field.name for field in dataclasses.fields(MINIMIZERS[name])}  # type: ignore[arg-type]
     others = TrainConfig.model_fields.keys() - FIXED - own

@@ -126,24 +126,29 @@ def begin(folder: Path, dataset: DatasetSpec, architecture: str) -> Start:
     config, classes = checkpoint.read_config(folder), len(dataset.classes)
     if architecture != (known := architecture_of(folder)):
         raise UsageError(
-            "fine-tuning keeps the architecture of its source", expected=f"'{known}'",
-            got=f"'{architecture}'", hint="leave out --architecture or --from",
-        )  # fmt: skip
+            "fine-tuning keeps the architecture of its source",
+            expected=f"'{known}'",
+            got=f"'{architecture}'",
+            hint="leave out --architecture or --from",
+        )
     reads = config["pretrained_cfg"]
     if dataset.channels not in (1, reads["input_size"][0]):
         raise ModelError(
             f"the model {folder} cannot read the images of '{dataset.name}'",
-            expected=f"{dataset.channels} channels", got=str(reads["input_size"][0]),
+            expected=f"{dataset.channels} channels",
+            got=str(reads["input_size"][0]),
             hint="fine-tune a model of such images",
-        )  # fmt: skip
+        )
     reason, fresh = other_classes(folder, dataset), frozenset[str]()
     if reason:
         fresh = _head(folder, config, classes)
         if not fresh:
             raise ModelError(
-                f"the head of {config['architecture']} is not found", expected=f"{classes} classes",
-                got=str(config["num_classes"]), hint="fine-tune it on a data set with as many",
-            )  # fmt: skip
+                f"the head of {config['architecture']} is not found",
+                expected=f"{classes} classes",
+                got=str(config["num_classes"]),
+                hint="fine-tune it on a data set with as many",
+            )
     model = checkpoint.restore(folder, config, classes, fresh)
     note = f"{reason}; its head ({', '.join(sorted(fresh))}) starts afresh." if reason else ""
     return Start(model, config["model_args"], reads, tuple(sorted(fresh)), note)

@@ -81,13 +81,17 @@ class Loop:
         rule = read_rule(config.minimizer)
         if rule.averaging and config.collect:
             raise UsageError(
-                "weights are averaged and collected at once", expected="one of the two",
+                "weights are averaged and collected at once",
+                expected="one of the two",
                 got=f"{config.minimizer} and --collect",
-            )  # fmt: skip
+            )
         self.minimizer = Minimizer(
-            rule, self.model, _base_optimizer(rule.base, self.model, config),
-            clip=config.clip, average=None if config.sync_perturbation else team.average,
-        )  # fmt: skip
+            rule,
+            self.model,
+            _base_optimizer(rule.base, self.model, config),
+            clip=config.clip,
+            average=None if config.sync_perturbation else team.average,
+        )
         self._attack = _attack(config.adversarial)
         self.steps_per_epoch = feed.count // config.batch_size
         self.steps = self.steps_per_epoch * config.epochs
@@ -270,8 +274,9 @@ def _perturbed_together(config: TrainConfig, team: Team) -> int:
         raise UsageError(
             "the batch cannot be shared out evenly",
             expected=f"a batch that {team.size} process(es) with micro-batches of {size} divide",
-            got=f"{config.batch_size} images", hint="change --batch-size or --micro-batch",
-        )  # fmt: skip
+            got=f"{config.batch_size} images",
+            hint="change --batch-size or --micro-batch",
+        )
     return config.batch_size if config.sync_perturbation else size
 
 

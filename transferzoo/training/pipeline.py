@@ -78,9 +78,13 @@ def load(view: View, transform: Transform, dataset: DatasetSpec, size: int, work
     """
     loader: DataLoader[Any] = create_loader(
         view,  # type: ignore[arg-type]  # nothing more is asked of it
-        (dataset.channels, dataset.size, dataset.size), size, use_prefetcher=False, num_workers=workers,
-        persistent_workers=False, collate_fn=_collated,
-    )  # fmt: skip
+        (dataset.channels, dataset.size, dataset.size),
+        size,
+        use_prefetcher=False,
+        num_workers=workers,
+        persistent_workers=False,
+        collate_fn=_collated,
+    )
     view.transform = transform  # training ones: as a training loader timm's would shuffle
     loader.generator = torch.Generator()  # instead of a draw from the global one
     return loader
@@ -125,21 +129,28 @@ def training(config: TrainConfig, dataset: DatasetSpec) -> Transform:
     if config.augment == "none":
         if config.auto_augment:
             raise UsageError(
-                "a policy of augmentation without augmentation", expected="augment crop or crop-flip",
+                "a policy of augmentation without augmentation",
+                expected="augment crop or crop-flip",
                 got=f"augment none and auto_augment {config.auto_augment}",
-            )  # fmt: skip
+            )
         return plain(dataset)
     try:
         made: Transform = create_transform(
-            dataset.size, is_training=True, hflip=0.5 if config.augment == "crop-flip" else 0.0,
-            color_jitter=0.0, auto_augment=config.auto_augment or None, mean=dataset.mean, std=dataset.std,
+            dataset.size,
+            is_training=True,
+            hflip=0.5 if config.augment == "crop-flip" else 0.0,
+            color_jitter=0.0,
+            auto_augment=config.auto_augment or None,
+            mean=dataset.mean,
+            std=dataset.std,
             use_prefetcher=True,
-        )  # fmt: skip
+        )
     except (AssertionError, ValueError, LookupError, AttributeError):  # timm's parser has no error of its own
         raise UsageError(
-            "option 'auto_augment' is wrong", expected="timm's notation, as in rand-m9-mstd0.5",
+            "option 'auto_augment' is wrong",
+            expected="timm's notation, as in rand-m9-mstd0.5",
             got=f"'{config.auto_augment}'",
-        ) from None  # fmt: skip
+        ) from None
     return made
 
 

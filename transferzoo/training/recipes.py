@@ -72,9 +72,10 @@ def plan(
     start = _start(zoo, values, flags)
     if "architecture" not in values:
         raise UsageError(
-            "nothing to train", expected="--recipe, --architecture or --from",
+            "nothing to train",
+            expected="--recipe, --architecture or --from",
             hint="see `transferzoo list recipes`",
-        )  # fmt: skip
+        )
     judges = _validators(zoo, values)
     values["validators"] = tuple(model.full_name for model in judges)
     if judges or values.get("select", "last") != "last" or values.get("tune"):
@@ -115,9 +116,10 @@ def _validators(zoo: Zoo, values: Mapping[str, Any]) -> Sequence[ModelSpec]:
         raise UsageError(f"a validation target is unknown: {str(error).removesuffix('.')}") from None
     if not found:
         raise UsageError(
-            f"'{dataset}' has no validation targets to select by", expected="one or more --validator MODEL",
+            f"'{dataset}' has no validation targets to select by",
+            expected="one or more --validator MODEL",
             hint="train some and name their folders",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -134,9 +136,10 @@ def read_tune(text: str) -> tuple[float, ...]:
         values = ()
     if key.strip() != "rho" or not equals or len(set(values)) < 2:
         raise UsageError(
-            "cannot read --tune", expected="rho= and at least two radii, as in rho=0.05,0.1,0.2",
+            "cannot read --tune",
+            expected="rho= and at least two radii, as in rho=0.05,0.1,0.2",
             got=f"'{text}'",
-        )  # fmt: skip
+        )
     return tuple(sorted(set(values)))
 
 

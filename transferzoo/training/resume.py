@@ -101,9 +101,11 @@ def _read(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, A
         return dict(state["work"]), state
     except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, UnpicklingError):
         raise TransferZooError(
-            f"cannot read {path}", expected="the state of an unfinished training",
-            got="a truncated or foreign file", hint="delete it to start anew",
-        ) from None  # fmt: skip
+            f"cannot read {path}",
+            expected="the state of an unfinished training",
+            got="a truncated or foreign file",
+            hint="delete it to start anew",
+        ) from None
 
 
 def holds_other(folder: Path, config: TrainConfig) -> bool:
@@ -166,6 +168,7 @@ def tidy(folder: Path) -> None:
 def taken(folder: Path) -> UsageError:
     """Return the error that keeps a folder with other work as it is."""
     return UsageError(
-        f"{folder} holds another training run", expected="an empty folder or the same configuration and data",
+        f"{folder} holds another training run",
+        expected="an empty folder or the same configuration and data",
         hint="choose another with --output",
-    )  # fmt: skip
+    )

@@ -48,9 +48,16 @@ def train_or_tune(
 
     def run(config: TrainConfig, folder: Path) -> dict[str, Any]:
         return train(
-            config, dataset, data, test, folder, start=start, validators=validators, team=team,
+            config,
+            dataset,
+            data,
+            test,
+            folder,
+            start=start,
+            validators=validators,
+            team=team,
             on_progress=on_progress,
-        )  # fmt: skip
+        )
 
     if not config.tune:
         return run(config, folder)

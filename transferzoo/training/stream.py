@@ -119,9 +119,11 @@ class Stream:
         self._mixup = pipeline.mixing(config, dataset)
         if config.validation and config.validation >= count:
             raise UsageError(
-                "too many validation images", expected=f"fewer than the {count} of the training set",
-                got=str(config.validation), hint="lower --validation",
-            )  # fmt: skip
+                "too many validation images",
+                expected=f"fewer than the {count} of the training set",
+                got=str(config.validation),
+                hint="lower --validation",
+            )
         held = _drawn(source, config.validation, HELD_OUT)
         self._kept = np.setdiff1d(np.arange(count), held, assume_unique=True)
         self.count = len(self._kept)
@@ -143,9 +145,11 @@ class Stream:
         batch, share = self._batch_size, self._batch_size // size
         if self._mixup and share % 2:
             raise UsageError(
-                "images cannot be mixed in pairs", expected="an even number of them a process",
-                got=f"{share}", hint="change --batch-size, or leave out --mixup and --cutmix",
-            )  # fmt: skip
+                "images cannot be mixed in pairs",
+                expected="an even number of them a process",
+                got=f"{share}",
+                hint="change --batch-size, or leave out --mixup and --cutmix",
+            )
         order = self._order(seed)[: self.count // batch * batch].reshape(-1, batch)
         rows = order[:, rank * share : (rank + 1) * share].reshape(-1)
         view = pipeline.View(self._source, rows, self._dataset.channels, seed)

@@ -84,7 +84,7 @@ def train(
         raise UsageError(
             f"the processes find different states of the training in {folder}",
             hint="choose an --output that all of them share",
-        )  # fmt: skip
+        )
     if recipe is None:
         team.log({}, done, folder)
         run.prepare()
@@ -101,9 +101,15 @@ class _Run:
     """A training run with everything it needs."""
 
     def __init__(
-        self, config: TrainConfig, dataset: DatasetSpec, feed: Feed, folder: Path, start: Path | None,
-        validators: dict[str, Path], team: Team,
-    ) -> None:  # fmt: skip
+        self,
+        config: TrainConfig,
+        dataset: DatasetSpec,
+        feed: Feed,
+        folder: Path,
+        start: Path | None,
+        validators: dict[str, Path],
+        team: Team,
+    ) -> None:
         self.config, self.dataset, self.feed, self.folder, self.team = config, dataset, feed, folder, team
         with torch.random.fork_rng(devices=[]):
             # a fresh head must not be the one that its source began with, from the same seed
@@ -183,9 +189,14 @@ class _Run:
 
     def _store(self, folder: Path) -> None:
         checkpoint.save(
-            folder, self.model, self.config.architecture, self.dataset, self.arguments,
-            half=self.config.storage == "fp16", reads=self.reads,
-        )  # fmt: skip
+            folder,
+            self.model,
+            self.config.architecture,
+            self.dataset,
+            self.arguments,
+            half=self.config.storage == "fp16",
+            reads=self.reads,
+        )
 
     def finish(self, test: Batch | None) -> dict[str, Any]:
         """Write the checkpoint and its recipe, and return that."""
@@ -232,9 +243,7 @@ class _Run:
 def _classifier(model: nn.Module, dataset: DatasetSpec, reads: Mapping[str, Any] | None) -> Classifier:
     """Return a model with its preprocessing: the data set's, or that of the model it is fine-tuned from."""
     if reads is None:
-        return Classifier(
-            model, size=None, channels=dataset.channels, mean=dataset.mean, std=dataset.std
-        )  # fmt: skip
+        return Classifier(model, size=None, channels=dataset.channels, mean=dataset.mean, std=dataset.std)
     channels, height, width = reads["input_size"]
     return Classifier(model, size=(height, width), channels=channels, mean=reads["mean"], std=reads["std"])
 

@@ -155,9 +155,11 @@ def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
                 raise file.unknown(("models", dataset, name, "recipe"), "recipe", model.recipe, zoo.recipes)
             if model.weights is not None and not model.source.startswith(("local:", HUB)):
                 raise file.error(
-                    ("models", dataset, name, "weights"), "wrong value", "none, or a local: or hub: source",
+                    ("models", dataset, name, "weights"),
+                    "wrong value",
+                    "none, or a local: or hub: source",
                     model.source,
-                )  # fmt: skip
+                )
     for name in part.suites.keys() & zoo.presets.keys():
         raise file.error(("suites", name), f"'{name}' names an attack already", expected="another name")
     for name, recipe in part.recipes.items():

@@ -228,9 +228,10 @@ class ModelSpec(Record):
         assert not self.on_hub, f"{self.full_name} has to be located first"
         if not self.has_folder:
             raise UsageError(
-                f"'{self.full_name}' is no checkpoint folder", expected="weights that can be trained",
+                f"'{self.full_name}' is no checkpoint folder",
+                expected="weights that can be trained",
                 got=self.source,
-            )  # fmt: skip
+            )
         kind, _, place = self.source.partition(":")
         return assets() / place if kind == "builtin" else Path(place).expanduser()
 

@@ -101,7 +101,9 @@ def distinct(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
         known = chosen.setdefault(model.full_name, model)
         if (known.source, known.weights) != (model.source, model.weights):
             raise UsageError(
-                f"two models are called '{model.full_name}'", expected="a name each",
-                got=f"{known.place} and {model.place}", hint="rename one of them",
-            )  # fmt: skip
+                f"two models are called '{model.full_name}'",
+                expected="a name each",
+                got=f"{known.place} and {model.place}",
+                hint="rename one of them",
+            )
     return tuple(chosen.values())

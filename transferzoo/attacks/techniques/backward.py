@@ -72,9 +72,10 @@ class SkipGradient:
         ends = [branch.end for branch in branches(model)]
         if not ends:
             raise ModelError(
-                "'sgm' finds no residual branch in the surrogate", expected="blocks with skip connections",
+                "'sgm' finds no residual branch in the surrogate",
+                expected="blocks with skip connections",
                 hint="choose a residual network or a transformer",
-            )  # fmt: skip
+            )
         acts: Counter[str] = Counter()
 
         def shrink(gradient: Tensor) -> Tensor:
@@ -118,9 +119,11 @@ class SmoothBackward:
             UsageError: one is out of range.
         """
         require(
-            0 < self.temperature < float("inf"), "option 'temperature' of 'bpa' is out of range",
-            expected="above 0", got=self.temperature,
-        )  # fmt: skip
+            0 < self.temperature < float("inf"),
+            "option 'temperature' of 'bpa' is out of range",
+            expected="above 0",
+            got=self.temperature,
+        )
 
     @contextmanager
     def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
@@ -140,9 +143,10 @@ class SmoothBackward:
         pools = [part for part in parts if isinstance(part, nn.MaxPool2d)]
         if not relus:
             raise ModelError(
-                "'bpa' finds no ReLU to smooth in the surrogate", expected=f"a module nn.ReLU after '{path}'",
+                "'bpa' finds no ReLU to smooth in the surrogate",
+                expected=f"a module nn.ReLU after '{path}'",
                 hint="choose a convolutional network, or an earlier layer by the option 'layer'",
-            )  # fmt: skip
+            )
         acts: Counter[str] = Counter()
 
         def smooth(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:

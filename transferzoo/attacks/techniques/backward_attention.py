@@ -58,9 +58,11 @@ class PayNoAttention:
             UsageError: one is out of range.
         """
         require(
-            0 < self.keep <= 1, "option 'keep' of 'pna' is a share", expected="above 0, at most 1",
+            0 < self.keep <= 1,
+            "option 'keep' of 'pna' is a share",
+            expected="above 0, at most 1",
             got=self.keep,
-        )  # fmt: skip
+        )
 
     @contextmanager
     def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
@@ -114,9 +116,10 @@ def _grid(model: nn.Module) -> tuple[int, int]:
         if isinstance(grid, tuple):
             return grid
     raise ModelError(
-        "the surrogate has no grid of patches", expected="a patch embedding with 'grid_size'",
+        "the surrogate has no grid of patches",
+        expected="a patch embedding with 'grid_size'",
         hint="leave option 'keep' of 'pna' at 1",
-    )  # fmt: skip
+    )
 
 
 @TECHNIQUES.register("tgr")
@@ -175,7 +178,7 @@ class TokenGradients:
                 "'tgr' does not know the surrogate's blocks",
                 expected="blocks with attn and mlp, and attentions with qkv or q, k and v",
                 hint="choose a vision transformer of timm",
-            )  # fmt: skip
+            )
         acts = Counter({"attention": 0, "qkv": 0, "mlp": 0})
 
         def regularised(

@@ -211,9 +211,10 @@ class AdaptiveEnsemble:
                 losses = torch.stack([objective(moved) for objective in objectives])
             if bool((losses < 0).any()):
                 raise UsageError(
-                    "'adaea' weighs surrogates by the ratio of their losses", expected="ce, untargeted",
+                    "'adaea' weighs surrogates by the ratio of their losses",
+                    expected="ce, untargeted",
                     got="a loss below 0",
-                )  # fmt: skip
+                )
             scores.append((losses.sum(0) - losses[own]) / losses[own].clamp_min(TINY))
         return (self.beta * torch.stack(scores)).softmax(0)
 

@@ -54,13 +54,17 @@ class MonotonicIntegration:
         """
         require_count("mumodig", "copies", self.copies)
         require(
-            2 <= self.regions <= 256, "option 'regions' of 'mumodig' is out of range", expected="2 to 256",
+            2 <= self.regions <= 256,
+            "option 'regions' of 'mumodig' is out of range",
+            expected="2 to 256",
             got=self.regions,
-        )  # fmt: skip
+        )
         require(
-            0 <= self.position <= 1, "option 'position' of 'mumodig' is a place on the path",
-            expected="0 to 1", got=self.position,
-        )  # fmt: skip
+            0 <= self.position <= 1,
+            "option 'position' of 'mumodig' is a place on the path",
+            expected="0 to 1",
+            got=self.position,
+        )
 
     @property
     def cost(self) -> int:

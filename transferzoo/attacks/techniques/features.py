@@ -57,9 +57,11 @@ class FeatureImportance:
             UsageError: one is out of range.
         """
         require(
-            0 <= self.drop < 1, "option 'drop' of 'fia' is a probability", expected="0 and more, below 1",
+            0 <= self.drop < 1,
+            "option 'drop' of 'fia' is a probability",
+            expected="0 and more, below 1",
             got=self.drop,
-        )  # fmt: skip
+        )
         require_count("fia", "masks", self.masks)
 
     @property
@@ -220,7 +222,7 @@ def _passes(model: nn.Module, layer: str) -> Iterator[Passes]:
                 f"layer '{path}' of the surrogate has no features of an image",
                 expected=f"an output whose first axis is the batch, {len(images)}",
                 got=str(tuple(seen[0].shape)) if seen else "a layer that is not called",
-            )  # fmt: skip
+            )
         return seen.pop(), logits
 
     with hooked([on_output(module, keep)]):

@@ -44,13 +44,17 @@ class TranslationInvariance:
             UsageError: one is out of range.
         """
         require(
-            self.kernel >= 1 and self.kernel % 2 == 1, "option 'kernel' of 'ti' is a side in pixels",
-            expected="an odd number from 1", got=self.kernel,
-        )  # fmt: skip
+            self.kernel >= 1 and self.kernel % 2 == 1,
+            "option 'kernel' of 'ti' is a side in pixels",
+            expected="an odd number from 1",
+            got=self.kernel,
+        )
         require(
-            0 < self.sigma <= 10, "option 'sigma' of 'ti' is out of range", expected="above 0, at most 10",
+            0 < self.sigma <= 10,
+            "option 'sigma' of 'ti' is out of range",
+            expected="above 0, at most 10",
             got=self.sigma,
-        )  # fmt: skip
+        )
 
     def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
         """See `Wrapper.wrap`."""

@@ -53,13 +53,17 @@ class GhostNetworks:
             UsageError: one is out of range.
         """
         require(
-            0 <= self.scale <= 1, "option 'scale' of 'ghost' is out of range", expected="0 to 1",
+            0 <= self.scale <= 1,
+            "option 'scale' of 'ghost' is out of range",
+            expected="0 to 1",
             got=self.scale,
-        )  # fmt: skip
+        )
         require(
-            0 <= self.drop < 1, "option 'drop' of 'ghost' is a probability", expected="0 and more, below 1",
+            0 <= self.drop < 1,
+            "option 'drop' of 'ghost' is a probability",
+            expected="0 and more, below 1",
             got=self.drop,
-        )  # fmt: skip
+        )
 
     @contextmanager
     def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
@@ -86,7 +90,7 @@ class GhostNetworks:
                 "'ghost' finds nothing to vary in the surrogate",
                 expected="residual blocks of convolutions, or batch norms or ReLUs that are modules",
                 hint="choose a convolutional network",
-            )  # fmt: skip
+            )
         scaled = (handle for branch in skips for handle in _scaled(branch, factor))
         with hooked(scaled), hooked(on_output(part, kept) for part in dropping):
             yield acts.total
@@ -156,13 +160,17 @@ class PerturbationDecay:
             UsageError: one is out of range.
         """
         require(
-            0 < self.gamma <= 1, "option 'gamma' of 'ilpd' is out of range", expected="above 0, at most 1",
+            0 < self.gamma <= 1,
+            "option 'gamma' of 'ilpd' is out of range",
+            expected="above 0, at most 1",
             got=self.gamma,
-        )  # fmt: skip
+        )
         require(
-            0 <= self.sigma < float("inf"), "option 'sigma' of 'ilpd' is out of range", expected="at least 0",
+            0 <= self.sigma < float("inf"),
+            "option 'sigma' of 'ilpd' is out of range",
+            expected="at least 0",
             got=self.sigma,
-        )  # fmt: skip
+        )
 
     @contextmanager
     def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:

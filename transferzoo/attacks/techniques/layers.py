@@ -72,9 +72,10 @@ def _middle(known: dict[str, nn.Module]) -> str:
         if len(sequence) > 1:
             return sequence[(len(sequence) - 1) // 2]
     raise ModelError(
-        "the surrogate has no middle layer", expected=f"layer1, layer2, … or one of {', '.join(SEQUENCES)}",
+        "the surrogate has no middle layer",
+        expected=f"layer1, layer2, … or one of {', '.join(SEQUENCES)}",
         hint="name one with the option 'layer'",
-    )  # fmt: skip
+    )
 
 
 # ---------------------------------------------------------------- residual blocks
@@ -168,9 +169,10 @@ def attentions(model: nn.Module) -> list[nn.Module]:
     found = [part for part in model.modules() if {*ATTENTION} <= {name for name, _ in part.named_children()}]
     if not found:
         raise ModelError(
-            "the surrogate has no attention", expected=f"modules with {' and '.join(ATTENTION)}",
+            "the surrogate has no attention",
+            expected=f"modules with {' and '.join(ATTENTION)}",
             hint="choose a vision transformer of timm",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -226,9 +228,10 @@ def on_output(
         if not isinstance(output, torch.Tensor):
             raise ModelError(
                 f"a layer of the surrogate, {type(module).__name__}, cannot be changed",
-                expected="an output that is a tensor", got=type(output).__name__,
+                expected="an output that is a tensor",
+                got=type(output).__name__,
                 hint="name another with the option 'layer'",
-            )  # fmt: skip
+            )
         return change(output)
 
     return module.register_forward_hook(hook, prepend=first)

@@ -92,9 +92,11 @@ class LogitsRatio:
 
         least = 4 if targeted else 3
         require(
-            logits.shape[1] >= least, "'dlr' needs more classes", expected=f"at least {least}",
+            logits.shape[1] >= least,
+            "'dlr' needs more classes",
+            expected=f"at least {least}",
             got=logits.shape[1],
-        )  # fmt: skip
+        )
         largest = logits.topk(least).values
         gap = largest[:, 0] - largest[:, 2:].mean(1)
         safe = torch.where(gap > 0, gap, 1)
@@ -129,9 +131,11 @@ class ScaledCrossEntropy:
             UsageError: the temperature is out of range.
         """
         require(
-            0 < self.temperature < float("inf"), "option 'temperature' of 'lmargin' is out of range",
-            expected="above 0", got=self.temperature,
-        )  # fmt: skip
+            0 < self.temperature < float("inf"),
+            "option 'temperature' of 'lmargin' is out of range",
+            expected="above 0",
+            got=self.temperature,
+        )
 
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """See `Loss.value`."""

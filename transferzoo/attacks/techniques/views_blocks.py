@@ -61,14 +61,18 @@ class BlockShuffle:
             UsageError: one is out of range.
         """
         require(
-            1 <= self.splits <= 16, "option 'splits' of 'bsr' is out of range", expected="1 to 16",
+            1 <= self.splits <= 16,
+            "option 'splits' of 'bsr' is out of range",
+            expected="1 to 16",
             got=self.splits,
-        )  # fmt: skip
+        )
         require_count("bsr", "copies", self.copies)
         require(
-            0 <= self.angle <= 180, "option 'angle' of 'bsr' is in degrees", expected="0 to 180",
+            0 <= self.angle <= 180,
+            "option 'angle' of 'bsr' is in degrees",
+            expected="0 to 180",
             got=self.angle,
-        )  # fmt: skip
+        )
 
     @property
     def cost(self) -> int:
@@ -181,9 +185,11 @@ class MaskBlock:
             UsageError: one is out of range.
         """
         require(
-            1 <= self.splits <= 16, "option 'splits' of 'maskblock' is out of range", expected="1 to 16",
+            1 <= self.splits <= 16,
+            "option 'splits' of 'maskblock' is out of range",
+            expected="1 to 16",
             got=self.splits,
-        )  # fmt: skip
+        )
 
     @property
     def cost(self) -> int:

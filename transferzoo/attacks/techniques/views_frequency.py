@@ -53,9 +53,11 @@ class SpectrumSimulation:
         require(0 <= self.rho <= 1, "option 'rho' of 'ssa' is out of range", expected="0 to 1", got=self.rho)
         require_count("ssa", "copies", self.copies)
         require(
-            0 <= self.sigma < math.inf, "option 'sigma' of 'ssa' is out of range", expected="at least 0",
+            0 <= self.sigma < math.inf,
+            "option 'sigma' of 'ssa' is out of range",
+            expected="at least 0",
             got=self.sigma,
-        )  # fmt: skip
+        )
 
     @property
     def cost(self) -> int:

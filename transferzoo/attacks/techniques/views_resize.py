@@ -135,9 +135,11 @@ class DiversityEnsemble:
         """
         require_count("dem", "copies", self.copies)
         require(
-            1 <= self.smallest <= self.largest <= 4, "options 'smallest' and 'largest' of 'dem' are ratios",
-            expected="1 ≤ smallest ≤ largest ≤ 4", got=f"{self.smallest} and {self.largest}",
-        )  # fmt: skip
+            1 <= self.smallest <= self.largest <= 4,
+            "options 'smallest' and 'largest' of 'dem' are ratios",
+            expected="1 ≤ smallest ≤ largest ≤ 4",
+            got=f"{self.smallest} and {self.largest}",
+        )
 
     @property
     def cost(self) -> int:

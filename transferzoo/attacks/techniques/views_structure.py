@@ -67,9 +67,11 @@ class StructureInvariance:
             UsageError: one is out of range.
         """
         require(
-            1 <= self.splits <= 16, "option 'splits' of 'sia' is out of range", expected="1 to 16",
+            1 <= self.splits <= 16,
+            "option 'splits' of 'sia' is out of range",
+            expected="1 to 16",
             got=self.splits,
-        )  # fmt: skip
+        )
         require_count("sia", "copies", self.copies)
 
     @property

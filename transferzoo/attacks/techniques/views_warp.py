@@ -54,17 +54,23 @@ class DeformationWarp:
             UsageError: one is out of range.
         """
         require(
-            3 <= self.mesh <= 16, "option 'mesh' of 'decowa' is points a side", expected="3 to 16",
+            3 <= self.mesh <= 16,
+            "option 'mesh' of 'decowa' is points a side",
+            expected="3 to 16",
             got=self.mesh,
-        )  # fmt: skip
+        )
         require(
-            0 <= self.noise <= 2, "option 'noise' of 'decowa' is out of range", expected="0 to 2",
+            0 <= self.noise <= 2,
+            "option 'noise' of 'decowa' is out of range",
+            expected="0 to 2",
             got=self.noise,
-        )  # fmt: skip
+        )
         require(
-            0 <= self.rho < math.inf, "option 'rho' of 'decowa' is out of range", expected="at least 0",
+            0 <= self.rho < math.inf,
+            "option 'rho' of 'decowa' is out of range",
+            expected="at least 0",
             got=self.rho,
-        )  # fmt: skip
+        )
         require_count("decowa", "copies", self.copies)
 
     @property

@@ -85,9 +85,10 @@ class Bayesian:
         shapes = {name: weight.shape for name, weight in first.items()}
         if any({name: weight.shape for name, weight in other.items()} != shapes for other in others):
             raise ModelError(
-                "'mba' fits a Gaussian to weights", expected="those of one network",
+                "'mba' fits a Gaussian to weights",
+                expected="those of one network",
                 got="surrogates of different architectures",
-            )  # fmt: skip
+            )
         if not others:
             return first, {
                 name: self.sigma * weight.square().mean().sqrt() * (weight.ndim > 1)
@@ -120,9 +121,11 @@ def _take_statistics(model: nn.Module, unit: Unit) -> None:
         return
     if unit.pool is None:
         raise UsageError(
-            "'mba' takes batch statistics", expected="a pool of images", got="none",
+            "'mba' takes batch statistics",
+            expected="a pool of images",
+            got="none",
             hint="pass pool=Pool(images, labels)",
-        )  # fmt: skip
+        )
     pool = unit.pool.images[:STATISTICS]
     images = pool.to(unit.images) if pool.is_floating_point() else pool.to(unit.images) / 255
     model.eval()

@@ -138,9 +138,11 @@ class Unit:
         """The pool's images, like the unit's, and for every image the places of those of other classes."""
         if self.pool is None:
             raise UsageError(
-                "the attack mixes images with others", expected="a pool of them", got="none",
+                "the attack mixes images with others",
+                expected="a pool of them",
+                got="none",
                 hint="pass pool=Pool(images, labels)",
-            )  # fmt: skip
+            )
         pool = self.pool.images
         images = pool.to(self.images) if pool.is_floating_point() else pool.to(self.images) / 255
         others = [(self.pool.labels != label).nonzero().flatten() for label in self.labels.cpu()]

@@ -71,23 +71,28 @@ def load(path: Path, dataset: DatasetSpec) -> Classifier:
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
         got = ", ".join(f"{one.type} {one.shape}" for one in inputs) or "none"
         raise ModelError(
-            f"{path} cannot read images", expected="one input, float32 (N, C, H, W)", got=got,
+            f"{path} cannot read images",
+            expected="one input, float32 (N, C, H, W)",
+            got=got,
             hint="export it with such an input",
-        )  # fmt: skip
+        )
     batch, channels, height, width = (size if isinstance(size, int) else None for size in inputs[0].shape)
     if channels not in (None, 1, 3):
         last = width in (1, 3)
         raise ModelError(
-            f"{path} cannot read images", expected="1 or 3 channels, (N, C, H, W)",
+            f"{path} cannot read images",
+            expected="1 or 3 channels, (N, C, H, W)",
             got=f"shape {inputs[0].shape}" + (", channels last" if last else ""),
             hint="export it with the channels before height and width" if last else "",
-        )  # fmt: skip
+        )
     depth = channels or dataset.channels
     return Classifier(
         Predictor(_Graph(session, inputs[0].name, batch), len(dataset.classes), path.name),
-        size=(height or dataset.size, width or dataset.size), channels=depth, mean=[0.0] * depth,
+        size=(height or dataset.size, width or dataset.size),
+        channels=depth,
+        mean=[0.0] * depth,
         std=[1.0] * depth,
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 def _session(path: Path) -> Any:
@@ -149,7 +154,8 @@ def _weight_files(path: Path) -> list[Path]:
     for name in names:
         if Path(name).is_absolute() or os.pardir in Path(name).parts:
             raise ModelError(
-                f"{path} has its weights in '{name}'", expected="a file in the same folder",
+                f"{path} has its weights in '{name}'",
+                expected="a file in the same folder",
                 hint="export it as one file",
-            )  # fmt: skip
+            )
     return [file for name in sorted(names) if (file := path.parent / name).is_file()]

@@ -91,9 +91,10 @@ def _made(name: str) -> nn.Module | Callable[[Tensor], object]:
         made = function()
     if isinstance(made, type) or not callable(made):
         raise ModelError(
-            f"'{name}' returns no model", expected="an nn.Module or a function of images",
+            f"'{name}' returns no model",
+            expected="an nn.Module or a function of images",
             got=made.__name__ if isinstance(made, type) else type(made).__name__,
-        )  # fmt: skip
+        )
     return made  # type: ignore[no-any-return]
 
 
