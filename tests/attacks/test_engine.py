@@ -28,7 +28,7 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.momentum import RandomStart
+from transferzoo.attacks.techniques.starts import RandomStart
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

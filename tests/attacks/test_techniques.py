@@ -20,8 +20,9 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import seeded
 from transferzoo.attacks.techniques import TECHNIQUES, Stage
 from transferzoo.attacks.techniques.filters import TranslationInvariance
-from transferzoo.attacks.techniques.momentum import Momentum, RandomStart
+from transferzoo.attacks.techniques.momentum import Momentum
 from transferzoo.attacks.techniques.oracles import through
+from transferzoo.attacks.techniques.starts import RandomStart
 from transferzoo.attacks.techniques.views_resize import DiverseInputs
 from transferzoo.base.errors import UnknownNameError, UsageError
 

@@ -27,7 +27,8 @@ from transferzoo.attacks.engine import seeded
 from transferzoo.attacks.techniques import Stage
 from transferzoo.attacks.techniques.views_blocks import MaskBlock
 from transferzoo.attacks.techniques.views_frequency import SpectrumSimulation
-from transferzoo.attacks.techniques.views_resize import Admix, DiverseInputs, ScaleInvariance
+from transferzoo.attacks.techniques.views_resize import DiverseInputs
+from transferzoo.attacks.techniques.views_scale import Admix, ScaleInvariance
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.errors import UsageError
 

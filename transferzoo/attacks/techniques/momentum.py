@@ -1,4 +1,4 @@
-"""Updates: where an attack starts, and what it remembers from step to step."""
+"""Momentum: what an attack accumulates from step to step."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count, require_length
+from transferzoo.attacks.techniques.checks import require_length
 from transferzoo.attacks.techniques.oracles import mean_normalised
-from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
@@ -100,72 +97,3 @@ class NesterovMomentum:
             return new
 
         return accumulated
-
-
-@TECHNIQUES.register("rs")
-@dataclass(frozen=True)
-class RandomStart:
-    """Random start (RS): the first perturbation is uniform in the ball, drawn once; with BIM this is PGD.
-
-    L∞: δ ~ U(−ε, ε) for every value. L2: δ = ε·U^(1/d)·n/‖n‖ with n normal in all d values of the image.
-    The engine then moves the image into [0, 1].
-    """
-
-    stage: ClassVar[Stage] = Stage.START
-    cost: ClassVar[int] = 0
-    paper: ClassVar[str] = "Madry et al. 2018, https://arxiv.org/abs/1706.06083"
-
-    def start(self, unit: Unit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
-        """See `Starter.start`."""
-        shape = unit.images.shape[1:]
-        if unit.norm == "linf":
-            delta = unit.epsilon * (2 * unit.uniform(*shape) - 1)
-        else:
-            normal = unit.normal(*shape)
-            length = normal.square().sum((1, 2, 3), keepdim=True).sqrt()
-            radius = unit.epsilon * unit.uniform(1, 1, 1) ** (1 / shape.numel())
-            delta = radius * normal / length
-        return delta.to(unit.images)
-
-
-@TECHNIQUES.register("gi")
-@dataclass(frozen=True)
-class WarmStart:
-    """Global momentum initialisation (GI): some long steps fill the momentum, then the image starts anew.
-
-    Attributes:
-        steps: how many, ≥ 1; they come before the attack's own and cost the same.
-        length: how many times as long as the attack's, > 0.
-    """
-
-    stage: ClassVar[Stage] = Stage.START
-    needs: ClassVar[Stage] = Stage.MOMENTUM
-    paper: ClassVar[str] = "Wang et al. 2022, https://arxiv.org/abs/2211.11236"
-
-    steps: int = 5
-    length: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("gi", "steps", self.steps)
-        valid = 0 < self.length <= 1000
-        wanted = "above 0, at most 1000"
-        require(valid, "option 'length' of 'gi' is out of range", expected=wanted, got=self.length)
-
-    @property
-    def cost(self) -> int:
-        """See `Technique.cost`."""
-        return self.steps
-
-    def start(self, unit: Unit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
-        """See `Starter.start`."""
-        import torch
-
-        delta = torch.zeros_like(unit.images)
-        for _ in range(self.steps):
-            delta = advance(delta, self.length)
-        return torch.zeros_like(unit.images)
