@@ -27,7 +27,7 @@ def load_model(
     Args:
         name: "resnet50-lsam", "cifar10/resnet18", "./my-model", "hf-hub:OWNER/NAME", "weights.safetensors",
             "model.onnx", "package.module:function".
-        dataset: whose classes it has; the default data set where nothing is said.
+        dataset: whose classes it has; the default data set where none is given.
         architecture: the network that a weight file fits, "resnet18".
         allow_code: let a function of a Python module be run.
 
@@ -54,8 +54,8 @@ def load_images(
     """Load images of a data set of the zoo: uint8 (N, C, H, W), with labels and ids.
 
     Args:
-        dataset: its name; the default one where nothing is said.
-        split: which part; the one that is attacked where nothing is said.
+        dataset: its name; the default one where none is given.
+        split: which part; the one that is attacked where none is given.
         root: a place of your own, as `--data` takes it.
 
     Raises:
@@ -81,12 +81,12 @@ def read_attack(
 
     Args:
         spec: presets and techniques, "mi+di:p=0.7".
-        norm: "linf" or "l2"; it and the next three are the preset's or the data set's where nothing is said.
+        norm: "linf" or "l2"; it and the next three are the preset's or the data set's where none is given.
         epsilon: budget in [0, 1] pixels (L∞) or length (L2), "8/255".
         step: step size, "eps/10" or a number.
         steps: number of steps.
         seed: of its random draws.
-        dataset: whose budget it has; the default one where nothing is said.
+        dataset: whose budget it has; the default one where none is given.
 
     Raises:
         UsageError: it cannot be read, or something is out of range.

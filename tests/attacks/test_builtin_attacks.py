@@ -8,7 +8,7 @@ import torchattacks
 
 from helpers.attacks import Images, against_torchattacks, make_attack
 from transferzoo.datasets.sources import load_split
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.zoo.reader import load_zoo
 
 REFERENCES = {
@@ -32,7 +32,7 @@ def share(name: str, spec: str, steps: int, batch: Images, dtype: torch.dtype) -
     """Return the share of 8-bit values in which we and torchattacks differ."""
     zoo = load_zoo()
     model = zoo.models[f"fashion-mnist/{name}"]
-    classifier = load(model.folder, zoo.dataset(model.dataset)).to(dtype)
+    classifier = load_checkpoint(model.folder, zoo.dataset(model.dataset)).to(dtype)
     reference, options = REFERENCES[spec]
     attack = make_attack(spec, steps=steps)
     return against_torchattacks(attack, reference, classifier, batch, dtype, **options).share

@@ -23,7 +23,7 @@ from transferzoo.models.classifier import Classifier, frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,7 +42,7 @@ def features_of(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     return seen[0], logits
 
 
-def objective_at(spec: str, model: nn.Module, images: Tensor, unit: Unit) -> tuple[Tensor, Tensor]:
+def objective_at(spec: str, model: nn.Module, images: Tensor, unit: WorkUnit) -> tuple[Tensor, Tensor]:
     """Return an objective's values and gradients at some images."""
     (technique,) = cast("list[Features]", compose(spec).of(Stage.FEATURES))
     with frozen(model), technique.objective(model, unit) as objective:
@@ -59,7 +59,7 @@ def importance(model: nn.Module, image: Tensor, label: Tensor) -> Tensor:
     return slope[0]
 
 
-def elsewhere(unit: Unit) -> Tensor:
+def elsewhere(unit: WorkUnit) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     return torch.rand(unit.images.shape, generator=generator, dtype=torch.float64)
 
@@ -70,8 +70,8 @@ def test_weighted_features_are_the_literal_sum(spec: str, targeted: bool) -> Non
     model, unit = residual_cnn().eval(), work_unit(make_attack(spec), BATCH)
     twin = work_unit(make_attack(spec), BATCH)
     if targeted:
-        unit = replace(unit, targets=(unit.labels + 1) % 10)
-    classes = unit.labels if unit.targets is None else unit.targets
+        unit = replace(unit, target_classes=(unit.labels + 1) % 10)
+    classes = unit.labels if unit.target_classes is None else unit.target_classes
     views = [twin.images * k / 5 for k in range(1, 6)]
     if spec.startswith("fia"):
         views = [twin.images * (twin.uniform(3, 16, 16) >= 0.4) for _ in range(4)]
@@ -116,10 +116,10 @@ def test_ila_is_the_literal_loop_of_two_phases() -> None:
 
 def test_ila_first_goes_for_the_target() -> None:
     model, unit = residual_cnn().eval(), work_unit(make_attack("ila"), BATCH)
-    unit.targets = (unit.labels + 1) % 10
+    unit.target_classes = (unit.labels + 1) % 10
     with frozen(model):
         found = IntermediateLevel(steps=4).guide(model, unit)
-    for i, target in enumerate(unit.targets):
+    for i, target in enumerate(unit.target_classes):
         x = unit.images[i : i + 1]
         delta = _bim(model, x, lambda z, t=target: literal_cnn(model, z).log_softmax(1)[0, t], 4)  # type: ignore[misc]
         torch.testing.assert_close(found[i : i + 1], delta, rtol=0, atol=1e-12)

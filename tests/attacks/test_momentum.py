@@ -225,10 +225,16 @@ def test_dlr_needs_three_classes() -> None:
 def test_attacks_come_nearer_to_the_class_they_aim_at(spec: str, step: Fraction) -> None:
     attack = make_attack(spec, epsilon=Fraction(64, 255), step=step, steps=10)
     model, batch = small_cnn().eval(), random_images(8)
-    targets = (batch.labels + 3) % 10
+    target_classes = (batch.labels + 3) % 10
     found = engine.perturb(
-        attack, model, batch.images, batch.labels, batch.ids, targets=targets, dtype=torch.float64
+        attack,
+        model,
+        batch.images,
+        batch.labels,
+        batch.ids,
+        target_classes=target_classes,
+        dtype=torch.float64,
     )
     clean = batch.images.double() / 255
-    before, after = (cross_entropy(model(x), targets, reduction="none") for x in (clean, found))
+    before, after = (cross_entropy(model(x), target_classes, reduction="none") for x in (clean, found))
     assert (after < before).all()

@@ -34,7 +34,7 @@ from transferzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
     from transferzoo.attacks.techniques import Refinement, Wrapper
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,7 +50,7 @@ def view_of(spec: str) -> Wrapper:
     return cast("Wrapper", technique)
 
 
-def unit_with_pool() -> Unit:
+def unit_with_pool() -> WorkUnit:
     return work_unit(make_attack("admix"), random_images(3, side=8))
 
 

@@ -21,8 +21,8 @@ from transferzoo.base.config import AttackSpec
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.datasets.sources import load_split
 from transferzoo.models import checkpoint
-from transferzoo.models.classifier import load
-from transferzoo.models.optimize import prepare
+from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.optimize import optimize
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -177,7 +177,9 @@ def test_lgv_takes_one_of_the_weights_a_step(cli: Run, few: Path, collected: Pat
     assert done.code == 0, done.err
     files = checkpoint.samples(collected)
     data = load_split(SPEC, "sample", root=few)
-    models = [prepare(load(collected, SPEC, file), data.images[:4], precision="fp32") for file in files]
+    models = [
+        optimize(load_checkpoint(collected, SPEC, file), data.images[:4], precision="fp32") for file in files
+    ]
     (run,) = (tmp_path / "runs").iterdir()
     ids = json.loads((run / "selection.json").read_text())["ids"]
     part = data.select(torch.isin(data.ids, torch.tensor(ids)))

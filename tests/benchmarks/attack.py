@@ -35,8 +35,8 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.distributed import this_device
-from transferzoo.models.classifier import Classifier, frozen, load
-from transferzoo.models.optimize import best_precision, prepare
+from transferzoo.models.classifier import Classifier, frozen, load_checkpoint
+from transferzoo.models.optimize import best_precision, optimize
 from transferzoo.zoo.reader import load_zoo
 
 STEPS, EPSILON = 10, Fraction(16, 255)
@@ -62,7 +62,7 @@ class Network:
         self.ids = torch.arange(len(self.images))
 
     def ready(self, precision: Any) -> Classifier:
-        return prepare(self.model, self.images[:4], precision=precision)
+        return optimize(self.model, self.images[:4], precision=precision)
 
     def attack(self, spec: str, steps: int = STEPS, precision: Any = "fp32") -> Run:
         what, model = Attack(compose(spec), "linf", EPSILON, EPSILON / STEPS, steps), self.ready(precision)
@@ -98,7 +98,7 @@ class Network:
 def built_in() -> Network:
     zoo = load_zoo()
     spec = zoo.dataset("fashion-mnist")
-    model = load(zoo.models["fashion-mnist/resnet50-sgd"].folder, spec)
+    model = load_checkpoint(zoo.models["fashion-mnist/resnet50-sgd"].folder, spec)
     return Network("built-in resnet50, 28 px", model, noise(100, 1, 28))
 
 

@@ -63,7 +63,7 @@ def test_an_archive_may_be_a_place_of_a_split_and_be_streamed(tmp_path: Path) ->
     )
     places = spec(splits={"test": (f"local:{archive}",), "train": ()})
     assert sorted(load_split(places, "test").labels.tolist()) == sorted(LABELS)
-    assert sorted(disk.open_source(places, "test", None).labels) == sorted(LABELS)
+    assert sorted(disk.open_index(places, "test", None).labels) == sorted(LABELS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

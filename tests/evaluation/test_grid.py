@@ -1,4 +1,4 @@
-"""Several attacks and surrogates in one run, ensembles, classes aimed at, and success by steps."""
+"""Several attacks and surrogates in one run, ensembles, target classes, and success by steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from helpers.refusals import ATTACK, nothing_written, refused
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.datasets.sources import load_split
-from transferzoo.models.classifier import load
-from transferzoo.models.optimize import prepare
+from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.optimize import optimize
 from transferzoo.models.predict import predict
-from transferzoo.results.records import Source
+from transferzoo.results.records import SurrogateAttack
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ ONE, TWO = "fashion-mnist/resnet50-sgd", "fashion-mnist/resnet50-sam"
 def model(name: str) -> Classifier:
     """Return a surrogate as a run uses it."""
     images = load_split(SPEC, "sample").images[:4]
-    return prepare(load(ZOO.models[f"fashion-mnist/{name}"].folder, SPEC), images, precision="fp32")
+    return optimize(
+        load_checkpoint(ZOO.models[f"fashion-mnist/{name}"].folder, SPEC), images, precision="fp32"
+    )
 
 
 def records(cli: Run, few: Path, *flags: object) -> list[dict[str, Any]]:
@@ -43,7 +45,7 @@ def records(cli: Run, few: Path, *flags: object) -> list[dict[str, Any]]:
     return list(json.loads(result.out)["records"])
 
 
-def saved(folder: Path, source: Source, name: str = "images") -> torch.Tensor:
+def saved(folder: Path, source: SurrogateAttack, name: str = "images") -> torch.Tensor:
     (run,) = (folder / "runs").iterdir()
     return load_file(run / "images" / source.folder / "0000.safetensors")[name]
 
@@ -101,7 +103,7 @@ def test_an_ensemble_is_one_source(cli: Run, few: Path, tmp_path: Path) -> None:
     part = images.select(torch.isin(images.ids, torch.tensor(chosen["ids"])))
     attack = Attack.of(_spec(tmp_path), 0)
     wanted = craft(attack, [model("resnet50-sgd"), model("resnet50-sam")], part.images, part.labels, part.ids)
-    assert torch.equal(saved(tmp_path, Source(found["surrogate"], found["attack"])), wanted)
+    assert torch.equal(saved(tmp_path, SurrogateAttack(found["surrogate"], found["attack"])), wanted)
 
 
 def _spec(folder: Path) -> Any:
@@ -128,7 +130,7 @@ def test_an_ensemble_technique_needs_the_flag(cli: Run, few: Path) -> None:
     assert cli(*ATTACK, *flags, "--ensemble").code == 0
 
 
-# ---------------------------------------------------------------- classes aimed at
+# ---------------------------------------------------------------- target classes
 
 
 @pytest.mark.parametrize("how", ["random", "next", "least-likely"])
@@ -147,7 +149,9 @@ def test_success_is_the_class_aimed_at(cli: Run, few: Path, tmp_path: Path, how:
     if how == "least-likely":
         logits = model("resnet50-sgd")(part.images / 255)
         assert torch.equal(targets, logits.argmin(1))
-    said = predict(model("resnet50-sgd"), saved(tmp_path, Source(found["surrogate"], found["attack"])))
+    said = predict(
+        model("resnet50-sgd"), saved(tmp_path, SurrogateAttack(found["surrogate"], found["attack"]))
+    )
     assert found["outcomes"] == "".join("1" if hit else "0" for hit in (said == targets).tolist())
     assert found["rate"] > 0.5, "the white-box attack reaches the classes"
 
@@ -179,7 +183,7 @@ def test_classes_from_a_file(cli: Run, few: Path, tmp_path: Path) -> None:
         ("1\n2\n", ("does not fit the images", "a class for every image", "got 2")),
         ("11\n", ("line 1", "0 to 9 or a name", "'11'")),
         ("shoe\n", ("line 1", "'shoe'")),
-        (None, ("cannot read the classes aimed at",)),
+        (None, ("cannot read the target classes",)),
     ],
 )
 def test_a_wrong_file_is_a_sentence(
@@ -202,7 +206,7 @@ def test_the_curve_is_what_fewer_steps_give(cli: Run, few: Path, tmp_path: Path)
     assert [(r["steps"], r["gradients"]) for r in content["curve"]] == [(2, 2), (4, 4)]
     (final,) = content["records"]
     assert (final["steps"], final["gradients"]) == (6, 6)
-    source = Source(final["surrogate"], final["attack"])
+    source = SurrogateAttack(final["surrogate"], final["attack"])
     chosen = torch.tensor(selection(tmp_path)["ids"])
     images = load_split(SPEC, "sample", root=few)
     part, spec = images.select(torch.isin(images.ids, chosen)), _spec(tmp_path)

@@ -113,9 +113,9 @@ def test_the_commands_tell(cli: Run, few: Path, tmp_path: Path) -> None:
 
 
 def _folder(line: dict[str, str]) -> str:
-    from transferzoo.results.records import Source
+    from transferzoo.results.records import SurrogateAttack
 
-    return Source(line["surrogate"], line["attack"]).folder
+    return SurrogateAttack(line["surrogate"], line["attack"]).folder
 
 
 def test_pictures_that_cannot_be_written(cli: Run, few: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, seeded
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Stage
-from transferzoo.attacks.techniques.work_unit import Pool, Unit
+from transferzoo.attacks.techniques.work_unit import Pool, WorkUnit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,9 +102,9 @@ def perturb(attack: Attack, model: Surrogate, batch: Images, dtype: torch.dtype 
     return engine.perturb(attack, model, batch.images, batch.labels, batch.ids, pool=pool, dtype=dtype)
 
 
-def work_unit(attack: Attack, batch: Images, dtype: torch.dtype = DOUBLE) -> Unit:
+def work_unit(attack: Attack, batch: Images, dtype: torch.dtype = DOUBLE) -> WorkUnit:
     """Return the unit that an attack on these images has."""
-    return Unit(
+    return WorkUnit(
         batch.images.to(dtype) / 255,
         batch.labels,
         None,
@@ -120,10 +120,10 @@ def work_unit(attack: Attack, batch: Images, dtype: torch.dtype = DOUBLE) -> Uni
 
 def blank_unit(
     n: int = 3, shape: tuple[int, ...] = (3, 8, 8), norm: str = "linf", epsilon: float = 0.1
-) -> Unit:
+) -> WorkUnit:
     """Return a unit of black images, for a technique by itself."""
     labels, generators = torch.zeros(n, dtype=torch.int64), seeded(0, "test", range(n))
-    return Unit(
+    return WorkUnit(
         torch.zeros(n, *shape, dtype=DOUBLE),
         labels,
         None,

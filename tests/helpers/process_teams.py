@@ -147,12 +147,12 @@ def _doom(kind: str) -> None:
 
 def train_cases(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
     """Train in double precision, unless a case says otherwise, through the trainer itself."""
-    from transferzoo.base.distributed import gather
+    from transferzoo.base.distributed import join_team
     from transferzoo.training import trainer
     from transferzoo.zoo.reader import load_zoo
 
     data = draw(192, 0)
-    with patch("transferzoo.training.trainer.tidy"), gather(None, folder) as team:
+    with patch("transferzoo.training.trainer.tidy"), join_team(None, folder) as team:
         if team.leads:
             folder.mkdir()
         team.wait()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transferzoo.base import atomic
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError
 from transferzoo.models import build, checkpoint
-from transferzoo.models.classifier import load as load_classifier
+from transferzoo.models.classifier import load_checkpoint as load_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def logits(model: nn.Module) -> Tensor:
 def test_round_trip_here_and_in_timm(tmp_path: Path, stripes: DatasetSpec, architecture: str) -> None:
     model = stored(tmp_path, architecture, stripes)
     state = torch.random.get_rng_state()
-    again, pretrained = checkpoint.load(tmp_path, classes=3)
+    again, pretrained = checkpoint.load_network(tmp_path, classes=3)
     assert torch.equal(torch.random.get_rng_state(), state), "the global generator is left alone"
     theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert torch.equal(logits(again), logits(model))
@@ -72,7 +72,7 @@ def test_half_precision_is_stored_and_never_used(tmp_path: Path, stripes: Datase
     model = stored(tmp_path, "small_vgg:width=4", stripes, half=True)
     kinds = {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()}
     assert kinds == {torch.float16, torch.int64}
-    again, _ = checkpoint.load(tmp_path, classes=3)
+    again, _ = checkpoint.load_network(tmp_path, classes=3)
     assert {tensor.dtype for tensor in again.state_dict().values()} == {torch.float32, torch.int64}
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor.half().to(tensor.dtype))
@@ -175,7 +175,7 @@ def test_damage_is_a_sentence(folder: Path, damage: str) -> None:
     inflict, sentence = DAMAGES[damage]
     inflict(folder)
     with pytest.raises(ModelError, match=sentence) as caught:
-        checkpoint.load(folder, classes=3)
+        checkpoint.load_network(folder, classes=3)
     assert "\n" not in str(caught.value)
 
 

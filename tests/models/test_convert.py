@@ -21,7 +21,7 @@ from helpers.original_networks import (
 )
 from transferzoo.base.errors import ModelError, TransferZooError
 from transferzoo.models import checkpoint, conversion
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.download import located
 from transferzoo.models.state_dict import read_weights
 from transferzoo.zoo.reader import load_zoo
@@ -62,7 +62,7 @@ def tiny() -> dict[str, Tensor]:
 def convert(file: Path, content: object, **changes: Any) -> Path:
     """Store some content as a pickle, and convert it."""
     torch.save(content, file)
-    return conversion.converted(file, FILE.model_copy(update=changes), {"file": file.name})
+    return conversion.convert_weights(file, FILE.model_copy(update=changes), {"file": file.name})
 
 
 def test_safetensors_need_no_pickle(tmp_path: Path) -> None:
@@ -70,11 +70,14 @@ def test_safetensors_need_no_pickle(tmp_path: Path) -> None:
     save_file({f"net.{name}": tensor for name, tensor in state.items()}, tmp_path / "w.safetensors")
     weights = FILE.model_copy(update={"file": "w.safetensors", "pickle": False, "prefix": "net."})
     told: list[str] = []
-    folder = conversion.converted(tmp_path / "w.safetensors", weights, {}, told.append)
+    folder = conversion.convert_weights(tmp_path / "w.safetensors", weights, {}, told.append)
     assert told == []
     found = load_file(folder / checkpoint.WEIGHTS)
     assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
-    theirs, ours = timm.create_model(f"local-dir:{folder}", pretrained=True).eval(), load(folder, FASHION)
+    theirs, ours = (
+        timm.create_model(f"local-dir:{folder}", pretrained=True).eval(),
+        load_checkpoint(folder, FASHION),
+    )
     pixels = torch.rand(2, 1, 28, 28)
     torch.testing.assert_close(logits(theirs, (pixels - 0.3) / 0.4), logits(ours, pixels))
 
@@ -116,7 +119,7 @@ def test_a_conversion_that_stopped_is_made_again(tmp_path: Path, cache: Path) ->
         convert(tmp_path / "w.bin", tiny())
     assert not (folder / checkpoint.WEIGHTS).exists()
     assert convert(tmp_path / "w.bin", tiny()) == folder
-    assert load(folder, FASHION).size == (28, 28)
+    assert load_checkpoint(folder, FASHION).size == (28, 28)
 
 
 def changed(**tensors: Tensor | None) -> dict[str, Any]:
@@ -165,7 +168,7 @@ def test_what_does_not_fit_is_a_sentence(tmp_path: Path, cache: Path, case: str)
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^cannot read the weights .*/no\.bin: .*; check its place"):
-        conversion.converted(tmp_path / "no.bin", FILE, {})
+        conversion.convert_weights(tmp_path / "no.bin", FILE, {})
 
 
 # ---------------------------------------------------------------- files that mean harm
@@ -193,7 +196,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, cache: Path, wa
         torch.save({**tiny(), "extra": Harm(place)}, file, _use_new_zipfile_serialization=way == ZIP)
     reason = r"^the pickle .*/w\.bin is not read: it needs '\w+\.mkdir', so it could run code"
     with pytest.raises(ModelError, match=reason) as caught:
-        conversion.converted(file, FILE, {})
+        conversion.convert_weights(file, FILE, {})
     assert "\n" not in str(caught.value) and not place.exists()
     assert not list(cache.glob("*/*"))
     torch.load(file, weights_only=False) if way != BARE else pickle.loads(file.read_bytes())
@@ -217,7 +220,7 @@ def test_damaged_files_are_sentences(tmp_path: Path, kind: str, pickled: bool) -
     weights = FILE.model_copy(update={"pickle": pickled})
     recorded = warnings.catch_warnings(record=True, action="always")
     with recorded as said, pytest.raises(ModelError, match=sentence) as caught:
-        conversion.converted(tmp_path / "w.bin", weights, {})
+        conversion.convert_weights(tmp_path / "w.bin", weights, {})
     assert "\n" not in str(caught.value) and not said
 
 

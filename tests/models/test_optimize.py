@@ -16,8 +16,8 @@ from helpers.networks import narrow
 from transferzoo.base.errors import ModelError
 from transferzoo.datasets.sources import load_split
 from transferzoo.models.architectures import ARCHITECTURES
-from transferzoo.models.classifier import Classifier, load
-from transferzoo.models.optimize import MOST_IMAGES, best_precision, fitting_batch_size, folded, prepare
+from transferzoo.models.classifier import Classifier, load_checkpoint
+from transferzoo.models.optimize import MOST_IMAGES, best_precision, folded, largest_batch_size, optimize
 from transferzoo.zoo.reader import load_zoo
 
 
@@ -137,9 +137,9 @@ def test_attacks_find_the_same_layers(spec: str) -> None:
 def test_bfloat16_rounds_the_weights_only() -> None:
     zoo = load_zoo()
     spec = zoo.dataset("fashion-mnist")
-    model = load(zoo.models["fashion-mnist/resnet18"].folder, spec)
+    model = load_checkpoint(zoo.models["fashion-mnist/resnet18"].folder, spec)
     images = load_split(spec, "sample").images[:100]
-    ready = prepare(model, images[:4], precision="bf16")
+    ready = optimize(model, images[:4], precision="bf16")
     kinds = Counter(p.dtype for p in ready.parameters())
     assert kinds.keys() == {torch.bfloat16} and next(model.parameters()).dtype is torch.float32
     pixels = images.float() / 255
@@ -169,10 +169,10 @@ def test_batches_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     for gibibytes in (1e-9, 1 / 64, 1 / 32, 64):
         monkeypatch.setattr("transferzoo.models.optimize._memory", lambda _, g=gibibytes: int(g * 2**30))
-        sizes.append(fitting_batch_size([model], images))
+        sizes.append(largest_batch_size([model], images))
     assert sizes[0] == 1 and sizes[2] == 2 * sizes[1] and sizes[3] == MOST_IMAGES
     monkeypatch.setattr("transferzoo.models.optimize._memory", lambda _: 2**30 // 32)
-    assert fitting_batch_size([model, deepcopy(model)], images) == sizes[1]
+    assert largest_batch_size([model, deepcopy(model)], images) == sizes[1]
     assert [parameter.requires_grad for parameter in model.parameters()] == wished
 
 
@@ -187,4 +187,4 @@ def test_a_failing_compiler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(nn.Module, "compile", broken)
     with pytest.raises(ModelError, match=r"^torch.compile cannot compile the surrogate: no C\+\+ compiler; "):
-        prepare(model, random_images(2, 1, 28).images, precision="fp32", compiled=True)
+        optimize(model, random_images(2, 1, 28).images, precision="fp32", compiled=True)

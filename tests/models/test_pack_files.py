@@ -25,7 +25,7 @@ from helpers.original_networks import (
 )
 from helpers.stripes import TINY
 from transferzoo.models import build
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.download import located
 from transferzoo.zoo.reader import load_zoo
 
@@ -91,7 +91,7 @@ def test_an_entrys_file_classifies_as_its_authors_network(tmp_path: Path, name: 
     model = entry.model_copy(update={"source": f"local:{tmp_path}", "weights": weights})
     told: list[str] = []
     folder = located(model, told.append).folder
-    classifier = load(folder, ZOO.dataset(entry.dataset))
+    classifier = load_checkpoint(folder, ZOO.dataset(entry.dataset))
     pixels = images(layout.size)
     expected = logits(network, normalise(pixels, *layout.normalisation))
     torch.testing.assert_close(logits(classifier, pixels), expected, rtol=1e-4, atol=1e-4)
@@ -130,7 +130,7 @@ def test_a_transformer_for_larger_images(tmp_path: Path) -> None:
     network = alive(lambda: detectors_vit(**tiny))
     torch.save(network.state_dict(), tmp_path / weights.file)
     model = entry.model_copy(update={"source": f"local:{tmp_path}", "weights": weights})
-    classifier = load(located(model).folder, ZOO.dataset("cifar10"))
+    classifier = load_checkpoint(located(model).folder, ZOO.dataset("cifar10"))
     pixels = images(32)
     expected = logits(network, (enlarged(pixels, 224) - 0.5) / 0.5)
     torch.testing.assert_close(logits(classifier, pixels), expected, rtol=1e-4, atol=1e-4)
@@ -181,5 +181,5 @@ def test_from_the_hub_with_the_real_client(
         (found[0], one, normalise(pixels, *CIFAR)),
         (found[1], other, normalise(enlarged(pixels, 224), CIFAR[0], (0.247, 0.243, 0.261))),
     ):
-        classifier = load(place, ZOO.dataset("cifar10"))
+        classifier = load_checkpoint(place, ZOO.dataset("cifar10"))
         torch.testing.assert_close(logits(classifier, pixels), logits(network, read), rtol=1e-4, atol=1e-4)

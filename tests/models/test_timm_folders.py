@@ -116,7 +116,7 @@ def test_older_names_load_as_in_timm(tmp_path: Path, name: str) -> None:
     assert state.keys() != model.state_dict().keys()
     folder = folder_of(tmp_path, name, model, state, arguments)
     drawn = torch.random.get_rng_state()
-    found, reads = checkpoint.load(folder, CLASSES)
+    found, reads = checkpoint.load_network(folder, CLASSES)
     assert torch.equal(torch.random.get_rng_state(), drawn), "the global generator is left alone"
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     images = torch.rand(1, *reads["input_size"])
@@ -133,7 +133,7 @@ def test_todays_names_are_not_touched(tmp_path: Path, monkeypatch: pytest.Monkey
     model, arguments = small_resnet()
     folder = folder_of(tmp_path, "resnet18", model, dict(model.state_dict()), arguments)
     monkeypatch.setattr(checkpoint, "filtered", None)
-    found, _ = checkpoint.load(folder, CLASSES)
+    found, _ = checkpoint.load_network(folder, CLASSES)
     assert all(torch.equal(found.state_dict()[key], value) for key, value in model.state_dict().items())
 
 
@@ -144,14 +144,14 @@ def test_a_head_of_other_classes_is_not_dropped(tmp_path: Path) -> None:
     state = age(dict(model.state_dict()))
     folder = folder_of(tmp_path, "swin_tiny_patch4_window7_224", model, state, arguments)
     with pytest.raises(ModelError, match="do not fit their architecture"):
-        checkpoint.load(folder, CLASSES)
+        checkpoint.load_network(folder, CLASSES)
 
 
 def test_weights_that_timm_drops_may_be_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """As the auxiliary head of torchvision's Inception; timm warns of them."""
     model = alive(lambda: timm.create_model("dla46_c", num_classes=CLASSES))
     state = {**model.state_dict(), "auxiliary.fc.weight": torch.ones(1)}
-    found, _ = checkpoint.load(folder_of(tmp_path, "dla46_c", model, state, {}), CLASSES)
+    found, _ = checkpoint.load_network(folder_of(tmp_path, "dla46_c", model, state, {}), CLASSES)
     assert all(torch.equal(found.state_dict()[key], value) for key, value in model.state_dict().items())
     assert caplog.text == ""
 
@@ -163,7 +163,7 @@ def test_a_builder_that_puts_up_with_missing_weights_is_not_believed(tmp_path: P
     theirs: Any = timm.create_model(f"local-dir:{folder}", pretrained=True)
     assert theirs.fc.weight.shape[0] == CLASSES, "timm loads it, with a fresh head"
     with pytest.raises(ModelError, match=r"'fc\.weight' is missing"):
-        checkpoint.load(folder, CLASSES)
+        checkpoint.load_network(folder, CLASSES)
 
 
 def test_a_repaired_weight_that_is_not_finite(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_repaired_weight_that_is_not_finite(tmp_path: Path) -> None:
     state["module.head.bias"] = torch.full((CLASSES,), torch.nan)
     folder = folder_of(tmp_path, "cait_xxs24_224", model, state, arguments)
     with pytest.raises(ModelError, match=r"weight 'module\.head\.bias' of .* is not finite"):
-        checkpoint.load(folder, CLASSES)
+        checkpoint.load_network(folder, CLASSES)
 
 
 # ---------------------------------------------------------------- configurations that mean harm
@@ -225,7 +225,7 @@ def test_a_config_that_asks_for_more_is_refused(
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | changes))
         with pytest.raises(ModelError, match=sentence) as caught:
-            checkpoint.load(folder, CLASSES)
+            checkpoint.load_network(folder, CLASSES)
         assert "\n" not in str(caught.value) and hub.requests == []
     assert not (tmp_path / "harm").exists()
 
@@ -254,7 +254,7 @@ def test_weights_come_from_the_folder_whatever_its_config_says(
         connect(monkeypatch, hub, tmp_path / "hub")
         reads = filled(ELSEWHERE[case], place=tmp_path, url=f"{hub.address}/evil.pt")
         folder = folder_of(tmp_path, "cait_xxs24_224", model, state, arguments, **reads)
-        found, _ = checkpoint.load(folder, CLASSES)
+        found, _ = checkpoint.load_network(folder, CLASSES)
         assert hub.requests == []
     assert all(torch.equal(found.state_dict()[key], value) for key, value in model.state_dict().items())
     assert not (tmp_path / "harm").exists()

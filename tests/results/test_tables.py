@@ -144,7 +144,7 @@ def test_data_sets_cannot_share_a_table() -> None:
 
 
 def test_json_is_complete() -> None:
-    content = json.loads(render(Path("x.json"), Findings(MATRIX, seconds={MATRIX[0].source: 0.5})))
+    content = json.loads(render(Path("x.json"), Findings(MATRIX, seconds={MATRIX[0].pair: 0.5})))
     assert [r.pop("seconds") for r in content["records"]] == [0.5, 0.5, None, None]
     assert [Record(**r) for r in content["records"]] == MATRIX
     assert len(content["paired_tests"]) == 1

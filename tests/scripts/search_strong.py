@@ -29,8 +29,8 @@ from transferzoo.attacks.techniques import Stage
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets.sources import load_split
-from transferzoo.models.classifier import load
-from transferzoo.models.optimize import prepare
+from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.optimize import optimize
 from transferzoo.models.predict import predict
 from transferzoo.training.feeds import hold_out
 from transferzoo.zoo.reader import load_zoo
@@ -100,7 +100,7 @@ CANDIDATES = (
 @cache
 def victims() -> list[Classifier]:
     """Return the validation targets."""
-    return [load(ZOO.models[name].folder, SPEC) for name in VALIDATORS]
+    return [load_checkpoint(ZOO.models[name].folder, SPEC) for name in VALIDATORS]
 
 
 @cache
@@ -124,8 +124,8 @@ def rate(spec: str, surrogates: list[str], images: int, gradients: int, data: Pa
     chosen, fold = right.select(range(images)), not attack.composition.of(Stage.WEIGHTS)
     fooled = []
     for name in surrogates:
-        loaded = load(ZOO.models[f"fashion-mnist/{name}"].folder, SPEC)
-        model = prepare(loaded, held.images[:4], precision="fp32", fold=fold)
+        loaded = load_checkpoint(ZOO.models[f"fashion-mnist/{name}"].folder, SPEC)
+        model = optimize(loaded, held.images[:4], precision="fp32", fold=fold)
         for places in torch.arange(images).split(UNIT):
             part = chosen.select(places)
             crafted = craft(

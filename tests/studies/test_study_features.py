@@ -10,7 +10,7 @@ import torch
 
 from helpers.stripes import draw
 from helpers.studies import STUDY, place
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.studies import derived, features
 from transferzoo.studies.grid import lay_out
@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grid, Task, dict[str
 def _teacher(made: tuple[Grid, Task, dict[str, Any]]) -> Any:
     grid, task, _ = made
     (key,) = {cell.needs[0] for cell in grid.cells.values() if cell.kind == "derive"}
-    return load(task.store / "train" / key / "model", load_zoo(task.zoo).dataset("stripes"))
+    return load_checkpoint(task.store / "train" / key / "model", load_zoo(task.zoo).dataset("stripes"))
 
 
 def test_the_last_features_come_close_to_those_wanted(made: tuple[Grid, Task, dict[str, Any]]) -> None:

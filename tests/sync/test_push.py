@@ -18,7 +18,7 @@ from helpers.hub_server import Hub, User, client_environment, connect, running
 from helpers.stripes import config, spec
 from transferzoo.datasets import Batch
 from transferzoo.models import checkpoint
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.download import pulled
 from transferzoo.sync.push import parcel, send
 from transferzoo.training.trainer import train
@@ -240,7 +240,7 @@ def test_an_architecture_of_timm_needs_timm_alone(
         env=os.environ | client_environment(hub.address, tmp_path / "alone"),
     )
     assert done.returncode == 0, done.stderr
-    model = load(folder, spec(tmp_path)).model
+    model = load_checkpoint(folder, spec(tmp_path)).model
     with torch.no_grad():
         expected = model(torch.linspace(0, 1, 1024).view(1, 1, 32, 32)).flatten()
     assert json.loads(done.stdout) == pytest.approx(expected.tolist(), abs=1e-5)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from helpers.stripes import config, draw, stop_at
 from transferzoo.base.atomic import sha256
 from transferzoo.minimizers import Minimizer
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.training.feeds import Memory
 from transferzoo.training.loop import seed_of
@@ -70,7 +70,7 @@ def test_averaging(
     assert feed.held is not None
     for epoch in range(1, 5):
         folder = tmp_path / "epochs" / f"{epoch:04d}"
-        classifier = load(folder, stripes)
+        classifier = load_checkpoint(folder, stripes)
         taken = [weights for step, weights in collected if step <= 10 * epoch]
         if taken:
             for stored, *weights in zip(classifier.model.parameters(), *taken, strict=True):

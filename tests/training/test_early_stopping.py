@@ -12,9 +12,9 @@ from helpers.stripes import config, draw, spec, stop_at, validators
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import DataError, ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer
-from transferzoo.models.classifier import Classifier, load
+from transferzoo.models.classifier import Classifier, load_checkpoint
 from transferzoo.models.predict import predict
-from transferzoo.training.early_stopping import Judge
+from transferzoo.training.early_stopping import TransferScorer
 from transferzoo.training.feeds import Memory, hold_out
 from transferzoo.training.trainer import train
 
@@ -54,7 +54,7 @@ def selecting(judges: Iterable[str], **changes: Any) -> TrainConfig:
 
 
 def rates(surrogate: Classifier, held: Batch, targets: list[Classifier]) -> list[float]:
-    """Craft with BIM (ε = 80/255, step ε/10, 5 steps) on the first 40 images all targets know."""
+    """CraftingTask with BIM (ε = 80/255, step ε/10, 5 steps) on the first 40 images all targets know."""
     right = torch.ones(len(held), dtype=torch.bool)
     for target in targets:
         right &= predict(target, held.images) == held.labels
@@ -80,10 +80,10 @@ def test_the_epoch_that_transfers_best_is_kept(
     )
     _, held = hold_out(TRAIN, 60)
     assert held is not None
-    targets = [load(folder, stripes) for folder in judges.values()]
+    targets = [load_checkpoint(folder, stripes) for folder in judges.values()]
     means = []
     for epoch, line in enumerate(recipe["curve"], 1):
-        surrogate = load(tmp_path / "epochs" / f"{epoch:04d}", stripes)
+        surrogate = load_checkpoint(tmp_path / "epochs" / f"{epoch:04d}", stripes)
         accuracy = float((predict(surrogate, held.images) == held.labels).float().mean())
         assert line["validation_accuracy"] == pytest.approx(accuracy, abs=1e-6)
         found = rates(surrogate, held, targets)
@@ -97,7 +97,7 @@ def test_the_epoch_that_transfers_best_is_kept(
     assert sha256(chosen) == sha256(tmp_path / "model.safetensors") == recipe["weights_sha256"]
     assert recipe["validation"]["transfer"] == recipe["curve"][best - 1]["transfer"]
     assert recipe["validation"]["n"] == 60
-    right = int((predict(load(tmp_path, stripes), TEST.images) == TEST.labels).sum())
+    right = int((predict(load_checkpoint(tmp_path, stripes), TEST.images) == TEST.labels).sum())
     assert recipe["accuracy"]["correct"] == right
 
 
@@ -105,7 +105,9 @@ def test_the_epoch_that_transfers_best_is_kept(
 def scripted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the success rates that will be measured, one after the other; the real judge is not asked."""
     script: list[float] = []
-    monkeypatch.setattr(Judge, "rate", lambda self, model: {"rate": script.pop(0), "n": 1, "targets": {}})
+    monkeypatch.setattr(
+        TransferScorer, "rate", lambda self, model: {"rate": script.pop(0), "n": 1, "targets": {}}
+    )
     return script
 
 
@@ -221,17 +223,17 @@ def test_holding_out() -> None:
 
 
 def test_the_judge_hands_the_model_back(stripes: DatasetSpec, judges: dict[str, Path], place: Path) -> None:
-    model = load(place / "one", stripes)
+    model = load_checkpoint(place / "one", stripes)
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    judge = Judge.of(stripes, TEST, judges, torch.device("cpu"))
+    judge = TransferScorer.of(stripes, TEST, judges, torch.device("cpu"))
     first = judge.rate(model)
     assert first["targets"].keys() == judges.keys()
     assert first["n"] == 40
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert judge.rate(model) == first
-    assert judge.rate(load(place / "two", stripes)) != first, "it depends on the model"
+    assert judge.rate(load_checkpoint(place / "two", stripes)) != first, "it depends on the model"
 
 
 def test_validation_targets_that_do_not_fit(

@@ -22,7 +22,7 @@ from helpers.stripes import MORE, TINY, ZOO, config, draw, write_idx
 from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.models import checkpoint
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.training import finetuning
 from transferzoo.training.finetuning import architecture_of, begin, find
 from transferzoo.training.trainer import Progress, train
@@ -49,7 +49,7 @@ def test_it_starts_from_the_source(tmp_path: Path, stripes: DatasetSpec, source:
     wanted = tuned(source, learning_rate=1e-9, weight_decay=0, batch_size=160, augment="none")
     recipe = train(wanted, stripes, draw(160, 0), None, tmp_path, start=source, on_progress=seen.append)
     with torch.no_grad():
-        logits = load(source, stripes).train()(draw(160, 0).images / 255)
+        logits = load_checkpoint(source, stripes).train()(draw(160, 0).images / 255)
     assert seen[0].loss == pytest.approx(float(F.cross_entropy(logits, draw(160, 0).labels)), rel=1e-5)
     old, new = (load_file(folder / "model.safetensors") for folder in (source, tmp_path))
     assert old.keys() == new.keys()
@@ -127,7 +127,7 @@ def test_a_model_of_timm_learns_grey_images(tmp_path: Path, stripes: DatasetSpec
     )
     assert (reads["classifier"], reads["first_conv"]) == ("fc", "conv1")
     assert (reads["label_names"], reads["tag"]) == (["lying", "standing", "chequered"], "stripes")
-    classifier = load(tmp_path / "a", stripes)
+    classifier = load_checkpoint(tmp_path / "a", stripes)
     assert (classifier.channels, classifier.size) == (3, (32, 32))
     assert recipe["accuracy"]["accuracy"] > 0.6, "chance is a third"
     theirs = timm.create_model(f"local-dir:{tmp_path / 'a'}", pretrained=True).eval()

@@ -18,7 +18,7 @@ from transferzoo.base.atomic import sha256
 from transferzoo.base.config import Adversarial
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer
-from transferzoo.models.classifier import Classifier, load
+from transferzoo.models.classifier import Classifier, load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.training.feeds import Memory
 from transferzoo.training.loop import seed_of
@@ -172,12 +172,12 @@ def test_collected_weights(
         alone.mkdir(parents=True)
         shutil.copy(tmp_path / "config.json", alone)
         shutil.copy(tmp_path / name, alone / "model.safetensors")
-        model = load(alone, stripes)
+        model = load_checkpoint(alone, stripes)
         assert len(predict(model, TEST.images)) == 97
         samples.append([p.detach().double() for p in model.model.parameters()])
     kind = torch.float16 if storage == "fp16" else torch.float32
     assert {t.dtype for t in load_file(tmp_path / NAMES[0]).values()} == {kind, torch.int64}
-    mean = load(tmp_path, stripes)
+    mean = load_checkpoint(tmp_path, stripes)
     tolerance = 2e-3 if storage == "fp16" else 1e-5
     for stored, *weights in zip(mean.model.parameters(), *samples, strict=True):
         torch.testing.assert_close(

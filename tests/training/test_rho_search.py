@@ -12,7 +12,7 @@ from helpers.stripes import config, draw, spec, stop_at, validators
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer, show_rule
-from transferzoo.training.early_stopping import Judge
+from transferzoo.training.early_stopping import TransferScorer
 from transferzoo.training.rho_search import train_or_tune
 from transferzoo.training.trainer import train
 
@@ -113,7 +113,9 @@ def test_the_rate_alone_decides(
 ) -> None:
     """Equal rates: the smaller radius. Accuracies do not matter."""
     script = list(rates)
-    monkeypatch.setattr(Judge, "rate", lambda self, model: {"rate": script.pop(0), "n": 1, "targets": {}})
+    monkeypatch.setattr(
+        TransferScorer, "rate", lambda self, model: {"rate": script.pop(0), "n": 1, "targets": {}}
+    )
     assert tune(wanted(epochs=1), tmp_path)["tuning"]["chosen"] == {"rho": best}
 
 

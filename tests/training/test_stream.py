@@ -121,7 +121,7 @@ def test_images_are_drawn_from_few_row_groups() -> None:
 
 def test_windows_of_row_groups(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """With small windows a reader keeps little, reads each group once and still sees everything."""
-    source = disk.open_source(tiny(), "train", places["parquet"])
+    source = disk.open_index(tiny(), "train", places["parquet"])
     assert isinstance(source, shards.Shards)
     assert source.bounds.tolist() == [0, 7, 14, 21, 28, 30]
     monkeypatch.setattr(shards, "WINDOW", int(source.sizes.max()))
@@ -197,7 +197,7 @@ def test_a_sample_to_measure_with(places: dict[str, Path], kind: str) -> None:
 
 def test_identity(places: dict[str, Path], tmp_path: Path) -> None:
     def identity(root: Path, **changes: Any) -> dict[str, Any]:
-        return stream.Stream(disk.open_source(tiny(), "train", root), tiny(**changes), config(), 0).identity
+        return stream.Stream(disk.open_index(tiny(), "train", root), tiny(**changes), config(), 0).identity
 
     assert identity(places["folder"]) == identity(places["folder"])
     assert identity(places["folder"])["n"] == COUNT

@@ -51,7 +51,7 @@ def nameless(count: int) -> DatasetSpec:
 
 def test_sorted_folders_of_nameless_classes(tmp_path: Path) -> None:
     root = write_folders(tmp_path, ["n02", "n01", "n03"])
-    source = disk.open_source(nameless(3), "validation", root)
+    source = disk.open_index(nameless(3), "validation", root)
     assert [(source.where(i).rsplit("/", 2)[1], int(source.labels[i])) for i in range(3)] == [
         ("n01", 0),
         ("n02", 1),
@@ -60,16 +60,16 @@ def test_sorted_folders_of_nameless_classes(tmp_path: Path) -> None:
 
 
 def test_numbered_folders_of_nameless_classes(tmp_path: Path) -> None:
-    source = disk.open_source(nameless(12), "validation", write_folders(tmp_path, ["2", "10"]))
+    source = disk.open_index(nameless(12), "validation", write_folders(tmp_path, ["2", "10"]))
     assert source.labels.tolist() == [10, 2], "in order of the names, not of the labels"
 
 
 def test_folders_that_are_no_classes(tmp_path: Path) -> None:
     root = write_folders(tmp_path, ["n01", "n02"])
     with pytest.raises(DataError, match=r"cannot be told apart: expected a folder for each of the 3 classes"):
-        disk.open_source(nameless(3), "validation", root)
+        disk.open_index(nameless(3), "validation", root)
     with pytest.raises(DataError, match="n01 is a folder, but no class of 'tiny'"):
-        disk.open_source(tiny(splits={"validation": (), "test": ()}), "validation", root)
+        disk.open_index(tiny(splits={"validation": (), "test": ()}), "validation", root)
 
 
 # Mistakes
@@ -86,7 +86,7 @@ def test_nothing_there(tmp_path: Path) -> None:
         dataset = tiny(splits={"train": ("local:/nowhere",), "test": ()})
         stream.open_stream(dataset, "train", None, config())
     with pytest.raises(UsageError, match="unknown split 'dev'"):
-        disk.open_source(tiny(), "dev", tmp_path)
+        disk.open_index(tiny(), "dev", tmp_path)
 
 
 @KINDS

@@ -11,7 +11,7 @@ import torch
 from helpers.stripes import config, draw
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import DataError, ModelError, TransferZooError, UsageError
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.training.augment import Augmenter
 from transferzoo.training.trainer import Progress, train
@@ -54,7 +54,7 @@ def test_it_learns_and_the_recipe_is_true(
     assert [line["epoch"] for line in recipe["curve"]] == [1, 2, 3, 4]
     assert recipe["curve"][-1]["loss"] < recipe["curve"][0]["loss"] / 2
     assert recipe["versions"]["torch"] == torch.__version__.partition("+")[0]
-    correct = int((predict(load(tmp_path, stripes), TEST.images) == TEST.labels).sum())
+    correct = int((predict(load_checkpoint(tmp_path, stripes), TEST.images) == TEST.labels).sum())
     assert recipe["accuracy"] == {"n": 97, "correct": correct, "accuracy": round(correct / 97, 6)}
     assert correct / 97 > 0.8, "chance is a third"
 

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
         Stepper,
         Wrapper,
     )
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 def objectives(
-    composition: Composition, surrogates: Sequence[nn.Module], unit: Unit, block: ExitStack
+    composition: Composition, surrogates: Sequence[nn.Module], unit: WorkUnit, block: ExitStack
 ) -> list[Objective]:
     """Return what is maximised, one for all surrogates unless an ensemble technique joins their gradients.
 
@@ -54,8 +54,8 @@ def objectives(
     features = cast("list[Features]", composition.of(Stage.FEATURES))
     loss = cast("Loss", (composition.of(Stage.LOSS) or [TECHNIQUES[DEFAULT_LOSS]()])[0])
 
-    def value(said: Tensor) -> Tensor:
-        return said if features else unit.maximised(loss, said)
+    def value(scores: Tensor) -> Tensor:
+        return scores if features else unit.maximised(loss, scores)
 
     if features:
         models = [block.enter_context(features[0].objective(model, unit)) for model in surrogates]
@@ -67,7 +67,7 @@ def objectives(
     return [cast("Fusion", fusion[0]).join(models, value, unit)]
 
 
-def _refined(composition: Composition, model: Logits, unit: Unit) -> Logits:
+def _refined(composition: Composition, model: Logits, unit: WorkUnit) -> Logits:
     for refinement in cast("list[Refinement]", composition.of(Stage.LOGITS)):
         model = refinement.refine(model, unit)
     return model
@@ -78,7 +78,7 @@ def _of(value: Objective, logits: Logits) -> Objective:
 
 
 @contextmanager
-def _watched(name: str, technique: Patch, classifier: nn.Module, unit: Unit) -> Iterator[None]:
+def _watched(name: str, technique: Patch, classifier: nn.Module, unit: WorkUnit) -> Iterator[None]:
     """Patch a model, and see to it that the patch acts.
 
     Raises:
@@ -112,7 +112,7 @@ def _gradient(objective: Objective) -> Oracle:
     return gradient
 
 
-def ascent(composition: Composition, parts: Sequence[Objective], unit: Unit) -> Oracle:
+def ascent(composition: Composition, parts: Sequence[Objective], unit: WorkUnit) -> Oracle:
     """Return the ascent direction that the step follows, images (N, C, H, W) → same shape."""
     oracles = [_wrapped(composition, (Stage.VIEWS,), _gradient(part), unit) for part in parts]
     ensemble = cast("list[Ensemble]", composition.of(Stage.ENSEMBLES))
@@ -120,7 +120,7 @@ def ascent(composition: Composition, parts: Sequence[Objective], unit: Unit) -> 
     return _wrapped(composition, OUTER, joint, unit)
 
 
-def _wrapped(composition: Composition, stages: Sequence[Stage], oracle: Oracle, unit: Unit) -> Oracle:
+def _wrapped(composition: Composition, stages: Sequence[Stage], oracle: Oracle, unit: WorkUnit) -> Oracle:
     for technique in cast("list[Wrapper]", composition.of(*stages)):
         outer = technique.wrap(oracle, unit)
         after = getattr(technique, "after", 0)
@@ -128,12 +128,12 @@ def _wrapped(composition: Composition, stages: Sequence[Stage], oracle: Oracle, 
     return oracle
 
 
-def _joining(before: Oracle, later: Oracle, unit: Unit, after: int) -> Oracle:
+def _joining(before: Oracle, later: Oracle, unit: WorkUnit, after: int) -> Oracle:
     """Return an oracle that is another one from a step on."""
     return lambda images: (later if unit.done >= after else before)(images)
 
 
-def steps_along(composition: Composition, unit: Unit) -> Oracle:
+def steps_along(composition: Composition, unit: WorkUnit) -> Oracle:
     """Return how an ascent direction becomes a step."""
     stride: Oracle = unit.along
     for technique in cast("list[Stepper]", composition.of(Stage.STEP)):

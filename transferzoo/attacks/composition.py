@@ -1,6 +1,6 @@
 """What a spec string of techniques stands for: which of them, in what order, at what cost.
 
-Techniques that exclude each other, or need one another, are told here; what each does is in `techniques`.
+Techniques that exclude each other, or need one another, are known here; what each does is in `techniques`.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def compose(spec: str) -> Composition:
             )
     _check_needs(built)
     _check_places(spec, built)
-    told = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
-    return Composition(tuple(sorted(told, key=lambda pair: pair[1].stage)))
+    explicit = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
+    return Composition(tuple(sorted(explicit, key=lambda pair: pair[1].stage)))
 
 
 def _check_needs(built: list[tuple[str, Technique]]) -> None:

@@ -79,10 +79,10 @@ def configure(
         attacks: spec strings of presets and techniques, or names of suites.
         surrogates: full names.
         targets: full names.
-        flags: fields of `AttackConfig` and `AttackSpec` a user set; None where nothing was said.
+        flags: fields of `AttackConfig` and `AttackSpec` a user set; None where none is given.
         max_gradients: every attack takes as many steps as this many gradient evaluations an image allow;
             None for the steps it has.
-        weights: how many collected weights a surrogate has, by full name; one where nothing is said.
+        weights: how many collected weights a surrogate has, by full name; one where none is given.
 
     Raises:
         UsageError: something is out of range or cannot be read, or an attack needs more surrogates.

@@ -23,7 +23,7 @@ from transferzoo.attacks.assembly import ascent, objectives, steps_along
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Stage
-from transferzoo.attacks.techniques.work_unit import Unit
+from transferzoo.attacks.techniques.work_unit import WorkUnit
 from transferzoo.base.errors import UnknownNameError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step, require, show_fraction, show_step
 from transferzoo.models.classifier import frozen
@@ -112,7 +112,7 @@ def craft(
     labels: Tensor,
     ids: Tensor,
     *,
-    targets: Tensor | None = None,
+    target_classes: Tensor | None = None,
     pool: Pool | None = None,
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[int, Tensor], None] | None = None,
@@ -127,7 +127,7 @@ def craft(
             point in [0, 1].
         labels: true classes, int64 (N,).
         ids: what seeds an image's draws, int64 (N,): the result does not depend on the batch around it.
-        targets: classes to be predicted instead, int64 (N,); None for any other than the true one.
+        target_classes: classes to be predicted instead, int64 (N,); None for any other than the true one.
         pool: images that techniques such as `admix` mix with.
         dtype: of the perturbation.
         on_step: called after each step with the steps done and the perturbation so far.
@@ -138,7 +138,15 @@ def craft(
         UsageError: a technique needs a pool, or several surrogates, and has none.
     """
     perturbed = perturb(
-        attack, surrogate, images, labels, ids, targets=targets, pool=pool, dtype=dtype, on_step=on_step
+        attack,
+        surrogate,
+        images,
+        labels,
+        ids,
+        target_classes=target_classes,
+        pool=pool,
+        dtype=dtype,
+        on_step=on_step,
     )
     return NORMS[attack.norm].quantise(perturbed, images, attack.epsilon)
 
@@ -150,7 +158,7 @@ def perturb(
     labels: Tensor,
     ids: Tensor,
     *,
-    targets: Tensor | None = None,
+    target_classes: Tensor | None = None,
     pool: Pool | None = None,
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[int, Tensor], None] | None = None,
@@ -160,10 +168,10 @@ def perturb(
     See `craft`, which is what a run saves and measures.
     """
     clean = images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
-    unit = Unit(
+    unit = WorkUnit(
         clean,
         labels.to(images.device),
-        None if targets is None else targets.to(images.device),
+        None if target_classes is None else target_classes.to(images.device),
         float(attack.epsilon),
         float(attack.step),
         attack.steps,
@@ -183,7 +191,10 @@ def perturb(
 
 
 def _climb(
-    composition: Composition, parts: Sequence[Objective], unit: Unit, on_step: Callable[[int, Tensor], None]
+    composition: Composition,
+    parts: Sequence[Objective],
+    unit: WorkUnit,
+    on_step: Callable[[int, Tensor], None],
 ) -> Tensor:
     """Return the perturbation that a whole attack ends with."""
     oracle, stride = ascent(composition, parts, unit), steps_along(composition, unit)

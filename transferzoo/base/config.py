@@ -66,8 +66,8 @@ def wanted(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-AIMS = ("random", "next", "least-likely")
-"""Ways to choose the class aimed at, a list in a file aside."""
+TARGET_CLASS_RULES = ("random", "next", "least-likely")
+"""Ways to choose the target class, a list in a file aside."""
 
 
 class AttackSpec(Record):

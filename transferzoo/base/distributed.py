@@ -107,7 +107,7 @@ def _several() -> bool:
 
 
 @contextmanager
-def gather(log_with: str | None, folder: Path) -> Iterator[Team]:
+def join_team(log_with: str | None, folder: Path) -> Iterator[Team]:
     """Give the team that this process belongs to, through Accelerate where there is more than this process.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 from transferzoo.base.errors import TransferZooError
 
 
-def require(package: str, extra: str, what: str) -> Any:
+def import_optional(package: str, extra: str, what: str) -> Any:
     """Import a package that is an extra of this one.
 
     Args:

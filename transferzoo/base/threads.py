@@ -20,7 +20,7 @@ PATIENCE = 1.0
 """Seconds that the threads have to end when nobody waits any more."""
 
 
-def side_by_side(
+def run_in_threads(
     work: Callable[[T], R], things: Sequence[T], jobs: int, stopped: Event
 ) -> Iterator[tuple[T, R | TransferZooError] | None]:
     """Do the same with several things at a time.

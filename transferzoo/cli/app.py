@@ -13,7 +13,7 @@ from transferzoo.base.distributed import follows
 from transferzoo.base.errors import TransferZooError
 from transferzoo.cli.attack import attack
 from transferzoo.cli.list import list_
-from transferzoo.cli.output import hush, say
+from transferzoo.cli.output import log, silence
 from transferzoo.cli.pull import pull
 from transferzoo.cli.push import push
 from transferzoo.cli.report import report
@@ -63,7 +63,7 @@ class Interrupted(BaseException):
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] == ["train"] and follows():
-        hush()
+        silence()
     interrupted = False
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -77,7 +77,7 @@ def main() -> None:
         (_app(*named) if named else app)()  # Typer reads the options of every command it has
     except BaseException as error:
         if interrupted:  # whatever it has become: an import that is interrupted raises errors of its own
-            say("Interrupted; the same command goes on from here.")
+            log("Interrupted; the same command goes on from here.")
             sys.exit(130)
         _end(error)
 
@@ -85,7 +85,7 @@ def main() -> None:
 def _end(error: BaseException) -> NoReturn:
     """Exit with one sentence for what a user can act on; raise the rest again."""
     if isinstance(error, TransferZooError):
-        say(f"Error: {error}")
+        log(f"Error: {error}")
         sys.exit(error.exit_code)
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,6 +93,6 @@ def _end(error: BaseException) -> NoReturn:
     if isinstance(error, OSError):
         place = f" {error.filename}" if error.filename else ""
         reason = (error.strerror or str(error)).lower()
-        say(f"Error: the system refuses{place}: {reason}; check the path and its permissions.")
+        log(f"Error: the system refuses{place}: {reason}; check the path and its permissions.")
         sys.exit(1)
     raise error

@@ -20,7 +20,7 @@ from transferzoo.cli.options import (
     complete_minimizers,
     complete_models,
 )
-from transferzoo.cli.output import progress_bar, say, show_json, told_once
+from transferzoo.cli.output import log, progress_bar, report_once, show_json
 from transferzoo.cli.report import publish
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def attack(
         typer.Option(
             metavar="N|auto",
             show_default="the data set's",
-            help="Images attacked together; auto: as many as the memory bears.",
+            help="Images attacked together; auto: as many as fit in memory.",
         ),
     ] = None,
     precision: Annotated[
@@ -178,18 +178,18 @@ def attack(
 ) -> None:
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
     from transferzoo.attacks.configure import configure
-    from transferzoo.base.distributed import gather
+    from transferzoo.base.distributed import join_team
     from transferzoo.cli.attack_job import (
         AUTO,
-        aim_of,
         batch_size_of,
+        download_models,
         job_of,
         models,
         plan_of,
         precision_of,
-        ready,
         steps_of,
-        with_fitting_batches,
+        targeted_of,
+        with_largest_batches,
     )
     from transferzoo.cli.dry_run import lacking, unfetched
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
@@ -214,45 +214,47 @@ def attack(
         "batch_size": batch_size_of(batch_size),
         "ensemble": ensemble,
         "curve": steps_of(curve),
-        "targeted": aim_of(targeted),
+        "targeted": targeted_of(targeted),
         "precision": precision_of(precision),
         "compile": compile,
     }
     records = load_zoo(zoo)
     name = dataset or records.default_dataset
     records.dataset(name)
-    surrogates, victims = models(records, name, surrogate, targets, UnlistedOptions(architecture, allow_code))
-    if dry_run and (absent := lacking(records.dataset(name), (*surrogates, *victims), split, data)):
+    crafted_on, tried_on = models(
+        records, name, surrogate, targets, UnlistedOptions(architecture, allow_code)
+    )
+    if dry_run and (absent := lacking(records.dataset(name), (*crafted_on, *tried_on), split, data)):
         settle = partial(configure, records, name, attack, flags=flags, max_gradients=max_gradients)
-        show_json(unfetched(settle, surrogates, victims, absent, finetune or []))
+        show_json(unfetched(settle, crafted_on, tried_on, absent, finetune or []))
         return
-    surrogates, victims = ready(surrogates, victims)
-    tuned = fine_tunings(records, surrogates, finetune or [], train_data)
+    crafted_on, tried_on = download_models(crafted_on, tried_on)
+    tuned = fine_tunings(records, crafted_on, finetune or [], train_data)
     if tuned:
-        surrogates = with_tuned(records.dataset(name), surrogates, tuned)
+        crafted_on = with_tuned(records.dataset(name), crafted_on, tuned)
     config = configure(
         records,
         name,
         attack,
-        [m.full_name for m in surrogates],
-        [m.full_name for m in victims],
+        [m.full_name for m in crafted_on],
+        [m.full_name for m in tried_on],
         flags,
         max_gradients,
-        {m.full_name: len(weights_of(m, every=True)) for m in surrogates},
+        {m.full_name: len(weights_of(m, every=True)) for m in crafted_on},
     )
-    job = job_of(records, config, surrogates, victims, data, targeted)
+    job = job_of(records, config, crafted_on, tried_on, data, targeted)
     missing = [one for one in tuned if not one.finished()]
     if batch_size == AUTO and not missing:
-        job = with_fitting_batches(job)
+        job = with_largest_batches(job)
     if dry_run:
         show_json(plan_of(job, None if missing else RunFolder.of(runs, job.content), tuned, missing))
         return
-    with gather(None, runs) as team, told_once(team.fails_first):
+    with join_team(None, runs) as team, report_once(team.fails_first):
         if missing and team.leads:
             fine_tune(job, missing, train_data)
         team.wait()
         if batch_size == AUTO and missing:
-            job = with_fitting_batches(job)
+            job = with_largest_batches(job)
         folder = RunFolder.of(runs, job.content)
         found = _run(job, folder, team)
     if not team.leads:
@@ -262,8 +264,8 @@ def attack(
         from transferzoo.evaluation.run import save_images as write
 
         write(job, folder, save_images)
-        say(f"Images: {save_images}")
-    say(f"Run folder: {folder.path}")
+        log(f"Images: {save_images}")
+    log(f"Run folder: {folder.path}")
 
 
 def _run(job: Job, folder: RunFolder, team: Team) -> Findings:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.output import progress_bar, say
+from transferzoo.cli.output import log, progress_bar
 from transferzoo.models.resolve import PYTHON, UnlistedOptions, select_models
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def models(
     """
     from transferzoo.zoo.selection import distinct, is_pattern, parts
 
-    sources = select_models(zoo, surrogates, dataset, "surrogate", options)
-    victims = select_models(zoo, targets, dataset, "target", options)
+    crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options)
+    tried_on = select_models(zoo, targets, dataset, "target", options)
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options)
-    kept = tuple(m for m in victims if m not in sources or m in chosen)
-    every = distinct((*sources, *kept))
+    kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)
+    every = distinct((*crafted_on, *kept))
     options.check_used(zoo.models, every)
     if not kept:
         raise UsageError(
@@ -47,10 +47,10 @@ def models(
             expected="at least one target that is no surrogate",
             hint="name one with --target",
         )
-    return sources, kept
+    return crafted_on, kept
 
 
-def ready(
+def download_models(
     surrogates: tuple[ModelSpec, ...], targets: tuple[ModelSpec, ...]
 ) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
     """Return models on this machine, downloaded or converted where they have to be.
@@ -69,11 +69,11 @@ def ready(
     require(every)
     for model in every:
         if model.source.startswith(PYTHON):
-            say(f"Running code that --allow-code allows: {model.source.removeprefix(PYTHON)}")
-    found = tuple(located(model, say) for model in surrogates)
+            log(f"Running code that --allow-code allows: {model.source.removeprefix(PYTHON)}")
+    found = tuple(located(model, log) for model in surrogates)
     for model in found:
         require_gradients(model)
-    return found, tuple(located(model, say) for model in targets)
+    return found, tuple(located(model, log) for model in targets)
 
 
 def job_of(
@@ -84,14 +84,14 @@ def job_of(
     data: Path | None,
     targeted: str | None,
 ) -> Job:
-    """Return what a configuration asks for, images and classes aimed at loaded.
+    """Return what a configuration asks for, images and target classes loaded.
 
     Raises:
         UsageError: the list of classes cannot be read or does not fit.
         DataError: the images are not there or damaged.
     """
     from transferzoo.datasets.sources import load_split
-    from transferzoo.evaluation.candidates import read_aims
+    from transferzoo.evaluation.candidates import read_target_classes
     from transferzoo.evaluation.job import Job
 
     dataset = zoo.dataset(config.dataset)
@@ -102,7 +102,7 @@ def job_of(
             bar.update(task, description=what, completed=done, total=total)
 
         images = load_split(dataset, config.split, root=data, on_progress=advance)
-    listed = read_aims(Path(str(targeted)), dataset, images) if config.targeted == "file" else None
+    listed = read_target_classes(Path(str(targeted)), dataset, images) if config.targeted == "file" else None
     return Job(config, dataset, surrogates, targets, images, listed)
 
 
@@ -118,11 +118,11 @@ def steps_of(text: str | None) -> tuple[int, ...] | None:
         ) from None
 
 
-def aim_of(text: str | None) -> str | None:
-    """Return how the class aimed at is chosen: a word, or "file" for anything that is none."""
-    from transferzoo.base.config import AIMS
+def targeted_of(text: str | None) -> str | None:
+    """Return how the target class is chosen: a word, or "file" for anything that is none."""
+    from transferzoo.base.config import TARGET_CLASS_RULES
 
-    return text if text is None or text in AIMS else "file"
+    return text if text is None or text in TARGET_CLASS_RULES else "file"
 
 
 def plan_of(
@@ -136,14 +136,14 @@ def plan_of(
         "config": job.config.model_dump(mode="json"),
         "attacks": [a.canonical for a in job.attacks],
     }
-    costs = {source.source: source.cost for source in job.crafts}
+    costs = {task.pair: task.cost for task in job.crafting_tasks}
     return {
         **(job.content if folder else content),
         "run_folder": str(folder.path) if folder else None,
         "exists": folder is not None and folder.path.exists(),
         **({"fine_tunes": [tuning_of(one, one in missing) for one in tuned]} if tuned else {}),
         "gradient_evaluations": {
-            "per_image": [{**asdict(source), "gradients": cost} for source, cost in costs.items()],
+            "per_image": [{**asdict(pair), "gradients": cost} for pair, cost in costs.items()],
             "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
         },
         "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},
@@ -180,13 +180,14 @@ def precision_of(text: str | None) -> str | None:
     return best_precision(this_device())
 
 
-def with_fitting_batches(job: Job) -> Job:
-    """Return the job with as many images in a work unit as the memory bears."""
+def with_largest_batches(job: Job) -> Job:
+    """Return the job with as many images in a work unit as fit in memory."""
     from transferzoo.base.distributed import this_device
-    from transferzoo.evaluation.run import ready
-    from transferzoo.models.optimize import fitting_batch_size
+    from transferzoo.evaluation.run import load_surrogates
+    from transferzoo.models.optimize import largest_batch_size
 
     most = min(
-        fitting_batch_size(ready(job, source, this_device()), job.data.images[:2]) for source in job.crafts
+        largest_batch_size(load_surrogates(job, task, this_device()), job.data.images[:2])
+        for task in job.crafting_tasks
     )
     return replace(job, config=job.config.model_copy(update={"batch_size": most}))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.base.config import AttackConfig
-    from transferzoo.evaluation.job import Craft
+    from transferzoo.evaluation.job import CraftingTask
     from transferzoo.sync.download_plan import Order
     from transferzoo.sync.inventory import Item
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
@@ -24,7 +24,7 @@ def lacking(
     Args:
         dataset: what is attacked.
         models: surrogates and targets.
-        split: of the data set; the one that is attacked where nothing is said.
+        split: of the data set; the one that is attacked where none is given.
         data: the user's own images.
     """
     from transferzoo.sync.inventory import item_of, item_of_images
@@ -50,7 +50,7 @@ def unfetched(
         tuned: specs of fine-tunings.
     """
     from transferzoo.attacks.engine import Attack
-    from transferzoo.evaluation.job import Craft
+    from transferzoo.evaluation.job import CraftingTask
     from transferzoo.sync.download_plan import survey
     from transferzoo.sync.inventory import name_of
 
@@ -60,7 +60,7 @@ def unfetched(
     config = settle(*names, weights=weights)
     attacks = [Attack.of(spec, config.seed) for spec in config.attacks]
     groups = [tuple(surrogates)] if config.ensemble else [(model,) for model in surrogates]
-    costs = [_cost(Craft(models, attack), weights) for models in groups for attack in attacks]
+    costs = [_cost(CraftingTask(models, attack), weights) for models in groups for attack in attacks]
     return {
         "config": config.model_dump(mode="json"),
         "attacks": [attack.canonical for attack in attacks],
@@ -93,10 +93,10 @@ def _weights(model: ModelSpec, order: Order | None) -> int:
     return count or 1
 
 
-def _cost(craft: Craft, weights: Mapping[str, int]) -> dict[str, Any]:
+def _cost(craft: CraftingTask, weights: Mapping[str, int]) -> dict[str, Any]:
     every = craft.attack.composition.joins
     count = sum(weights[model.full_name] if every else 1 for model in craft.models)
-    return {**asdict(craft.source), "gradients": craft.attack.cost(count)}
+    return {**asdict(craft.pair), "gradients": craft.attack.cost(count)}
 
 
 def _download(order: Order) -> dict[str, Any]:

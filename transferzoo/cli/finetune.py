@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import DataError, UsageError
-from transferzoo.cli.output import progress_bar, say
+from transferzoo.cli.output import log, progress_bar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def with_tuned(
     for model in originals:
         reason = other_classes(model.folder, dataset)
         if reason:
-            say(f"Note: {reason}; its head starts afresh, and only the fine-tuned model is attacked from.")
+            log(f"Note: {reason}; its head starts afresh, and only the fine-tuned model is attacked from.")
         else:
             kept.append(model)
     return (*kept, *(one.model for one in tuned))
@@ -73,7 +73,7 @@ def fine_tune(job: Job, missing: list[FineTuning], data: Path | None) -> None:
     for one in missing:
         Memory(images, job.dataset, one.config)
     for one in missing:
-        say(f"Fine-tuning {one.original.name} into {one.folder}, once.")
+        log(f"Fine-tuning {one.original.name} into {one.folder}, once.")
         _train(job.dataset, one, images)
 
 

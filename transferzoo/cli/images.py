@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
-from transferzoo.cli.output import say
+from transferzoo.cli.output import log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,4 +66,4 @@ def _streamed(
 
 
 def _unmeasured(reason: str) -> None:
-    say(f"Note: the accuracy will not be measured: {reason}")
+    log(f"Note: the accuracy will not be measured: {reason}")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.cli.output import progress_bar, say
+from transferzoo.cli.output import log, progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ def of_line(
     names = (ends[0].full_name, ends[1].full_name)
     if picture is not None:
         draw_line(found, (ends[0].name, ends[1].name), picture)
-        say(f"Drawn: {picture}")
+        log(f"Drawn: {picture}")
     content = {**ground.content, **options, "ends": names, "points": [asdict(point) for point in found]}
     table = line_table(found, names, _where(ground), attack.canonical)
     return Shown(content, line_lines(found), [table], folder.path)
@@ -96,7 +96,7 @@ def of_slice(
         found = around(ground, model, positions, folder, advance)
     if picture is not None:
         draw_slice(found, model.name, picture)
-        say(f"Drawn: {picture}")
+        log(f"Drawn: {picture}")
     content = {**ground.content, "model": model.full_name, **asdict(found)}
     table = slice_table(found, model.full_name, _where(ground))
     return Shown(content, slice_lines(found), [table], folder.path)

@@ -22,18 +22,18 @@ PIPE_WIDTH = 120
 """Columns of a table that is not printed on a terminal."""
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Tell the user something on stderr, unwrapped and without markup."""
     Console(stderr=True).print(Text(message), soft_wrap=True)
 
 
-def hush() -> None:
+def silence() -> None:
     """Send what this process says from now on nowhere: another one says it."""
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 @contextmanager
-def told_once(fails_first: Callable[[], bool]) -> Iterator[None]:
+def report_once(fails_first: Callable[[], bool]) -> Iterator[None]:
     """Let only one of several processes speak of what ends the block.
 
     Args:
@@ -43,7 +43,7 @@ def told_once(fails_first: Callable[[], bool]) -> Iterator[None]:
         yield
     except BaseException:
         if not fails_first():
-            hush()
+            silence()
         elif getattr(sys.stderr, "name", None) == os.devnull:
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         raise
@@ -56,7 +56,7 @@ def show(*tables: RenderableType) -> None:
         console.print(table)
 
 
-def tell(table: RenderableType) -> None:
+def log_table(table: RenderableType) -> None:
     """Print a table on stderr, as wide as the terminal, or 120 columns in a pipe."""
     Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH).print(table)
 

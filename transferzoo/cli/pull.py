@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferzoo.cli.options import Json, ZooFile, complete_datasets, complete_names
-from transferzoo.cli.output import progress_bar, say, show_json, tell
+from transferzoo.cli.output import log, log_table, progress_bar, show_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def pull(
         _say_plan(orders, missing)
     for item in items:
         if item.state == "train":
-            say(
+            log(
                 f"Nobody has published {item.name}: train it with `transferzoo train --recipe {item.recipe}`."
             )
     failed = [(order.item.name, order.error) for order in orders if order.error]
@@ -76,7 +76,7 @@ def pull(
         )
     _say_what_lacks(records, [one.order.item for one in came if not one.error])
     for _, error in failed:
-        say(f"Error: {error}")
+        log(f"Error: {error}")
     if failed:
         raise typer.Exit(1)
 
@@ -110,7 +110,9 @@ def _say_plan(orders: Sequence[Order], missing: int) -> None:
     if not any(order.open for order in orders):
         caption = "Nothing to download."
     if rows:
-        tell(render(Table("to pull", ("name", "state", "size", "licence", ""), tuple(rows), caption), 120))
+        log_table(
+            render(Table("to pull", ("name", "state", "size", "licence", ""), tuple(rows), caption), 120)
+        )
 
 
 def _state(order: Order) -> str:
@@ -160,9 +162,9 @@ def _fetch(orders: Sequence[Order], missing: int, jobs: int) -> list[Delivery]:
         for one in fetch(orders, jobs, advance):
             came.append(one)
             if bar.disable and not one.error:
-                say(f"{one.order.item.name}: {amount(one.order.missing)}")
+                log(f"{one.order.item.name}: {amount(one.order.missing)}")
     well = [one for one in came if not one.error]
-    say(f"Downloaded {len(well)} of {len(came)} ({amount(sum(one.order.missing for one in well))}).")
+    log(f"Downloaded {len(well)} of {len(came)} ({amount(sum(one.order.missing for one in well))}).")
     return came
 
 
@@ -173,4 +175,4 @@ def _say_what_lacks(zoo: Zoo, items: Sequence[Item]) -> None:
     for name in dict.fromkeys(item.name.partition("/")[0] for item in items if item.kind == "model"):
         spec = zoo.datasets.get(name)
         if spec and state_of_images(spec, spec.attack.split) == "hub":
-            say(f"An attack on {name} needs its images too: `transferzoo pull {name}`.")
+            log(f"An attack on {name} needs its images too: `transferzoo pull {name}`.")

@@ -10,7 +10,7 @@ import typer
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.options import Json, ZooFile
-from transferzoo.cli.output import say, show_json, show_line
+from transferzoo.cli.output import log, show_json, show_line
 
 if TYPE_CHECKING:
     from transferzoo.sync.push import Parcel
@@ -71,8 +71,8 @@ def push(
     if json:
         show_json(asdict(sent))
         return
-    say(f"{sent.url}: {'sent' if sent.changed else 'nothing new'}, commit {sent.commit[:12]}.")
-    say(f"Attack from it with: transferzoo attack --surrogate hf-hub:{sent.repo} --targets all")
+    log(f"{sent.url}: {'sent' if sent.changed else 'nothing new'}, commit {sent.commit[:12]}.")
+    log(f"Attack from it with: transferzoo attack --surrogate hf-hub:{sent.repo} --targets all")
 
 
 def _show_plan(what: Parcel, *, as_json: bool) -> None:
@@ -80,7 +80,7 @@ def _show_plan(what: Parcel, *, as_json: bool) -> None:
         show_json({"repo": what.repo, "files": what.files, "bytes": what.size, "card": what.card})
         return
     show_line(what.card)
-    say(f"Would send {', '.join(what.files)} ({what.size:,} bytes) and this card to {what.repo}.")
+    log(f"Would send {', '.join(what.files)} ({what.size:,} bytes) and this card to {what.repo}.")
 
 
 def _confirm(what: Parcel, *, private: bool) -> None:

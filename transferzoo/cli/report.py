@@ -9,7 +9,7 @@ import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.options import DataRoot, Json, Output, Visible, ZooFile, complete_studies
-from transferzoo.cli.output import progress_bar, say, show, show_json, terminal_width
+from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +66,12 @@ def report(
     if figures is not None:
         check_folder(figures)
     if html is not None or figures is not None:
-        from transferzoo.base.optional import require
+        from transferzoo.base.optional import import_optional
 
-        require("matplotlib", "plots", "figures need")
+        import_optional("matplotlib", "plots", "figures need")
     opened = open_all(what)
     for sentence in opened.left_out:
-        say(f"Left out: {sentence}")
+        log(f"Left out: {sentence}")
     _publish(opened, files, as_json=json, visibility=visibility, brief=verdicts)
     if html is not None or figures is not None:
         _draw(opened, html, figures, data, zoo)
@@ -126,7 +126,7 @@ def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility
         show(*(render_table(table, width) for table in tables(found, visibility=visibility)))
     for path in files:
         write_text(path, render(path, found, visibility=visibility))
-        say(f"Written: {path}")
+        log(f"Written: {path}")
 
 
 def _draw(
@@ -152,7 +152,7 @@ def _draw(
             write_figures(parts, figures, advance)
     for path in (html, figures):
         if path is not None:
-            say(f"Written: {path}")
+            log(f"Written: {path}")
 
 
 def _parts(opened: Opened, data: Path | None, zoo: Path | None) -> list[Part]:
@@ -180,5 +180,5 @@ def _examples(
         try:
             found.append(examples_of(run, records, data, BUDGET // count))
         except TransferZooError as error:
-            say(f"Note: no examples of the run {run.path}: {error}")
+            log(f"Note: no examples of the run {run.path}: {error}")
     return found

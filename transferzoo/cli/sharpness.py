@@ -17,7 +17,7 @@ from transferzoo.cli.options import (
     complete_attacks,
     complete_models,
 )
-from transferzoo.cli.output import say, show, show_json, terminal_width
+from transferzoo.cli.output import log, show, show_json, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,8 +184,8 @@ def sharpness(
         show(*(render(table, width) for table in found.tables))
     for path in files:
         write_text(path, formatted(path, found.content, found.lines, found.tables))
-        say(f"Written: {path}")
-    say(f"Results are kept in {found.folder}")
+        log(f"Written: {path}")
+    log(f"Results are kept in {found.folder}")
 
 
 def _request(models: list[str] | None, between: tuple[str, str] | None, slice_: str | None) -> str:
@@ -229,7 +229,7 @@ def _located(records: Zoo, names: Sequence[str], dataset: DatasetSpec) -> list[M
     from transferzoo.models.load import require_gradients
     from transferzoo.models.resolve import select_models
 
-    found = [located(model, say) for model in select_models(records, names, dataset.name, "surrogate")]
+    found = [located(model, log) for model in select_models(records, names, dataset.name, "surrogate")]
     for model in found:
         require_gradients(model)
     return found
@@ -254,7 +254,7 @@ def _targets(
     for model in victims:
         if model.defence:
             raise UsageError("targets of a line have no defence", got=f"'{model.name}'")
-    return [located(model, say) for model in victims]
+    return [located(model, log) for model in victims]
 
 
 def _ground(
@@ -270,7 +270,7 @@ def _ground(
 
     chosen = split or dataset.attack.split
     if split is None and chosen != "train" and "train" in dataset.splits:
-        say(f"Note: measured on the split '{chosen}'; the paper measures on training images (--split train).")
+        log(f"Note: measured on the split '{chosen}'; the paper measures on training images (--split train).")
     together = batch_size or min(dataset.attack.batch_size, 100)
     return Ground(dataset, chosen, _images(dataset, chosen, root, images), images, seed, together)
 

@@ -153,7 +153,7 @@ def _model(model: ModelSpec) -> dict[str, Any]:
 
 
 def _provenance(model: ModelSpec) -> dict[str, Any]:
-    """Return what the files of a model say, as far as they are on this machine."""
+    """Return what the files of a model log, as far as they are on this machine."""
     from transferzoo.hub import commit_of
     from transferzoo.models import checkpoint
     from transferzoo.sync.inventory import need_of

@@ -9,7 +9,7 @@ import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.options import DataRoot, Json, Output, ZooFile, complete_studies
-from transferzoo.cli.output import progress_bar, say, show, show_json, terminal_width
+from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ def study(
     found = collect(grid, kept)
     if results is not None:
         write_results(found, results)
-        say(f"Written: {results}")
+        log(f"Written: {results}")
     if found.outcomes or found.values:
         publish(found, files, as_json=json)
     if failed:
@@ -108,7 +108,7 @@ def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool
         show(*(render(table, terminal_width()) for table in shown))
     for path in files:
         write_text(path, formatted(path, to_json(found, verdicts), lines_of(found), shown))
-        say(f"Written: {path}")
+        log(f"Written: {path}")
 
 
 def _workers(jobs: int, address: str | None) -> Workers:
@@ -127,16 +127,16 @@ def _run(task: Task, grid: Grid, workers: Workers) -> list[tuple[Cell, TransferZ
     store = Store(task.store)
     todo = [cell for cell in grid.cells.values() if not store.has(cell)]
     if todo:
-        say(f"{len(grid.cells) - len(todo)} of {len(grid.cells)} cells are there; {len(todo)} to do.")
+        log(f"{len(grid.cells) - len(todo)} of {len(grid.cells)} cells are there; {len(todo)} to do.")
     with progress_bar() as bar:
         place = bar.add_task("study", total=len(grid.cells), completed=len(grid.cells) - len(todo), note="")
 
         def on_done(cell: Cell, error: TransferZooError | None) -> None:
             bar.update(place, advance=1, note=cell.label)
             if error is not None:
-                say(f"Failed: {cell.label}: {error}")
+                log(f"Failed: {cell.label}: {error}")
             elif bar.disable:
-                say(f"Done: {cell.label}")
+                log(f"Done: {cell.label}")
 
         return run(task, grid, workers, on_done)
 

@@ -20,7 +20,7 @@ from transferzoo.cli.options import (
     complete_models,
     complete_recipes,
 )
-from transferzoo.cli.output import progress_bar, say, show_json, show_line, told_once
+from transferzoo.cli.output import log, progress_bar, report_once, show_json, show_line
 
 if TYPE_CHECKING:
     from transferzoo.base.distributed import Team
@@ -183,7 +183,7 @@ def train(
 ) -> None:
     """Train a surrogate or target; the same command resumes a run that was stopped."""
     from transferzoo.base.config import TrainConfig
-    from transferzoo.base.distributed import gather
+    from transferzoo.base.distributed import join_team
     from transferzoo.training.recipes import plan, short_name
     from transferzoo.zoo.reader import load_zoo
 
@@ -201,10 +201,10 @@ def train(
         return
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched not in ("no", config.precision):
-        say(
+        log(
             f"Note: Accelerate's mixed precision '{launched}' is not used; --precision is {config.precision}."
         )
-    with gather(log_with, folder) as team, told_once(team.fails_first):
+    with join_team(log_with, folder) as team, report_once(team.fails_first):
         result = _run(spec, what, data, folder, team, workers)
     if not team.leads:
         return
@@ -216,7 +216,7 @@ def train(
         f"{measured['accuracy']:.2%} of {measured['n']:,} test images" if measured else "no test images"
     )
     show_line(f"{folder}: {accuracy}, {result['seconds']:.0f} s of training")
-    say(f"Attack from it with: {_attack_from(folder, config.dataset)}")
+    log(f"Attack from it with: {_attack_from(folder, config.dataset)}")
 
 
 def _check_architecture(what: Plan, dataset: DatasetSpec) -> None:
@@ -232,7 +232,7 @@ def _check_architecture(what: Plan, dataset: DatasetSpec) -> None:
     if what.start is None:
         create(what.config.architecture, dataset)
     elif note := begin(what.start, dataset, what.config.architecture).note:
-        say(f"Note: {note}")
+        log(f"Note: {note}")
 
 
 def _attack_from(folder: Path, dataset: str) -> str:
@@ -255,7 +255,7 @@ def _run(
             title = f"epoch {at.epoch}/{at.epochs}"
             bar.update(task, completed=at.step, total=at.steps, description=title, note=note)
             if bar.disable and at.step * at.epochs % at.steps == 0:
-                say(f"{title}  {note}")
+                log(f"{title}  {note}")
 
         return train_or_tune(
             what.config,

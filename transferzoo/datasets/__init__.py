@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from transferzoo.zoo.schema import DatasetSpec
 
-    Tell = Callable[[int, int], None]
-    """Is told how much of something is done, and how much there is."""
+    OnProgress = Callable[[int, int], None]
+    """Called with how much of something is done, and how much there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +107,14 @@ class Reader(Protocol):
         """Return whether `root` holds a split in this layout, judged by file names alone."""
         ...
 
-    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
+    def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read a split into memory, whole or the part that `spec.at_most` allows.
 
         Args:
             root: what is accepted.
             split: name of the split.
             spec: the data set.
-            tell: called with the number of images read, and of all.
+            on_progress: called with the number of images read, and of all.
 
         Raises:
             DataError: a file is missing, broken, or does not fit `spec`.

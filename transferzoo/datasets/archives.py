@@ -22,7 +22,7 @@ from transferzoo.datasets.pixels import SUFFIXES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from transferzoo.datasets import Tell
+    from transferzoo.datasets import OnProgress
     from transferzoo.datasets.members import Member
 
 KEPT = SUFFIXES | {".csv", ".json", ".parquet", ".txt"}
@@ -35,7 +35,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz")) and path.is_file()
 
 
-def unpacked(archive: Path, tell: Tell = lambda *_: None) -> Path:
+def unpacked(archive: Path, on_progress: OnProgress = lambda *_: None) -> Path:
     """Return the folder that an archive unpacks to, unpacked unless it is there already.
 
     The folder lies in `unpacked/` under the variable TRANSFERZOO_CACHE, by default ~/.cache/transferzoo. It
@@ -44,7 +44,7 @@ def unpacked(archive: Path, tell: Tell = lambda *_: None) -> Path:
 
     Args:
         archive: a zip, a tar or a gzipped tar.
-        tell: called with the bytes of the archive that are done, and all.
+        on_progress: called with the bytes of the archive that are done, and all.
 
     Raises:
         DataError: the archive is damaged, encrypted, holds no image or table, or has anything in it that a
@@ -67,14 +67,14 @@ def unpacked(archive: Path, tell: Tell = lambda *_: None) -> Path:
                 shutil.rmtree(part, ignore_errors=True)  # what a killed process left
                 try:
                     part.mkdir()
-                    _unpack(archive, part, tell)
+                    _unpack(archive, part, on_progress)
                     part.rename(folder)
                 finally:
                     shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
-def _unpack(archive: Path, folder: Path, tell: Tell) -> None:
+def _unpack(archive: Path, folder: Path, on_progress: OnProgress) -> None:
     packed, count = archive.stat().st_size, 0
     with archive.open("rb") as raw:
         for member in members(archive, raw, folder):
@@ -82,7 +82,7 @@ def _unpack(archive: Path, folder: Path, tell: Tell) -> None:
             if member.kind == "file" and _wanted(parts):
                 _write(archive, member, folder.joinpath(*parts))
                 count += 1
-            tell(raw.tell(), packed)
+            on_progress(raw.tell(), packed)
     if not count:
         raise DataError(
             f"{archive} holds no image and no table", expected=f"files that end in {', '.join(sorted(KEPT))}"
@@ -138,7 +138,7 @@ def _chunks(archive: Path, member: Member) -> Iterator[bytes]:
         DataError: fewer come, or they are damaged.
     """
     got = 0
-    with whole(archive), member.opened() as source:
+    with whole(archive), member.open() as source:
         while chunk := source.read(CHUNK):
             got += len(chunk)
             yield chunk

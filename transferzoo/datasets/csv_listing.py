@@ -13,7 +13,7 @@ from transferzoo.datasets.memory import rows_of, stacked
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.datasets import Tell
+    from transferzoo.datasets import OnProgress
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -42,7 +42,7 @@ COLUMNS = (
 
 
 @READERS.register("listing")
-class Listing:
+class CsvListing:
     """`ROOT/labels.csv`, `ROOT/images.csv` or the only CSV file in ROOT, or in `ROOT/{split}` if it has one.
 
     Its header names the columns: `file` or `filename`, relative to the CSV file's folder or to `images/` in
@@ -58,7 +58,7 @@ class Listing:
         """Return whether `root` is or holds one CSV file."""
         return _table(root, split) is not None
 
-    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
+    def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read the images in order of the rows.
 
         Raises:
@@ -75,7 +75,7 @@ class Listing:
         labels = [checked(label, spec, f"line {line} of {table}", columns.first) for line, _, label in chosen]
         named = ((_file(table.parent, name), f"{name} (line {line} of {table})") for line, name, _ in chosen)
         return Batch(
-            stacked(named, len(rows), spec, "squash", tell), torch.tensor(labels), torch.tensor(rows)
+            stacked(named, len(rows), spec, "squash", on_progress), torch.tensor(labels), torch.tensor(rows)
         )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LAYOUT = "{split}-*.parquet; or a sub-folder of images a class, or {split}/ with those"
 
 
-class Source(Protocol):
+class ImageIndex(Protocol):
     """An index of N images in G groups; a group is what is read in one piece.
 
     Attributes:
@@ -53,7 +53,7 @@ class Source(Protocol):
         ...
 
 
-def open_source(spec: DatasetSpec, split: str, root: Path | None) -> Source:
+def open_index(spec: DatasetSpec, split: str, root: Path | None) -> ImageIndex:
     """Index the images of a split.
 
     Args:
@@ -68,7 +68,7 @@ def open_source(spec: DatasetSpec, split: str, root: Path | None) -> Source:
     return _index(next(sources.roots(spec, split, root)), split, spec)
 
 
-def _index(root: Path, split: str, spec: DatasetSpec) -> Source:
+def _index(root: Path, split: str, spec: DatasetSpec) -> ImageIndex:
     if Parquet().accepts(root, split):
         return Shards([root] if root.is_file() else _shards(root, split), spec)
     home = home_of(root, split)
@@ -81,7 +81,7 @@ def _index(root: Path, split: str, spec: DatasetSpec) -> Source:
     return Files(home, spec)
 
 
-def picture(source: Source, index: int, channels: int) -> Any:
+def picture(source: ImageIndex, index: int, channels: int) -> Any:
     """Decode an image with Pillow, upright as its EXIF data says.
 
     Args:

@@ -28,7 +28,9 @@ def home_of(root: Path, split: str) -> Path:
 
 
 class Files:
-    """`HOME/CLASS/…/image.jpg`; see `disk.Source`. Hidden files and files that are no images are passed over.
+    """`HOME/CLASS/…/image.jpg`; see `disk.ImageIndex`.
+
+    Hidden files and files that are no images are passed over.
 
     CLASS is a class name or number, or, of nameless classes, anything that sorts (`labels.of_folders`).
 
@@ -61,11 +63,11 @@ class Files:
         self.digest = state.hexdigest()
 
     def where(self, index: int) -> str:
-        """See `Source.where`."""
+        """See `ImageIndex.where`."""
         return str(self.encoded(index))
 
     def encoded(self, index: int) -> Path:
-        """See `Source.encoded`."""
+        """See `ImageIndex.encoded`."""
         return self._home / os.fsdecode(self._names[self._ends[index] : self._ends[index + 1]])
 
 

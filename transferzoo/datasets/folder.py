@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from transferzoo.datasets import Tell
+    from transferzoo.datasets import OnProgress
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -36,7 +36,7 @@ class Folder:
         """Return whether a sub-folder of `root` (or of `root/split`) holds an image."""
         return root.is_dir() and next(_images(home_of(root, split)), None) is not None
 
-    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
+    def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read the images of all class folders.
 
         Raises:
@@ -52,7 +52,7 @@ class Folder:
         label_of = of_folders(classes, spec, str(home))
         rows = rows_of(len(files), spec, split)
         found = [files[row] for row in rows]
-        images = stacked(((file, str(file)) for file in found), len(rows), spec, spec.fit, tell)
+        images = stacked(((file, str(file)) for file in found), len(rows), spec, spec.fit, on_progress)
         labels = torch.tensor([label_of[file.relative_to(home).parts[0]] for file in found])
         return Batch(images, labels, torch.tensor(rows))
 

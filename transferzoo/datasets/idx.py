@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transferzoo.datasets import Tell
+    from transferzoo.datasets import OnProgress
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -39,7 +39,7 @@ class Idx:
         """Return whether `root` holds the images of `split`."""
         return root.is_dir() and _find(root, split, "images", 3) is not None
 
-    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
+    def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read images and labels.
 
         Raises:

@@ -42,7 +42,7 @@ def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int
 def of_folders(folders: Sequence[str], spec: DatasetSpec, home: str) -> dict[str, int]:
     """Return the class of every folder, each by its name (`of_folder`).
 
-    Where the classes are nameless, as ImageNet's are here, and the folders bear no numbers, there must be one
+    Where the classes are nameless, as ImageNet's are here, and the folders have no numbers, there must be one
     folder a class, and their sorted order counts.
 
     Args:
@@ -68,7 +68,7 @@ def of_folders(folders: Sequence[str], spec: DatasetSpec, home: str) -> dict[str
 def of_folder(name: str, spec: DatasetSpec, where: str) -> int:
     """Return the class a folder stands for.
 
-    The folder bears the class name (case aside; `t-shirt-top` for `T-shirt/top`) or the 0-based class number.
+    The folder has the class name (case aside; `t-shirt-top` for `T-shirt/top`) or the 0-based class number.
 
     Raises:
         DataError: the name is neither.

@@ -36,13 +36,13 @@ class Member:
         name: its path, with "/" between the parts.
         kind: "file", "folder", or words for what it is instead.
         size: in bytes.
-        opened: returns a stream of its bytes, until the next member is asked for.
+        open: returns a stream of its bytes, until the next member is asked for.
     """
 
     name: str
     kind: str
     size: int
-    opened: Callable[[], IO[bytes]]
+    open: Callable[[], IO[bytes]]
 
 
 def members(archive: Path, raw: IO[bytes], folder: Path) -> Iterator[Member]:
@@ -50,7 +50,7 @@ def members(archive: Path, raw: IO[bytes], folder: Path) -> Iterator[Member]:
 
     Args:
         archive: its file; .zip is a zip, .tar a tar, and anything else a gzipped tar.
-        raw: that file, opened.
+        raw: that file, open.
         folder: where it is unpacked to.
 
     Raises:
@@ -124,8 +124,8 @@ def _roomy(archive: Path, folder: Path, size: int) -> None:
 
 
 def _of_zip(archive: Path, raw: IO[bytes], folder: Path) -> Iterator[Member]:
-    with whole(archive), zipfile.ZipFile(raw) as opened:
-        infos = opened.infolist()
+    with whole(archive), zipfile.ZipFile(raw) as archived:
+        infos = archived.infolist()
         size = sum(info.file_size for info in infos)
         _bounded(archive, len(infos), size)
         _roomy(archive, folder, size)
@@ -135,7 +135,7 @@ def _of_zip(archive: Path, raw: IO[bytes], folder: Path) -> Iterator[Member]:
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 # zipfile bounds what it unpacks at once for these two alone
                 raise DataError(f"{archive} is compressed by another method than deflate", hint=BY_HAND)
-            yield Member(info.filename, _zip_kind(info), info.file_size, partial(opened.open, info))
+            yield Member(info.filename, _zip_kind(info), info.file_size, partial(archived.open, info))
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:
@@ -172,18 +172,18 @@ class _Metered:
 
 
 def _of_tar(archive: Path, metered: Any, folder: Path) -> Iterator[Member]:
-    with whole(archive), tarfile.open(fileobj=metered, mode="r|", bufsize=tarfile.RECORDSIZE) as opened:
+    with whole(archive), tarfile.open(fileobj=metered, mode="r|", bufsize=tarfile.RECORDSIZE) as archived:
         _roomy(archive, folder, archive.stat().st_size)
         count = 0
-        while (info := opened.next()) is not None:
-            opened.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+        while (info := archived.next()) is not None:
+            archived.members.clear()  # type: ignore[attr-defined]  # it would keep them all
             count += 1
             end = info.offset_data + info.size
             _bounded(archive, count, end)
             _roomy(archive, folder, info.size)
             metered.limit = end + HEADERS
-            yield Member(info.name, _tar_kind(info), info.size, partial(_extracted, opened, info, folder))
-        _ended(archive, metered, opened.offset)
+            yield Member(info.name, _tar_kind(info), info.size, partial(_extracted, archived, info, folder))
+        _ended(archive, metered, archived.offset)
 
 
 def _tar_kind(info: tarfile.TarInfo) -> str:
@@ -194,10 +194,10 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
     return "folder" if info.isdir() else "neither a file nor a folder"
 
 
-def _extracted(opened: tarfile.TarFile, info: tarfile.TarInfo, folder: Path) -> IO[bytes]:
+def _extracted(archived: tarfile.TarFile, info: tarfile.TarInfo, folder: Path) -> IO[bytes]:
     if hasattr(tarfile, "data_filter"):  # a second opinion, of those Pythons that have one
         tarfile.data_filter(info, str(folder))
-    stream = opened.extractfile(info)
+    stream = archived.extractfile(info)
     assert stream is not None, info.type
     return stream
 

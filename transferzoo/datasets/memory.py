@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.datasets import Tell
+    from transferzoo.datasets import OnProgress
     from transferzoo.datasets.pixels import Fit
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -38,7 +38,11 @@ def rows_of(count: int, spec: DatasetSpec, split: str) -> list[int]:
 
 
 def stacked(
-    encoded: Iterable[tuple[bytes | Path, str]], count: int, spec: DatasetSpec, fit: Fit, tell: Tell
+    encoded: Iterable[tuple[bytes | Path, str]],
+    count: int,
+    spec: DatasetSpec,
+    fit: Fit,
+    on_progress: OnProgress,
 ) -> Tensor:
     """Decode images, one after the other.
 
@@ -47,7 +51,7 @@ def stacked(
         count: how many, N.
         spec: gives channels and size.
         fit: what is done with images of another size.
-        tell: called with the number of images done, and of all.
+        on_progress: called with the number of images done, and of all.
 
     Returns:
         uint8 (N, spec.channels, spec.size, spec.size).
@@ -69,5 +73,5 @@ def stacked(
     images = np.empty(shape, dtype=np.uint8)
     for place, (content, where) in enumerate(encoded):
         images[place] = decode(content, spec, where, fit)
-        tell(place + 1, count)
+        on_progress(place + 1, count)
     return torch.from_numpy(images)

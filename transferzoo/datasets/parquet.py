@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from transferzoo.datasets import Tell
+    from transferzoo.datasets import OnProgress
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -38,7 +38,7 @@ class Parquet:
             return root.suffix == ".parquet"
         return bool(_folders(root, split))
 
-    def read(self, root: Path, split: str, spec: DatasetSpec, tell: Tell) -> Batch:
+    def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read all shards of a split.
 
         Raises:
@@ -65,7 +65,7 @@ class Parquet:
                 ids.append(number if name is None else name)
                 yield content, where
 
-        images = stacked(encoded(), len(rows), spec, "crop" if spec.fit == "crop" else "exact", tell)
+        images = stacked(encoded(), len(rows), spec, "crop" if spec.fit == "crop" else "exact", on_progress)
         return Batch(images, torch.tensor(labels), torch.tensor(ids))
 
 

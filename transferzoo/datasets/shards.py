@@ -26,7 +26,7 @@ LARGEST = 2**30
 
 
 class Shards:
-    """Parquet files in the Hub's layout; see `disk.Source` and, for the columns, `datasets.parquet`.
+    """Parquet files in the Hub's layout; see `disk.ImageIndex` and, for the columns, `datasets.parquet`.
 
     A process that reads images keeps the encoded row groups it read last: `WINDOW` bytes and the largest one.
 
@@ -67,14 +67,14 @@ class Shards:
         self._kept: OrderedDict[int, Any] = OrderedDict()
 
     def where(self, index: int) -> str:
-        """See `Source.where`; rows count from 0 in each file."""
+        """See `ImageIndex.where`; rows count from 0 in each file."""
         group = self._group(index)
         file = self._groups[group][0]
         first = next(number for number, (other, _, _) in enumerate(self._groups) if other == file)
         return f"row {index - self.bounds[first]} of {file}"
 
     def encoded(self, index: int) -> bytes:
-        """See `Source.encoded`."""
+        """See `ImageIndex.encoded`."""
         group = self._group(index)
         if group not in self._kept:
             self._kept[group] = self._read(group)

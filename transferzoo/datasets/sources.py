@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transferzoo.datasets import Batch, Reader
     from transferzoo.zoo.schema import DatasetSpec
 
-    Told = Callable[[str, int, int], None]
+    OnStage = Callable[[str, int, int], None]
 
 
 class HubFile(NamedTuple):
@@ -35,7 +35,7 @@ class HubFile(NamedTuple):
 
 
 def load_split(
-    spec: DatasetSpec, split: str, *, root: Path | None = None, on_progress: Told = lambda *_: None
+    spec: DatasetSpec, split: str, *, root: Path | None = None, on_progress: OnStage = lambda *_: None
 ) -> Batch:
     """Read a split of a data set into memory.
 
@@ -59,7 +59,7 @@ def load_split(
 
 
 def roots(
-    spec: DatasetSpec, split: str, root: Path | None, on_progress: Told = lambda *_: None
+    spec: DatasetSpec, split: str, root: Path | None, on_progress: OnStage = lambda *_: None
 ) -> Iterator[Path]:
     """Yield folders and files where a split may lie, one after the other, and raise after the last.
 
@@ -83,12 +83,12 @@ def roots(
     for place in spec.splits[split]:
         name = place.partition("@sha256:")[0]
         try:
-            path = _located(place)
+            path = _resolve_place(place)
         except TransferZooError as error:
             tried.append(f"{name} ({str(error).removesuffix('.')})")
             continue
         if path.exists():
-            yield _opened(path, spec, on_progress)
+            yield _unpack_archive(path, spec, on_progress)
             tried.append(f"{name} (no '{split}' images in a known layout)")
         else:
             tried.append(f"{name} (absent)")
@@ -98,13 +98,13 @@ def roots(
     )
 
 
-def _own(spec: DatasetSpec, split: str, root: Path, on_progress: Told) -> Iterator[Path]:
+def _own(spec: DatasetSpec, split: str, root: Path, on_progress: OnStage) -> Iterator[Path]:
     """Yield a place of the user's, and raise if it is not taken."""
     if not root.exists():
         raise DataError(
             f"there is no {root}", expected="a folder or file with the images", hint="check --data"
         )
-    path = _opened(root, spec, on_progress)
+    path = _unpack_archive(root, spec, on_progress)
     yield path
     others = [other for other in spec.splits if _reader(path, other)]
     raise DataError(
@@ -140,7 +140,7 @@ def layouts(split: str) -> str:
     return "; or ".join(reader.layout.replace("{split}", split) for reader in _readers())
 
 
-def _located(place: str) -> Path:
+def _resolve_place(place: str) -> Path:
     """Return where a place of `DatasetSpec.splits` lies; it need not exist.
 
     Raises:
@@ -168,7 +168,7 @@ def _files(place: str) -> list[HubFile]:
     return [HubFile(match["repo"], name, None) for name in names]
 
 
-def _opened(path: Path, spec: DatasetSpec, on_progress: Told) -> Path:
+def _unpack_archive(path: Path, spec: DatasetSpec, on_progress: OnStage) -> Path:
     """Return a path as it is, or the folder with what an archive holds."""
     if not is_archive(path):
         return path

@@ -1,4 +1,4 @@
-"""Which images are attacked, and which class each of them shall be taken for."""
+"""Which images are attacked, and which target class each of them has."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 
-def chosen(
-    config: AttackConfig, data: Batch, predictions: Mapping[str, Tensor], targets: Tensor | None
+def draw_images(
+    config: AttackConfig, data: Batch, predictions: Mapping[str, Tensor], target_classes: Tensor | None
 ) -> Batch:
     """Draw the images to attack, in order of id.
 
@@ -29,17 +29,18 @@ def chosen(
         config: how many, by which seed, and for which targets they must be classified correctly.
         data: candidate images.
         predictions: target → its classes of the candidates (N,).
-        targets: classes aimed at (N,); None for any other. Images whose label is the class are left out.
+        target_classes: the classes aimed at (N,); None for an untargeted attack. Images whose label is their
+            target class are left out.
 
     Raises:
         DataError: none is left.
     """
     eligible = torch.ones(len(data), dtype=torch.bool)
     if config.images_correct_for == "all":
-        for said in predictions.values():
-            eligible &= said == data.labels
-    if targets is not None:
-        eligible &= targets != data.labels
+        for predicted in predictions.values():
+            eligible &= predicted == data.labels
+    if target_classes is not None:
+        eligible &= target_classes != data.labels
     candidates = data.select(eligible)
     if not len(candidates):
         raise DataError(
@@ -51,27 +52,30 @@ def chosen(
     return candidates.select(sorted(drawn, key=lambda i: int(candidates.ids[i])))
 
 
-def counted(config: AttackConfig, labels: Tensor, said: Tensor, targets: Tensor | None) -> Tensor:
+def counted_images(
+    config: AttackConfig, labels: Tensor, predicted: Tensor, target_classes: Tensor | None
+) -> Tensor:
     """Return which attacked images count for a target, bool (N,).
 
     Args:
         config: of the run.
         labels: true classes (N,).
-        said: the target's classes of the clean images (N,).
-        targets: classes aimed at (N,), or None. An image that is taken for its class already does not count.
+        predicted: the target's classes of the clean images (N,).
+        target_classes: the classes aimed at (N,), or None. An image that the target already classifies as its
+            target class does not count.
     """
     counts = torch.ones(len(labels), dtype=torch.bool)
     if config.images_correct_for == "target":
-        counts &= said == labels
-    if targets is not None:
-        counts &= said != targets
+        counts &= predicted == labels
+    if target_classes is not None:
+        counts &= predicted != target_classes
     return counts
 
 
-def aims(
+def target_classes(
     config: AttackConfig, data: Batch, classes: int, listed: Tensor | None, least_likely: Callable[[], Tensor]
 ) -> Tensor | None:
-    """Return the class that each candidate shall be taken for, int64 (N,); None for any but its own.
+    """Return the target class of each candidate, int64 (N,); None for an untargeted attack.
 
     Args:
         config: how it is chosen.
@@ -93,8 +97,8 @@ def aims(
     return ways[config.targeted]()
 
 
-def read_aims(path: Path, dataset: DatasetSpec, data: Batch) -> Tensor:
-    """Read the classes aimed at from a file: one a line, a number or a name, for every image of the split.
+def read_target_classes(path: Path, dataset: DatasetSpec, data: Batch) -> Tensor:
+    """Read the target classes from a file: one a line, a number or a name, for every image of the split.
 
     Raises:
         UsageError: the file cannot be read, has another number of lines, or names an unknown class.
@@ -103,7 +107,7 @@ def read_aims(path: Path, dataset: DatasetSpec, data: Batch) -> Tensor:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"cannot read the classes aimed at from {path}",
+            f"cannot read the target classes from {path}",
             expected="a text file, a class a line",
             got=str(error),
         ) from None

@@ -47,7 +47,7 @@ def evaluate(
         targets: name → model, likewise, in evaluation mode; one at least.
         images: clean images, uint8 (N, C, H, W).
         labels: true classes, int64 (N,).
-        ids: what seeds an image's draws, int64 (N,); 0..N−1 where nothing is said.
+        ids: what seeds an image's draws, int64 (N,); 0..N−1 where none is given.
         name: of the surrogate.
         batch_size: images at a time.
 
@@ -58,7 +58,7 @@ def evaluate(
     batch = Batch(images, labels, torch.arange(len(images)) if ids is None else ids)
     with frozen(surrogate):
         own = predict(surrogate, images) == labels
-    clean = {victim: predict(model, images) == labels for victim, model in targets.items()}
+    clean = {target: predict(model, images) == labels for target, model in targets.items()}
     chosen = batch.select(torch.stack(list(clean.values())).all(0))
     if not len(chosen):
         raise DataError("no image is left to attack: the targets classify none of them correctly together")
@@ -80,21 +80,21 @@ def evaluate(
         "surrogate_sha256": weights,
     }
     records = []
-    for victim, model in targets.items():
+    for target, model in targets.items():
         fooled = predict(model, adversarial) != chosen.labels
         outcomes = "".join("1" if hit else "0" for hit in fooled.tolist())
         records.append(
             Record.of(
                 outcomes,
                 **common,
-                target=victim,
+                target=target,
                 target_sha256=state_digest(model),
                 white_box=learned is not None and learned == weights_digest(model),
-                target_accuracy=_share(clean[victim]),
+                target_accuracy=_share(clean[target]),
             )
         )
     look = perturbation_metrics.measure(name, what.canonical, adversarial, chosen.images)
-    return Findings(records, (), {records[0].source: seconds}, [look])
+    return Findings(records, (), {records[0].pair: seconds}, [look])
 
 
 def _crafted(

@@ -1,4 +1,4 @@
-"""What a run of the main job has to do, resolved and checked, and where its images come from."""
+"""What a run has to do, resolved and checked: images, models, and the crafting tasks they make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transferzoo.attacks.engine import Attack
 from transferzoo.base.atomic import sha256
 from transferzoo.defences import read_defence
 from transferzoo.models import load
-from transferzoo.results.records import Source
+from transferzoo.results.records import SurrogateAttack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class Job:
         surrogates: models the images are crafted on.
         targets: models they are tried on.
         data: candidate images.
-        aims: classes aimed at, as a list gave them, int64 (N,); None without a list.
+        target_classes: as a list gave them, int64 (N,); None without a list.
         trusted: full names of models that may classify badly: it is known how they were trained.
     """
 
@@ -43,7 +43,7 @@ class Job:
     surrogates: tuple[ModelSpec, ...]
     targets: tuple[ModelSpec, ...]
     data: Batch
-    aims: Tensor | None = None
+    target_classes: Tensor | None = None
     trusted: frozenset[str] = frozenset()
 
     @cached_property
@@ -52,10 +52,10 @@ class Job:
         return tuple(Attack.of(spec, self.config.seed) for spec in self.config.attacks)
 
     @cached_property
-    def crafts(self) -> tuple[Craft, ...]:
-        """Where adversarial images come from: every surrogate, or all together, under every attack."""
+    def crafting_tasks(self) -> tuple[CraftingTask, ...]:
+        """Every surrogate, or all together, under every attack."""
         groups = [self.surrogates] if self.config.ensemble else [(model,) for model in self.surrogates]
-        return tuple(Craft(models, attack) for models in groups for attack in self.attacks)
+        return tuple(CraftingTask(models, attack) for models in groups for attack in self.attacks)
 
     @property
     def _packages(self) -> tuple[str, ...]:
@@ -79,13 +79,13 @@ class Job:
             name: sha256(file)
             for name, file in {
                 f"{model.full_name}/{file.name}": file
-                for craft in self.crafts
+                for craft in self.crafting_tasks
                 for model, file in craft.weights
                 if file is not None
             }.items()
         }
         state = hashlib.sha256()
-        listed = () if self.aims is None else (self.aims,)
+        listed = () if self.target_classes is None else (self.target_classes,)
         for tensor in (self.data.images, self.data.labels, self.data.ids, *listed):
             state.update(tensor.contiguous().numpy().tobytes())
         return {
@@ -100,12 +100,12 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Craft:
-    """A source of adversarial images.
+class CraftingTask:
+    """A surrogate or an ensemble under an attack: what adversarial images are crafted by.
 
     Attributes:
         models: one surrogate, or an ensemble.
-        attack: what is done.
+        attack: the attack.
     """
 
     models: tuple[ModelSpec, ...]
@@ -127,10 +127,12 @@ class Craft:
         return self.attack.cost(len(self.weights))
 
     @property
-    def source(self) -> Source:
-        """Its name."""
+    def pair(self) -> SurrogateAttack:
+        """The names of both, as records have them."""
         first, *others = self.models
-        return Source(" & ".join([first.full_name, *(m.name for m in others)]), self.attack.canonical)
+        return SurrogateAttack(
+            " & ".join([first.full_name, *(m.name for m in others)]), self.attack.canonical
+        )
 
 
 def weights_of(model: ModelSpec, *, every: bool) -> list[Path] | list[None]:

@@ -3,7 +3,7 @@
     config.json            configuration, weights and data by digest, versions
     clean/MODEL.json       predictions on the clean images
     least_likely.json      the first surrogate's least likely classes, where they are what is aimed at
-    selection.json         the images attacked: ids, labels, and the classes aimed at
+    selection.json         the images attacked: ids, labels, and the target classes
     images/SURROGATE/ATTACK/NNNN.safetensors   adversarial images of one work unit: `images` uint8
                            (N, C, H, W), `ids`, and `after N` for steps of the curve
     records.jsonl          one line a surrogate, attack and target
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from transferzoo.base.atomic import sha256, write_bytes, write_json, write_text, writing
 from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import DataError, TransferZooError, reason
-from transferzoo.results.records import Record, Source, Visibility, flat
+from transferzoo.results.records import Record, SurrogateAttack, Visibility, flat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -123,17 +123,23 @@ class RunFolder:
 
     # ------------------------------------------------------------ adversarial images
 
-    def has_unit(self, source: Source, unit: int) -> bool:
+    def has_unit(self, pair: SurrogateAttack, unit: int) -> bool:
         """Return whether a work unit is finished."""
-        return self._unit(source, unit).exists()
+        return self._unit(pair, unit).exists()
 
     def save_unit(
-        self, source: Source, unit: int, images: Mapping[int, Tensor], steps: int, ids: Tensor, seconds: float
+        self,
+        pair: SurrogateAttack,
+        unit: int,
+        images: Mapping[int, Tensor],
+        steps: int,
+        ids: Tensor,
+        seconds: float,
     ) -> None:
         """Keep the adversarial images of a work unit and how long they took.
 
         Args:
-            source: where they come from.
+            pair: what they were crafted by.
             unit: number of the unit.
             images: by the steps after which they were taken.
             steps: of the whole attack.
@@ -143,16 +149,16 @@ class RunFolder:
         from safetensors.torch import save
 
         named = {_after(at, steps): taken.contiguous() for at, taken in images.items()}
-        write_bytes(self._unit(source, unit), save({**named, "ids": ids.contiguous()}))
-        line = {**asdict(source), "unit": unit, "images": len(ids), "seconds": round(seconds, 3)}
+        write_bytes(self._unit(pair, unit), save({**named, "ids": ids.contiguous()}))
+        line = {**asdict(pair), "unit": unit, "images": len(ids), "seconds": round(seconds, 3)}
         with writing(self.path), (self.path / "timings.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
-    def images(self, source: Source, units: int, at: int, steps: int) -> Tensor:
-        """Return all adversarial images of a source, uint8 (N, C, H, W), in order of id.
+    def images(self, pair: SurrogateAttack, units: int, at: int, steps: int) -> Tensor:
+        """Return all adversarial images of a pair, uint8 (N, C, H, W), in order of id.
 
         Args:
-            source: where they come from.
+            pair: what they were crafted by.
             units: how many there are.
             at: after which step.
             steps: of the whole attack.
@@ -166,15 +172,15 @@ class RunFolder:
 
         parts = []
         for unit in range(units):
-            path = self._unit(source, unit)
+            path = self._unit(pair, unit)
             try:
                 parts.append(load_file(path)[_after(at, steps)])
             except (OSError, SafetensorError, KeyError) as error:
                 raise _unreadable(path, error) from None
         return torch.cat(parts)
 
-    def _unit(self, source: Source, unit: int) -> Path:
-        return self.path / "images" / source.folder / f"{unit:04d}.safetensors"
+    def _unit(self, pair: SurrogateAttack, unit: int) -> Path:
+        return self.path / "images" / pair.folder / f"{unit:04d}.safetensors"
 
     # ------------------------------------------------------------ records
 
@@ -195,7 +201,7 @@ class RunFolder:
         write_text(self.path / file, "".join(line + "\n" for line in lines))
 
     def visibility(self) -> list[Visibility]:
-        """Return how visible the perturbations are, a line a source; none if it is not there yet.
+        """Return how visible the perturbations are, a line a pair; none if it is not there yet.
 
         Raises:
             DataError: the file is damaged.
@@ -210,19 +216,19 @@ class RunFolder:
         texts = (json.dumps(asdict(line), ensure_ascii=False) for line in lines)
         write_text(self.path / "visibility.jsonl", "".join(text + "\n" for text in texts))
 
-    def seconds(self) -> dict[Source, float]:
-        """Return the seconds an image took, by source."""
+    def seconds(self) -> dict[SurrogateAttack, float]:
+        """Return the seconds an image took, by pair."""
         path = self.path / "timings.jsonl"
-        totals: dict[Source, tuple[float, int]] = {}
+        totals: dict[SurrogateAttack, tuple[float, int]] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
                 entry = json.loads(line)
-                source = Source(entry["surrogate"], entry["attack"])
-                seconds, images = totals.get(source, (0.0, 0))
-                totals[source] = (seconds + entry["seconds"], images + entry["images"])
+                pair = SurrogateAttack(entry["surrogate"], entry["attack"])
+                seconds, images = totals.get(pair, (0.0, 0))
+                totals[pair] = (seconds + entry["seconds"], images + entry["images"])
             except (ValueError, KeyError, TypeError):
                 continue  # the last line of a killed run
-        return {source: seconds / images for source, (seconds, images) in totals.items()}
+        return {pair: seconds / images for pair, (seconds, images) in totals.items()}
 
 
 def open_run(path: Path) -> RunFolder:

@@ -1,4 +1,4 @@
-"""Which images a run attacks: what its models say of the clean ones is asked once, kept, and decides."""
+"""Which images a run attacks: its models' clean predictions, made once and kept, decide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from transferzoo.defences import read_defence
 from transferzoo.evaluation import candidates
 from transferzoo.models import load
-from transferzoo.models.predict import gate, least_likely, predict, predict_defended
+from transferzoo.models.predict import least_likely, predict, predict_defended, require_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,63 +24,69 @@ if TYPE_CHECKING:
     from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.schema import ModelSpec
 
-    Tell = Callable[[str, int, int], None]
+    OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is attacked, and what the models say of it clean.
+class SelectedImages:
+    """What is attacked, and the clean predictions on it.
 
     Attributes:
-        images: the chosen ones.
-        targets: classes aimed at (N,); None for any other.
+        images: the selected ones.
+        target_classes: the classes aimed at (N,); None for an untargeted attack.
         accuracy: clean accuracy of every model on all candidates.
         clean: every target's classes of the chosen images (N,).
         units: the places of the images of each work unit.
     """
 
     images: Batch
-    targets: Tensor | None
+    target_classes: Tensor | None
     accuracy: Mapping[str, float]
     clean: Mapping[str, Tensor]
     units: tuple[Tensor, ...]
 
 
-def select(job: Job, folder: RunFolder, team: Team, tell: Tell) -> Work:
-    """Choose the images to attack; the processes share the models that are asked."""
+def select(job: Job, folder: RunFolder, team: Team, on_progress: OnProgress) -> SelectedImages:
+    """Choose the images to attack; the processes share the models."""
     models = list({m.full_name: m for m in (*job.surrogates, *job.targets)}.values())
     for model in models[team.rank :: team.size]:
-        _clean(job, model, folder, team.device, tell)
+        _clean(job, model, folder, team.device, on_progress)
     if team.leads and job.config.targeted == "least-likely":
-        _least_likely(job, folder, team.device, tell)
+        _least_likely(job, folder, team.device, on_progress)
     team.wait()
-    answers = {m.full_name: _clean(job, m, folder, team.device, tell) for m in models}
+    predictions = {m.full_name: _clean(job, m, folder, team.device, on_progress) for m in models}
     classes = len(job.dataset.classes)
-    accuracy = {name: _checked(job, name, found) for name, found in answers.items()}
-    victims = {m.full_name: answers[m.full_name] for m in job.targets}
-    aims = candidates.aims(
-        job.config, job.data, classes, job.aims, lambda: _least_likely(job, folder, team.device, tell)
+    accuracy = {name: _checked(job, name, found) for name, found in predictions.items()}
+    by_target = {m.full_name: predictions[m.full_name] for m in job.targets}
+    target_classes = candidates.target_classes(
+        job.config,
+        job.data,
+        classes,
+        job.target_classes,
+        lambda: _least_likely(job, folder, team.device, on_progress),
     )
-    images = candidates.chosen(job.config, job.data, victims, aims)
+    images = candidates.draw_images(job.config, job.data, by_target, target_classes)
     places = torch.isin(job.data.ids, images.ids).nonzero().flatten()
     places = places[job.data.ids[places].argsort()]
-    targets = None if aims is None else aims[places]
+    aimed_at = None if target_classes is None else target_classes[places]
     if team.leads:
         folder.save_selection(
-            images.ids.tolist(), images.labels.tolist(), None if targets is None else targets.tolist()
+            images.ids.tolist(), images.labels.tolist(), None if aimed_at is None else aimed_at.tolist()
         )
-    clean = {name: found[places] for name, found in victims.items()}
+    clean = {name: found[places] for name, found in by_target.items()}
     units = torch.arange(len(images)).split(job.config.batch_size)
-    return Work(images, targets, accuracy, clean, units)
+    return SelectedImages(images, aimed_at, accuracy, clean, units)
 
 
-def _clean(job: Job, model: ModelSpec, folder: RunFolder, device: torch.device, tell: Tell) -> Tensor:
+def _clean(
+    job: Job, model: ModelSpec, folder: RunFolder, device: torch.device, on_progress: OnProgress
+) -> Tensor:
     """Return a model's predictions on the candidates; they are kept."""
     known = folder.clean(model.full_name)
     if known is not None:
         return torch.tensor(known)
-    tell(f"checking {model.name}", 0, 1)
-    predictions = said(model, opened(job, model, device), job.data.images, job.data.ids)
+    on_progress(f"predicting with {model.name}", 0, 1)
+    predictions = predict_images(model, load_model(job, model, device), job.data.images, job.data.ids)
     _checked(job, model.full_name, predictions)
     folder.save_clean(model.full_name, predictions.tolist())
     return predictions
@@ -94,26 +100,26 @@ def _checked(job: Job, name: str, predictions: Tensor) -> float:
     """
     if name in job.trusted:
         return float((predictions == job.data.labels).float().mean())
-    return gate(name.rpartition("/")[2], predictions, job.data.labels, len(job.dataset.classes))
+    return require_accuracy(name.rpartition("/")[2], predictions, job.data.labels, len(job.dataset.classes))
 
 
-def _least_likely(job: Job, folder: RunFolder, device: torch.device, tell: Tell) -> Tensor:
+def _least_likely(job: Job, folder: RunFolder, device: torch.device, on_progress: OnProgress) -> Tensor:
     """Return the first surrogate's least likely class of every candidate; they are kept."""
     known = folder.least_likely()
     if known is None:
-        tell(f"asking {job.surrogates[0].name}", 0, 1)
-        known = least_likely(opened(job, job.surrogates[0], device), job.data.images).tolist()
+        on_progress(f"predicting with {job.surrogates[0].name}", 0, 1)
+        known = least_likely(load_model(job, job.surrogates[0], device), job.data.images).tolist()
         folder.save_least_likely(known)
     return torch.tensor(known)
 
 
-def said(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Tensor:
-    """Return what a model, behind its defence if it has one, takes images for."""
+def predict_images(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Tensor:
+    """Return the classes that a model, behind its defence if it has one, predicts."""
     if spec.defence:
         return predict_defended(model, read_defence(spec.defence), images, ids)
     return predict(model, images)
 
 
-def opened(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
+def load_model(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
     """Return a model on a device."""
     return load.load_classifier(model, job.dataset).to(device)

@@ -90,7 +90,7 @@ def samples(folder: Path) -> list[Path]:
     return sorted((folder / SAMPLES).glob("*.safetensors"))
 
 
-def load(folder: Path, classes: int, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(folder: Path, classes: int, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """Load a checkpoint folder.
 
     Args:
@@ -151,8 +151,8 @@ def restore(
             raise
         check_fit(own, repaired, f"the weights in {folder}", hint, fresh)
         found = repaired
-    taken = {name: tensor.to(own[name].dtype) for name, tensor in found.items() if name not in fresh}
-    model.load_state_dict(own | taken)
+    kept = {name: tensor.to(own[name].dtype) for name, tensor in found.items() if name not in fresh}
+    model.load_state_dict(own | kept)
     return model
 
 

@@ -120,15 +120,15 @@ class Predictor(nn.Module):
         Raises:
             ModelError: what came is something else, or not a number.
         """
-        said = self.answer(images.detach().to("cpu", torch.float32))
-        return checked(said, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
+        output = self.answer(images.detach().to("cpu", torch.float32))
+        return checked(output, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
 
 
-def checked(said: object, images: int, classes: int, name: str) -> Tensor:
+def checked(output: object, images: int, classes: int, name: str) -> Tensor:
     """Return the scores of a model that nobody knows, as a tensor.
 
     Args:
-        said: what it returned.
+        output: what it returned.
         images: how many it was shown, N.
         classes: how many it should know, K.
         name: what the error calls it.
@@ -138,9 +138,9 @@ def checked(said: object, images: int, classes: int, name: str) -> Tensor:
     """
     wanted = f"logits of shape ({images}, {classes})"
     try:
-        scores = torch.as_tensor(said)
+        scores = torch.as_tensor(output)
     except (TypeError, ValueError, RuntimeError):
-        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(said).__name__) from None
+        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(output).__name__) from None
     if tuple(scores.shape) != (images, classes):
         raise ModelError(
             f"'{name}' does not classify like the data set",
@@ -152,7 +152,7 @@ def checked(said: object, images: int, classes: int, name: str) -> Tensor:
     return scores
 
 
-def load(folder: Path, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
+def load_checkpoint(folder: Path, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
     """Load a checkpoint folder as a classifier of a data set's images: float32, evaluation mode, on the CPU.
 
     Args:
@@ -163,7 +163,7 @@ def load(folder: Path, dataset: DatasetSpec, weights: Path | None = None) -> Cla
     Raises:
         ModelError: the checkpoint is damaged, or does not fit the data set.
     """
-    model, pretrained = checkpoint.load(folder, len(dataset.classes), weights)
+    model, pretrained = checkpoint.load_network(folder, len(dataset.classes), weights)
     channels, height, width = pretrained["input_size"]
     classifier = Classifier(
         model, size=(height, width), channels=channels, mean=pretrained["mean"], std=pretrained["std"]

@@ -34,11 +34,11 @@ def home() -> Path:
     return Path(os.environ.get("TRANSFERZOO_CACHE") or "~/.cache/transferzoo").expanduser() / "converted"
 
 
-def converted(
+def convert_weights(
     file: Path,
     weights: WeightFile,
     origin: Mapping[str, str],
-    tell: Callable[[str], None] = lambda sentence: None,
+    log: Callable[[str], None] = lambda sentence: None,
 ) -> Path:
     """Return the checkpoint folder made of a weight file; a second call finds it.
 
@@ -46,7 +46,7 @@ def converted(
         file: where it lies on this machine.
         weights: what it does not say of itself.
         origin: where it comes from, for the folder's origin.json.
-        tell: is told when a pickle is read.
+        log: called when a pickle is read.
 
     Raises:
         ModelError: the file is damaged, not the pinned one or would run code, or its weights are not finite
@@ -67,7 +67,7 @@ def converted(
     if (folder / checkpoint.WEIGHTS).is_file():
         return folder
     if weights.pickle:
-        tell(
+        log(
             f"{file.name} is a pickle: it is read as tensors only, once, and kept as safetensors in {folder}."
         )
     from safetensors.torch import save as serialise

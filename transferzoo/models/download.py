@@ -55,13 +55,13 @@ def located(model: ModelSpec, tell: Callable[[str], None] = lambda sentence: Non
         tell: is told when a pickle is read.
 
     Raises:
-        ModelError: nobody has published it, or see `conversion.converted`.
+        ModelError: nobody has published it, or see `conversion.convert_weights`.
         TransferZooError: see `pulled`.
     """
     source = published(model).source
     if model.weights is not None:
         file, origin = _fetched(source, model.weights)
-        folder = conversion.converted(file, model.weights, origin, tell)
+        folder = conversion.convert_weights(file, model.weights, origin, tell)
     elif model.on_hub:
         folder = pulled(*_place(source))
     else:

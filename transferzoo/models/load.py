@@ -84,8 +84,8 @@ def require_gradients(model: ModelSpec) -> None:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How the models of one kind of source are opened.
+class SourceKind:
+    """How the models of one kind of source are loaded.
 
     Attributes:
         load: see `load_classifier`, as for the others.
@@ -102,29 +102,29 @@ class Kind:
     versions: Callable[[ModelSpec], dict[str, str]] = lambda _: {}
 
 
-CHECKPOINT = Kind(
-    load=lambda model, dataset, weights: classifier.load(model.folder, dataset, weights),
+CHECKPOINT = SourceKind(
+    load=lambda model, dataset, weights: classifier.load_checkpoint(model.folder, dataset, weights),
     identity=lambda model: (
         checkpoint.digest(model.folder),
         fingerprint(checkpoint.read_config(model.folder)),
     ),
     collected=lambda model: checkpoint.samples(model.folder),
 )
-EXPORTED = Kind(
-    load=lambda model, dataset, _: _tried(onnx_file.load(_path(model), dataset), model, dataset),
+EXPORTED = SourceKind(
+    load=lambda model, dataset, _: _checked(onnx_file.load(_path(model), dataset), model, dataset),
     identity=lambda model: (onnx_file.digest(_path(model)), fingerprint("reads [0, 1] pixels")),
     differentiable=lambda _: False,
     versions=lambda model: onnx_file.versions(_path(model)),
 )
-FUNCTION = Kind(
-    load=lambda model, dataset, _: _tried(python_function.load(_place(model), dataset), model, dataset),
+FUNCTION = SourceKind(
+    load=lambda model, dataset, _: _checked(python_function.load(_place(model), dataset), model, dataset),
     identity=lambda model: python_function.facts(_place(model))[:2],
     differentiable=lambda model: python_function.facts(_place(model))[2],
 )
 KINDS = {"builtin": CHECKPOINT, "local": CHECKPOINT, "onnx": EXPORTED, "python": FUNCTION}
 
 
-def _kind(model: ModelSpec) -> Kind:
+def _kind(model: ModelSpec) -> SourceKind:
     return KINDS[model.source.partition(":")[0]]
 
 
@@ -136,7 +136,7 @@ def _path(model: ModelSpec) -> Path:
     return Path(_place(model)).expanduser()
 
 
-def _tried(opened: Classifier, model: ModelSpec, dataset: DatasetSpec) -> Classifier:
+def _checked(loaded: Classifier, model: ModelSpec, dataset: DatasetSpec) -> Classifier:
     """Return a model that nobody knows once it has classified two black images.
 
     Raises:
@@ -145,7 +145,7 @@ def _tried(opened: Classifier, model: ModelSpec, dataset: DatasetSpec) -> Classi
     images = torch.zeros(2, dataset.channels, dataset.size, dataset.size)
     try:
         with torch.no_grad():
-            said: object = opened(images)
+            logits: object = loaded(images)
     except TransferZooError:
         raise
     except Exception as error:  # whatever a module of the user's raises
@@ -153,5 +153,5 @@ def _tried(opened: Classifier, model: ModelSpec, dataset: DatasetSpec) -> Classi
             f"'{_place(model)}' cannot classify images of '{dataset.name}': {reason(error)}",
             expected=f"a model of [0, 1] pixels {tuple(images.shape[1:])}",
         ) from error
-    classifier.checked(said, len(images), len(dataset.classes), _place(model))
-    return opened
+    classifier.checked(logits, len(images), len(dataset.classes), _place(model))
+    return loaded

@@ -50,7 +50,7 @@ def best_precision(device: torch.device) -> Precision:
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
 
 
-def prepare(
+def optimize(
     classifier: Classifier,
     example: Tensor,
     *,
@@ -87,7 +87,7 @@ def prepare(
     return ready
 
 
-def fitting_batch_size(surrogates: Sequence[nn.Module], images: Tensor) -> int:
+def largest_batch_size(surrogates: Sequence[nn.Module], images: Tensor) -> int:
     """Return how many images a gradient can be taken of at once: a power of 2, at most `MOST_IMAGES`.
 
     What a gradient keeps of the forward pass is measured on a few images; all memory of the device may hold
@@ -110,8 +110,8 @@ def fitting_batch_size(surrogates: Sequence[nn.Module], images: Tensor) -> int:
         device = next((p.device for model in surrogates for p in model.parameters()), images.device)
         pixels = (images.to(device) / 255).requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
-            said = [model(pixels) for model in surrogates]
-    del said
+            outputs = [model(pixels) for model in surrogates]
+    del outputs
     bytes_an_image = max(1, sum(kept.values()) // len(images))
     return int(2 ** min(math.log2(MOST_IMAGES), max(0, int(math.log2(_memory(device) / 8 / bytes_an_image)))))
 

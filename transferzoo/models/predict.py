@@ -1,4 +1,4 @@
-"""What a model says about images: predictions, and the gate that a model must pass before it is used."""
+"""What a model says about images: predictions, and the threshold that a model must pass before it is used."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def predict_defended(
     parts = []
     for batch, names in zip(images.split(batch_size), ids.split(batch_size), strict=True):
         logits = (classifier(view.to(weight)).cpu() for view in defence.views(batch, names))
-        votes = sum(functional.one_hot(said.argmax(1), said.shape[1]) for said in logits)
+        votes = sum(functional.one_hot(scores.argmax(1), scores.shape[1]) for scores in logits)
         parts.append(torch.as_tensor(votes).argmax(1))
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
@@ -78,14 +78,14 @@ def _weight(classifier: nn.Module) -> Tensor:
     return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
 
 
-def gate(name: str, predictions: Tensor, labels: Tensor, classes: int) -> float:
+def require_accuracy(name: str, predictions: Tensor, labels: Tensor, classes: int) -> float:
     """Return the clean accuracy of a model, or refuse a model that does not classify.
 
-    Wrong normalisation or class order shows as accuracy near chance; the gate is halfway between chance and 1
-    on a logarithmic scale, √(1/K), for example 31.6 % for ten classes.
+    Wrong normalisation or class order shows as accuracy near chance; the threshold is halfway between chance
+    and 1 on a logarithmic scale, √(1/K), for example 31.6 % for ten classes.
 
     Raises:
-        ModelError: the accuracy is below the gate.
+        ModelError: the accuracy is below the threshold.
     """
     accuracy = float((predictions == labels).float().mean())
     least = classes**-0.5

@@ -40,7 +40,7 @@ class UnlistedOptions:
     """What a user states about the unlisted models of a command.
 
     Attributes:
-        architecture: spec of the network that the bare weight files fit; empty where nothing is said.
+        architecture: spec of the network that the bare weight files fit; empty where none is given.
         allow_code: whether functions of Python modules may be run.
     """
 

@@ -112,7 +112,7 @@ def _said(row: Row) -> str:
 def _taken(run: RunFolder, cells: Mapping[str, Record], units: int) -> Pixels:
     """Return the adversarial images of a source's first work units."""
     first = next(iter(cells.values()))
-    taken: Pixels = run.images(first.source, units, first.steps, first.steps).numpy()
+    taken: Pixels = run.images(first.pair, units, first.steps, first.steps).numpy()
     return taken
 
 

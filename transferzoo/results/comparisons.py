@@ -14,7 +14,7 @@ from transferzoo.results import statistics
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from transferzoo.results.records import Record, Source, Visibility
+    from transferzoo.results.records import Record, SurrogateAttack, Visibility
 
 Row = tuple[str, str]
 """What a row of the matrix stands for: surrogate and attack."""
@@ -33,7 +33,7 @@ class Findings:
 
     records: Sequence[Record]
     curve: Sequence[Record] = ()
-    seconds: Mapping[Source, float] = field(default_factory=dict)
+    seconds: Mapping[SurrogateAttack, float] = field(default_factory=dict)
     visibility: Sequence[Visibility] = ()
 
 
@@ -137,6 +137,6 @@ def brief(spec: str) -> str:
         if term.name in TECHNIQUES:
             usual = show_term(term.name, TECHNIQUES[term.name]()).partition(":")[2].split(",")
         options = [f"{key}={value}" for key, value in term.options.items()]
-        told = ",".join(option for option in options if option not in usual)
-        parts.append(f"{term.name}:{told}" if told else term.name)
+        changed = ",".join(option for option in options if option not in usual)
+        parts.append(f"{term.name}:{changed}" if changed else term.name)
     return "+".join(parts)

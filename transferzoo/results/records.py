@@ -1,4 +1,4 @@
-"""Records: where adversarial images come from, and what those of one source do to one target."""
+"""Records: the success of a surrogate and an attack against one target, and how visible it is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where adversarial images come from.
+class SurrogateAttack:
+    """What adversarial images are crafted by.
 
     Attributes:
         surrogate: full name; of an ensemble the names joined by " & ".
@@ -33,20 +33,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Record:
-    """What the images of one source do to one target.
+    """The success of the images of one surrogate and attack against one target: one cell of the results.
 
     Attributes:
         surrogate: full name; of an ensemble the names joined by " & ".
         target: full name.
         attack: canonical form, budget included.
         steps: steps after which the images were taken.
-        targeted: how the class aimed at was chosen; empty where any wrong class will do.
+        targeted: how the target class was chosen; empty of an untargeted attack.
         dataset: name of the data set.
         split: its split.
         seed: of the run.
         selection: SHA-256 of the ids and labels of the attacked images; equal for the same images.
         n: images counted.
-        successes: of them, those that the target does not classify correctly, or as the class aimed at.
+        successes: of them, those that the target misclassifies, or classifies as the target class.
         rate: successes / n.
         low: lower end of the 95 % Wilson interval of the rate.
         high: upper end.
@@ -101,14 +101,14 @@ class Record:
         )
 
     @property
-    def source(self) -> Source:
-        """Where the images come from."""
-        return Source(self.surrogate, self.attack)
+    def pair(self) -> SurrogateAttack:
+        """What the images were crafted by."""
+        return SurrogateAttack(self.surrogate, self.attack)
 
 
 @dataclass(frozen=True)
 class Visibility:
-    """How visible the perturbations of one source are: means over the attacked images.
+    """How visible the perturbations of one surrogate and attack are: means over the attacked images.
 
     Attributes:
         surrogate: full name.

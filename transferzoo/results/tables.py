@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from transferzoo.results.comparisons import Findings, Row
-    from transferzoo.results.records import Record, Source, Visibility
+    from transferzoo.results.records import Record, SurrogateAttack, Visibility
 
 SIGNIFICANT = 0.05
 MOST_NAMED = 4
@@ -50,7 +50,7 @@ def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
     return [_matrix(rows, found.seconds), *([tests] if tests.rows else []), *more]
 
 
-def _single(records: Sequence[Record], seconds: Mapping[Source, float]) -> Table:
+def _single(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]) -> Table:
     first = records[0]
     rows = [
         (
@@ -79,7 +79,7 @@ def _on(records: Sequence[Record]) -> str:
     return f" on {records[0].dataset}" if records[0].dataset else ""
 
 
-def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, float]) -> Table:
+def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[SurrogateAttack, float]) -> Table:
     targets = list(dict.fromkeys(target for cells in rows.values() for target in cells))
     baseline = next(iter(rows.values()))
     lines = []
@@ -105,13 +105,13 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, f
 
 
 def _costs(
-    rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Source, float]
+    rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[SurrogateAttack, float]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return columns that say what each row cost an image, and their cells; none where all cost the same."""
     firsts = [next(iter(cells.values())) for cells in rows.values()]
     if len({first.gradients for first in firsts}) == 1:
         return (), [()] * len(firsts)
-    times = [seconds.get(first.source) for first in firsts]
+    times = [seconds.get(first.pair) for first in firsts]
     return ("gradients", "s an image"), [
         (str(first.gradients), "–" if time is None else f"{time:.3f}")
         for first, time in zip(firsts, times, strict=True)
@@ -209,13 +209,13 @@ def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
     return f"{_percent(rate)}{mark}\n{_interval(low, high)}"
 
 
-def _caption(records: Sequence[Record], seconds: Mapping[Source, float]) -> str:
+def _caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]) -> str:
     counts = sorted({r.n for r in records})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     names = list(dict.fromkeys(r.attack for r in records))
     attacks = " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} attacks"
     gradients = _range(sorted({r.gradients for r in records}), str)
-    known = sorted({seconds[r.source] for r in records if r.source in seconds})
+    known = sorted({seconds[r.pair] for r in records if r.pair in seconds})
     time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
     aim = f"targeted: {first}; " if (first := records[0].targeted) else ""
     seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))

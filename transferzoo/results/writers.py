@@ -24,7 +24,7 @@ def to_json(found: Findings) -> dict[str, Any]:
     """Return records with the seconds an image took, the curve and paired tests as JSON can hold them."""
     tests = paired_tests(found.records) if len(rows_of(found.records)) > 1 else []
     return {
-        "records": [{**asdict(r), "seconds": found.seconds.get(r.source)} for r in found.records],
+        "records": [{**asdict(r), "seconds": found.seconds.get(r.pair)} for r in found.records],
         "curve": [asdict(r) for r in found.curve],
         "paired_tests": tests,
         "visibility": [asdict(one) for one in found.visibility],
@@ -123,7 +123,7 @@ def formatted(
 
 
 def check_output(path: Path) -> Path:
-    """Return `path` if a report can be written there, as far as can be told before there is one.
+    """Return `path` if a report can be written there, as far as is known before there is one.
 
     Raises:
         UsageError: not .json, .csv, .md or .tex.
@@ -135,7 +135,7 @@ def check_output(path: Path) -> Path:
 
 
 def check_file(path: Path, option: str) -> Path:
-    """Return `path` if a file can be written there, as far as can be told before there is one.
+    """Return `path` if a file can be written there, as far as is known before there is one.
 
     Args:
         path: where.
@@ -157,7 +157,7 @@ def check_file(path: Path, option: str) -> Path:
 
 
 def check_folder(path: Path) -> Path:
-    """Return `path` if files can be written below it, as far as can be told before there are any.
+    """Return `path` if files can be written below it, as far as is known before there are any.
 
     Raises:
         TransferZooError: it, or what would hold it, is no folder or cannot be written.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import write_bytes
 from transferzoo.base.errors import UsageError
-from transferzoo.base.optional import require
+from transferzoo.base.optional import import_optional
 from transferzoo.sharpness.tables import mean_rate
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def check_picture(path: Path) -> Path:
     """
     if path.suffix not in FORMATS:
         raise UsageError(f"cannot tell the format of {path}", expected="a name in .png, .svg or .pdf")
-    require("matplotlib", "plots", "pictures need")
+    import_optional("matplotlib", "plots", "pictures need")
     return path
 
 

@@ -79,7 +79,7 @@ class LossSurface:
 
     @torch.no_grad()
     def at(self, z: Tensor | None = None) -> tuple[float, float]:
-        """Return loss and accuracy at z; at w where nothing is said."""
+        """Return loss and accuracy at z; at w where none is given."""
         loss, right = 0.0, 0
         with self._moved(z):
             for images, labels in self._batches:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transferzoo.attacks.composition import compose
 from transferzoo.base.config import AttackSpec, TrainConfig
 from transferzoo.minimizers import read_rule
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.studies.worker import one_thread
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _pass_seconds(key: str, grid: Grid, dataset: DatasetSpec) -> float:
     from transferzoo.models.build import create
 
     if key in grid.places:
-        model: torch.nn.Module = load(grid.places[key], dataset)
+        model: torch.nn.Module = load_checkpoint(grid.places[key], dataset)
     else:
         model = create(key, dataset)[0].to(memory_format=torch.channels_last)
     images = torch.rand(BATCH, dataset.channels, dataset.size, dataset.size)

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 from transferzoo.base.errors import TransferZooError
-from transferzoo.base.optional import require
+from transferzoo.base.optional import import_optional
 from transferzoo.studies.store import Store
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class Ray:
     one_fate = False
 
     def __init__(self, address: str) -> None:
-        ray = require("ray", "ray", "--ray needs")
+        ray = import_optional("ray", "ray", "--ray needs")
         from transferzoo.studies.worker import perform
 
         try:

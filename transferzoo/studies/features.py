@@ -11,7 +11,7 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.base.errors import ModelError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step
-from transferzoo.models.classifier import Classifier, frozen, load
+from transferzoo.models.classifier import Classifier, frozen, load_checkpoint
 from transferzoo.studies.derived import write_derived
 from transferzoo.studies.worker import WORK, training_images
 from transferzoo.training.loop import seed_of
@@ -39,7 +39,7 @@ def derive(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any
     towards the class that becomes their label.
     """
     images = training_images(what["images"], bench).select(range(what["count"]))
-    model = load(bench.folder(what["model"]), bench.dataset)
+    model = load_checkpoint(bench.folder(what["model"]), bench.dataset)
     draw = torch.Generator().manual_seed(seed_of(what["seed"], f"features {what['features']}"))
     made, labels = MAKERS[what["features"]](model, images, what, draw)
     write_derived(folder, made, labels)
@@ -108,7 +108,7 @@ def _aimed(
         for first in range(0, len(images), TOGETHER):
             part = images.select(range(first, min(first + TOGETHER, len(images))))
             aimed = aims[first : first + TOGETHER]
-            parts.append(craft(attack, model, part.images, part.labels, part.ids, targets=aimed))
+            parts.append(craft(attack, model, part.images, part.labels, part.ids, target_classes=aimed))
         return torch.cat(parts), aims
 
     return make

@@ -15,7 +15,7 @@ from transferzoo.base.errors import DataError
 from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import run as run_job
 from transferzoo.evaluation.run_folder import RunFolder
-from transferzoo.models.classifier import load
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.studies.grid import named
 from transferzoo.studies.origins import model_digest
 from transferzoo.studies.worker import WORK, training_images
@@ -58,7 +58,7 @@ def _test_images(bench: Bench) -> Batch | None:
 
 @WORK.register("attack")
 def attack(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]:
-    """Craft on a model and try the images on targets; the result is the records."""
+    """CraftingTask on a model and try the images on targets; the result is the records."""
     dataset = bench.dataset
     surrogate = named(what["surrogate"], bench.folder(what["surrogate"]), dataset.name)
     targets = tuple(named(one, bench.folder(one), dataset.name) for one in what["targets"])
@@ -118,7 +118,7 @@ def sharpness(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, 
     images = training_images(what["images"], bench)
     draw = torch.Generator().manual_seed(seed_of(0, "sharpness of a study"))
     images = images.select(torch.randperm(len(images), generator=draw)[: what["count"]].sort().values)
-    model = load(bench.folder(what["model"]), bench.dataset)
+    model = load_checkpoint(bench.folder(what["model"]), bench.dataset)
     with threadpool_limits(1, user_api="blas"):  # of SciPy, which `measure` has loaded; only then it counts
         found = measure(
             model,

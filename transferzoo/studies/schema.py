@@ -27,7 +27,7 @@ class Trained(Record):
         train: fields of `TrainConfig`, laid over the study's own.
         data: one of the study's derived data sets that it is trained on; empty for the data set itself.
         epoch: which weights: the last, the selected, those of an epoch (from 1), or of "all" epochs.
-        seeds: training seeds; the study's where nothing is said.
+        seeds: training seeds; the study's where none is given.
     """
 
     model: str = ""
@@ -98,7 +98,7 @@ class Sharpness(Record):
         rho: radius of the neighbourhood.
         probes: random vectors of the trace.
         draws: of the average rise.
-        only: surrogates it is measured of; all where nothing is said.
+        only: surrogates it is measured of; all where none is given.
     """
 
     images: int = Field(default=500, ge=1)
@@ -137,9 +137,9 @@ class Operand(Record):
 
     Attributes:
         surrogate: its name in the study.
-        epoch: of its epochs; its own where nothing is said.
-        attack: spec as the study writes it; the study's first where nothing is said.
-        target: the target whose success it is; the mean over all where nothing is said.
+        epoch: of its epochs; its own where none is given.
+        attack: spec as the study writes it; the study's first where none is given.
+        target: the target whose success it is; the mean over all where none is given.
         measure: "success", "accuracy", "robust", or one of sharpness, "sharpness.top".
     """
 
@@ -187,13 +187,13 @@ class Study(Record):
         name: the file's stem.
         about: the question, in a sentence.
         dataset: name in the zoo.
-        split: whose images are attacked; the data set's own choice where nothing is said.
+        split: whose images are attacked; the data set's own choice where none is given.
         images: how many at most; likewise.
         batch_size: images in a work unit; likewise.
         images_correct_for: as in `AttackConfig`.
         seeds: training seeds.
         training_images: how many of the training split are drawn, the same for all trainings; all of them
-            where nothing is said.
+            where none is given.
         train: fields of `TrainConfig` that all trainings share.
         data: derived data sets.
         surrogates: what images are crafted on.

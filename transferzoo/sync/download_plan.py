@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transferzoo import hub
 from transferzoo.base.errors import TransferZooError
-from transferzoo.base.threads import side_by_side
+from transferzoo.base.threads import run_in_threads
 from transferzoo.models.download import pulled
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Answers = dict[tuple[str, str | None, str], Listing | TransferZooError]
 
 AT_ONCE = 4
-"""Downloads at a time where nothing is said."""
+"""Downloads at a time where none is given."""
 
 
 class File(NamedTuple):
@@ -108,7 +108,7 @@ def survey(
     needs = [need for item in items if (need := item.need) and not (need.pinned and need.kept())]
     places = list({(need.repo, need.revision, need.repo_type): None for need in needs})
     answers: Answers = {}
-    for answer in side_by_side(lambda place: hub.listed(*place), places, jobs, Event()):
+    for answer in run_in_threads(lambda place: hub.listed(*place), places, jobs, Event()):
         if answer:
             answers[answer[0]] = answer[1]
             on_progress(len(answers), len(places))
@@ -232,7 +232,7 @@ def fetch(
             _deliver(order.item.need)
 
     try:
-        for answer in side_by_side(work, [order for order in orders if order.open], jobs, stopped):
+        for answer in run_in_threads(work, [order for order in orders if order.open], jobs, stopped):
             on_bytes(came[0])
             if answer:
                 yield Delivery(*answer)

@@ -185,7 +185,7 @@ def chosen(
             "validators"; "hf-hub:OWNER/NAME[@REVISION]"; "all" for every model that is not `extra`, and
             every data set. Commas separate too.
         dataset: only models of this data set, and its images.
-        split: of the images; the one that is attacked where nothing is said.
+        split: of the images; the one that is attacked where none is given.
 
     Raises:
         UnknownNameError: nothing of that name, or no such split.

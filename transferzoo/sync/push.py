@@ -91,7 +91,7 @@ def parcel(
         UsageError: no licence, or nothing was measured.
     """
     config = checkpoint.read_config(folder)
-    checkpoint.load(folder, config["num_classes"])
+    checkpoint.load_network(folder, config["num_classes"])
     private = checkpoint.read_recipe(folder) or {}
     recipe = {**private, "config": _shared(private["config"])} if private.get("config") else private
     if not (recipe.get("accuracy") or unmeasured):

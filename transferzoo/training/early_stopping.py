@@ -10,8 +10,8 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.base.errors import DataError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step
-from transferzoo.models.classifier import load
-from transferzoo.models.predict import gate, predict
+from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.predict import predict, require_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 
-class Judge:
+class TransferScorer:
     """Measures how well images crafted on a model transfer to the validation targets.
 
     The attack is BIM with the data set's own budget, on the first validation images, as many as the data set
@@ -41,7 +41,7 @@ class Judge:
         right = torch.ones(len(held), dtype=torch.bool)
         for name, model in validators.items():
             predictions = predict(model, held.images)
-            gate(name, predictions, held.labels, len(dataset.classes))
+            require_accuracy(name, predictions, held.labels, len(dataset.classes))
             right &= predictions == held.labels
         if not right.any():
             raise DataError(
@@ -58,12 +58,16 @@ class Judge:
         self._validators = validators
 
     @classmethod
-    def of(cls, dataset: DatasetSpec, held: Batch, folders: Mapping[str, Any], device: torch.device) -> Judge:
+    def of(
+        cls, dataset: DatasetSpec, held: Batch, folders: Mapping[str, Any], device: torch.device
+    ) -> TransferScorer:
         """Return a judge with the validation targets of these checkpoint folders."""
-        return cls(dataset, held, {name: load(path, dataset).to(device) for name, path in folders.items()})
+        return cls(
+            dataset, held, {name: load_checkpoint(path, dataset).to(device) for name, path in folders.items()}
+        )
 
     def rate(self, surrogate: Classifier) -> dict[str, Any]:
-        """Craft on a surrogate and return the mean success rate, `n`, and the rate of each target.
+        """CraftingTask on a surrogate and return the mean success rate, `n`, and the rate of each target.
 
         The surrogate is handed back as it came.
         """

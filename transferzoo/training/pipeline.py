@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from transferzoo.base.config import TrainConfig
-    from transferzoo.datasets.disk import Source
+    from transferzoo.datasets.disk import ImageIndex
     from transferzoo.zoo.schema import DatasetSpec
 
     Transform = Callable[[Any], NDArray[np.uint8] | Tensor]
@@ -43,7 +43,7 @@ class View(Dataset[Any]):
         seed: of the augmentation, together with the image.
     """
 
-    def __init__(self, source: Source, rows: NDArray[np.int64], channels: int, seed: int) -> None:
+    def __init__(self, source: ImageIndex, rows: NDArray[np.int64], channels: int, seed: int) -> None:
         self._source, self._rows, self._channels, self._seed = source, rows, channels, seed
         self.transform: Transform | None = None  # set by `load`
 
@@ -66,7 +66,9 @@ class View(Dataset[Any]):
             return torch.as_tensor(self.transform(image)), int(self._source.labels[row])
 
 
-def load(view: View, transform: Transform, dataset: DatasetSpec, size: int, workers: int) -> DataLoader[Any]:
+def data_loader(
+    view: View, transform: Transform, dataset: DatasetSpec, size: int, workers: int
+) -> DataLoader[Any]:
     """Return timm's loader of a view, in the view's own order.
 
     Args:

@@ -83,11 +83,11 @@ class State:
         path = self.folder / RESUME
         if not path.is_file():
             if any((self.folder / name).exists() for name in (checkpoint.WEIGHTS, TRIALS)):
-                raise taken(self.folder)
+                raise folder_in_use(self.folder)
             return
         work, state = _read(path, self._loop.team.device)
         if work != self.work:
-            raise taken(self.folder)
+            raise folder_in_use(self.folder)
         self._loop.model.load_state_dict(state["model"])
         self._loop.minimizer.load_state_dict(state["minimizer"])
         self.curve, self.seconds = list(state["curve"]), float(state["seconds"])
@@ -148,9 +148,9 @@ def finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
     try:  # a recipe written before an option existed has its default
         config = TrainConfig(**recipe.get("config", {})).model_dump(mode="json")
     except ValueError:
-        raise taken(folder) from None
+        raise folder_in_use(folder) from None
     if any({**recipe, "config": config}.get(key) != work.get(key) for key in (*work, "m")):
-        raise taken(folder)
+        raise folder_in_use(folder)
     if checkpoint.digest(folder) != recipe.get("weights_sha256"):
         raise ModelError(
             f"the weights in {folder} are not those its {checkpoint.RECIPE} describes",
@@ -165,7 +165,7 @@ def tidy(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def taken(folder: Path) -> UsageError:
+def folder_in_use(folder: Path) -> UsageError:
     """Return the error that keeps a folder with other work as it is."""
     return UsageError(
         f"{folder} holds another training run",

@@ -10,7 +10,7 @@ from transferzoo.base.distributed import Team
 from transferzoo.minimizers import show_rule
 from transferzoo.models import checkpoint
 from transferzoo.training.recipes import with_rho
-from transferzoo.training.resume import RESUME, TRIALS, holds_other, taken, tidy
+from transferzoo.training.resume import RESUME, TRIALS, folder_in_use, holds_other, tidy
 from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def train_or_tune(
     if known is not None:
         tuning = known.get("tuning") or {"curve": ()}
         if {line["rho"] for line in tuning["curve"]} != set(trials):
-            raise taken(folder)
+            raise folder_in_use(folder)
         return run(trials[tuning["chosen"]["rho"]], folder)
     _check(folder, trials)
     curve = {rho: run(trial, folder / TRIALS / _name(rho)) for rho, trial in trials.items()}
@@ -113,6 +113,6 @@ def _check(folder: Path, trials: Mapping[float, TrainConfig]) -> None:
     held = [path for path in (folder / TRIALS).glob("*") if path.is_dir()]
     plain = [name for name in (checkpoint.WEIGHTS, RESUME) if (folder / name).exists()]
     if RESUME in plain or (plain and not held):
-        raise taken(folder)
+        raise folder_in_use(folder)
     if any(path.name not in known or holds_other(path, known[path.name]) for path in held):
-        raise taken(folder)
+        raise folder_in_use(folder)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.base.config import TrainConfig
-    from transferzoo.datasets.disk import Source
+    from transferzoo.datasets.disk import ImageIndex
     from transferzoo.zoo.schema import DatasetSpec
 
 LARGE = 64
@@ -58,7 +58,7 @@ def open_stream(
         UsageError: an option of the augmentation is wrong, or no image would be left to train on.
         DataError: no images, too few, or what was found cannot be read.
     """
-    return Stream(disk.open_source(dataset, split, root), dataset, config, workers)
+    return Stream(disk.open_index(dataset, split, root), dataset, config, workers)
 
 
 def sample(
@@ -87,7 +87,7 @@ def sample(
         UnknownNameError: no such split.
         DataError: they cannot be read, or are those of `apart_from`: a folder of classes holds one split.
     """
-    source = disk.open_source(dataset, split, root)
+    source = disk.open_index(dataset, split, root)
     if apart_from is not None and source.digest == apart_from.identity["index"]:
         raise DataError(f"{root or dataset.name} holds the same images for '{split}' and for training")
     return _decoded(source, _drawn(source, count, SAMPLE), dataset, workers)
@@ -109,7 +109,7 @@ class Stream:
         DataError: fewer images than a batch has, or a held-out image cannot be read.
     """
 
-    def __init__(self, source: Source, dataset: DatasetSpec, config: TrainConfig, workers: int) -> None:
+    def __init__(self, source: ImageIndex, dataset: DatasetSpec, config: TrainConfig, workers: int) -> None:
         count = len(source.labels)
         seen_as = dataset.model_dump(mode="json", include={"classes", "mean", "std", "size"})
         self.identity: dict[str, Any] = {"n": count, "index": source.digest, **seen_as}
@@ -153,7 +153,7 @@ class Stream:
         order = self._order(seed)[: self.count // batch * batch].reshape(-1, batch)
         rows = order[:, rank * share : (rank + 1) * share].reshape(-1)
         view = pipeline.View(self._source, rows, self._dataset.channels, seed)
-        loader = pipeline.load(view, self._transform, self._dataset, share, self._workers)
+        loader = pipeline.data_loader(view, self._transform, self._dataset, share, self._workers)
         for number, (pixels, labels) in enumerate(pipeline.batches(loader)):
             if not self._mixup:
                 yield pipeline.floats(pixels), labels
@@ -177,7 +177,7 @@ class Stream:
         return self._kept[np.lexsort((key, place))]
 
 
-def _drawn(source: Source, count: int, purpose: str) -> NDArray[np.int64]:
+def _drawn(source: ImageIndex, count: int, purpose: str) -> NDArray[np.int64]:
     """Draw images, the same for every call, sorted: at most `TOGETHER` of a row group if groups suffice."""
     total = len(source.labels)
     generator = np.random.default_rng(list(purpose.encode()))
@@ -190,10 +190,10 @@ def _drawn(source: Source, count: int, purpose: str) -> NDArray[np.int64]:
     return np.sort(np.lexsort((place, shuffled, place // TOGETHER))[:count])
 
 
-def _decoded(source: Source, rows: NDArray[np.int64], dataset: DatasetSpec, workers: int) -> Batch:
+def _decoded(source: ImageIndex, rows: NDArray[np.int64], dataset: DatasetSpec, workers: int) -> Batch:
     """Decode images with the evaluation transform."""
     images = torch.empty((len(rows), dataset.channels, dataset.size, dataset.size), dtype=torch.uint8)
-    loader = pipeline.load(
+    loader = pipeline.data_loader(
         pipeline.View(source, rows, dataset.channels, 0), pipeline.plain(dataset), dataset, 64, workers
     )
     done = 0

@@ -18,10 +18,10 @@ from transferzoo.base.distributed import Team
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets import Batch
 from transferzoo.models import build, checkpoint
-from transferzoo.models.classifier import Classifier, load
+from transferzoo.models.classifier import Classifier, load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.models.state_dict import serialised
-from transferzoo.training.early_stopping import Judge
+from transferzoo.training.early_stopping import TransferScorer
 from transferzoo.training.feeds import Memory
 from transferzoo.training.finetuning import begin, identity
 from transferzoo.training.loop import Loop, Progress, seed_of
@@ -133,14 +133,14 @@ class _Run:
             "m": self.loop.m if self.loop.m != config.batch_size else None,
         }
         self.state = State(folder, {key: value for key, value in work.items() if value}, self.loop)
-        self._judge: Judge | None = None
+        self._judge: TransferScorer | None = None
 
     def prepare(self) -> None:
         """Tell before the training what would stop it later: the folder or a validation target."""
         if self.team.leads:
             require_writable(self.folder)
         if self.validators and self.team.leads and self.feed.held is not None:
-            self._judge = Judge.of(self.dataset, self.feed.held, self.validators, self.team.device)
+            self._judge = TransferScorer.of(self.dataset, self.feed.held, self.validators, self.team.device)
 
     def epoch(self, epoch: int, on_progress: Callable[[Progress], None]) -> None:
         """Run an epoch, measure it and keep the state."""
@@ -207,7 +207,7 @@ class _Run:
         else:
             with self.loop.usable():
                 self._store(self.folder)
-        stored = load(self.folder, self.dataset).to(self.team.device)
+        stored = load_checkpoint(self.folder, self.dataset).to(self.team.device)
         recipe = {
             **self.state.work,
             "fingerprint": self.config.fingerprint(),

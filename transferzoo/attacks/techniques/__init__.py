@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
     Oracle = Callable[[Tensor], Tensor]
     Logits = Callable[[Tensor], Tensor]
@@ -96,7 +96,7 @@ class Draw(Technique, Protocol):
 
     n: int
 
-    def draw(self, models: Sequence[nn.Module], unit: Unit) -> list[nn.Module]:
+    def draw(self, models: Sequence[nn.Module], unit: WorkUnit) -> list[nn.Module]:
         """Return `n` new models made from the surrogates, which stay as they are.
 
         Raises:
@@ -109,7 +109,7 @@ class Draw(Technique, Protocol):
 class Patch(Technique, Protocol):
     """A technique of the stage PATCHES."""
 
-    def patch(self, model: nn.Module, unit: Unit) -> AbstractContextManager[Callable[[], int]]:
+    def patch(self, model: nn.Module, unit: WorkUnit) -> AbstractContextManager[Callable[[], int]]:
         """Change the model inside the block and hand it back as it was.
 
         Gives a function that returns how often the patch has acted so far: a step without is an error.
@@ -139,7 +139,7 @@ class Features(Technique, Protocol):
         """Gradient evaluations made once, before the first step."""
         ...
 
-    def objective(self, model: nn.Module, unit: Unit) -> AbstractContextManager[Objective]:
+    def objective(self, model: nn.Module, unit: WorkUnit) -> AbstractContextManager[Objective]:
         """Give what is maximised, images (N, C, H, W) → (N,), by hooks that live as long as the block.
 
         Raises:
@@ -151,7 +151,7 @@ class Features(Technique, Protocol):
 class Refinement(Technique, Protocol):
     """A technique of the stage LOGITS."""
 
-    def refine(self, logits: Logits, unit: Unit) -> Logits:
+    def refine(self, logits: Logits, unit: WorkUnit) -> Logits:
         """Return a function, images (N, C, H, W) → logits (N, K), around `logits`; it is differentiable."""
         ...
 
@@ -163,7 +163,7 @@ class Fusion(Technique, Protocol):
         """Return how many models a gradient of the objective takes."""
         ...
 
-    def join(self, models: Sequence[Logits], value: Objective, unit: Unit) -> Objective:
+    def join(self, models: Sequence[Logits], value: Objective, unit: WorkUnit) -> Objective:
         """Return what is maximised of several models, images (N, C, H, W) → (N,).
 
         Args:
@@ -181,7 +181,7 @@ class Ensemble(Technique, Protocol):
         """Return how many gradients of single models it takes for one."""
         ...
 
-    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: Unit) -> Oracle:
+    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: WorkUnit) -> Oracle:
         """Return one oracle for several models, from the oracle and the objective of each."""
         ...
 
@@ -189,7 +189,7 @@ class Ensemble(Technique, Protocol):
 class Wrapper(Technique, Protocol):
     """A technique of the stages VIEWS and ESTIMATORS to MOMENTUM."""
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """Return an oracle, images (N, C, H, W) → ascent direction of the same shape, around `oracle`."""
         ...
 
@@ -197,7 +197,7 @@ class Wrapper(Technique, Protocol):
 class Stepper(Technique, Protocol):
     """A technique of the stage STEP."""
 
-    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+    def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """Return a function, ascent direction (N, C, H, W) → what is added to δ, around `stride`."""
         ...
 
@@ -205,7 +205,7 @@ class Stepper(Technique, Protocol):
 class Starter(Technique, Protocol):
     """A technique of the stage START."""
 
-    def start(self, unit: Unit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
+    def start(self, unit: WorkUnit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
         """Return the perturbation (N, C, H, W) before the first step; the engine projects it.
 
         Args:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("sgm")
@@ -63,7 +63,7 @@ class SkipGradient:
         )
 
     @contextmanager
-    def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
+    def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
         """See `Patch.patch`.
 
         Raises:
@@ -126,7 +126,7 @@ class SmoothBackward:
         )
 
     @contextmanager
-    def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
+    def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
         """See `Patch.patch`.
 
         Raises:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("pna")
@@ -65,7 +65,7 @@ class PayNoAttention:
         )
 
     @contextmanager
-    def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
+    def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
         """See `Patch.patch`.
 
         Raises:
@@ -92,7 +92,7 @@ class PayNoAttention:
         ):
             yield acts.total
 
-    def mask(self, unit: Unit, grid: tuple[int, int]) -> Tensor:
+    def mask(self, unit: WorkUnit, grid: tuple[int, int]) -> Tensor:
         """Draw which pixels keep their perturbation: 1 or 0, (N, 1, H, W), like the images.
 
         Args:
@@ -162,7 +162,7 @@ class TokenGradients:
             require(0 <= value <= 1, f"option '{name}' of 'tgr' is a factor", expected="0 to 1", got=value)
 
     @contextmanager
-    def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
+    def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
         """See `Patch.patch`: it has acted when each of the three gradients has been changed.
 
         Raises:

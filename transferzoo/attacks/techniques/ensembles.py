@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Objective, Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 TINY = 1e-12
 
@@ -65,7 +65,7 @@ class VarianceReduced:
         """See `Ensemble.evaluations`."""
         return models + (self.inner or 4 * models)
 
-    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: Unit) -> Oracle:
+    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: WorkUnit) -> Oracle:
         """See `Ensemble.combine`."""
         import torch
 
@@ -126,7 +126,7 @@ class CommonWeakness:
         """See `Ensemble.evaluations`."""
         return 2 * models
 
-    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: Unit) -> Oracle:
+    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: WorkUnit) -> Oracle:
         """See `Ensemble.combine`."""
         momentum: Tensor | float = 0.0
         length = self.inner * unit.radius * unit.images[0].numel() ** 0.5
@@ -186,7 +186,7 @@ class AdaptiveEnsemble:
         """See `Ensemble.evaluations`."""
         return models
 
-    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: Unit) -> Oracle:
+    def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: WorkUnit) -> Oracle:
         """See `Ensemble.combine`."""
         import torch
 
@@ -199,7 +199,7 @@ class AdaptiveEnsemble:
         return joined
 
     def _weights(
-        self, images: Tensor, gradients: Sequence[Tensor], objectives: Sequence[Objective], unit: Unit
+        self, images: Tensor, gradients: Sequence[Tensor], objectives: Sequence[Objective], unit: WorkUnit
     ) -> Tensor:
         """Return w, (K, N)."""
         import torch

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("emi")
@@ -54,7 +54,7 @@ class EnhancedMomentum:
         """See `Technique.cost`."""
         return self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         places = [0.0]
         if self.copies > 1:
@@ -88,12 +88,12 @@ class PreviousGradient:
         """
         require_length("pi-look", "reach", self.reach)
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         return _ahead(oracle, [self.reach], unit)
 
 
-def _ahead(oracle: Oracle, places: list[float], unit: Unit) -> Oracle:
+def _ahead(oracle: Oracle, places: list[float], unit: WorkUnit) -> Oracle:
     """Return the mean gradient at places along the previous one, in steps."""
     previous: Tensor | float = 0.0
 
@@ -143,7 +143,7 @@ class ReverseAdversarial:
         """See `Technique.cost`."""
         return 1 + self.inner
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         reach = self.radius * unit.radius
 

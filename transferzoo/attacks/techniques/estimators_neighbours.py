@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("vt")
@@ -54,7 +54,7 @@ class VarianceTuning:
         """See `Technique.cost`."""
         return 1 + self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         variance: Tensor | float = 0.0
 
@@ -106,7 +106,7 @@ class PenalisedNorm:
         """See `Technique.cost`."""
         return 2 * self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
 
         def one(images: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class GradientRelevance:
         """See `Technique.cost`."""
         return 1 + self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         import torch
 
@@ -210,7 +210,7 @@ class FlatNeighbours:
         """See `Technique.cost`."""
         return self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         past: list[Tensor | float] = [0.0] * self.copies
 

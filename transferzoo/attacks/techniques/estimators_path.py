@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("mumodig")
@@ -71,7 +71,7 @@ class MonotonicIntegration:
         """See `Technique.cost`."""
         return self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
 
         def integrated(images: Tensor) -> Tensor:

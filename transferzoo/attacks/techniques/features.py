@@ -1,4 +1,4 @@
-"""Objectives of a layer: what is maximised is said of the features F of the images, not of their logits."""
+"""Objectives of a layer: a function of the features F of the images is maximised, not of their logits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from transferzoo.attacks.techniques import Loss, Objective
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
     Passes = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -70,7 +70,7 @@ class FeatureImportance:
         return self.masks
 
     @contextmanager
-    def objective(self, model: nn.Module, unit: Unit) -> Iterator[Objective]:
+    def objective(self, model: nn.Module, unit: WorkUnit) -> Iterator[Objective]:
         """See `Features.objective`.
 
         Raises:
@@ -124,7 +124,7 @@ class NeuronAttribution:
         return self.points
 
     @contextmanager
-    def objective(self, model: nn.Module, unit: Unit) -> Iterator[Objective]:
+    def objective(self, model: nn.Module, unit: WorkUnit) -> Iterator[Objective]:
         """See `Features.objective`.
 
         Raises:
@@ -171,7 +171,7 @@ class IntermediateLevel:
         return self.steps
 
     @contextmanager
-    def objective(self, model: nn.Module, unit: Unit) -> Iterator[Objective]:
+    def objective(self, model: nn.Module, unit: WorkUnit) -> Iterator[Objective]:
         """See `Features.objective`.
 
         Raises:
@@ -187,7 +187,7 @@ class IntermediateLevel:
                 direction = passes(guide)[0] - start
             yield lambda images: _inner(passes(images)[0] - start, direction)
 
-    def guide(self, model: nn.Module, unit: Unit) -> Tensor:
+    def guide(self, model: nn.Module, unit: WorkUnit) -> Tensor:
         """Return δ₀, (N, C, H, W)."""
         import torch
 
@@ -229,11 +229,11 @@ def _passes(model: nn.Module, layer: str) -> Iterator[Passes]:
         yield passes
 
 
-def _importance(passes: Passes, views: Iterable[Tensor], unit: Unit) -> Tensor:
+def _importance(passes: Passes, views: Iterable[Tensor], unit: WorkUnit) -> Tensor:
     """Return Σ_k ∂ softmax_y / ∂F at some views of the images, (N, …)."""
     import torch
 
-    classes = unit.labels if unit.targets is None else unit.targets
+    classes = unit.labels if unit.target_classes is None else unit.target_classes
     total: Tensor | int = 0
     for view in views:
         with torch.enable_grad():
@@ -244,7 +244,7 @@ def _importance(passes: Passes, views: Iterable[Tensor], unit: Unit) -> Tensor:
     return cast("Tensor", total)
 
 
-def _weighted(passes: Passes, weights: Tensor, unit: Unit) -> Objective:
+def _weighted(passes: Passes, weights: Tensor, unit: WorkUnit) -> Objective:
     """Return images ↦ −⟨weights, F⟩, targeted its negative."""
     return lambda images: unit.signed(-_inner(weights, passes(images)[0]))
 

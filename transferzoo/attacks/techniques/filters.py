@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("ti")
@@ -56,7 +56,7 @@ class TranslationInvariance:
             got=self.sigma,
         )
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         weights = self.weights().to(unit.images)
         return lambda images: _smooth(oracle(images), weights)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("ghost")
@@ -66,7 +66,7 @@ class GhostNetworks:
         )
 
     @contextmanager
-    def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
+    def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
         """See `Patch.patch`.
 
         Raises:
@@ -173,7 +173,7 @@ class PerturbationDecay:
         )
 
     @contextmanager
-    def patch(self, model: nn.Module, unit: Unit) -> Iterator[Callable[[], int]]:
+    def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
         """See `Patch.patch`.
 
         Raises:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("mi")
@@ -44,7 +44,7 @@ class Momentum:
         """
         require_length("mi", "decay", self.decay)
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         momentum: Tensor | float = 0.0
         plain = self.normalise == "none"
@@ -85,7 +85,7 @@ class NesterovMomentum:
         """
         require_length("ni", "decay", self.decay)
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         momentum: Tensor | float = 0.0
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("rs")
@@ -30,7 +30,7 @@ class RandomStart:
     cost: ClassVar[int] = 0
     paper: ClassVar[str] = "Madry et al. 2018, https://arxiv.org/abs/1706.06083"
 
-    def start(self, unit: Unit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
+    def start(self, unit: WorkUnit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
         """See `Starter.start`."""
         shape = unit.images.shape[1:]
         if unit.norm == "linf":
@@ -76,7 +76,7 @@ class WarmStart:
         """See `Technique.cost`."""
         return self.steps
 
-    def start(self, unit: Unit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
+    def start(self, unit: WorkUnit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
         """See `Starter.start`."""
         import torch
 

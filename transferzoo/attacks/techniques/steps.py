@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("gra-mask")
@@ -43,7 +43,7 @@ class ShrinkingMask:
         valid = 0 < self.eta <= 1
         require(valid, "option 'eta' of 'gra-mask' is a factor", expected="above 0, at most 1", got=self.eta)
 
-    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+    def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """See `Stepper.stride`."""
         import torch
 
@@ -90,7 +90,7 @@ class GeometricSteps:
             valid, "option 'ratio' of 'geo' is out of range", expected="above 0, at most 10", got=self.ratio
         )
 
-    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+    def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """See `Stepper.stride`."""
         return _scheduled(stride, unit, [self.ratio**step for step in range(unit.steps)])
 
@@ -107,13 +107,13 @@ class CosineSteps:
     cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, for learning rates"
 
-    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+    def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """See `Stepper.stride`."""
         angles = (math.pi * (step + 0.5) / unit.steps for step in range(unit.steps))
         return _scheduled(stride, unit, [1 + math.cos(angle) for angle in angles])
 
 
-def _scheduled(stride: Oracle, unit: Unit, factors: list[float]) -> Oracle:
+def _scheduled(stride: Oracle, unit: WorkUnit, factors: list[float]) -> Oracle:
     """Return steps that are longer by factors, scaled to a mean of 1."""
     scale = len(factors) / sum(factors)
     return lambda ascent: scale * factors[unit.done] * stride(ascent)
@@ -157,7 +157,7 @@ class PatchWise:
         wanted = "an odd number, 3 to 99"
         require(valid, "option 'kernel' of 'pi-patch' is a side in pixels", expected=wanted, got=self.kernel)
 
-    def stride(self, stride: Oracle, unit: Unit) -> Oracle:
+    def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """See `Stepper.stride`.
 
         Raises:

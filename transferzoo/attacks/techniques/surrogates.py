@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Logits, Objective
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("ens")
@@ -41,7 +41,7 @@ class Together:
         """See `Fusion.evaluations`."""
         return models
 
-    def join(self, models: Sequence[Logits], value: Objective, unit: Unit) -> Objective:
+    def join(self, models: Sequence[Logits], value: Objective, unit: WorkUnit) -> Objective:
         """See `Fusion.join`."""
         import torch
 
@@ -49,10 +49,10 @@ class Together:
             return torch.stack([model(images) for model in models])
 
         def probabilities(images: Tensor) -> Tensor:
-            said = logits(images)
-            if said.ndim != 3:
+            every = logits(images)
+            if every.ndim != 3:
                 raise UsageError("features have no probabilities", expected="fuse=logits or fuse=losses")
-            return said.log_softmax(2).logsumexp(0)  # log K more than the mean's: the losses do not see it
+            return every.log_softmax(2).logsumexp(0)  # log K more than the mean's: the losses do not see it
 
         def losses(images: Tensor) -> Tensor:
             return torch.stack([value(model(images)) for model in models]).mean(0)
@@ -86,7 +86,7 @@ class Longitudinal:
         """See `Fusion.evaluations`."""
         return 1
 
-    def join(self, models: Sequence[Logits], value: Objective, unit: Unit) -> Objective:
+    def join(self, models: Sequence[Logits], value: Objective, unit: WorkUnit) -> Objective:
         """See `Fusion.join`."""
         import torch
 
@@ -127,7 +127,7 @@ class Subset:
         """See `Fusion.evaluations`."""
         return min(self.size, models)
 
-    def join(self, models: Sequence[Logits], value: Objective, unit: Unit) -> Objective:
+    def join(self, models: Sequence[Logits], value: Objective, unit: WorkUnit) -> Objective:
         """See `Fusion.join`."""
         import torch
 

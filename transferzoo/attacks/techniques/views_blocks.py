@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("bsr")
@@ -79,7 +79,7 @@ class BlockShuffle:
         """See `Technique.cost`."""
         return self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         draws = 4 * self.splits + self.splits**2
 
@@ -196,7 +196,7 @@ class MaskBlock:
         """See `Technique.cost`."""
         return self.splits**2
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         import torch
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("ssa")
@@ -64,12 +64,12 @@ class SpectrumSimulation:
         """See `Technique.cost`."""
         return self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         bases = tuple(_cosines(side).to(unit.images) for side in unit.images.shape[-2:])
         return lambda images: mean(oracle(self._view(images, unit, *bases)) for _ in range(self.copies))
 
-    def _view(self, images: Tensor, unit: Unit, rows: Tensor, columns: Tensor) -> Tensor:
+    def _view(self, images: Tensor, unit: WorkUnit, rows: Tensor, columns: Tensor) -> Tensor:
         """Return T(x), with the bases (H, H) and (W, W) of the two sides."""
         shape = images.shape[1:]
         noisy = images + self.sigma * unit.radius * unit.normal(*shape).to(images)

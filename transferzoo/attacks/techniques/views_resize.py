@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Logits, Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("di")
@@ -52,7 +52,7 @@ class DiverseInputs:
             1 <= self.ratio <= 4, "option 'ratio' of 'di' is out of range", expected="1 to 4", got=self.ratio
         )
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         return through(lambda images: self.transform(images, unit.uniform(4)), oracle)
 
@@ -144,7 +144,7 @@ class DiversityEnsemble:
         """See `Technique.cost`."""
         return self.copies
 
-    def refine(self, logits: Logits, unit: Unit) -> Logits:
+    def refine(self, logits: Logits, unit: WorkUnit) -> Logits:
         """See `Refinement.refine`."""
         gap = (self.largest - self.smallest) / max(self.copies - 1, 1)
         views = [DiverseInputs(p=1, ratio=self.smallest + i * gap) for i in range(self.copies)]

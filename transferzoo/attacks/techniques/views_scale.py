@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("si")
@@ -49,7 +49,7 @@ class ScaleInvariance:
         """See `Technique.cost`."""
         return self.scales
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         return lambda images: mean(_darker(oracle, images, self.scales))
 
@@ -94,7 +94,7 @@ class Admix:
         """See `Technique.cost`."""
         return self.partners * self.scales
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
 
         def directions(images: Tensor) -> Iterator[Tensor]:

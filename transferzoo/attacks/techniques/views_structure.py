@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from transferzoo.attacks.techniques import Oracle
     from transferzoo.attacks.techniques.strips import Strips
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 class Change(IntEnum):
@@ -79,12 +79,12 @@ class StructureInvariance:
         """See `Technique.cost`."""
         return self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         view = through(lambda images: self.transform(images, unit), oracle)
         return lambda images: mean(view(images) for _ in range(self.copies))
 
-    def transform(self, images: Tensor, unit: Unit) -> Tensor:
+    def transform(self, images: Tensor, unit: WorkUnit) -> Tensor:
         """Return T(x): all ten changes of all blocks, of which each block takes its own.
 
         The unit draws the cuts down and along, the changes, their amounts, the noise and what is dropped.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Oracle
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
 @TECHNIQUES.register("decowa")
@@ -78,7 +78,7 @@ class DeformationWarp:
         """See `Technique.cost`."""
         return 2 * self.copies
 
-    def wrap(self, oracle: Oracle, unit: Unit) -> Oracle:
+    def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
         pixels, pull = (plate.to(unit.images) for plate in _plate(self.mesh, *unit.images.shape[-2:]))
 

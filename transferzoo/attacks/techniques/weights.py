@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from transferzoo.attacks.techniques.work_unit import Unit
+    from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 STATISTICS = 200
 """Images of the pool that the batch statistics of drawn weights are taken from, at most."""
@@ -63,7 +63,7 @@ class Bayesian:
         require_length("mba", "scale", self.scale)
         require_length("mba", "sigma", self.sigma)
 
-    def draw(self, models: Sequence[nn.Module], unit: Unit) -> list[nn.Module]:
+    def draw(self, models: Sequence[nn.Module], unit: WorkUnit) -> list[nn.Module]:
         """See `Draw.draw`."""
         mean, deviation = self._gaussian(models)
         drawn = [deepcopy(models[0]) for _ in range(self.n)]
@@ -107,7 +107,7 @@ def _noise(weight: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight.device)
 
 
-def _take_statistics(model: nn.Module, unit: Unit) -> None:
+def _take_statistics(model: nn.Module, unit: WorkUnit) -> None:
     """Replace the running averages of a model's batch norms by those of images of the pool.
 
     Raises:

@@ -30,13 +30,13 @@ class Pool:
 
 
 @dataclass(eq=False)
-class Unit:
+class WorkUnit:
     """The images attacked together.
 
     Attributes:
         images: clean images (N, C, H, W) in [0, 1].
         labels: true classes, int64 (N,).
-        targets: classes to be predicted instead, int64 (N,); None for any.
+        target_classes: classes to be predicted instead, int64 (N,); None for any.
         epsilon: radius of the ball, in [0, 1] pixels (L∞) or length (L2).
         step: step size, same unit.
         steps: steps of the whole attack.
@@ -50,7 +50,7 @@ class Unit:
 
     images: Tensor
     labels: Tensor
-    targets: Tensor | None
+    target_classes: Tensor | None
     epsilon: float
     step: float
     steps: int
@@ -75,13 +75,13 @@ class Unit:
 
     def maximised(self, loss: Loss, logits: Tensor) -> Tensor:
         """Return what the attacker maximises of the logits (N, K) of the images: (N,)."""
-        if self.targets is None:
+        if self.target_classes is None:
             return loss.value(logits, self.labels)
-        return self.signed(loss.value(logits, self.targets, targeted=True))
+        return self.signed(loss.value(logits, self.target_classes, targeted=True))
 
     def signed(self, distance: Tensor) -> Tensor:
-        """Return what is maximised of a distance (N,) from the label or the class aimed at."""
-        return distance if self.targets is None else -distance
+        """Return what is maximised of a distance (N,) from the label or the target class."""
+        return distance if self.target_classes is None else -distance
 
     def along(self, ascent: Tensor, length: float | None = None) -> Tensor:
         """Return a step (N, C, H, W) in the steepest direction that goes with an ascent direction.

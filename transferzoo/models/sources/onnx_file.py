@@ -1,4 +1,4 @@
-"""Models exported to ONNX, opened with onnxruntime on the CPU: targets only, no gradient comes back.
+"""Models exported to ONNX, run by onnxruntime on the CPU: targets only, no gradient comes back.
 
 An exported model takes pixels in [0, 1]: the normalisation belongs inside the exported graph. One that
 expects normalised pixels shows it in its clean accuracy, and near chance the gate stops it.
@@ -49,8 +49,8 @@ class _Graph:
     def _run(self, images: Tensor) -> Tensor:
         missing = (self.batch or len(images)) - len(images)
         filled = torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images
-        said = self.session.run(None, {self.input: filled.numpy()})[0]
-        return torch.as_tensor(said)[: len(images)]
+        output = self.session.run(None, {self.input: filled.numpy()})[0]
+        return torch.as_tensor(output)[: len(images)]
 
 
 def load(path: Path, dataset: DatasetSpec) -> Classifier:
