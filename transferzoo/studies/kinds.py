@@ -58,7 +58,7 @@ def _test_images(bench: Bench) -> Batch | None:
 
 @WORK.register("attack")
 def attack(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]:
-    """CraftingTask on a model and try the images on targets; the result is the records."""
+    """Craft on a model and try the images on targets; the result is the records."""
     dataset = bench.dataset
     surrogate = named(what["surrogate"], bench.folder(what["surrogate"]), dataset.name)
     targets = tuple(named(one, bench.folder(one), dataset.name) for one in what["targets"])

@@ -67,7 +67,7 @@ class TransferScorer:
         )
 
     def rate(self, surrogate: Classifier) -> dict[str, Any]:
-        """CraftingTask on a surrogate and return the mean success rate, `n`, and the rate of each target.
+        """Craft on a surrogate and return the mean success rate, `n`, and the rate of each target.
 
         The surrogate is handed back as it came.
         """
