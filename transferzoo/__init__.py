@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from transferzoo.api import load_images, load_model, read_attack
     from transferzoo.attacks.engine import Attack, craft
     from transferzoo.attacks.techniques.work_unit import Pool
-    from transferzoo.base.config import AttackConfig, TrainConfig
+    from transferzoo.base.attack_config import AttackConfig
     from transferzoo.base.errors import TransferZooError
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.evaluation.in_memory import evaluate
     from transferzoo.models.classifier import Classifier
     from transferzoo.results.tables import tables
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from transferzoo.zoo.reader import load_zoo
 
 _PUBLIC = {
-    "AttackConfig": "base.config",
-    "TrainConfig": "base.config",
+    "AttackConfig": "base.attack_config",
+    "TrainConfig": "base.train_config",
     "TransferZooError": "base.errors",
     "load_zoo": "zoo.reader",
     "Classifier": "models.classifier",

@@ -17,7 +17,7 @@ from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.engine import craft as engine_craft
 from transferzoo.attacks.techniques import Stage
 from transferzoo.base.atomic import sha256
-from transferzoo.base.config import AttackSpec
+from transferzoo.base.attack_config import AttackSpec
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.datasets.sources import load_split
 from transferzoo.models import checkpoint

@@ -10,7 +10,7 @@ import pytest
 
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.configure import expand
-from transferzoo.base.config import Adversarial, AttackConfig, AttackSpec, Collection, TrainConfig
+from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.errors import TransferZooError, UnknownNameError, UsageError
 from transferzoo.base.registry import Registry
 from transferzoo.base.spec_strings import (
@@ -21,6 +21,7 @@ from transferzoo.base.spec_strings import (
     show_fraction,
     show_step,
 )
+from transferzoo.base.train_config import Adversarial, Collection, TrainConfig
 from transferzoo.minimizers import read_rule, show_rule
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.zoo.reader import load_zoo

@@ -60,7 +60,7 @@ def make(root: Path) -> None:
 
 def opened(root: Path, size: int, workers: int, **changes: Any) -> Any:
     """Return (configuration, data set, feed)."""
-    from transferzoo.base.config import TrainConfig
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.training import stream
     from transferzoo.zoo.schema import AttackDefaults, DatasetSpec
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from transferzoo.base.config import TrainConfig
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.datasets import Batch
 from transferzoo.minimizers import MINIMIZERS, Minimizer, read_rule
 from transferzoo.minimizers.perturbation import Weights

@@ -16,7 +16,7 @@ import pytest
 from helpers.checkpoints import BUILTIN, data_folder
 from transferzoo.attacks.configure import expand
 from transferzoo.attacks.techniques import TECHNIQUES
-from transferzoo.base.config import AttackConfig, AttackSpec
+from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.cli import options
 from transferzoo.cli.output import progress_bar
 from transferzoo.cli.show import show

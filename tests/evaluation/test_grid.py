@@ -107,7 +107,7 @@ def test_an_ensemble_is_one_source(cli: Run, few: Path, tmp_path: Path) -> None:
 
 
 def _spec(folder: Path) -> Any:
-    from transferzoo.base.config import AttackConfig
+    from transferzoo.base.attack_config import AttackConfig
 
     (run,) = (folder / "runs").iterdir()
     return AttackConfig(**json.loads((run / "config.json").read_text())["config"]).attacks[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.data_layouts import picture, spec, write_parquet
-from transferzoo.base.config import TrainConfig
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.training import feeds, stream
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from transferzoo.base.config import TrainConfig
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.datasets import Batch
 from transferzoo.minimizers import Minimizer
 from transferzoo.training.trainer import train

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from helpers.checkpoints import BUILTIN
-from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.defences import read_defence
 from transferzoo.evaluation.job import weights_of
 from transferzoo.models import checkpoint, load

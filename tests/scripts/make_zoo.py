@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import sha256, write_json
-from transferzoo.base.config import TrainConfig
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.models import checkpoint
 from transferzoo.training.recipes import plan
 from transferzoo.zoo.reader import load_zoo

@@ -19,8 +19,8 @@ from timm.models import save_for_hf
 from helpers.checkpoints import BUILTIN, content, copied, with_json, with_weights
 from helpers.hub_server import COMMIT, client_environment, serving
 from helpers.stripes import MORE, TINY, ZOO, config, draw, write_idx
-from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.training import finetuning

@@ -15,8 +15,8 @@ from torch.nn import functional
 from helpers.stripes import config, draw, stop_at
 from transferzoo.attacks.engine import perturb
 from transferzoo.base.atomic import sha256
-from transferzoo.base.config import Adversarial
 from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.base.train_config import Adversarial
 from transferzoo.minimizers import Minimizer
 from transferzoo.models.classifier import Classifier, load_checkpoint
 from transferzoo.models.predict import predict

@@ -22,7 +22,7 @@ from transferzoo.training.trainer import train
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.base.config import TrainConfig
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")

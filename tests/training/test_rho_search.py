@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from transferzoo.base.config import TrainConfig
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.training.trainer import Progress
     from transferzoo.zoo.schema import DatasetSpec
 

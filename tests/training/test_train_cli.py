@@ -12,7 +12,7 @@ import pytest
 from helpers.refusals import nothing_written, refused
 from helpers.stripes import ZOO, config, draw, spec, write_idx
 from helpers.stripes import validators as train_validators
-from transferzoo.base.config import TrainConfig
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.cli.train import train as command
 from transferzoo.training.trainer import train
 

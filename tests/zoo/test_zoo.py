@@ -11,9 +11,9 @@ import timm
 from transferzoo.attacks.configure import configure, expand
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.atomic import sha256
-from transferzoo.base.config import TrainConfig
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.spec_strings import parse_terms
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import read_rule
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES

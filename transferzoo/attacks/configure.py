@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from transferzoo.attacks.composition import Composition, compose
 from transferzoo.attacks.techniques import TECHNIQUES
-from transferzoo.base.config import AttackConfig, AttackSpec
+from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step, parse_terms, show_fraction, show_step
 

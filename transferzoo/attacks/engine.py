@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from transferzoo.attacks.composition import Composition
     from transferzoo.attacks.techniques import Draw, Objective, Starter
     from transferzoo.attacks.techniques.work_unit import Pool
-    from transferzoo.base.config import AttackSpec
+    from transferzoo.base.attack_config import AttackSpec
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""YAML files read into records, with errors that name the file, the line and the key."""
+"""YAML files read into frozen models, with errors that name the file, the line and the key."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from transferzoo.base.config import wanted
 from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.frozen_model import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ class YamlFile:
         """Make an error for a reference to something that does not exist."""
         return UsageError(f"{self._place(key)}: {str(UnknownNameError(kind, name, known)).removesuffix('.')}")
 
-    def records(self, model: type[M]) -> M:
+    def validated(self, model: type[M]) -> M:
         """Validate the whole file.
 
         Raises:
@@ -131,24 +131,24 @@ def _walk(node: yaml.Node | None, key: Key, lines: dict[Key, int], path: Path) -
 
 
 def _fields(model: type[BaseModel], key: Key) -> list[str]:
-    """Follow a path of keys through nested records and return the field names at its end."""
+    """Follow a path of keys through nested frozen models and return the field names at its end."""
     kind: Any = model
     for part in key:
-        if _is_record(kind):
-            kind = _record_of(kind.model_fields[str(part)].annotation)
+        if _is_frozen_model(kind):
+            kind = _frozen_model_of(kind.model_fields[str(part)].annotation)
         else:
             held = [each for each in get_args(kind) if each is not Ellipsis]
-            kind = _record_of(held[-1]) if held else kind
-    return list(kind.model_fields) if _is_record(kind) else []
+            kind = _frozen_model_of(held[-1]) if held else kind
+    return list(kind.model_fields) if _is_frozen_model(kind) else []
 
 
-def _record_of(kind: Any) -> Any:
-    """Return the record of a union such as `X | None`, any other type as it is."""
+def _frozen_model_of(kind: Any) -> Any:
+    """Return the frozen model of a union such as `X | None`, any other type as it is."""
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
-    return next((each for each in members if _is_record(each)), kind)
+    return next((each for each in members if _is_frozen_model(each)), kind)
 
 
-def _is_record(kind: object) -> bool:
+def _is_frozen_model(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 

@@ -11,7 +11,7 @@ from transferzoo.cli.output import log, progress_bar
 from transferzoo.models.resolve import PYTHON, UnlistedOptions, select_models
 
 if TYPE_CHECKING:
-    from transferzoo.base.config import AttackConfig
+    from transferzoo.base.attack_config import AttackConfig
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.training.finetuned import FineTuning
@@ -120,7 +120,7 @@ def steps_of(text: str | None) -> tuple[int, ...] | None:
 
 def targeted_of(text: str | None) -> str | None:
     """Return how the target class is chosen: a word, or "file" for anything that is none."""
-    from transferzoo.base.config import TARGET_CLASS_RULES
+    from transferzoo.base.attack_config import TARGET_CLASS_RULES
 
     return text if text is None or text in TARGET_CLASS_RULES else "file"
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from transferzoo.base.config import AttackConfig
+    from transferzoo.base.attack_config import AttackConfig
     from transferzoo.evaluation.job import CraftingTask
     from transferzoo.sync.download_plan import Order
     from transferzoo.sync.inventory import Item

@@ -10,7 +10,7 @@ from transferzoo.cli.output import log
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.base.config import TrainConfig
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.datasets import Batch
     from transferzoo.training.feeds import Feed
     from transferzoo.zoo.schema import DatasetSpec

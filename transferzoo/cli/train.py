@@ -182,8 +182,8 @@ def train(
     zoo: ZooFile = None,
 ) -> None:
     """Train a surrogate or target; the same command resumes a run that was stopped."""
-    from transferzoo.base.config import TrainConfig
     from transferzoo.base.distributed import join_team
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.training.recipes import plan, short_name
     from transferzoo.zoo.reader import load_zoo
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from transferzoo.base.config import AttackConfig
+    from transferzoo.base.attack_config import AttackConfig
     from transferzoo.datasets import Batch
     from transferzoo.zoo.schema import DatasetSpec
 

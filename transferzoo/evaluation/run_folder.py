@@ -22,8 +22,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferzoo.base.atomic import sha256, write_bytes, write_json, write_text, writing
-from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import DataError, TransferZooError, reason
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.results.records import Record, SurrogateAttack, Visibility, flat
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_bytes, write_json
-from transferzoo.base.config import fingerprint
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, read

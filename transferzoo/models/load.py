@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError, reason
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint, classifier
 from transferzoo.models.sources import onnx_file, python_function
 

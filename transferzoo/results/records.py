@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import DataError
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.results.statistics import wilson
 
 if TYPE_CHECKING:

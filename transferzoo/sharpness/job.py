@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.base.atomic import write_json
-from transferzoo.base.config import fingerprint
 from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import DataError, reason
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.in_memory import evaluate
 from transferzoo.evaluation.job import versions
 from transferzoo.evaluation.run_folder import RunFolder

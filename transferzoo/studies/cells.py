@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.config import fingerprint
+from transferzoo.base.frozen_model import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

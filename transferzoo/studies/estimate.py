@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from transferzoo.attacks.composition import compose
-from transferzoo.base.config import AttackSpec, TrainConfig
+from transferzoo.base.attack_config import AttackSpec
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import read_rule
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.studies.worker import one_thread

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from transferzoo.base.config import AttackSpec, TrainConfig
+    from transferzoo.base.attack_config import AttackSpec
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.studies.schema import AttackEntry, Study
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, Role

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.base.atomic import write_json
-from transferzoo.base.config import AttackConfig, AttackSpec, TrainConfig, fingerprint
+from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.distributed import Team
 from transferzoo.base.errors import DataError
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import run as run_job
 from transferzoo.evaluation.run_folder import RunFolder

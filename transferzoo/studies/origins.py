@@ -6,8 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import sha256
-from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:

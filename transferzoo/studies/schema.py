@@ -1,4 +1,4 @@
-"""What a study is made of, as frozen records read from YAML. Nothing here imports torch."""
+"""What a study is made of, as frozen models read from YAML. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferzoo.base.config import Record, TrainConfig
 from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.frozen_model import FrozenModel
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.base.yaml_file import read_yaml
 
 Epoch = Annotated[int, Field(ge=1)]
@@ -17,7 +18,7 @@ SUCCESS = "success"
 """The measure of a claim where it names none: mean success rate over the targets, in [0, 1]."""
 
 
-class Trained(Record):
+class Trained(FrozenModel):
     """A surrogate or target of a study: a training, or a model that exists, and which of its epochs count.
 
     In YAML the fields of a training stand beside the others: `sam: {minimizer: "sam:rho=0.05"}`.
@@ -66,7 +67,7 @@ class Trained(Record):
         return self
 
 
-class AttackEntry(Record):
+class AttackEntry(FrozenModel):
     """An attack of a study; a bare string is its spec.
 
     Attributes:
@@ -90,7 +91,7 @@ class AttackEntry(Record):
         return {"spec": value} if isinstance(value, str) else value
 
 
-class Sharpness(Record):
+class Sharpness(FrozenModel):
     """How sharpness is measured: as `transferzoo sharpness` does, on `images` training images.
 
     Attributes:
@@ -108,7 +109,7 @@ class Sharpness(Record):
     only: tuple[str, ...] | None = None
 
 
-class Derived(Record):
+class Derived(FrozenModel):
     """A data set made with a model, after Ilyas et al. 2019 (arXiv 1905.02175).
 
     Attributes:
@@ -132,7 +133,7 @@ class Derived(Record):
     seed: int = Field(default=0, ge=0)
 
 
-class Operand(Record):
+class Operand(FrozenModel):
     """One side of a claim.
 
     Attributes:
@@ -156,7 +157,7 @@ class Operand(Record):
         return self
 
 
-class Claim(Record):
+class Claim(FrozenModel):
     """Something that the records decide: one operand is higher than another.
 
     Attributes:
@@ -180,7 +181,7 @@ class Claim(Record):
         return self
 
 
-class Study(Record):
+class Study(FrozenModel):
     """A study: trainings × seeds × epochs × attacks × targets, what is measured, and what is claimed.
 
     Attributes:
@@ -269,7 +270,7 @@ def read_study(path: Path) -> Study:
         UsageError: it cannot be read or is wrong; the message names file, line and key.
     """
     file = read_yaml(path, "study", "name a study or its file")
-    study = file.records(Study).model_copy(update={"name": path.stem})
+    study = file.validated(Study).model_copy(update={"name": path.stem})
     for number, claim in enumerate(study.claims):
         for side in ("higher", "lower"):
             operand: Operand = getattr(claim, side)

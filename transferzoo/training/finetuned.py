@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.config import TrainConfig, fingerprint
 from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.spec_strings import parse_terms
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import MINIMIZERS, show_rule
 from transferzoo.models import checkpoint
 from transferzoo.training.finetuning import architecture_of, identity

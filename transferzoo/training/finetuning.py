@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.download import located, pulled

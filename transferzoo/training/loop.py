@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from transferzoo.base.config import Adversarial, Collection, TrainConfig
     from transferzoo.base.distributed import Team
+    from transferzoo.base.train_config import Adversarial, Collection, TrainConfig
     from transferzoo.minimizers import Averaging, Closure
     from transferzoo.models.classifier import Classifier
     from transferzoo.training.feeds import Feed

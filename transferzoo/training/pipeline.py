@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.data import DataLoader
 
-    from transferzoo.base.config import TrainConfig
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.datasets.disk import ImageIndex
     from transferzoo.zoo.schema import DatasetSpec
 

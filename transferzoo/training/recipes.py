@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.config import TrainConfig
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.spec_strings import parse_terms
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import show_rule
 from transferzoo.models.download import located
 from transferzoo.models.resolve import select_models

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.base.atomic import write_bytes, writing
-from transferzoo.base.config import TrainConfig
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transferzoo.base.config import TrainConfig
+    from transferzoo.base.train_config import TrainConfig
 
 SHAPES: dict[str, Callable[[TrainConfig, float], float]] = {
     "constant": lambda config, at: 1.0,

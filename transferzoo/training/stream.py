@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from transferzoo.base.config import TrainConfig
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.datasets.disk import ImageIndex
     from transferzoo.zoo.schema import DatasetSpec
 

@@ -1,4 +1,4 @@
-"""The zoo: zoo.yaml → data sets, models, attack presets and training recipes, as frozen records.
+"""The zoo: zoo.yaml → data sets, models, attack presets and training recipes, as frozen models.
 
 The packaged file is merged under the user's own (`--zoo FILE` or `TRANSFERZOO_ZOO`), entry by entry.
 Nothing here imports torch.
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import Field
 
-from transferzoo.base.config import Record, TrainConfig
 from transferzoo.base.errors import UnknownNameError
+from transferzoo.base.frozen_model import FrozenModel
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.base.yaml_file import YamlFile, read_yaml
 from transferzoo.zoo.schema import HUB, DatasetSpec, ModelSpec, Preset
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _File(Record):
+class _File(FrozenModel):
     datasets: dict[str, DatasetSpec] = Field(default_factory=dict)
     models: dict[str, dict[str, ModelSpec]] = Field(default_factory=dict)
     attacks: dict[str, Preset] = Field(default_factory=dict)
@@ -112,7 +113,7 @@ def own_file(given: Path | None) -> Path | None:
 def read_zoo(extra: Path | None) -> Zoo:
     """Read the packaged zoo file, and over it the given one; see `load_zoo`, which knows a default for it."""
     files = [read_yaml(path) for path in (packaged_file(), extra) if path is not None]
-    parts = [(file, file.records(_File)) for file in files]
+    parts = [(file, file.validated(_File)) for file in files]
     zoo = _merge((file.path.parent, part) for file, part in parts)
     for file, part in parts:
         _check_references(file, part, zoo)

@@ -1,4 +1,4 @@
-"""The records of a zoo file: data sets, models, attack presets."""
+"""The entries of a zoo file: data sets, models, attack presets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferzoo.base.config import Record
 from transferzoo.base.errors import UsageError
+from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.spec_strings import parse_epsilon, parse_step
 
 Role = Literal["surrogate", "target", "validator"]
@@ -34,7 +34,7 @@ def assets() -> Path:
     return Path(__file__).parent.parent / "assets"
 
 
-class AttackDefaults(Record):
+class AttackDefaults(FrozenModel):
     """What an attack on a data set uses where the user and the preset say nothing.
 
     Attributes:
@@ -61,7 +61,7 @@ class AttackDefaults(Record):
         return self
 
 
-class DatasetSpec(Record):
+class DatasetSpec(FrozenModel):
     """A data set.
 
     Attributes:
@@ -126,7 +126,7 @@ class DatasetSpec(Record):
         return _forbids_commerce(self.licence)
 
 
-class WeightFile(Record):
+class WeightFile(FrozenModel):
     """Weights that are no checkpoint folder yet: what their file does not say of itself.
 
     A pickle, a state dict inside another, other names, or a `config.json` that does not fit its weights.
@@ -163,7 +163,7 @@ class WeightFile(Record):
         return self
 
 
-class ModelSpec(Record):
+class ModelSpec(FrozenModel):
     """A model: where its checkpoint folder lies and what it may serve as.
 
     Attributes:
@@ -248,7 +248,7 @@ class ModelSpec(Record):
         return str(self.folder / self.weights.file if self.weights else self.folder)
 
 
-class Preset(Record):
+class Preset(FrozenModel):
     """A named attack: a spec string of techniques and, where it has its own, a budget.
 
     Attributes:

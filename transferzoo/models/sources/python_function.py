@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from transferzoo.base.atomic import sha256
-from transferzoo.base.config import fingerprint
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, reason
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.classifier import Classifier, Predictor, state_digest
 
 if TYPE_CHECKING:

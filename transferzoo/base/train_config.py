@@ -1,132 +1,17 @@
-"""What a run is made of, as frozen records.
-
-Every configuration has one canonical form, and its fingerprint is the SHA-256 of it. Nothing here imports
-torch.
-"""
+"""The configuration of a training run. Nothing here imports torch."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from transferzoo.base.errors import UsageError
+from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.spec_strings import parse_epsilon, parse_step, parse_terms
 
-Options = TypeVar("Options", bound="Record")
 
-
-def canonical(content: object) -> str:
-    """Return the one JSON text of what JSON can hold."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))
-
-
-def fingerprint(content: object) -> str:
-    """Return the SHA-256 of the canonical form, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(content).encode()).hexdigest()
-
-
-class Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @classmethod
-    def of(cls: type[Options], **values: object) -> Options:
-        """Make one from options a user gave.
-
-        Raises:
-            UsageError: a value is unknown, of the wrong type or out of range.
-        """
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise UsageError(
-                f"option '{name}' is wrong" if name else "the options do not go together",
-                expected=wanted(first["msg"]),
-                got=f"{first.get('input')!r}" if name else "",
-            ) from None
-
-    def canonical(self) -> str:
-        """Return the one JSON text of this configuration."""
-        return canonical(self.model_dump(mode="json"))
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the canonical form, 64 hexadecimal digits."""
-        return fingerprint(self.model_dump(mode="json"))
-
-
-def wanted(message: str) -> str:
-    """Return what Pydantic says of a wrong value as the end of "expected …"."""
-    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    return message[:1].lower() + message[1:]
-
-
-TARGET_CLASS_RULES = ("random", "next", "least-likely")
-"""Ways to choose the target class, a list in a file aside."""
-
-
-class AttackSpec(Record):
-    """One attack of a run.
-
-    Attributes:
-        techniques: canonical spec, as `compose` reads it; empty for plain BIM.
-        norm: ball of the perturbation.
-        epsilon: budget in [0, 1] pixels (L∞) or length (L2), as a fraction.
-        step: step size, same unit, as a fraction.
-        steps: number of steps.
-    """
-
-    techniques: str
-    norm: Literal["linf", "l2"]
-    epsilon: str
-    step: str
-    steps: int = Field(ge=1)
-
-
-class AttackConfig(Record):
-    """Everything the result of an attack run depends on, weights and images aside.
-
-    Attributes:
-        dataset: name in the zoo.
-        split: which split's images.
-        surrogates: models the images are crafted on.
-        ensemble: on all surrogates together, rather than on one after the other.
-        targets: models they are tried on.
-        attacks: what is done to the images, each on every surrogate.
-        targeted: how the class to be predicted is chosen; empty where any wrong class will do. "random" and
-            "next" go by seed and label, "least-likely" by the first surrogate, "file" by a list.
-        curve: steps after which success is measured too.
-        images: how many images at most.
-        images_correct_for: only images that all targets ("all"), the cell's own target ("target"), or no
-            one in particular ("none") must classify correctly.
-        seed: of the draw of images and of every random technique.
-        batch_size: images in a work unit.
-        precision: of the surrogates' weights, "fp32" or "bf16"; targets have fp32.
-        compile: let torch.compile make the surrogates faster.
-    """
-
-    dataset: str
-    split: str
-    surrogates: tuple[str, ...] = Field(min_length=1)
-    ensemble: bool = False
-    targets: tuple[str, ...] = Field(min_length=1)
-    attacks: tuple[AttackSpec, ...] = Field(min_length=1)
-    targeted: Literal["", "random", "least-likely", "next", "file"] = ""
-    curve: tuple[int, ...] = ()
-    images: int = Field(ge=1)
-    images_correct_for: Literal["all", "target", "none"] = "all"
-    seed: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=100, ge=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
-
-
-class Adversarial(Record):
+class Adversarial(FrozenModel):
     """Training on adversarial images (Madry et al. 2018), made by the tool's own BIM on the current weights.
 
     Attributes:
@@ -162,7 +47,7 @@ class Adversarial(Record):
         return self
 
 
-class Collection(Record):
+class Collection(FrozenModel):
     """Weights collected after the training (LGV, Gubri et al. 2022, arXiv 2207.13129).
 
     SGD goes on with a constant, high learning rate; several times an epoch the weights are kept.
@@ -192,7 +77,7 @@ class Collection(Record):
         return dict(terms[0].options)
 
 
-class TrainConfig(Record):
+class TrainConfig(FrozenModel):
     """Everything a training run depends on, the data and the weights it starts from aside.
 
     Attributes:
