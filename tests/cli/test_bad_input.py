@@ -85,6 +85,7 @@ MODEL = "models:\n  fashion-mnist:\n    mine:\n      "
     ("text", "line", "words"),
     [
         (MODEL + "role: [target]\n      source: local:x\n", 4, ("mine.role'", "unknown key", "mean roles")),
+        ("schema: 2\n", 1, ("key 'schema'", "wrong value", "expected 1, got 2")),
         ("modles: {}\n", 1, ("key 'modles'", "unknown key", "did you mean models")),
         (MODEL + "roles: target\n      source: local:x\n", 4, ("mine.roles'", "wrong value", "'target'")),
         (MODEL + "roles: [victim]\n      source: local:x\n", 4, ("roles.0'", "'target' or 'validator'")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -141,6 +142,15 @@ def test_folder_that_cannot_be_read(cli: Run, tmp_path: Path, few: Path) -> None
     refused(cli("report", run), 1, "is not finished", "run its attack command again")
     (run / "records.jsonl").mkdir()
     refused(cli("report", run), 1, "records.jsonl")
+
+
+def test_a_run_of_another_version_is_refused(cli: Run, tmp_path: Path, few: Path) -> None:
+    assert cli(*ATTACK, "--data", few).code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    content = json.loads((run / "config.json").read_text())
+    for schema in (content.pop("schema") + 1, None):  # None: before there were schemas
+        (run / "config.json").write_text(json.dumps({**content, **({"schema": schema} if schema else {})}))
+        refused(cli("report", run), 1, f"expected schema 2, got {schema or 1}", "makes a new folder")
 
 
 def test_disk_that_is_full_again_and_again(

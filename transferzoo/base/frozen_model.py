@@ -1,13 +1,13 @@
 """Frozen models: what configurations and the entries of YAML files are made of.
 
-Every one has a canonical form, and its fingerprint is the SHA-256 of it. Nothing here imports torch.
+The fingerprint of one is the SHA-256 of its fields that are not at their default. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -49,13 +49,13 @@ class FrozenModel(BaseModel):
                 got=f"{first.get('input')!r}" if name else "",
             ) from None
 
-    def canonical(self) -> str:
-        """Return the one JSON text of this configuration."""
-        return canonical(self.model_dump(mode="json"))
+    def key(self) -> dict[str, Any]:
+        """Return the fields that are not at their default, as JSON has them: a new field changes no key."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the canonical form, 64 hexadecimal digits."""
-        return fingerprint(self.model_dump(mode="json"))
+        """Return the SHA-256 of the canonical form of the key, 64 hexadecimal digits."""
+        return fingerprint(self.key())
 
 
 def wanted(message: str) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ADDED = "added"
 _NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
 
 
@@ -197,11 +198,20 @@ def _convert(text: str, kind: Any, what: str) -> object:
     return value
 
 
+def added(default: Any) -> Any:
+    """Return a field for an option that a term did not have from the beginning.
+
+    `show_term` leaves it out at its default, so that it changes no key, no row and no seeded draw there was.
+    """
+    return dataclasses.field(default=default, metadata={_ADDED: True})
+
+
 def show_term(name: str, options: object) -> str:
-    """Write a dataclass of options as a term with every option filled in."""
+    """Write a dataclass of options as a term with every option filled in, `added` ones unless at default."""
     pairs = [
         f"{f.name}={_show(getattr(options, f.name))}"
         for f in dataclasses.fields(options)  # type: ignore[arg-type]
+        if not (f.metadata.get(_ADDED) and getattr(options, f.name) == f.default)
     ]
     return f"{name}:{','.join(pairs)}" if pairs else name
 

@@ -247,7 +247,7 @@ def attack(
     if batch_size == AUTO and not missing:
         job = with_largest_batches(job)
     if dry_run:
-        show_json(plan_of(job, None if missing else RunFolder.of(runs, job.content), tuned, missing))
+        show_json(plan_of(job, None if missing else RunFolder.of(runs, job.key), tuned, missing))
         return
     with join_team(None, runs) as team, report_once(team.fails_first):
         if missing and team.leads:
@@ -255,7 +255,7 @@ def attack(
         team.wait()
         if batch_size == AUTO and missing:
             job = with_largest_batches(job)
-        folder = RunFolder.of(runs, job.content)
+        folder = RunFolder.of(runs, job.key)
         found = _run(job, folder, team)
     if not team.leads:
         return

@@ -183,6 +183,8 @@ def train(
 ) -> None:
     """Train a surrogate or target; the same command resumes a run that was stopped."""
     from transferzoo.base.distributed import join_team
+    from transferzoo.base.environment import environment
+    from transferzoo.base.frozen_model import fingerprint
     from transferzoo.base.train_config import TrainConfig
     from transferzoo.training.recipes import plan, short_name
     from transferzoo.zoo.reader import load_zoo
@@ -195,7 +197,8 @@ def train(
     what = plan(records, recipe, flags, rho=rho, tune=tune)
     config, spec = what.config, records.dataset(what.config.dataset)
     _check_architecture(what, spec)
-    folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{config.fingerprint()[:8]}"
+    mark = fingerprint({"config": config.key(), "environment": environment()})[:8]
+    folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{mark}"
     if dry_run:
         show_json({"output": str(folder), "config": config.model_dump(mode="json")})
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.atomic import sha256
+from transferzoo.base.environment import environment
 from transferzoo.defences import read_defence
 from transferzoo.models import load
 from transferzoo.results.records import SurrogateAttack
@@ -64,8 +65,20 @@ class Job:
         return tuple(sorted({name for spec in defences for name in read_defence(spec).packages}))
 
     @cached_property
+    def key(self) -> dict[str, Any]:
+        """What names the run folder: `content` without options at their default and this package's version.
+
+        The version counts by its `ARITHMETIC`, which `environment` has.
+
+        Raises:
+            ModelError: see `content`.
+        """
+        others = {name: text for name, text in self.content["versions"].items() if name != "transferzoo"}
+        return {**self.content, "config": self.config.key(), "versions": others}
+
+    @cached_property
     def content(self) -> dict[str, Any]:
-        """All that the run's result depends on; its fingerprint names the run folder.
+        """All that the run's result depends on.
 
         Raises:
             ModelError: a model has no weights, or its own code fails.
@@ -95,6 +108,7 @@ class Job:
             "model_configs": {name: config for name, (_, config) in identities.items()},
             **({"samples": collected} if collected else {}),
             "data": {"n": len(self.data), "sha256": state.hexdigest()},
+            "environment": environment(),
             "versions": versions(*self._packages) | needed,
         }
 

@@ -1,6 +1,6 @@
 """A run folder: what was asked, the 8-bit images, one record a line; whatever is there is never done again.
 
-    config.json            configuration, weights and data by digest, versions
+    config.json            schema version, configuration, weights and data by digest, versions
     clean/MODEL.json       predictions on the clean images
     least_likely.json      the first surrogate's least likely classes, where they are what is aimed at
     selection.json         the images attacked: ids, labels, and the target classes
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RECORDS, CURVE = "records.jsonl", "curve.jsonl"
+SCHEMA = 2
+"""Raised when a run folder comes to hold something else, or the same elsewhere."""
 
 
 class RunFolder:
@@ -48,9 +50,9 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def of(cls, root: Path, content: Mapping[str, Any]) -> RunFolder:
-        """Return the folder under `root` for what a run depends on, named by its fingerprint."""
-        return cls(root / fingerprint(content)[:12])
+    def of(cls, root: Path, key: Mapping[str, Any]) -> RunFolder:
+        """Return the folder under `root` for the key of a run, named by its fingerprint."""
+        return cls(root / fingerprint({"schema": SCHEMA, **key})[:12])
 
     def begin(self, content: Mapping[str, Any]) -> None:
         """Make the folder and write `config.json`, unless an earlier try did; sweep what it left half-done.
@@ -63,7 +65,7 @@ class RunFolder:
             for leftover in self.path.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
         if not (self.path / "config.json").exists():
-            write_json(self.path / "config.json", content)
+            write_json(self.path / "config.json", {"schema": SCHEMA, **content})
 
     # ------------------------------------------------------------ clean predictions and selection
 
@@ -239,7 +241,8 @@ def open_run(path: Path) -> RunFolder:
     """
     run = RunFolder(path)
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))["config"]
+        content = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config, schema = content["config"], content.get("schema", 1)
         sources = 1 if config["ensemble"] else len(config["surrogates"])
         cells = sources * len(config["attacks"]) * len(config["targets"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -248,6 +251,13 @@ def open_run(path: Path) -> RunFolder:
             expected="a folder that `transferzoo attack` wrote",
             got="no readable config.json in it",
         ) from None
+    if schema != SCHEMA:
+        raise TransferZooError(
+            f"the run {path} is of another version of this tool",
+            expected=f"schema {SCHEMA}",
+            got=str(schema),
+            hint="run its attack command again, which makes a new folder",
+        )
     if (done := len(run.records())) < cells:
         raise TransferZooError(
             f"the run {path} is not finished",

@@ -62,7 +62,7 @@ def convert_weights(
         ) from None
     if weights.sha256 not in (None, sha256):
         raise ModelError(f"{file} is another file", expected=f"the SHA-256 {weights.sha256}", got=sha256)
-    known = fingerprint({"layout": LAYOUT, "file": sha256, "weights": weights.model_dump(mode="json")})
+    known = fingerprint({"layout": LAYOUT, "file": sha256, "weights": weights.key()})
     folder = home() / known
     if (folder / checkpoint.WEIGHTS).is_file():
         return folder

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.environment import environment
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.spec_strings import parse_terms
@@ -99,7 +100,8 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
     }
     config = TrainConfig.of(**values)
     place = str(data.expanduser().resolve()) if data else ""
-    mark = fingerprint({"config": config.model_dump(mode="json"), "data": place, **identity(source)})[:8]
+    key = {"config": config.key(), "data": place, **identity(source), "environment": environment()}
+    mark = fingerprint(key)[:8]
     folder = Path("checkpoints") / f"{original.name}+{mark}"
     name = f"{original.name}+{_term(written, minimizer, config)}"
     model = ModelSpec(

@@ -149,7 +149,8 @@ def finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
         config = TrainConfig(**recipe.get("config", {})).model_dump(mode="json")
     except ValueError:
         raise folder_in_use(folder) from None
-    if any({**recipe, "config": config}.get(key) != work.get(key) for key in (*work, "m")):
+    known = {"environment": work.get("environment"), **recipe, "config": config}  # likewise
+    if any(known.get(key) != work.get(key) for key in (*work, "m")):
         raise folder_in_use(folder)
     if checkpoint.digest(folder) != recipe.get("weights_sha256"):
         raise ModelError(

@@ -15,6 +15,7 @@ import torch
 
 from transferzoo.base.atomic import sha256, write_bytes, write_json
 from transferzoo.base.distributed import Team
+from transferzoo.base.environment import environment
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets import Batch
 from transferzoo.models import build, checkpoint
@@ -126,6 +127,7 @@ class _Run:
         self.validators = validators
         work = {
             "config": config.model_dump(mode="json"),
+            "environment": environment(),
             "data": feed.identity,
             **(identity(start) if start else {}),
             "fresh": list(origin.fresh) if origin else None,

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 
 class _File(FrozenModel):
+    schema_version: Literal[1] = Field(default=1, alias="schema")
     datasets: dict[str, DatasetSpec] = Field(default_factory=dict)
     models: dict[str, dict[str, ModelSpec]] = Field(default_factory=dict)
     attacks: dict[str, Preset] = Field(default_factory=dict)

@@ -1,0 +1,29 @@
+"""How this version and this machine compute: what results depend on beside what is asked.
+
+Every key of a run, a training or a cell of a study carries it, and leaves out all options at their defaults:
+so a new option orphans no finished work, and what would give other bytes is never reused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transferzoo.base.distributed import this_device
+
+ARITHMETIC = 1
+"""Raised whenever the same configuration comes to give other bytes: a formula, a draw, a default."""
+
+
+def environment() -> dict[str, Any]:
+    """Return what keys say of this process.
+
+    Returns:
+        `arithmetic`; `device`, "cpu" or "cuda"; `math`, the precision of products of float32 matrices as
+        PyTorch names it, "highest", with "+tf32" where cuDNN may round convolutions to TF32.
+    """
+    import torch
+
+    device = this_device().type
+    rounds = device == "cuda" and torch.backends.cudnn.allow_tf32
+    math = torch.get_float32_matmul_precision() + ("+tf32" if rounds else "")
+    return {"arithmetic": ARITHMETIC, "device": device, "math": math}
