@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,6 +111,23 @@ def test_the_commands_tell(cli: Run, few: Path, tmp_path: Path) -> None:
         clean = data.images[[data.ids.tolist().index(name) for name in saved["ids"].tolist()]]
         again = measure(line["surrogate"], line["attack"], saved["images"], clean)
         assert (again.l2, again.ssim) == (line["l2"], line["ssim"])
+
+
+def test_without_the_extra_all_but_ssim_is_measured(
+    cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*ATTACK, "--data", few)
+    with monkeypatch.context() as hidden:
+        hidden.setitem(sys.modules, "skimage", None)
+        hidden.setitem(sys.modules, "skimage.metrics", None)
+        refused(
+            cli(*command, "--visibility"), 1, "SSIM with skimage", "pip install 'transferzoo[visibility]'"
+        )
+        nothing_written(tmp_path)
+        (bare,) = json.loads(cli(*command, "--json").out)["visibility"]
+    (full,) = json.loads(cli(*command, "--json").out)["visibility"]
+    assert bare["ssim"] is None and 0 < full["ssim"] < 1, "the same command adds it once it is there"
+    assert bare["psnr"] == full["psnr"]
 
 
 def _folder(line: dict[str, str]) -> str:

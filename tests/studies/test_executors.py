@@ -128,7 +128,7 @@ def test_sharpness_is_measured_in_one_thread_by_scipy_too(
 
     monkeypatch.setattr("transferzoo.sharpness.measure", look)
     monkeypatch.setattr(kinds, "training_images", lambda *_: draw(8, 0))
-    monkeypatch.setattr(kinds, "load", lambda *_: None)
+    monkeypatch.setattr(kinds, "load_checkpoint", lambda *_: None)
     what = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
     with threadpool_limits(2, user_api="blas"):
         assert worker.WORK["sharpness"](what, tmp_path, Mock()) == {}

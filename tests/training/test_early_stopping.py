@@ -248,7 +248,7 @@ def test_validation_targets_that_do_not_fit(
     wrong = type(TRAIN)(TRAIN.images, (TRAIN.labels + 1) % 3, TRAIN.ids)
     with pytest.raises(ModelError, match="'stripes/one' does not classify these images"):
         train(wanted, stripes, wrong, None, tmp_path, validators=judges)
-    monkeypatch.setattr("transferzoo.training.early_stopping.gate", lambda *_: 1.0)
+    monkeypatch.setattr("transferzoo.training.early_stopping.require_accuracy", lambda *_: 1.0)
     with pytest.raises(DataError, match="no validation image is left"):
         train(wanted, stripes, wrong, None, tmp_path, validators=judges)
     assert list(tmp_path.iterdir()) == []

@@ -179,6 +179,7 @@ def attack(
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
     from transferzoo.attacks.configure import configure
     from transferzoo.base.distributed import join_team
+    from transferzoo.base.optional import import_optional
     from transferzoo.cli.attack_job import (
         AUTO,
         batch_size_of,
@@ -202,6 +203,8 @@ def attack(
     files = [check_output(path) for path in output or []]
     if save_images is not None:
         check_folder(save_images)
+    if visibility:
+        import_optional("skimage", "visibility", "--visibility measures SSIM with")
     flags = {
         "split": split,
         "norm": norm,

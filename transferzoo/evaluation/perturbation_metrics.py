@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS, SCALE, GAP = 10, 4, 4
+WINDOW = 11
+"""Side of the smallest image that has an SSIM."""
 
 
 def measure(surrogate: str, attack: str, images: Tensor, clean: Tensor) -> Visibility:
@@ -27,13 +30,17 @@ def measure(surrogate: str, attack: str, images: Tensor, clean: Tensor) -> Visib
         attack: canonical form, to be kept.
         images: uint8 (N, C, H, W).
         clean: uint8 (N, C, H, W).
+
+    Returns:
+        `ssim` is None unless `has_ssim`.
     """
     change = images.to(torch.int16) - clean.to(torch.int16)
     moved = change.flatten(1).any(1)
     squares = change.double().square().flatten(1)
     noise = 10 * (255**2 / squares[moved].mean(1)).log10()
-    similar = [_ssim(a, b) for a, b in zip(images[moved].numpy(), clean[moved].numpy(), strict=True)]
-    known = [value for value in similar if value is not None]
+    known: list[float] = []
+    if has_ssim(images):
+        known = [_ssim(a, b) for a, b in zip(images[moved].numpy(), clean[moved].numpy(), strict=True)]
     return Visibility(
         surrogate,
         attack,
@@ -47,11 +54,20 @@ def measure(surrogate: str, attack: str, images: Tensor, clean: Tensor) -> Visib
     )
 
 
-def _ssim(image: np.ndarray, clean: np.ndarray) -> float | None:
+def has_ssim(images: Tensor) -> bool:
+    """Return whether the SSIM of images (N, C, H, W) can be measured: large ones, with the extra."""
+    if min(images.shape[2:]) < WINDOW:
+        return False
+    try:
+        import_module("skimage.metrics")
+    except ImportError:
+        return False
+    return True
+
+
+def _ssim(image: np.ndarray, clean: np.ndarray) -> float:
     from skimage.metrics import structural_similarity
 
-    if min(image.shape[1:]) < 11:
-        return None
     return float(
         structural_similarity(  # type: ignore[no-untyped-call]
             image,

@@ -18,6 +18,7 @@ from transferzoo.attacks.techniques import Stage
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.distributed import Team
 from transferzoo.evaluation import candidates, perturbation_metrics
+from transferzoo.evaluation.perturbation_metrics import has_ssim
 from transferzoo.evaluation.run_folder import CURVE, RECORDS, RunFolder
 from transferzoo.evaluation.select_images import SelectedImages, load_model, predict_images, select
 from transferzoo.models import load
@@ -97,7 +98,7 @@ def _measure_visibility(
     """Measure how visible the perturbations are, of those sources that are not there yet."""
     known = {SurrogateAttack(one.surrogate, one.attack): one for one in folder.visibility()}
     for number, task in enumerate(job.crafting_tasks):
-        if task.pair in known:
+        if task.pair in known and not (known[task.pair].lacks_ssim and has_ssim(selected.images.images)):
             continue
         on_progress("measuring perturbations", number, len(job.crafting_tasks))
         images = folder.images(task.pair, len(selected.units), task.attack.steps, task.attack.steps)

@@ -119,8 +119,9 @@ class Visibility:
         l2: length of the perturbation, in [0, 1] pixels.
         linf: largest change of a value, in levels of 255.
         psnr: peak signal-to-noise ratio in dB; None if nothing is changed.
-        ssim: structural similarity (Wang et al. 2004, Gaussian window of 1.5 pixels, by scikit-image); None
-            if nothing is changed or the images are smaller than the window of 11 pixels.
+        ssim: structural similarity (Wang et al. 2004, Gaussian window of 1.5 pixels, by scikit-image, the
+            extra `visibility`); None without it, if nothing is changed, or of images below the window of 11
+            pixels.
     """
 
     surrogate: str
@@ -132,6 +133,11 @@ class Visibility:
     linf: float
     psnr: float | None
     ssim: float | None
+
+    @property
+    def lacks_ssim(self) -> bool:
+        """Whether something is changed, and yet nobody measured the structural similarity."""
+        return self.psnr is not None and self.ssim is None
 
 
 def flat(name: str) -> str:
