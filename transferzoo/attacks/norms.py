@@ -75,6 +75,8 @@ def _l2_project(delta: Tensor, epsilon: float) -> Tensor:
 
 
 def _l2_quantise(perturbed: Tensor, clean: Tensor, epsilon: Fraction) -> Tensor:
+    # Rounding may lengthen a perturbation beyond ε, and shrinking it before or after would be rounded again.
+    # So lengths are compared as whole numbers, ‖change‖² ≤ ⌊(255 ε)²⌋, and only images over it lose levels.
     levels = (perturbed * 255).round().clamp(0, 255)
     change = (levels - clean).to(torch.int32).flatten(1)
     allowed = math.floor((255 * epsilon) ** 2)

@@ -63,6 +63,9 @@ class DiverseInputs:
             images: x, (N, C, H, W).
             draws: four numbers of U[0, 1) an image, (N, 4): whether, size, offset down, offset right.
         """
+        # Every image has a size of its own, so `interpolate` would be called once an image, forwards and back.
+        # Enlarging, padding and shrinking a line are linear maps: their product is one small matrix an image
+        # and axis, and two batched products do it for all images at once.
         rows = self._resampling(images.shape[-2], draws[:, [0, 1, 2]], images)
         columns = self._resampling(images.shape[-1], draws[:, [0, 1, 3]], images)
         return rows[:, None] @ images @ columns[:, None].mT
@@ -77,6 +80,7 @@ class DiverseInputs:
         """
         import torch
 
+        # Padding is in `enlarge`: rows of the padded line that lie outside the resized image are zero.
         whether, size, offset = draws[..., None].unbind(1)
         padded = int(side * self.ratio + 1e-9)
         resized = side + (size * (padded - side + 1)).floor()
