@@ -63,7 +63,7 @@ class DiverseInputs:
             images: x, (N, C, H, W).
             draws: four numbers of U[0, 1) an image, (N, 4): whether, size, offset down, offset right.
         """
-        # Every image has a size of its own, so `interpolate` would be called once an image, forwards and back.
+        # Every image has a size of its own, so `interpolate` would be called once an image.
         # Enlarging, padding and shrinking a line are linear maps: their product is one small matrix an image
         # and axis, and two batched products do it for all images at once.
         rows = self._resampling(images.shape[-2], draws[:, [0, 1, 2]], images)
