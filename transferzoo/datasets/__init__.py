@@ -92,6 +92,27 @@ class Batch:
         return Batch(self.images[index], self.labels[index], self.ids[index])
 
 
+def check_ids(ids: Tensor, where: str) -> None:
+    """Check that every image has an id of its own: draws, results and pictures go by it.
+
+    Args:
+        ids: int64 (N,).
+        where: names the images in the error.
+
+    Raises:
+        DataError: one repeats.
+    """
+    values, counts = ids.unique(return_counts=True)
+    if len(values) != len(ids):
+        twice = int(values[counts > 1][0])
+        raise DataError(
+            f"several images of {where} have the id {twice}",
+            expected="an id for each image",
+            got=f"{len(values)} ids of {len(ids)} images",
+            hint="leave the ids out: images are then numbered",
+        )
+
+
 class Reader(Protocol):
     """Reads one layout of files.
 

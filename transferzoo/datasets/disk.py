@@ -106,5 +106,6 @@ def picture(source: ImageIndex, index: int, channels: int) -> Any:
     except Exception as error:  # what Pillow raises for a broken file depends on format and version
         reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
         raise DataError(
-            f"{source.where(index)} cannot be decoded ({reason})", expected="a whole PNG or JPEG image"
+            f"{source.where(index)} cannot be decoded ({reason})",
+            expected="a whole image such as a PNG or JPEG",
         ) from error

@@ -80,5 +80,7 @@ def walk(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
                 continue
             if entry.is_dir():
                 yield from walk(folder, f"{below}{entry.name}/")
+            elif suffix in pixels.UNREAD:
+                pixels.check_suffix(folder / below / entry.name)
             elif suffix in pixels.SUFFIXES and entry.is_file():
                 yield f"{below}{entry.name}", entry.stat().st_size

@@ -9,7 +9,7 @@ from transferzoo.datasets import READERS, Batch
 from transferzoo.datasets.files import home_of
 from transferzoo.datasets.labels import of_folders
 from transferzoo.datasets.memory import rows_of, stacked
-from transferzoo.datasets.pixels import SUFFIXES
+from transferzoo.datasets.pixels import SUFFIXES, check_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +40,14 @@ class Folder:
         """Read the images of all class folders.
 
         Raises:
-            DataError: a folder is no class, or an image cannot be decoded.
+            DataError: a folder is no class, or an image cannot be decoded or is of a format that is not read.
         """
         import torch
 
         home = home_of(root, split)
         files = sorted(_images(home), key=lambda file: file.relative_to(home).as_posix())
+        for file in home.glob("*/**/*"):
+            check_suffix(file)
         if not files:
             raise DataError(f"{home} holds no image", expected=self.layout)
         classes = sorted({file.relative_to(home).parts[0] for file in files})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import count
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
@@ -12,12 +12,16 @@ from transferzoo.datasets.labels import checked
 from transferzoo.datasets.memory import rows_of, stacked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
     from transferzoo.datasets import OnProgress
     from transferzoo.zoo.schema import DatasetSpec
+
+
+NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]{8,})?$")
+"""How the name of a shard ends: its number and how many there are; until 2023 the Hub added a hash."""
 
 
 @READERS.register("parquet")
@@ -87,15 +91,45 @@ def _shards(root: Path, split: str) -> list[Path]:
             hint="name the sub-folder itself",
         )
     files = sorted(folders[0].glob(f"{split}-*.parquet"))
-    total = re.search(r"-of-(\d+)$", files[0].stem)
-    if total and int(total[1]) != len(files):
+    _check_numbers(folders[0], split, files)
+    return files
+
+
+def _check_numbers(folder: Path, split: str, files: Sequence[Path]) -> None:
+    """Check that numbered shards are all there, each once.
+
+    Raises:
+        DataError: one is missing, is there twice, or they belong to two sets.
+    """
+    matches = {file: NUMBERED.search(file.stem) for file in files}
+    numbers = [(int(match[1]), int(match[2])) for match in matches.values() if match]
+    if not numbers:
+        return
+    total = numbers[0][1]
+    if len(numbers) != len(files) or any(of != total for _, of in numbers):
+        odd = next(f for f, match in matches.items() if not match or int(match[2]) != total)
         raise DataError(
-            f"{folders[0]} lacks shards of the split '{split}'",
-            expected=f"{int(total[1])} files",
-            got=f"{len(files)}",
+            f"{folder} holds shards of several sets of the split '{split}'",
+            expected=f"files NNNNN-of-{total:05d}",
+            got=odd.name,
+            hint="keep one set in the folder",
+        )
+    have = sorted(number for number, _ in numbers)
+    if twice := [number for number, next_ in pairwise(have) if number == next_]:
+        names = [f.name for f, match in matches.items() if match and int(match[1]) == twice[0]]
+        raise DataError(
+            f"{folder} holds a shard of the split '{split}' twice",
+            expected="one of each number",
+            got=" and ".join(names),
+            hint="delete one of them",
+        )
+    if missing := [number for number in range(total) if number not in have]:
+        raise DataError(
+            f"{folder} lacks shards of the split '{split}'",
+            expected=f"{total} files",
+            got=f"{len(files)}, without number {', '.join(map(str, missing[:5]))}",
             hint="download the missing ones",
         )
-    return files
 
 
 def _open(file: Path) -> Any:

@@ -18,7 +18,30 @@ if TYPE_CHECKING:
 
     Fit = Literal["exact", "squash", "crop"]
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
+)
+"""Names of files that are images: what torchvision's and datasets' image folders read that Pillow decodes."""
+
+UNREAD = frozenset(
+    {".avif", ".dng", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".npy", ".psd", ".svg", ".tga"}
+)
+"""Names of files that are images of other formats: they are refused, not passed over."""
+
+
+def check_suffix(file: Path) -> None:
+    """Refuse an image that is not read: without it the numbers would be of other images than its owner's.
+
+    Raises:
+        DataError: it is one.
+    """
+    if file.suffix.lower() in UNREAD:
+        raise DataError(
+            f"{file} is an image of a format that is not read",
+            expected=", ".join(sorted(SUFFIXES)),
+            got=file.suffix,
+            hint="convert it, or move it out of the folder",
+        )
 
 
 def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> NDArray[np.uint8]:
@@ -49,7 +72,7 @@ def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> ND
     except Exception as error:  # what Pillow raises for a broken file depends on format and version
         reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
         raise DataError(
-            f"{where} cannot be decoded ({reason})", expected="a whole PNG or JPEG image"
+            f"{where} cannot be decoded ({reason})", expected="a whole image such as a PNG or JPEG"
         ) from error
     if picture.size != (spec.size, spec.size):
         if fit == "exact":
@@ -79,6 +102,8 @@ def _cropped(picture: Any, size: int) -> Any:
 def _upright(image: Any, channels: int, where: str) -> Any:
     from PIL import ImageOps
 
+    if getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"{where} has several frames", expected="one image", got=f"{image.n_frames} frames")
     image.load()
     if image.mode.startswith(("I", "F")):
         raise DataError(f"{where} is not an 8-bit image", expected="8 bits a channel", got=image.mode)

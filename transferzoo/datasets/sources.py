@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transferzoo import hub
 from transferzoo.base.errors import DataError, TransferZooError, UnknownNameError
-from transferzoo.datasets import READERS
+from transferzoo.datasets import READERS, check_ids
 from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.zoo.schema import HUB, PLACE, assets
 
@@ -51,11 +51,13 @@ def load_split(
 
     Raises:
         UnknownNameError: no such split.
-        DataError: nothing found, or what was found cannot be read or does not fit `spec`.
+        DataError: nothing found, or what was found cannot be read, does not fit `spec` or has an id twice.
     """
     places = roots(spec, split, root, on_progress)
     reader, place = next((reader, place) for place in places if (reader := _reader(place, split)))
-    return reader.read(place, split, spec, lambda done, total: on_progress("reading images", done, total))
+    batch = reader.read(place, split, spec, lambda done, total: on_progress("reading images", done, total))
+    check_ids(batch.ids, str(place))
+    return batch
 
 
 def roots(

@@ -1,0 +1,101 @@
+"""Files that would give other images than their owner means: they are read or refused, never passed over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from helpers.data_layouts import encoded
+from transferzoo.base.errors import DataError
+from transferzoo.datasets.disk import open_index
+from transferzoo.datasets.sources import load_split
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEC = load_zoo().dataset("fashion-mnist")
+READ = (lambda root: load_split(SPEC, "test", root=root), lambda root: open_index(SPEC, "test", root))
+
+
+def shard(path: Path, first: int, **columns: list[int]) -> None:
+    images = [{"bytes": encoded(torch.full((1, 28, 28), first + i, dtype=torch.uint8))} for i in range(3)]
+    pq.write_table(pa.table({"image": images, "label": [0, 1, 2], **columns}), path)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["00000-of-00002"], "lacks shards of the split 'test': expected 2 files, got 1, without number 1"),
+        (["00000-of-00002-0123456789abcdef"], "without number 1"),
+        (["00001-of-00003", "00002-of-00003"], "without number 0"),
+        (["00000-of-00002", "00000-of-00002-0123456789abcdef"], "twice: expected one of each number"),
+        (["00000-of-00001", "00000-of-00002"], "shards of several sets"),
+        (["00000-of-00002", "00001-of-00002", "more"], "shards of several sets"),
+    ],
+)
+def test_shards_that_are_no_whole_set(tmp_path: Path, names: list[str], sentence: str) -> None:
+    for place, name in enumerate(names):
+        shard(tmp_path / f"test-{name}.parquet", 10 * place)
+    for read in READ:
+        with pytest.raises(DataError, match=sentence):
+            read(tmp_path)
+
+
+def test_whole_sets_are_read_whatever_their_names(tmp_path: Path) -> None:
+    for kind in ("", "-0123456789abcdef"):
+        folder = tmp_path / f"set{kind}"
+        folder.mkdir()
+        for number in range(2):
+            shard(folder / f"test-{number:05d}-of-00002{kind}.parquet", 10 * number)
+        images = load_split(SPEC, "test", root=folder).images
+        assert images[:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 12]
+
+
+@pytest.mark.parametrize("ids", [[7, 7, 7], [0, 1, 0]])
+def test_ids_that_repeat_are_refused(tmp_path: Path, ids: list[int]) -> None:
+    shard(tmp_path / "test.parquet", 0, id=ids)
+    with pytest.raises(DataError, match=r"several images of .*test\.parquet have the id [07]"):
+        load_split(SPEC, "test", root=tmp_path / "test.parquet")
+
+
+def test_ids_that_begin_anew_in_every_shard_are_refused(tmp_path: Path) -> None:
+    for number in range(2):
+        shard(tmp_path / f"test-{number:05d}-of-00002.parquet", 10 * number, id=[0, 1, 2])
+    with pytest.raises(DataError, match="3 ids of 6 images; leave the ids out"):
+        load_split(SPEC, "test", root=tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".gif", ".bmp", ".png", ".webp"])
+def test_formats_that_pillow_reads_without_loss(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "8").mkdir()
+    pixels = np.arange(784, dtype=np.uint8).reshape(28, 28)
+    Image.fromarray(pixels).save(tmp_path / "8" / f"a{suffix}", lossless=True)  # WebP asks
+    found = load_split(SPEC, "test", root=tmp_path)
+    assert torch.equal(found.images[0, 0], torch.from_numpy(pixels))
+    assert len(open_index(SPEC, "test", tmp_path).labels) == 1
+
+
+@pytest.mark.parametrize("name", ["a.heic", "deep/a.AVIF", "a.npy"])
+def test_formats_that_are_not_read_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "8" / "deep").mkdir(parents=True)
+    Image.new("L", (28, 28)).save(tmp_path / "8" / "b.png")
+    (tmp_path / "8" / name).write_bytes(b"x")
+    for read in READ:
+        with pytest.raises(DataError, match="is an image of a format that is not read"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".tif"])
+def test_several_frames_are_no_image(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "8").mkdir()
+    frames = [Image.new("L", (28, 28), level) for level in (0, 200)]
+    frames[0].save(tmp_path / "8" / f"a{suffix}", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match="has several frames: expected one image, got 2 frames"):
+        load_split(SPEC, "test", root=tmp_path)
