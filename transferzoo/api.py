@@ -15,6 +15,8 @@ from transferzoo.models.resolve import UnlistedOptions, select_models
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from transferzoo.datasets import Batch
     from transferzoo.models.classifier import Classifier
 
@@ -71,8 +73,8 @@ def read_attack(
     spec: str,
     *,
     norm: str | None = None,
-    epsilon: str | None = None,
-    step: str | None = None,
+    epsilon: str | float | Fraction | None = None,
+    step: str | float | Fraction | None = None,
     steps: int | None = None,
     seed: int = 0,
     dataset: str | None = None,
@@ -82,7 +84,7 @@ def read_attack(
     Args:
         spec: presets and techniques, "mi+di:p=0.7".
         norm: "linf" or "l2"; it and the next three are the preset's or the data set's where none is given.
-        epsilon: budget in [0, 1] pixels (L∞) or length (L2), "8/255".
+        epsilon: budget in [0, 1] pixels (L∞) or length (L2), "8/255" or 8 / 255.
         step: step size, "eps/10" or a number.
         steps: number of steps.
         seed: of its random draws.
@@ -93,5 +95,7 @@ def read_attack(
     """
     zoo = load_zoo()
     budget = {"norm": norm, "epsilon": epsilon, "step": step, "steps": steps}
-    given = {key: value for key, value in budget.items() if value is not None}
+    given = {
+        key: value if key == "steps" else str(value) for key, value in budget.items() if value is not None
+    }
     return Attack.of(resolve(zoo, dataset or zoo.default_dataset, spec, given), seed)

@@ -88,9 +88,15 @@ class Attack:
         """Return the attack that a configuration describes.
 
         Raises:
-            UsageError: the configuration cannot be read.
+            UsageError: the configuration cannot be read, or 8-bit images cannot use its budget.
         """
         epsilon = parse_epsilon(spec.epsilon, spec.norm)
+        require(
+            epsilon * 255 >= 1,
+            "epsilon is below one level of 8-bit images, so that nothing could change",
+            expected="at least 1/255",
+            got=spec.epsilon,
+        )
         step = parse_step(spec.step, epsilon)
         return cls(compose(spec.techniques), spec.norm, epsilon, step, spec.steps, seed)
 

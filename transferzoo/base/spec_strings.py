@@ -22,22 +22,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ADDED = "added"
+SLIP = Fraction(1, 10**6)
+"""Largest relative error of a decimal that stands for a whole number of levels: single precision has 6e-8."""
 _NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
 
 
 # ---------------------------------------------------------------- numbers
 
 
-def parse_fraction(text: str, what: str) -> Fraction:
+def parse_fraction(text: str | float | Fraction, what: str) -> Fraction:
     """Read "8/255", "0.03" or "4" exactly.
 
     Args:
-        text: the number as written.
+        text: the number as written, or a number.
         what: what it is, for the error ("epsilon").
 
     Raises:
         UsageError: not a finite number greater than zero.
     """
+    text = str(text)
     try:
         value = _exact(text)
     except (ValueError, ZeroDivisionError):
@@ -57,8 +60,11 @@ def _exact(text: str) -> Fraction:
     return Fraction(text)
 
 
-def parse_epsilon(text: str, norm: str) -> Fraction:
+def parse_epsilon(text: str | float | Fraction, norm: str) -> Fraction:
     """Read a budget in [0, 1] pixels; in L∞ anything above 1 is taken for a slip of units.
+
+    A decimal within a millionth of a whole number of levels is that number: 8 / 255 as Python prints it,
+    0.03137254901960784, or in single precision, is 8 levels and not 7.999….
 
     Raises:
         UsageError: unreadable, not positive, or greater than 1 in L∞.
@@ -69,20 +75,26 @@ def parse_epsilon(text: str, norm: str) -> Fraction:
             "epsilon is in [0, 1] pixels",
             expected="at most 1 in L∞",
             got=f"'{text}'",
-            hint=f"did you mean {text.strip()}/255?",
+            hint=f"did you mean {str(text).strip()}/255?",
         )
-    return value
+    return _in_levels(value)
 
 
-def parse_step(text: str, epsilon: Fraction) -> Fraction:
-    """Read a step size: a number, or relative to the budget as "eps", "eps/10", "eps*1.5".
+def _in_levels(value: Fraction) -> Fraction:
+    """Return the whole number of levels that a decimal stands for, or the decimal where it stands for none."""
+    levels = round(value * 255)
+    return Fraction(levels, 255) if abs(value * 255 - levels) <= levels * SLIP else value
+
+
+def parse_step(text: str | float | Fraction, epsilon: Fraction) -> Fraction:
+    """Read a step size: a number, or relative to the budget as "eps", "eps/10", "eps*1.5"; see `parse_epsilon`.
 
     Raises:
         UsageError: unreadable or not positive.
     """
-    relative = re.fullmatch(r"\s*eps(?:ilon)?\s*(?:([*/])\s*(\S+))?\s*", text)
+    relative = re.fullmatch(r"\s*eps(?:ilon)?\s*(?:([*/])\s*(\S+))?\s*", str(text))
     if relative is None:
-        return parse_fraction(text, "step size")
+        return _in_levels(parse_fraction(text, "step size"))
     operator, number = relative.groups()
     if operator is None:
         return epsilon

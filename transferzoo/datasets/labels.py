@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
@@ -77,7 +76,7 @@ def of_folder(name: str, spec: DatasetSpec, where: str) -> int:
         return spec.classes.index(name)
     if name.isdecimal() and int(name) < len(spec.classes):
         return int(name)
-    meant = [index for index, known in enumerate(spec.classes) if _plain(known) == _plain(name)]
+    meant = [index for index, known in enumerate(spec.classes) if plain(known) == plain(name)]
     if len(meant) == 1:
         return meant[0]
     known = ", ".join(spec.classes[:20]) + (", …" if len(spec.classes) > 20 else "")
@@ -89,5 +88,23 @@ def of_folder(name: str, spec: DatasetSpec, where: str) -> int:
     )
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "-", name.casefold()).strip("-")
+def class_order(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
+    """Return where each of our classes stands among those of a model, None where both are in one order.
+
+    Args:
+        theirs: names of a model's classes.
+        ours: those of the data set.
+
+    Returns:
+        None also where the names are not the same ones, spelling aside: then classes go by their number.
+    """
+    there, here = [[plain(name) for name in names] for names in (theirs, ours)]
+    if there == here or sorted(there) != sorted(here) or len(set(here)) < len(here):
+        return None
+    return [there.index(name) for name in here]
+
+
+def plain(name: object) -> str:
+    """Return a class name without what spellings differ in; one of signs alone as it is."""
+    letters = "".join(character for character in str(name).casefold() if character.isalnum())
+    return letters or str(name)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.attacks.techniques.work_unit import Pool
-from transferzoo.base.errors import DataError
-from transferzoo.datasets import Batch
+from transferzoo.base.errors import DataError, ModelError, UsageError
+from transferzoo.datasets import Batch, check_ids
 from transferzoo.evaluation import perturbation_metrics
 from transferzoo.evaluation.job import versions
-from transferzoo.models.classifier import frozen, state_digest, weights_digest
-from transferzoo.models.predict import predict
+from transferzoo.models.classifier import checked, frozen, state_digest, weights_digest
+from transferzoo.models.predict import logits_of, predict
 from transferzoo.results.comparisons import Findings
 from transferzoo.results.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor, nn
+    from torch import nn
 
 
 def evaluate(
@@ -44,7 +46,8 @@ def evaluate(
     Args:
         what: the attack.
         surrogate: [0, 1] pixels (N, C, H, W) → logits (N, K).
-        targets: name → model, likewise, in evaluation mode; one at least.
+        targets: name → model, likewise; one at least. All models are held in evaluation mode and handed back
+            as they came.
         images: clean images, uint8 (N, C, H, W).
         labels: true classes, int64 (N,).
         ids: what seeds an image's draws, int64 (N,); 0..N−1 where none is given.
@@ -52,12 +55,54 @@ def evaluate(
         batch_size: images at a time.
 
     Raises:
-        DataError: no image is classified correctly by all targets.
-        ModelError: no gradient reaches the images, or it is not finite.
+        UsageError: there is no target or no image.
+        DataError: no image is classified correctly by all targets, or an id repeats.
+        ModelError: a model gives no logits, NaN, or other classes than the others; no gradient reaches the
+            images, or it is not finite.
     """
     batch = Batch(images, labels, torch.arange(len(images)) if ids is None else ids)
-    with frozen(surrogate):
-        own = predict(surrogate, images) == labels
+    check_ids(batch.ids, "the batch")
+    with ExitStack() as still:
+        for model in (surrogate, *targets.values()):
+            still.enter_context(frozen(model))
+        _check_outputs(name, surrogate, targets, batch)
+        return _evaluated(what, surrogate, targets, batch, name, batch_size)
+
+
+def _check_outputs(name: str, surrogate: nn.Module, targets: Mapping[str, nn.Module], batch: Batch) -> None:
+    """Check that all models give logits of the same number of classes, and know every label.
+
+    Raises:
+        UsageError: there is no target or no image.
+        ModelError: one gives something else.
+    """
+    if not targets or not len(batch):
+        what = "target" if len(batch) else "image"
+        raise UsageError(f"nothing can be evaluated without a {what}", expected="one at least", got="none")
+    classes = int(batch.labels.max()) + 1
+    first = ""
+    for who, model in ((name, surrogate), *targets.items()):
+        output = logits_of(model, batch.images[:1])
+        found = output.shape[1] if isinstance(output, Tensor) and output.ndim == 2 else classes
+        checked(output, 1, found if not first else classes, who)
+        if found < classes:
+            raise ModelError(
+                f"'{who}' does not know all labels", expected=f"at least {classes} classes", got=str(found)
+            )
+        first, classes = who, found
+
+
+def _evaluated(
+    what: Attack,
+    surrogate: nn.Module,
+    targets: Mapping[str, nn.Module],
+    batch: Batch,
+    name: str,
+    batch_size: int,
+) -> Findings:
+    """Return what `evaluate` does, with models that are held still."""
+    images, labels = batch.images, batch.labels
+    own = predict(surrogate, images) == labels
     clean = {target: predict(model, images) == labels for target, model in targets.items()}
     chosen = batch.select(torch.stack(list(clean.values())).all(0))
     if not len(chosen):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from transferzoo.base.errors import ModelError
 from transferzoo.defences import read_defence
 from transferzoo.evaluation import candidates
 from transferzoo.models import load
@@ -114,10 +115,17 @@ def _least_likely(job: Job, folder: RunFolder, device: torch.device, on_progress
 
 
 def predict_images(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Tensor:
-    """Return the classes that a model, behind its defence if it has one, predicts."""
-    if spec.defence:
-        return predict_defended(model, read_defence(spec.defence), images, ids)
-    return predict(model, images)
+    """Return the classes that a model, behind its defence if it has one, predicts.
+
+    Raises:
+        ModelError: it gives no numbers; the sentence names it.
+    """
+    try:
+        if spec.defence:
+            return predict_defended(model, read_defence(spec.defence), images, ids)
+        return predict(model, images)
+    except ModelError as error:
+        raise ModelError(f"'{spec.name}': {str(error).removesuffix('.')}") from None
 
 
 def load_model(job: Job, model: ModelSpec, device: torch.device) -> Classifier:

@@ -211,6 +211,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     return checked
 
 
+def class_names(pretrained: Mapping[str, Any]) -> list[str]:
+    """Return the names of a checkpoint's classes in order, from its `pretrained_cfg`; none if unknown."""
+    names = pretrained.get("label_names") or ()
+    if isinstance(names, dict):  # class → name, as timm allows; JSON may have put "10" before "2"
+        names = [names[key] for key in sorted(names, key=lambda key: (len(key), key))]
+    return [str(name) for name in names]
+
+
 def read_recipe(folder: Path) -> dict[str, Any] | None:
     """Return what a finished training run wrote into recipe.json, None where there is none.
 

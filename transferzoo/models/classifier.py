@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transferzoo.base.errors import DataError, ModelError
+from transferzoo.datasets.labels import class_order
 from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Classifier(nn.Module):
         channels: 1 (grey) or 3 (RGB). Grey images are repeated for an RGB model.
         mean: subtracted from the pixels, a value a channel.
         std: divides them then, likewise.
+        order: where each class of the data set stands in the model's logits; None for the same order.
 
     Raises:
         ModelError: mean or std do not fit the channels.
@@ -46,6 +48,7 @@ class Classifier(nn.Module):
         channels: int,
         mean: Sequence[float],
         std: Sequence[float],
+        order: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):
@@ -59,6 +62,7 @@ class Classifier(nn.Module):
         self.model = model
         self.size = size
         self.channels = channels
+        self.order = None if order is None else list(order)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images (N, C, H, W) in [0, 1], on the device of the weights.
@@ -82,6 +86,7 @@ class Classifier(nn.Module):
         normalised = (images - self.mean) / self.std
         weight = next(self.model.parameters(), normalised)
         logits: Tensor = self.model(normalised.to(weight.dtype))
+        logits = logits if self.order is None else logits[:, self.order]
         return logits if weight.dtype == normalised.dtype else logits.to(normalised.dtype)
 
     def _with_channels(self, images: Tensor) -> Tensor:
@@ -166,7 +171,12 @@ def load_checkpoint(folder: Path, dataset: DatasetSpec, weights: Path | None = N
     model, pretrained = checkpoint.load_network(folder, len(dataset.classes), weights)
     channels, height, width = pretrained["input_size"]
     classifier = Classifier(
-        model, size=(height, width), channels=channels, mean=pretrained["mean"], std=pretrained["std"]
+        model,
+        size=(height, width),
+        channels=channels,
+        mean=pretrained["mean"],
+        std=pretrained["std"],
+        order=class_order(checkpoint.class_names(pretrained), dataset.classes),
     )
     return classifier.to(memory_format=torch.channels_last).eval()
 

@@ -29,6 +29,9 @@ def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Ten
 
     Returns:
         The predicted classes, int64 (N,), on the CPU.
+
+    Raises:
+        ModelError: a logit is NaN.
     """
     return _by_batches(classifier, images, batch_size, lambda logits: logits.argmax(1))
 
@@ -52,7 +55,7 @@ def predict_defended(
     weight = _weight(classifier)
     parts = []
     for batch, names in zip(images.split(batch_size), ids.split(batch_size), strict=True):
-        logits = (classifier(view.to(weight)).cpu() for view in defence.views(batch, names))
+        logits = (require_numbers(classifier(view.to(weight))).cpu() for view in defence.views(batch, names))
         votes = sum(functional.one_hot(scores.argmax(1), scores.shape[1]) for scores in logits)
         parts.append(torch.as_tensor(votes).argmax(1))
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
@@ -68,8 +71,30 @@ def _by_batches(
     classifier: nn.Module, images: Tensor, batch_size: int, of: Callable[[Tensor], Tensor]
 ) -> Tensor:
     weight = _weight(classifier)
-    parts = [of(classifier(part.to(weight) / 255)).cpu() for part in images.split(batch_size)]
+    parts = [
+        of(require_numbers(classifier(part.to(weight) / 255))).cpu() for part in images.split(batch_size)
+    ]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+@torch.no_grad()
+def logits_of(classifier: nn.Module, images: Tensor) -> object:
+    """Return what a model makes of a few images, uint8 (N, C, H, W), in the precision of its weights."""
+    return classifier(images.to(_weight(classifier)) / 255)
+
+
+def require_numbers(logits: Tensor) -> Tensor:
+    """Return logits as they are; `argmax` would take NaN for the largest number, and so for a class.
+
+    Raises:
+        ModelError: one is NaN.
+    """
+    if logits.isnan().any():
+        raise ModelError(
+            "a model gives NaN instead of logits for some images",
+            hint="check its weights, its precision and its preprocessing",
+        )
+    return logits
 
 
 def _weight(classifier: nn.Module) -> Tensor:

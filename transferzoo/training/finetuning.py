@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.base.frozen_model import fingerprint
+from transferzoo.datasets.labels import plain
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.download import located, pulled
@@ -167,22 +168,13 @@ def other_classes(folder: Path, dataset: DatasetSpec) -> str:
     count, named = config["num_classes"], f"the model {folder.name}"
     if count != len(dataset.classes):
         return f"{named} has {count} classes and '{dataset.name}' {len(dataset.classes)}"
-    theirs = config["pretrained_cfg"].get("label_names") or ()
-    if isinstance(theirs, dict):  # class → name, as timm allows; JSON may have put "10" before "2"
-        theirs = [theirs[key] for key in sorted(theirs, key=lambda key: (len(key), key))]
-    names = [_plain(name) for name in theirs]
-    ours = [_plain(name) for name in dataset.classes]
+    names = [plain(name) for name in checkpoint.class_names(config["pretrained_cfg"])]
+    ours = [plain(name) for name in dataset.classes]
     numbers = [str(number) for number in range(count)]
     if names and names != numbers and ours != numbers:
         return "" if names == ours else f"{named} has other classes than '{dataset.name}'"
     trained = ((checkpoint.read_recipe(folder) or {}).get("config") or {}).get("dataset", dataset.name)
     return "" if trained == dataset.name else f"{named} was trained on '{trained}', not '{dataset.name}'"
-
-
-def _plain(name: object) -> str:
-    """Return a class name without what spellings differ in; one of signs alone as it is."""
-    letters = "".join(character for character in str(name).casefold() if character.isalnum())
-    return letters or str(name)
 
 
 def _head(folder: Path, config: dict[str, Any], classes: int) -> frozenset[str]:

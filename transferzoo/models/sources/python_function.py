@@ -63,8 +63,8 @@ def facts(name: str) -> tuple[str, str, bool]:
         name: "package.module:function".
 
     Returns:
-        The SHA-256 of the weights and buffers of an `nn.Module`, or that of the source file where there are
-        none; a fingerprint of the name and the source file; whether it is an `nn.Module`.
+        The SHA-256 of the weights and buffers of an `nn.Module`, or the next one where there are none; a
+        fingerprint of the name and the source file; whether it is an `nn.Module`.
 
     Raises:
         UnknownNameError: see `load`.
@@ -75,8 +75,9 @@ def facts(name: str) -> tuple[str, str, bool]:
         raise ModelError(f"'{name}' has no source file", expected="a function of a module in a file")
     code, made = sha256(Path(file)), _made(name)
     with watching(f"the weights of '{name}' cannot be read", name):
-        weights = state_digest(made) if isinstance(made, nn.Module) and made.state_dict() else code
-    return weights, fingerprint({"function": name, "code": code}), isinstance(made, nn.Module)
+        known = state_digest(made) if isinstance(made, nn.Module) and made.state_dict() else None
+    itself = fingerprint({"function": name, "code": code})
+    return known or itself, itself, isinstance(made, nn.Module)
 
 
 def _made(name: str) -> nn.Module | Callable[[Tensor], object]:
