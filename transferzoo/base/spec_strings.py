@@ -81,13 +81,13 @@ def parse_epsilon(text: str | float | Fraction, norm: str) -> Fraction:
 
 
 def _in_levels(value: Fraction) -> Fraction:
-    """Return the whole number of levels that a decimal stands for, or the decimal where it stands for none."""
+    """Return the whole number of levels that a decimal stands for, or the decimal itself if for none."""
     levels = round(value * 255)
     return Fraction(levels, 255) if abs(value * 255 - levels) <= levels * SLIP else value
 
 
 def parse_step(text: str | float | Fraction, epsilon: Fraction) -> Fraction:
-    """Read a step size: a number, or relative to the budget as "eps", "eps/10", "eps*1.5"; see `parse_epsilon`.
+    """Read a step size: a number as `parse_epsilon` reads it, or relative as "eps", "eps/10", "eps*1.5".
 
     Raises:
         UsageError: unreadable or not positive.
