@@ -7,7 +7,7 @@ import sys
 
 
 def test_the_command_line_stays_light() -> None:
-    light = ["torch", "timm", "torchvision", "numpy", "scipy", "pyarrow", "huggingface_hub", "safetensors"]
+    light = ["torch", "timm", "torchvision", "numpy", "scipy", "pyarrow", "httpx", "httpx2", "safetensors"]
     program = (
         "import sys, transferzoo.cli.app\n"
         f"print(sorted(name for name in {light} if name in sys.modules))\n"

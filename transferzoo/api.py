@@ -10,7 +10,7 @@ from transferzoo.attacks.engine import Attack
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets.sources import load_split
 from transferzoo.models import load
-from transferzoo.models.download import located
+from transferzoo.models.download import download_model
 from transferzoo.models.resolve import UnlistedOptions, select_models
 from transferzoo.zoo.reader import load_zoo
 
@@ -47,7 +47,7 @@ def load_model(
     if len(found) != 1:
         raise UsageError(f"'{name}' is no single model", expected="one name", got=f"{len(found)} models")
     options.check_used(zoo.models, found)
-    return load.load_classifier(located(found[0]), spec)
+    return load.load_classifier(download_model(found[0]), spec)
 
 
 def load_images(

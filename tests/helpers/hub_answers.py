@@ -207,19 +207,11 @@ class Exchange:
 
     def _info(self, repository: Repository, commit: Commit) -> Answer:
         name = repository.name.removeprefix("datasets/")
-        siblings: list[dict[str, Any]] = [{"rfilename": path} for path in commit.files]
-        if self.query.get("blobs", [""])[0].lower() in ("true", "1"):
-            known = [blob.described(path) for path, blob in commit.files.items()]
-            siblings = [
-                {"rfilename": one["path"], "size": one["size"], "blobId": one["oid"]}
-                | ({"lfs": {**one["lfs"], "sha256": one["lfs"]["oid"]}} if "lfs" in one else {})
-                for one in known
-            ]
         held = {
             "sha": commit.id,
             "private": repository.private,
             "gated": repository.gated,
-            "siblings": siblings,
+            "siblings": [{"rfilename": path} for path in commit.files],
         }
         return json_answer({"id": name, "modelId": name, "author": repository.owner, "tags": [], **held})
 

@@ -136,29 +136,29 @@ class Outcome(NamedTuple):
 def called(hub: Hub, home: Path, *calls: tuple[str, dict[str, Any]], **variables: str) -> list[Outcome]:
     """Call functions of `transferzoo.hub` with `home` as the client's home.
 
-    A token is taken from `HF_TOKEN`; that it is told nowhere is asserted.
+    A token is taken from `HF_TOKEN`; that it is printed nowhere is asserted.
     """
     from transferzoo import hub as client
 
-    said = io.StringIO()
-    told = logging.StreamHandler(said)
+    output = io.StringIO()
+    handler = logging.StreamHandler(output)
     found = []
     with (
         pytest.MonkeyPatch.context() as patch,
-        redirect_stdout(said),
-        redirect_stderr(said),
+        redirect_stdout(output),
+        redirect_stderr(output),
         warnings.catch_warnings(action="ignore", category=DeprecationWarning),  # the client's own
     ):
         connect(patch, hub, home, **variables)
-        logging.getLogger("huggingface_hub").addHandler(told)
+        logging.getLogger("huggingface_hub").addHandler(handler)
         for name, options in calls:
             try:
                 found.append(Outcome(_plain(getattr(client, name)(**options)), ""))
             except TransferZooError as error:
                 found.append(Outcome(None, str(error)))
-        logging.getLogger("huggingface_hub").removeHandler(told)
+        logging.getLogger("huggingface_hub").removeHandler(handler)
     token = variables.get("HF_TOKEN")
-    assert not token or token not in said.getvalue() + "".join(one.error for one in found)
+    assert not token or token not in output.getvalue() + "".join(one.error for one in found)
     return found
 
 
@@ -166,6 +166,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         text = value.read_bytes().decode("latin-1")
         return {"path": str(value), "text": text, "commit": value.parts[value.parts.index("snapshots") + 1]}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""A data set and models on a loopback Hub for the tests that pull; `conftest` has their fixtures."""
+"""A data set and models on a loopback Hub, to test `transferzoo pull`; `conftest` has their fixtures."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ models:
 """
 
 
-def held(repo: str, model: str) -> dict[str, bytes]:
-    """Return what a repository holds that has a model of the built-in zoo."""
+def model_files(repo: str, model: str) -> dict[str, bytes]:
+    """Return the files of a repository with a model of the built-in zoo."""
     folder = ZOO.models[f"fashion-mnist/{model}"].folder
     return {f"{repo}/{name}": (folder / name).read_bytes() for name in NAMES}
 
 
 def contents(images: bytes) -> dict[str, bytes]:
-    """Return what the Hub holds: models, and images in a Parquet file and in two parts."""
+    """Return the files of the Hub: models, and images in a Parquet file and in two parts."""
     parts = {f"datasets/owner/images/train-{part:05d}-of-00002.parquet": images for part in (0, 1)}
     return {
-        **held("owner/surrogate", "resnet50-sgd"),
-        **held("owner/target", "vgg"),
+        **model_files("owner/surrogate", "resnet50-sgd"),
+        **model_files("owner/target", "vgg"),
         **parts,
-        "owner/loose/vgg.safetensors": held("x", "vgg")[f"x/{checkpoint.WEIGHTS}"],
+        "owner/loose/vgg.safetensors": model_files("x", "vgg")[f"x/{checkpoint.WEIGHTS}"],
         "owner/old/a.bin": bytes(1234),
         "datasets/owner/images/test.parquet": images,
     }

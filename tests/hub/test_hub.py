@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOKEN = "hf_secretsecretsecret"
-FETCH = """
+DOWNLOAD = """
 import sys
 from transferzoo import hub
 from transferzoo.base.errors import TransferZooError
 for line in sys.argv[1:]:
     repo, file, revision, kind = line.split()
     try:
-        path = hub.fetch(repo, file, revision=None if revision == "-" else revision, repo_type=kind)
+        path = hub.download_file(repo, file, revision=None if revision == "-" else revision, repo_type=kind)
         print(path.read_text())
     except TransferZooError as error:
         print(error)
@@ -37,10 +37,10 @@ def endpoint() -> Iterator[str]:
         yield address
 
 
-def fetched(endpoint: str, home: Path, *lines: str, **variables: str) -> list[str]:
+def downloaded(endpoint: str, home: Path, *lines: str, **variables: str) -> list[str]:
     environment = os.environ | client_environment(endpoint, home) | variables
     done = subprocess.run(
-        [sys.executable, "-c", FETCH, *lines],
+        [sys.executable, "-c", DOWNLOAD, *lines],
         env=environment,
         capture_output=True,
         text=True,
@@ -54,12 +54,12 @@ def fetched(endpoint: str, home: Path, *lines: str, **variables: str) -> list[st
 
 def test_files_arrive_and_stay(endpoint: str, tmp_path: Path) -> None:
     lines = ["owner/model sub/a.txt - model", f"owner/data a.txt {COMMIT} dataset"]
-    assert fetched(endpoint, tmp_path, *lines) == ["of a model", "of a data set"]
-    assert fetched(endpoint, tmp_path, *lines, HF_HUB_OFFLINE="1") == ["of a model", "of a data set"]
+    assert downloaded(endpoint, tmp_path, *lines) == ["of a model", "of a data set"]
+    assert downloaded(endpoint, tmp_path, *lines, HF_HUB_OFFLINE="1") == ["of a model", "of a data set"]
 
 
 def test_what_is_missing_is_one_sentence(endpoint: str, tmp_path: Path) -> None:
-    sentences = fetched(
+    sentences = downloaded(
         endpoint,
         tmp_path,
         "owner/nothing a.txt - model",
@@ -87,7 +87,7 @@ def test_offline_with_a_cold_cache(endpoint: str, tmp_path: Path) -> None:
         f"owner/model b.txt {COMMIT} model",
     ]
     absent = "is not cached and HF_HUB_OFFLINE is set; unset it once and run `transferzoo pull"
-    assert fetched(endpoint, tmp_path, *lines, HF_HUB_OFFLINE="1") == [
+    assert downloaded(endpoint, tmp_path, *lines, HF_HUB_OFFLINE="1") == [
         f"a.txt of the dataset owner/data {absent}` with the name of the data set.",
         f"sub/a.txt of the model owner/model {absent} hf-hub:owner/model`.",
         f"b.txt of the model owner/model {absent} hf-hub:owner/model@{COMMIT}`.",
@@ -95,7 +95,7 @@ def test_offline_with_a_cold_cache(endpoint: str, tmp_path: Path) -> None:
 
 
 def test_importing_is_cheap() -> None:
-    code = "import sys, transferzoo.hub; print('huggingface_hub' in sys.modules)"
+    code = "import sys, transferzoo.hub; print('huggingface_hub.file_download' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
@@ -130,10 +130,10 @@ def publishing(folder: Path, repo: str | None = "owner/tiny", **options: Any) ->
     return "publish", {"folder": folder, "repo": repo, "files": FILES, "message": "a model", **options}
 
 
-def test_what_is_published_can_be_fetched(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    fetching = [("fetch", {"repo": "owner/tiny", "file": file}) for file in FILES]
+def test_what_is_published_can_be_downloaded(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    downloading = [("download_file", {"repo": "owner/tiny", "file": file}) for file in FILES]
     first, again, *files = called(
-        hub, tmp_path, publishing(folder), publishing(folder), *fetching, HF_TOKEN=TOKEN
+        hub, tmp_path, publishing(folder), publishing(folder), *downloading, HF_TOKEN=TOKEN
     )
     commit = first.value["commit"]
     assert first.value == {
@@ -180,9 +180,9 @@ def test_tags(hub: Hub, folder: Path, tmp_path: Path) -> None:
 
     (folder / "config.json").write_text("[]")
     hub.fail("lost", "/tag/", method="POST", times=1)
-    fetching = ("fetch", {"repo": "owner/tiny", "file": "config.json", "revision": "v1"})
+    downloading = ("download_file", {"repo": "owner/tiny", "file": "config.json", "revision": "v1"})
     moved, other, old = called(
-        hub, tmp_path, publishing(folder, tag="v1"), publishing(folder, tag="v2"), fetching, HF_TOKEN=TOKEN
+        hub, tmp_path, publishing(folder, tag="v1"), publishing(folder, tag="v2"), downloading, HF_TOKEN=TOKEN
     )
     assert moved.error == (
         f"the tag 'v1' of owner/tiny is at another commit: expected {other.value['commit']}, "
@@ -247,8 +247,8 @@ def test_a_commit_that_was_not_made(hub: Hub, folder: Path, tmp_path: Path) -> N
 
 def test_private_repositories(hub: Hub, folder: Path, tmp_path: Path) -> None:
     hub.users["hf_someoneelse"] = User("someone")
-    fetching = ("fetch", {"repo": "owner/tiny", "file": "sub/w.safetensors"})
-    calls = [publishing(folder, private=True), fetching, publishing(folder, "owner/open")]
+    downloading = ("download_file", {"repo": "owner/tiny", "file": "sub/w.safetensors"})
+    calls = [publishing(folder, private=True), downloading, publishing(folder, "owner/open")]
     made, mine, _, public = called(
         hub, tmp_path, *calls, publishing(folder, "owner/open", private=True), HF_TOKEN=TOKEN
     )
@@ -257,7 +257,7 @@ def test_private_repositories(hub: Hub, folder: Path, tmp_path: Path) -> None:
     assert not hub.repositories["owner/open"].private
     assert mine.value["text"] == "weights"
     assert public.error == ("owner/open exists and is public; make it private first or choose another name.")
-    (theirs,) = called(hub, tmp_path / "theirs", fetching, HF_TOKEN="hf_someoneelse")
+    (theirs,) = called(hub, tmp_path / "theirs", downloading, HF_TOKEN="hf_someoneelse")
     assert theirs.error.startswith("the model owner/tiny does not exist on ")
     stored = {request.authorized for request in hub.requests if request.path.startswith("/owner/tiny/sub")}
     assert stored == {False}, "the storage of LFS files is another origin and sees no token"

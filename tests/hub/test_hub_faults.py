@@ -1,4 +1,4 @@
-"""What comes from the Hub damaged, late or not at all: it is fetched again or refused, never returned."""
+"""What comes from the Hub damaged, late or not at all: it is downloaded again or refused, never returned."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 TOKEN = "hf_secretsecretsecret"
 TEXT, WEIGHTS = b"written in git", b"stored as LFS" * 100
-LISTING: tuple[str, dict[str, Any]] = ("listed", {"repo": "owner/model"})
 HASHES = {"a.txt": ("git SHA-1", ""), "w.safetensors": ("SHA-256", hashlib.sha256(WEIGHTS).hexdigest())}
+PLANNING: tuple[str, dict[str, Any]] = ("plan_files", {"repo": "owner/model", "files": list(HASHES)})
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def hub() -> Iterator[Hub]:
         yield served
 
 
-def fetching(file: str, **options: Any) -> tuple[str, dict[str, Any]]:
-    return "fetch", {"repo": "owner/model", "file": file, **options}
+def downloading(file: str, **options: Any) -> tuple[str, dict[str, Any]]:
+    return "download_file", {"repo": "owner/model", "file": file, **options}
 
 
 def left(home: Path) -> list[Path]:
@@ -47,10 +47,10 @@ def left(home: Path) -> list[Path]:
 # Damage
 
 
-def test_damage_on_the_way_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
+def test_damage_on_the_way_is_downloaded_again(hub: Hub, tmp_path: Path) -> None:
     hub.fail("corrupt", "a.txt", times=1)
     hub.fail("corrupt", "w.safetensors", times=1)
-    text, weights = called(hub, tmp_path, fetching("a.txt"), fetching("w.safetensors"))
+    text, weights = called(hub, tmp_path, downloading("a.txt"), downloading("w.safetensors"))
     assert (text.value["text"], weights.value["text"]) == (TEXT.decode(), WEIGHTS.decode())
     assert hub.count("GET", "a.txt") == hub.count("GET", "w.safetensors") == 2
 
@@ -59,29 +59,29 @@ def test_damage_on_the_way_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
 def test_damage_that_stays_is_refused(hub: Hub, tmp_path: Path, file: str) -> None:
     hub.fail("corrupt", file)
     kind, digest = HASHES[file]
-    (got,) = called(hub, tmp_path, fetching(file))
+    (got,) = called(hub, tmp_path, downloading(file))
     assert got.error.startswith(
         f"{file} of the model owner/model does not match its {kind}: expected {digest}"
     )
     assert got.error.endswith(
-        "; it came damaged twice and is deleted from the cache; try again later or on another network."
+        "; it arrived damaged twice and is deleted from the cache; try again later or on another network."
     )
     assert hub.count("GET", file) == 2
     assert left(tmp_path) == []
 
 
 def test_damage_in_the_cache_is_found(hub: Hub, tmp_path: Path) -> None:
-    (got,) = called(hub, tmp_path, fetching("w.safetensors"))
+    (got,) = called(hub, tmp_path, downloading("w.safetensors"))
     blob = Path(got.value["path"]).resolve()
     blob.write_bytes(b"S" + WEIGHTS[1:])
-    (got,) = called(hub, tmp_path, fetching("w.safetensors"))
+    (got,) = called(hub, tmp_path, downloading("w.safetensors"))
     assert got.value["text"] == WEIGHTS.decode()
 
     blob.write_bytes(b"S" + WEIGHTS[1:])
     before = len(hub.requests)
-    (got,) = called(hub, tmp_path, fetching("w.safetensors"), HF_HUB_OFFLINE="1")
+    (got,) = called(hub, tmp_path, downloading("w.safetensors"), HF_HUB_OFFLINE="1")
     assert "w.safetensors of the model owner/model does not match its SHA-256" in got.error
-    assert got.error.endswith("it is deleted from the cache; unset HF_HUB_OFFLINE once to fetch it again.")
+    assert got.error.endswith("it is deleted from the cache; unset HF_HUB_OFFLINE once to download it again.")
     assert left(tmp_path) == []
     assert len(hub.requests) == before
 
@@ -89,7 +89,7 @@ def test_damage_in_the_cache_is_found(hub: Hub, tmp_path: Path) -> None:
 def test_damage_is_found_in_a_cache_without_links(hub: Hub, tmp_path: Path) -> None:
     hub.fail("corrupt", "a.txt", times=1)
     variables = {"HF_HUB_DISABLE_SYMLINKS": "1", "HF_HUB_DISABLE_SYMLINKS_WARNING": "1"}
-    (got,) = called(hub, tmp_path, fetching("a.txt"), **variables)
+    (got,) = called(hub, tmp_path, downloading("a.txt"), **variables)
     assert got.value["text"] == TEXT.decode()
     assert not Path(got.value["path"]).is_symlink()
     assert hub.count("GET", "a.txt") == 2
@@ -100,8 +100,8 @@ def test_what_the_caller_expects_is_compared(hub: Hub, tmp_path: Path) -> None:
     good, bad = called(
         hub,
         tmp_path,
-        fetching("a.txt", sha256=right.upper()),
-        fetching("a.txt", sha256=wrong),
+        downloading("a.txt", sha256=right.upper()),
+        downloading("a.txt", sha256=wrong),
         HF_TOKEN=TOKEN,
     )
     assert good.value["text"] == TEXT.decode()
@@ -135,17 +135,17 @@ def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_dropped_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None:
     hub.fail("drop", "w.safetensors", times=1)
-    (got,) = called(hub, tmp_path, fetching("w.safetensors"))
+    (got,) = called(hub, tmp_path, downloading("w.safetensors"))
     assert got.value["text"] == WEIGHTS.decode()
 
 
 @pytest.mark.parametrize("kind", ["reset", "truncate"])
-def test_half_a_file_is_fetched_again_and_never_kept(hub: Hub, tmp_path: Path, kind: Any) -> None:
+def test_half_a_file_is_downloaded_again_and_never_kept(hub: Hub, tmp_path: Path, kind: Any) -> None:
     hub.fail(kind, "a.txt", times=1)
     hub.fail(kind, "w.safetensors")
-    whole, cut = called(hub, tmp_path, fetching("a.txt"), fetching("w.safetensors"))
+    whole, cut = called(hub, tmp_path, downloading("a.txt"), downloading("w.safetensors"))
     assert whole.value["text"] == TEXT.decode()
-    assert cut.error.startswith("w.safetensors of the model owner/model could not be fetched (")
+    assert cut.error.startswith("w.safetensors of the model owner/model could not be downloaded (")
     assert cut.error.endswith("; try again, or check the network and the space on the disk.")
     assert (hub.count("GET", "a.txt"), hub.count("GET", "w.safetensors")) == (2, 3)
     assert len(left(tmp_path)) == 2
@@ -155,18 +155,18 @@ def test_waiting_as_asked(hub: Hub, tmp_path: Path) -> None:
     hub.fail("busy", "w.safetensors", times=1)
     hub.fail("busy", "/api/models/", times=1, value=1)
     asked = time.monotonic()
-    file, listing = called(hub, tmp_path, fetching("w.safetensors"), LISTING)
+    file, plan = called(hub, tmp_path, downloading("w.safetensors"), PLANNING)
     assert file.value["text"] == WEIGHTS.decode()
-    assert listing.value["commit"] == COMMIT
+    assert {one["commit_hash"] for one in plan.value} == {COMMIT}
     assert hub.count("GET", "w.safetensors") == hub.count("GET", "/api/models/") == 2
-    assert time.monotonic() - asked > 2, "a second more than the client was told, and one for the listing"
+    assert time.monotonic() - asked > 2, "a second more than the client was told, and one for the plan"
 
 
 def test_no_wait_is_endless(hub: Hub, tmp_path: Path) -> None:
     hub.fail("busy", "a.txt", method="HEAD", value=3600)
     hub.fail("busy", "w.safetensors", value=3600)
     hub.fail("busy", "/api/models/", value=3600)
-    got = called(hub, tmp_path, fetching("a.txt"), fetching("w.safetensors"), LISTING)
+    got = called(hub, tmp_path, downloading("a.txt"), downloading("w.safetensors"), PLANNING)
     for one, what in zip(got, ("a.txt of ", "w.safetensors of ", ""), strict=True):
         assert one.error == (
             f"{hub.address} asks to wait before it answers for {what}the model owner/model (status 429); "
@@ -179,13 +179,27 @@ def test_what_fails_once_is_asked_again(hub: Hub, tmp_path: Path) -> None:
     hub.fail("broken", "a.txt", times=1)
     hub.fail("broken", "/api/models/", times=1)
     hub.fail("lost", "w.safetensors", times=1)
-    text, weights, listing = called(hub, tmp_path, fetching("a.txt"), fetching("w.safetensors"), LISTING)
+    plan, text, weights = called(hub, tmp_path, PLANNING, downloading("a.txt"), downloading("w.safetensors"))
     assert (text.value["text"], weights.value["text"]) == (TEXT.decode(), WEIGHTS.decode())
-    assert listing.value["files"]["w.safetensors"] == {
-        "size": len(WEIGHTS),
-        "digest": HASHES["w.safetensors"][1],
-    }
-    assert len(listing.value["files"]["a.txt"]["digest"]) == 40
+    sizes = {one["filename"]: one["file_size"] for one in plan.value if one["will_download"]}
+    assert sizes == {"a.txt": len(TEXT), "w.safetensors": len(WEIGHTS)}
+
+
+def test_a_plan_asks_for_its_files_and_writes_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.add("owner/odd", {"[a].txt": TEXT, "a.txt": TEXT, "b.txt": TEXT, "c1.txt": TEXT})
+    hub.fail("forbidden", "b.txt", method="HEAD")
+    asking = {"repo": "owner/odd", "files": ["[a].txt"], "optional": ["c?.txt", "no"]}
+    plan, denied, missing = called(
+        hub,
+        tmp_path,
+        ("plan_files", asking),
+        ("plan_files", {**asking, "optional": ["b.txt"]}),
+        ("plan_files", {**asking, "files": ["no"]}),
+    )
+    assert [one["filename"] for one in plan.value] == ["[a].txt", "c1.txt"]
+    assert denied.error == "your token does not allow this for the model owner/odd; use one that does."
+    assert missing.error.startswith("the model owner/odd has no file no in the default branch")
+    assert not (tmp_path / "hub").exists() and not hub.count("GET", "/resolve/")
 
 
 def test_a_hub_that_fails_forbids_or_has_no_time(hub: Hub, tmp_path: Path) -> None:
@@ -194,7 +208,7 @@ def test_a_hub_that_fails_forbids_or_has_no_time(hub: Hub, tmp_path: Path) -> No
     hub.fail("busy", "whoami", value=7)
     hub.fail("forbidden", "/api/models/")
     hub.users[TOKEN] = User("owner")
-    calls = [fetching("a.txt"), fetching("w.safetensors"), ("whoami", {}), LISTING]
+    calls = [downloading("a.txt"), downloading("w.safetensors"), ("whoami", {}), PLANNING]
     assert [got.error for got in called(hub, tmp_path, *calls, HF_TOKEN=TOKEN)] == [
         f"{hub.address} failed when asked for a.txt of the model owner/model (status 500); try again later.",
         "your token does not allow this for the model owner/model; use one that does.",
@@ -206,31 +220,33 @@ def test_a_hub_that_fails_forbids_or_has_no_time(hub: Hub, tmp_path: Path) -> No
 
 
 def test_a_cached_file_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
-    (got,) = called(hub, tmp_path, fetching("a.txt"))
+    (got,) = called(hub, tmp_path, downloading("a.txt"))
     hub.fail("broken", "", method="HEAD")
-    branch, commit = called(hub, tmp_path, fetching("a.txt"), fetching("a.txt", revision=got.value["commit"]))
+    branch, commit = called(
+        hub, tmp_path, downloading("a.txt"), downloading("a.txt", revision=got.value["commit"])
+    )
     assert branch.value == commit.value == got.value
     hub.requests.clear()
-    called(hub, tmp_path, fetching("a.txt", revision=got.value["commit"]))
+    called(hub, tmp_path, downloading("a.txt", revision=got.value["commit"]))
     assert hub.count("HEAD", "") == hub.count("GET", "a.txt") == 0
-    (cold,) = called(hub, tmp_path / "cold", fetching("a.txt"), HF_HUB_OFFLINE="1")
+    (cold,) = called(hub, tmp_path / "cold", downloading("a.txt"), HF_HUB_OFFLINE="1")
     assert cold.error.startswith("a.txt of the model owner/model is not cached and HF_HUB_OFFLINE is set")
 
 
 def test_the_cached_commit_stays_where_the_hub_is_away(hub: Hub, tmp_path: Path) -> None:
-    fresh, absent = called(hub, tmp_path, fetching("a.txt"), fetching("b.txt", revision=COMMIT))
+    fresh, absent = called(hub, tmp_path, downloading("a.txt"), downloading("b.txt", revision=COMMIT))
     assert absent.error.startswith("the model owner/model has no file b.txt in ")
     hub.change("owner/model", {"a.txt": b"newer", "b.txt": b"new"})
     away = Hub()
     away.address = "http://127.0.0.1:9"
-    calls = [fetching("a.txt"), fetching("b.txt", revision=COMMIT)]
+    calls = [downloading("a.txt"), downloading("b.txt", revision=COMMIT)]
     for place, variables in ((hub, {"HF_HUB_OFFLINE": "1"}), (away, {})):
         asked = time.monotonic()
         text, gone = called(place, tmp_path, *calls, **variables)
         assert text.value == fresh.value
         assert gone.error == absent.error
         assert time.monotonic() - asked < 10, "the client alone would try for half a minute"
-    (newer,) = called(hub, tmp_path, fetching("a.txt"))
+    (newer,) = called(hub, tmp_path, downloading("a.txt"))
     assert newer.value["text"] == "newer"
 
 
@@ -238,20 +254,22 @@ def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
     absent = Hub()
     absent.address = "http://127.0.0.1:9"
     asked = time.monotonic()
-    name, file, listing = called(absent, tmp_path, ("whoami", {}), fetching("a.txt"), LISTING, HF_TOKEN=TOKEN)
+    name, file, plan = called(
+        absent, tmp_path, ("whoami", {}), downloading("a.txt"), PLANNING, HF_TOKEN=TOKEN
+    )
     assert name.error.startswith("the Hub could not be asked for your name on the Hub (ConnectError); check")
     assert file.error == (
         f"{absent.address} cannot be reached and a.txt of the model owner/model is not cached; check the "
         "network, HF_ENDPOINT and the proxy settings, then run `transferzoo pull hf-hub:owner/model`."
     )
-    assert listing.error.startswith("the Hub could not be asked for the model owner/model (ConnectError); ")
+    assert plan.error.startswith("the Hub could not be asked for the model owner/model (ConnectError); ")
     assert time.monotonic() - asked < 10, "the client alone would try for half a minute"
 
 
 @pytest.mark.parametrize("file", HASHES)
 def test_a_huge_file_is_refused_before_it_comes(hub: Hub, tmp_path: Path, file: str) -> None:
     hub.fail("huge", file, method="HEAD", value=21 * 2**30)
-    (got,) = called(hub, tmp_path, fetching(file))
+    (got,) = called(hub, tmp_path, downloading(file))
     assert got.error == (
         f"{file} of the model owner/model is too large: expected at most 20 GiB, got 21 GiB; "
         "check the file name and the revision."
@@ -269,12 +287,12 @@ def test_no_sentence_has_a_token(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(TEXT)
     publishing = {"folder": tmp_path, "repo": "owner/model", "files": ["a.txt"], "message": "m"}
     calls = [
-        fetching("a.txt", repo=GATED),
-        fetching("a.txt", repo="owner/locked"),
-        fetching("a.txt", repo="owner/private"),
-        fetching("b.txt"),
-        fetching("a.txt", revision="v9"),
-        fetching("a.txt", repo="a/b/c"),
+        downloading("a.txt", repo=GATED),
+        downloading("a.txt", repo="owner/locked"),
+        downloading("a.txt", repo="owner/private"),
+        downloading("b.txt"),
+        downloading("a.txt", revision="v9"),
+        downloading("a.txt", repo="a/b/c"),
         ("publish", {**publishing, "files": ["b.txt"]}),
         ("publish", {**publishing, "repo": "owner/new"}),
         ("publish", publishing | {"files": []}),
@@ -292,7 +310,7 @@ def test_no_sentence_has_a_token(hub: Hub, tmp_path: Path) -> None:
         "there is nothing to publish: expected the names of files.",
     ]
     refused = f"{hub.address} does not accept your token; check HF_TOKEN, or log in with `hf auth login`."
-    asking = [("whoami", {}), fetching("a.txt"), LISTING]
+    asking = [("whoami", {}), downloading("a.txt"), PLANNING]
     got = called(hub, tmp_path / "other", *asking, HF_TOKEN="hf_unknownunknown")
     assert {one.error for one in got} == {refused}
     for one in called(hub, tmp_path / "other", *asking, HF_TOKEN="hf_wröngwröng"):

@@ -22,7 +22,7 @@ from helpers.original_networks import (
 from transferzoo.base.errors import ModelError, TransferZooError
 from transferzoo.models import checkpoint, conversion
 from transferzoo.models.classifier import load_checkpoint
-from transferzoo.models.download import located
+from transferzoo.models.download import download_model
 from transferzoo.models.state_dict import read_weights
 from transferzoo.zoo.reader import load_zoo
 from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile
@@ -284,4 +284,4 @@ def test_a_weight_file_has_a_place(tmp_path: Path) -> None:
         name="a", dataset="fashion-mnist", roles=ROLES, source=f"local:{tmp_path}", weights=FILE
     )
     with pytest.raises(ModelError, match=r"cannot read the weights .*/w\.bin: No such file"):
-        located(model)
+        download_model(model)

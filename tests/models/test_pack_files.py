@@ -26,7 +26,7 @@ from helpers.original_networks import (
 from helpers.stripes import TINY
 from transferzoo.models import build
 from transferzoo.models.classifier import load_checkpoint
-from transferzoo.models.download import located
+from transferzoo.models.download import download_model
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_an_entrys_file_classifies_as_its_authors_network(tmp_path: Path, name: 
     torch.save(layout.store(network), tmp_path / weights.file)
     model = entry.model_copy(update={"source": f"local:{tmp_path}", "weights": weights})
     told: list[str] = []
-    folder = located(model, told.append).folder
+    folder = download_model(model, told.append).folder
     classifier = load_checkpoint(folder, ZOO.dataset(entry.dataset))
     pixels = images(layout.size)
     expected = logits(network, normalise(pixels, *layout.normalisation))
@@ -130,7 +130,7 @@ def test_a_transformer_for_larger_images(tmp_path: Path) -> None:
     network = alive(lambda: detectors_vit(**tiny))
     torch.save(network.state_dict(), tmp_path / weights.file)
     model = entry.model_copy(update={"source": f"local:{tmp_path}", "weights": weights})
-    classifier = load_checkpoint(located(model).folder, ZOO.dataset("cifar10"))
+    classifier = load_checkpoint(download_model(model).folder, ZOO.dataset("cifar10"))
     pixels = images(32)
     expected = logits(network, (enlarged(pixels, 224) - 0.5) / 0.5)
     torch.testing.assert_close(logits(classifier, pixels), expected, rtol=1e-4, atol=1e-4)
@@ -164,14 +164,14 @@ def test_from_the_hub_with_the_real_client(
         hub.repositories[repo].refs[commit] = COMMIT
         connect(monkeypatch, hub, tmp_path / "hub")
         told: list[str] = []
-        found = [located(model, told.append).folder for model in (pickled, ready)]
+        found = [download_model(model, told.append).folder for model in (pickled, ready)]
         asked = {request.path.rpartition("/")[2] for request in hub.requests if "/resolve/" in request.path}
         assert asked == {"pytorch_model.bin", "config.json", "model.safetensors", "recipe.json"}
         assert not any("densenet" in r.path and "config" in r.path for r in hub.requests), "one file of it"
-        assert located(pickled, told.append).folder == found[0]
+        assert download_model(pickled, told.append).folder == found[0]
         assert len(told) == 1, "a pickle is read once"
         connect(monkeypatch, hub, tmp_path / "hub", HF_HUB_OFFLINE="1")
-        assert located(pickled).folder == found[0]
+        assert download_model(pickled).folder == found[0]
     assert found[0].parent == cache
     origin = json.loads((found[0] / "origin.json").read_text())
     assert origin["repository"] == "edadaltocg/densenet121_cifar10"

@@ -1,4 +1,4 @@
-"""What an attack needs from the Hub: told before, pulled before, or missing."""
+"""Files of the Hub that an attack needs: planned, downloaded before, or missing."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from helpers.hub_server import COMMIT, Hub, connect, running
 from transferzoo import hub
 from transferzoo.models import checkpoint
-from transferzoo.models.download import pulled
+from transferzoo.models.download import download_checkpoint
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -97,10 +95,10 @@ COLD = {
 
 def test_states(served: Hub, cli: Callable[..., Result], tmp_path: Path) -> None:
     assert states(cli) == COLD
-    pulled("owner/there")
+    download_checkpoint("owner/there")
     assert states(cli) == {**COLD, "there": "cached", "pinned": "cached"}
-    pulled("owner/bare")
-    hub.fetch("owner/file", "w.bin")
+    download_checkpoint("owner/bare")
+    hub.download_file("owner/file", "w.bin")
     warm = {**COLD, "there": "cached", "pinned": "cached", "bare": "cached", "file": "cached"}
     assert states(cli) == warm
     (link,) = (tmp_path / "hf").glob("hub/models--owner--bare/snapshots/*/model.safetensors")
@@ -116,48 +114,19 @@ def test_half_a_model_is_not_cached(
 ) -> None:
     """What an attack would miss offline: the recipe nobody asked for, or weights the recipe names."""
     for name in BARE:
-        hub.fetch("owner/there", name)
+        hub.download_file("owner/there", name)
     assert states(cli)["there"] == "hub"
     with monkeypatch.context() as patch:
         connect(patch, served, tmp_path / "hf", HF_HUB_OFFLINE="1")
         with pytest.raises(
             hub.NotCachedError, match=r"recipe.json of .* run `transferzoo pull hf-hub:owner/there"
         ):
-            pulled("owner/there")
+            download_checkpoint("owner/there")
     recipe = json.loads(HELD[checkpoint.RECIPE]) | {"samples": {"samples/0001.safetensors": "0" * 64}}
     served.change("owner/bare", {checkpoint.RECIPE: json.dumps(recipe).encode()})
     for name in (*BARE, checkpoint.RECIPE):
-        hub.fetch("owner/bare", name)
+        hub.download_file("owner/bare", name)
     assert states(cli)["bare"] == "hub"
-
-
-def test_the_cache_is_found_without_the_client(
-    served: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    program = (
-        "import sys\nfrom transferzoo import hub\n"
-        "print(hub.cache_folder(), hub.offline())\n"
-        "from huggingface_hub import constants\n"
-        "assert 'huggingface_hub.constants' in sys.modules\n"
-        "print(constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE)\n"
-        "print(hub.cache_folder(), hub.offline())\n"
-    )
-    variables: list[dict[str, str]] = [
-        {"HF_HOME": str(tmp_path)},
-        {"HF_HUB_CACHE": f"{tmp_path}/a", "HF_HUB_OFFLINE": "true", "HF_HOME": "/b"},
-        {"XDG_CACHE_HOME": "~/c", "HOME": str(tmp_path)},
-        {"HF_HOME": "$PLACE/d", "PLACE": str(tmp_path), "TRANSFORMERS_OFFLINE": "1"},
-    ]
-    for name in ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for given in variables:
-        for name, value in given.items():
-            monkeypatch.setenv(name, value)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        ours, client, after = done.stdout.splitlines()
-        assert ours == client == after
-        for name in given:
-            monkeypatch.delenv(name)
 
 
 def test_accuracies_are_measured_or_claimed(served: Hub, cli: Callable[..., Result]) -> None:
@@ -217,7 +186,7 @@ def test_provenance_of_a_model_of_the_hub(served: Hub, cli: Callable[..., Result
     before = shown(cli, "there")
     assert (before["state"], before["folder"], before["bytes"], before["files"]) == ("hub", None, None, [])
     assert (before["commercial use"], before["claimed"]) == ("forbidden by the licence", 0.9251)
-    pulled("owner/there")
+    download_checkpoint("owner/there")
     entry = shown(cli, "twin/there")
     assert (entry["state"], entry["commit"]) == ("cached", COMMIT)
     assert entry["folder"] == str(tmp_path / "hf/hub/models--owner--there/snapshots" / COMMIT)
@@ -244,7 +213,7 @@ def test_provenance_of_other_models(served: Hub, cli: Callable[..., Result]) -> 
     ]
     assert (inside["commercial use"], inside["commit"]) == ("not forbidden by the licence", None)
     assert bare["weights"]["pickle"] is True
-    hub.fetch("owner/file", "w.bin")
+    hub.download_file("owner/file", "w.bin")
     (file,) = shown(cli, "file")["files"]
     assert file == {"path": "w.bin", "bytes": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
     assert shown(cli, "bare")["commercial use"] == "unknown"
@@ -252,9 +221,9 @@ def test_provenance_of_other_models(served: Hub, cli: Callable[..., Result]) -> 
 
 def test_where_images_are(served: Hub, cli: Callable[..., Result], tmp_path: Path) -> None:
     assert shown(cli, "twin")["state"] == {"sample": "built-in", "test": "hub", "train": "absent"}
-    hub.fetch("owner/images", "a-00000-of-00002.parquet", repo_type="dataset")
+    hub.download_file("owner/images", "a-00000-of-00002.parquet", repo_type="dataset")
     assert shown(cli, "twin")["state"]["test"] == "hub", "one of two parts"
-    hub.fetch("owner/images", "a-00001-of-00002.parquet", repo_type="dataset")
+    hub.download_file("owner/images", "a-00001-of-00002.parquet", repo_type="dataset")
     assert shown(cli, "twin")["state"]["test"] == "cached"
     (tmp_path / "images").mkdir()
     assert shown(cli, "twin")["state"]["test"] == "local", "the first place there is"

@@ -15,7 +15,7 @@ from helpers.checkpoints import BUILTIN
 from transferzoo.base.errors import UsageError
 from transferzoo.models import checkpoint
 from transferzoo.results.records import Record
-from transferzoo.sync.model_card import card
+from transferzoo.sync.model_card import model_card
 
 REPO, IMAGES = "someone/resnet50-lsam", "zalando-datasets/fashion_mnist"
 NAMES = sorted(path.parent.name for path in BUILTIN.glob("*/config.json"))
@@ -28,7 +28,7 @@ def parts(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def text_of(name: str = "resnet50-lsam", **options: Any) -> str:
     config, recipe = parts(name)
-    return card(REPO, config, recipe, **{"licence": "mit", "dataset_repo": IMAGES, **options})
+    return model_card(REPO, config, recipe, **{"licence": "mit", "dataset_repo": IMAGES, **options})
 
 
 def data_of(text: str) -> ModelCardData:
@@ -107,7 +107,7 @@ def test_other_ways_of_training_are_told() -> None:
     assert rows(text_of("resnet50-early"))["selected epoch"].isdigit()
     config, recipe = parts("vit")
     recipe["config"] |= {"schedule": "cosine", "decay_at": [0.5], "seed": 0, "compile": True}
-    table = rows(card(REPO, config, recipe, licence="mit", dataset_repo=None))
+    table = rows(model_card(REPO, config, recipe, licence="mit", dataset_repo=None))
     assert (table["schedule"], table["seed"], table["compile"]) == ("cosine", "0", "yes")
     assert not {"decay at", "decay"} & table.keys()
 
@@ -126,7 +126,7 @@ def test_of_a_path_only_the_name_is_said(start: str, shown: str) -> None:
     config, recipe = parts("resnet50-lsam")
     recipe["config"] |= {"start": start, "validators": [start]}
     recipe["start"] = "ab" * 32
-    text = card(REPO, config, recipe, licence="mit", dataset_repo=None)
+    text = model_card(REPO, config, recipe, licence="mit", dataset_repo=None)
     table = rows(text)
     assert (table["starts from"], table["validators"]) == (shown, shown)
     assert table["SHA-256 of the weights it starts from"] == "ab" * 32
@@ -141,11 +141,11 @@ def test_a_table_of_success_rates() -> None:
     ]
     text = text_of(records=found)
     lines = text.splitlines()
-    said = "75.0 | 30.1–95.4 | 4 | `mi@linf,eps=16/255,step=eps/10,steps=50`"
+    cells = "75.0 | 30.1–95.4 | 4 | `mi@linf,eps=16/255,step=eps/10,steps=50`"
     assert "| target | success rate (%) | 95 % interval | n | attack |" in lines
-    assert f"| fashion-mnist/vgg | {said} |" in lines
-    assert f"| fashion-mnist/vgg\\|jpeg:quality=75 | {said} (random target class) |" in lines
-    assert f"| fashion-mnist/resnet50-lsam (white box) | {said} |" in lines
+    assert f"| fashion-mnist/vgg | {cells} |" in lines
+    assert f"| fashion-mnist/vgg\\|jpeg:quality=75 | {cells} (random target class) |" in lines
+    assert f"| fashion-mnist/resnet50-lsam (white box) | {cells} |" in lines
     assert "89.89 % of 10000 test images" in text
     assert "success rate (%)" not in text_of()
     data_of(text)
@@ -157,21 +157,23 @@ def test_the_card_shows_how_to_load_it() -> None:
     assert code in ours and f"transferzoo attack --surrogate hf-hub:{REPO} --targets all\n" in ours
     assert ours.index("import transferzoo") < ours.index("import timm") < ours.index(code)
     config, recipe = parts("resnet50-lsam")
-    timms = card(REPO, config | {"architecture": "resnet18"}, recipe, licence="mit", dataset_repo=IMAGES)
+    timms = model_card(
+        REPO, config | {"architecture": "resnet18"}, recipe, licence="mit", dataset_repo=IMAGES
+    )
     assert code in timms and "import transferzoo" not in timms
     assert "not a certificate" in ours
 
 
 def test_what_is_unknown_is_left_out() -> None:
     config, recipe = parts("resnet50-lsam")
-    bare = card(REPO, config, {}, licence="apache-2.0", dataset_repo=None)
+    bare = model_card(REPO, config, {}, licence="apache-2.0", dataset_repo=None)
     data = data_of(bare)
     assert (data.license, data.datasets, data.eval_results) == ("apache-2.0", None, None)
     assert data.tags is not None and len(data.tags) == 4
     assert "The checkpoint does not say." in bare and "was not measured" in bare
-    unmeasured = card(REPO, config, recipe | {"accuracy": None}, licence="mit", dataset_repo=None)
+    unmeasured = model_card(REPO, config, recipe | {"accuracy": None}, licence="mit", dataset_repo=None)
     assert "model-index" not in unmeasured and "was not measured" in unmeasured
-    local = data_of(card(REPO, config, recipe, licence="mit", dataset_repo=None))
+    local = data_of(model_card(REPO, config, recipe, licence="mit", dataset_repo=None))
     assert local.eval_results is not None
     assert local.eval_results[0].dataset_type == "fashion-mnist"
 
@@ -185,7 +187,7 @@ def test_the_model_it_was_fine_tuned_from() -> None:
 def test_cards_of_equal_parts_are_equal_and_leave_them_alone() -> None:
     config, recipe = parts("resnet50-lsam")
     before = json.dumps([config, recipe])
-    assert text_of() == card(REPO, config, recipe, licence=" mit ", dataset_repo=IMAGES)
+    assert text_of() == model_card(REPO, config, recipe, licence=" mit ", dataset_repo=IMAGES)
     assert json.dumps([config, recipe]) == before
 
 

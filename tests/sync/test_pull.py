@@ -1,4 +1,4 @@
-"""`transferzoo pull`: what is said, and what comes."""
+"""`transferzoo pull`: the plan that it prints, and the download."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.hub_server import COMMIT, Hub
+from helpers.hub_server import COMMIT, Hub, connect
 from helpers.hub_zoo import NAMES, planned
-from transferzoo.hub import fetch
+from transferzoo.hub import download_file
 from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_a_dry_run_says_what_would_come(
     assert (
         "Nobody has published twin/sam: train it with `transferzoo train --recipe resnet50-sam`." in done.err
     )
-    assert {request.method for request in hub.requests} == {"GET"}
+    assert {request.method for request in hub.requests} == {"GET", "HEAD"}
     assert not hub.count("GET", "/resolve/"), "nothing is downloaded"
 
 
@@ -107,7 +107,7 @@ def test_what_an_interrupted_pull_did_not_ask_is_asked(
     """The weights are here, but not whether there is a recipe, which an attack would miss offline."""
     hub.add("owner/none", {name: hub.files("owner/target")[name] for name in NAMES[:2]})
     for name in NAMES[:2]:
-        fetch("owner/none", name)
+        download_file("owner/none", name)
     assert planned(pull("more", "--json"))["twin/more"]["missing"] == 0
     assert planned(pull("more", "--json"))["twin/more"]["state"] == "cached"
 
@@ -125,10 +125,18 @@ def test_images_that_need_no_hub(hub: Hub, pull: Callable[..., Result]) -> None:
     assert not hub.count("GET", "/resolve/")
 
 
-def test_what_changed_on_the_hub_comes_anew(hub: Hub, pull: Callable[..., Result]) -> None:
+def test_what_changed_on_the_hub_is_downloaded_anew(
+    hub: Hub, pull: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert pull("sgd,vgg").code == 0
     for repo in ("owner/surrogate", "owner/target"):
         hub.change(repo, {checkpoint.CONFIG: hub.files(repo)[checkpoint.CONFIG] + b"\n"})
+    changed = planned(pull("sgd", "--dry-run", "--json"))["twin/sgd"]
+    assert changed["missing"] and changed["commit"] != COMMIT
+    with monkeypatch.context() as patch:
+        connect(patch, hub, tmp_path / "hf", HF_HUB_OFFLINE="1")
+        offline = planned(pull("sgd", "--json"))["twin/sgd"]
+    assert (offline["state"], offline["commit"]) == ("cached", COMMIT), "a dry run leaves the branch"
     hub.requests.clear()
     items = planned(pull("sgd,vgg", "--json"))
     assert items["twin/vgg"]["missing"] == 0, "it is pinned"

@@ -29,9 +29,9 @@ def test_one_that_fails_stops_no_other(hub: Hub, pull: Callable[..., Result], tm
     hub.fail("corrupt", "owner/old/a.bin")
     done = pull("sgd,more,old", "--json")
     assert done.code == 1
-    said = json.loads(done.out)
-    assert said["fetched"] == ["twin/sgd"]
-    assert sorted(said["failed"]) == ["twin/more", "twin/old"]
+    output = json.loads(done.out)
+    assert output["fetched"] == ["twin/sgd"]
+    assert sorted(output["failed"]) == ["twin/more", "twin/old"]
     errors = sorted(line for line in done.err.splitlines() if line.startswith("Error: "))
     assert errors[0].startswith("Error: a.bin of the model owner/old does not match its SHA-256: expected ")
     assert errors[1].startswith("Error: the model owner/none does not exist on ")
@@ -127,8 +127,8 @@ def test_two_processes_pull_the_same_model(hub: Hub, tmp_path: Path) -> None:
     hub.fail("slow", "owner/surrogate/model.safetensors", value=0.5)
     both = [started(hub, tmp_path, "sgd") for _ in range(2)]
     for process in both:
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 0, said
+        _, output = process.communicate(timeout=60)
+        assert process.returncode == 0, output
     (blob,) = (path for path in tmp_path.glob("hf/hub/*/blobs/*") if path.stat().st_size > 10**5)
     assert blob.read_bytes() == hub.files("owner/surrogate")[checkpoint.WEIGHTS]
     assert hub.count("GET", "owner/surrogate/model.safetensors") == 1, "the second waits for the first"
@@ -143,12 +143,13 @@ def test_an_interrupted_pull_goes_on(hub: Hub, tmp_path: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     asked = time.monotonic()
-    out, said = process.communicate(timeout=20)
+    out, output = process.communicate(timeout=20)
     assert time.monotonic() - asked < 5
     assert (process.returncode, out) == (130, "")
-    assert said.splitlines()[-1] == "Interrupted; the same command goes on from here."
-    assert "Traceback" not in said
+    assert output.splitlines()[-1] == "Interrupted; the same command goes on from here."
+    assert "Traceback" not in output
+    assert not list(tmp_path.rglob("*.incomplete"))
     again = started(hub, tmp_path, "sgd,vgg")
-    _, said = again.communicate(timeout=60)
-    assert again.returncode == 0, said
+    _, output = again.communicate(timeout=60)
+    assert again.returncode == 0, output
     assert not list(tmp_path.rglob("*.incomplete"))

@@ -19,8 +19,8 @@ from helpers.stripes import config, spec
 from transferzoo.datasets import Batch
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import load_checkpoint
-from transferzoo.models.download import pulled
-from transferzoo.sync.push import parcel, send
+from transferzoo.models.download import download_checkpoint
+from transferzoo.sync.push import plan_upload, upload
 from transferzoo.training.trainer import train
 from transferzoo.zoo.reader import load_zoo
 
@@ -95,7 +95,7 @@ def test_there_and_back(
     few: Path,
     tmp_path: Path,
 ) -> None:
-    """Pushed under one's own name, once; listed and pulled on another machine, and attacked from offline."""
+    """Pushed under one's own name, once; listed and downloaded elsewhere, and attacked from offline."""
     local = printed(run(*ATTACK, "-s", folder, "--data", few))["records"]
     sent = printed(run(*PUSH))
     assert (sent["repo"], sent["changed"]) == ("someone/mine", True)
@@ -149,11 +149,11 @@ def test_a_place_on_this_machine_becomes_a_name(folder: Path, tmp_path: Path) ->
         recipe = json.loads(own)
         recipe["config"]["start"] = start
         (folder / checkpoint.RECIPE).write_text(json.dumps(recipe))
-        what = parcel(load_zoo(), folder, "a/b", licence="mit", runs=tmp_path)
-        sent = json.loads(what.texts.get(checkpoint.RECIPE, json.dumps(recipe)))
+        plan = plan_upload(load_zoo(), folder, "a/b", licence="mit", runs=tmp_path)
+        sent = json.loads(plan.texts.get(checkpoint.RECIPE, json.dumps(recipe)))
         assert sent["config"]["start"] == shared
-        assert (checkpoint.RECIPE in what.texts) == (start != shared)
-        assert ("base_model: timm/resnet50.a1" in what.card) == shared.startswith("hf-hub:")
+        assert (checkpoint.RECIPE in plan.texts) == (start != shared)
+        assert ("base_model: timm/resnet50.a1" in plan.card) == shared.startswith("hf-hub:")
 
 
 def test_no_folder_of_this_machine_is_shared(
@@ -167,13 +167,13 @@ def test_no_folder_of_this_machine_is_shared(
     for name in ("first", "second"):
         place = tmp_path / name
         place.mkdir()
-        what = parcel(load_zoo(), folder, "someone/mine", licence="mit", runs=tmp_path)
-        sent.append(send(what, place).changed)
+        plan = plan_upload(load_zoo(), folder, "someone/mine", licence="mit", runs=tmp_path)
+        sent.append(upload(plan, place).changed)
     assert sent == [True, False]
     held = hub.files("someone/mine")
     assert not any(b"secret" in text or b"/home" in text for text in held.values())
-    assert what.size == sum(len(content) for name, content in held.items() if name != "README.md")
-    back = pulled("someone/mine")
+    assert plan.size == sum(len(content) for name, content in held.items() if name != "README.md")
+    back = download_checkpoint("someone/mine")
     config = recipe["config"] | {"start": "base", "validators": ["judge", "a/b"]}
     assert checkpoint.read_recipe(back) == recipe | {"config": config}
     assert len(checkpoint.samples(back)) == 2
@@ -191,7 +191,9 @@ def test_what_is_refused(cli: Callable[..., Result], folder: Path) -> None:
     assert refused(2, "--licence", "mit").startswith("nobody can confirm the push: expected --yes")
     recipe = json.loads((folder / checkpoint.RECIPE).read_text())
     (folder / checkpoint.RECIPE).write_text(json.dumps({**recipe, "accuracy": None}))
-    assert refused(2, "--licence", "mit", "--yes").startswith("nothing was measured of checkpoints/mine")
+    assert refused(2, "--licence", "mit", "--yes").startswith(
+        "the accuracy of checkpoints/mine was not measured"
+    )
     weights = load_file(folder / checkpoint.WEIGHTS)
     weights["conv1.weight"][0] = float("nan")
     save_file(weights, folder / checkpoint.WEIGHTS)

@@ -54,7 +54,7 @@ def test_weights_fit_their_network(model: ModelSpec) -> None:
 
     repo, revision = place(model)
     assert model.weights is None, "a file in another format needs its own check"
-    folder = hub.fetch(repo, checkpoint.CONFIG, revision=revision).parent
+    folder = hub.download_file(repo, checkpoint.CONFIG, revision=revision).parent
     config = checkpoint.read_config(folder)
     assert config["num_classes"] == len(ZOO.dataset(model.dataset).classes)
     header = HfApi().parse_safetensors_file_metadata(repo, checkpoint.WEIGHTS, revision=revision)

@@ -60,20 +60,20 @@ def download_models(
         TransferZooError: the Hub does not have a model, or cannot be asked.
         ModelError: code of the user's fails.
     """
-    from transferzoo.models.download import located
+    from transferzoo.models.download import download_model
     from transferzoo.models.load import require_gradients
-    from transferzoo.sync.inventory import require
+    from transferzoo.sync.inventory import require_cached
     from transferzoo.zoo.selection import distinct
 
     every = distinct((*surrogates, *targets))
-    require(every)
+    require_cached(every)
     for model in every:
         if model.source.startswith(PYTHON):
             log(f"Running code that --allow-code allows: {model.source.removeprefix(PYTHON)}")
-    found = tuple(located(model, log) for model in surrogates)
+    found = tuple(download_model(model, log) for model in surrogates)
     for model in found:
         require_gradients(model)
-    return found, tuple(located(model, log) for model in targets)
+    return found, tuple(download_model(model, log) for model in targets)
 
 
 def job_of(

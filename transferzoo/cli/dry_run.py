@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from transferzoo.base.attack_config import AttackConfig
     from transferzoo.evaluation.job import CraftingTask
-    from transferzoo.sync.download_plan import Order
+    from transferzoo.sync.download_plan import PlannedDownload
     from transferzoo.sync.inventory import Item
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
@@ -51,11 +51,11 @@ def unfetched(
     """
     from transferzoo.attacks.engine import Attack
     from transferzoo.evaluation.job import CraftingTask
-    from transferzoo.sync.download_plan import survey
+    from transferzoo.sync.download_plan import plan_downloads
     from transferzoo.sync.inventory import name_of
 
-    orders = {order.item.name: order for order in survey(absent)}
-    weights = {model.full_name: _weights(model, orders.get(name_of(model))) for model in surrogates}
+    plans = {plan.item.name: plan for plan in plan_downloads(absent)}
+    weights = {model.full_name: _weights(model, plans.get(name_of(model))) for model in surrogates}
     names = ([model.full_name for model in models] for models in (surrogates, targets))
     config = settle(*names, weights=weights)
     attacks = [Attack.of(spec, config.seed) for spec in config.attacks]
@@ -66,27 +66,27 @@ def unfetched(
         "attacks": [attack.canonical for attack in attacks],
         "run_folder": None,
         "exists": False,
-        "downloads": [_download(order) for order in orders.values()],
+        "downloads": [_download(plan) for plan in plans.values()],
         **({"fine_tunes": list(tuned)} if tuned else {}),
         "gradient_evaluations": {
             "per_image": costs,
             "in_all": sum(cost["gradients"] for cost in costs) * config.images,
         },
-        "loads": {m.full_name: m.place for m in (*surrogates, *targets) if name_of(m) not in orders},
+        "loads": {m.full_name: m.place for m in (*surrogates, *targets) if name_of(m) not in plans},
     }
 
 
-def _weights(model: ModelSpec, order: Order | None) -> int:
+def _weights(model: ModelSpec, plan: PlannedDownload | None) -> int:
     """Return how many collected weights a surrogate has, one where it has none or nobody says."""
     from transferzoo.models import checkpoint
     from transferzoo.models.checkpoint import SAMPLE
     from transferzoo.models.load import collected
-    from transferzoo.sync.inventory import need_of
+    from transferzoo.sync.inventory import files_of
 
-    if order:
-        count = sum(bool(SAMPLE.fullmatch(file.path)) for file in order.files)
-    elif need := need_of(model):
-        folder = need.kept()
+    if plan:
+        count = sum(bool(SAMPLE.fullmatch(file.path)) for file in plan.files)
+    elif files := files_of(model):
+        folder = files.cached_folder()
         count = len(checkpoint.samples(folder)) if folder else 0
     else:
         count = len(collected(model))
@@ -99,10 +99,10 @@ def _cost(craft: CraftingTask, weights: Mapping[str, int]) -> dict[str, Any]:
     return {**asdict(craft.pair), "gradients": craft.attack.cost(count)}
 
 
-def _download(order: Order) -> dict[str, Any]:
+def _download(plan: PlannedDownload) -> dict[str, Any]:
     return {
-        "name": order.item.name,
-        "kind": order.item.kind,
-        "bytes": None if order.error else order.missing,
-        "error": str(order.error) if order.error else None,
+        "name": plan.item.name,
+        "kind": plan.item.kind,
+        "bytes": None if plan.error else plan.missing,
+        "error": str(plan.error) if plan.error else None,
     }

@@ -12,7 +12,7 @@ from transferzoo.cli.output import log, log_table, progress_bar, show_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transferzoo.sync.download_plan import Delivery, Order
+    from transferzoo.sync.download_plan import DownloadResult, PlannedDownload
     from transferzoo.sync.inventory import Item
     from transferzoo.zoo.reader import Zoo
 
@@ -43,71 +43,71 @@ def pull(
     zoo: ZooFile = None,
 ) -> None:
     """Download models and images of the Hub, so that attacks need no network; the same command goes on."""
-    from transferzoo.sync.download_plan import require_room, room, to_come
-    from transferzoo.sync.inventory import chosen
+    from transferzoo.sync.download_plan import bytes_to_download, free_space, require_space
+    from transferzoo.sync.inventory import select_items
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
-    items = chosen(records, names, dataset, split)
-    orders = _survey([item for item in items if item.state != "train"], jobs)
-    missing = to_come(orders)
+    items = select_items(records, names, dataset, split)
+    plans = _plan([item for item in items if item.state != "train"], jobs)
+    missing = bytes_to_download(plans)
     if not json:
-        _say_plan(orders, missing)
+        _say_plan(plans, missing)
     for item in items:
         if item.state == "train":
             log(
                 f"Nobody has published {item.name}: train it with `transferzoo train --recipe {item.recipe}`."
             )
-    failed = [(order.item.name, order.error) for order in orders if order.error]
-    came: list[Delivery] = []
-    if any(order.open for order in orders) and not dry_run:
-        require_room(missing)
-        came = _fetch(orders, missing, jobs)
-        failed += [(one.order.item.name, one.error) for one in came if one.error]
+    failed = [(plan.item.name, plan.error) for plan in plans if plan.error]
+    results: list[DownloadResult] = []
+    if any(plan.pending for plan in plans) and not dry_run:
+        require_space(missing)
+        results = _download(plans, missing, jobs)
+        failed += [(one.plan.item.name, one.error) for one in results if one.error]
     if json:
         show_json(
             {
-                "items": [_record(order) for order in orders],
+                "items": [_record(plan) for plan in plans],
                 "missing": missing,
-                "free": room()[0],
-                "fetched": [one.order.item.name for one in came if not one.error],
+                "free": free_space()[0],
+                "fetched": [one.plan.item.name for one in results if not one.error],
                 "failed": {name: str(error) for name, error in failed},
             }
         )
-    _say_what_lacks(records, [one.order.item for one in came if not one.error])
+    _say_what_lacks(records, [one.plan.item for one in results if not one.error])
     for _, error in failed:
         log(f"Error: {error}")
     if failed:
         raise typer.Exit(1)
 
 
-def _survey(items: Sequence[Item], jobs: int) -> list[Order]:
-    from transferzoo.sync.download_plan import survey
+def _plan(items: Sequence[Item], jobs: int) -> list[PlannedDownload]:
+    from transferzoo.sync.download_plan import plan_downloads
 
     with progress_bar() as bar:
         task = bar.add_task("asking the Hub", total=1, note="")
-        return survey(items, jobs, lambda done, total: bar.update(task, completed=done, total=total))
+        return plan_downloads(items, jobs, lambda done, total: bar.update(task, completed=done, total=total))
 
 
-def _say_plan(orders: Sequence[Order], missing: int) -> None:
+def _say_plan(plans: Sequence[PlannedDownload], missing: int) -> None:
     """Tell what is wanted, what of it is here, and how much is to come."""
     from transferzoo.base.table import Table
     from transferzoo.cli.tables import render
-    from transferzoo.sync.download_plan import amount, room
+    from transferzoo.sync.download_plan import format_bytes, free_space
 
     rows = [
         (
             one.item.name,
             _state(one),
-            amount(one.size) if one.files else "–",
+            format_bytes(one.size) if one.files else "–",
             one.item.licence,
             _marks(one.item),
         )
-        for one in orders
+        for one in plans
     ]
-    free, place = room()
-    caption = f"{amount(missing)} to download; {amount(free)} free on the disk of {place}."
-    if not any(order.open for order in orders):
+    free, place = free_space()
+    caption = f"{format_bytes(missing)} to download; {format_bytes(free)} free on the disk of {place}."
+    if not any(plan.pending for plan in plans):
         caption = "Nothing to download."
     if rows:
         log_table(
@@ -115,14 +115,14 @@ def _say_plan(orders: Sequence[Order], missing: int) -> None:
         )
 
 
-def _state(order: Order) -> str:
-    from transferzoo.sync.download_plan import amount
+def _state(plan: PlannedDownload) -> str:
+    from transferzoo.sync.download_plan import format_bytes
 
-    if order.error:
-        return "cannot be had"
-    if not order.open:
-        return "here" if order.files else order.item.state
-    return "to download" if order.missing == order.size else f"{amount(order.missing)} to download"
+    if plan.error:
+        return "unavailable"
+    if not plan.pending:
+        return "here" if plan.files else plan.item.state
+    return "to download" if plan.missing == plan.size else f"{format_bytes(plan.missing)} to download"
 
 
 def _marks(item: Item) -> str:
@@ -130,10 +130,10 @@ def _marks(item: Item) -> str:
     return ", ".join(mark for mark, holds in marks.items() if holds)
 
 
-def _record(order: Order) -> dict[str, Any]:
-    """Return what is said of an order in JSON, as it was before the download."""
-    item, need = order.item, order.item.need
-    where = {"repo": need.repo, "revision": need.revision} if need else {}
+def _record(plan: PlannedDownload) -> dict[str, Any]:
+    """Return a plan in JSON, as it was before the download."""
+    item, files = plan.item, plan.item.files
+    where = {"repo": files.repo, "revision": files.revision} if files else {}
     return {
         "name": item.name,
         "kind": item.kind,
@@ -142,30 +142,30 @@ def _record(order: Order) -> dict[str, Any]:
         "non_commercial": item.non_commercial,
         "pickle": item.pickle,
         **where,
-        "commit": order.commit or None,
-        "bytes": order.size,
-        "missing": order.missing,
-        "files": [file._asdict() for file in order.files],
+        "commit": plan.commit or None,
+        "bytes": plan.size,
+        "missing": plan.missing,
+        "files": [file._asdict() for file in plan.files],
     }
 
 
-def _fetch(orders: Sequence[Order], missing: int, jobs: int) -> list[Delivery]:
-    from transferzoo.sync.download_plan import amount, fetch
+def _download(plans: Sequence[PlannedDownload], missing: int, jobs: int) -> list[DownloadResult]:
+    from transferzoo.sync.download_plan import download, format_bytes
 
-    came: list[Delivery] = []
+    results: list[DownloadResult] = []
     with progress_bar() as bar:
         task = bar.add_task("downloading, MB", total=missing / 1e6, note="")
 
         def advance(count: int) -> None:
-            bar.update(task, completed=count / 1e6, note=f"{len(came)} done")
+            bar.update(task, completed=count / 1e6, note=f"{len(results)} done")
 
-        for one in fetch(orders, jobs, advance):
-            came.append(one)
+        for one in download(plans, jobs, advance):
+            results.append(one)
             if bar.disable and not one.error:
-                log(f"{one.order.item.name}: {amount(one.order.missing)}")
-    well = [one for one in came if not one.error]
-    log(f"Downloaded {len(well)} of {len(came)} ({amount(sum(one.order.missing for one in well))}).")
-    return came
+                log(f"{one.plan.item.name}: {format_bytes(one.plan.missing)}")
+    well = [one for one in results if not one.error]
+    log(f"Downloaded {len(well)} of {len(results)} ({format_bytes(sum(one.plan.missing for one in well))}).")
+    return results
 
 
 def _say_what_lacks(zoo: Zoo, items: Sequence[Item]) -> None:

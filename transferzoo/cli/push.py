@@ -13,7 +13,7 @@ from transferzoo.cli.options import Json, ZooFile
 from transferzoo.cli.output import log, show_json, show_line
 
 if TYPE_CHECKING:
-    from transferzoo.sync.push import Parcel
+    from transferzoo.sync.push import UploadPlan
 
 
 def push(
@@ -52,22 +52,22 @@ def push(
     from tempfile import TemporaryDirectory
 
     from transferzoo import hub
-    from transferzoo.sync.push import newest, parcel, send
+    from transferzoo.sync.push import newest_checkpoint, plan_upload, upload
     from transferzoo.zoo.reader import load_zoo
 
-    folder = checkpoint or newest(Path("checkpoints"))
+    folder = checkpoint or newest_checkpoint(Path("checkpoints"))
     name = repo or folder.resolve().name
     if "/" not in name:
         name = f"{'USER' if dry_run and not repo else hub.whoami()}/{name}"
-    what = parcel(load_zoo(zoo), folder, name, licence=licence, runs=runs, unmeasured=unmeasured)
+    plan = plan_upload(load_zoo(zoo), folder, name, licence=licence, runs=runs, unmeasured=unmeasured)
     if dry_run:
-        _show_plan(what, as_json=json)
+        _show_plan(plan, as_json=json)
         return
     if not yes:
-        _confirm(what, private=private)
+        _confirm(plan, private=private)
     options = {"private": private, "revision": revision, "tag": tag, "create_pr": create_pr}
     with TemporaryDirectory() as place:
-        sent = send(what, Path(place), **options)
+        sent = upload(plan, Path(place), **options)
     if json:
         show_json(asdict(sent))
         return
@@ -75,15 +75,15 @@ def push(
     log(f"Attack from it with: transferzoo attack --surrogate hf-hub:{sent.repo} --targets all")
 
 
-def _show_plan(what: Parcel, *, as_json: bool) -> None:
+def _show_plan(plan: UploadPlan, *, as_json: bool) -> None:
     if as_json:
-        show_json({"repo": what.repo, "files": what.files, "bytes": what.size, "card": what.card})
+        show_json({"repo": plan.repo, "files": plan.files, "bytes": plan.size, "card": plan.card})
         return
-    show_line(what.card)
-    log(f"Would send {', '.join(what.files)} ({what.size:,} bytes) and this card to {what.repo}.")
+    show_line(plan.card)
+    log(f"Would send {', '.join(plan.files)} ({plan.size:,} bytes) and this card to {plan.repo}.")
 
 
-def _confirm(what: Parcel, *, private: bool) -> None:
+def _confirm(plan: UploadPlan, *, private: bool) -> None:
     """Ask whether to go on.
 
     Raises:
@@ -93,7 +93,7 @@ def _confirm(what: Parcel, *, private: bool) -> None:
 
     kind = "a private" if private else "the public"
     question = (
-        f"Send {len(what.files)} files ({what.size:,} bytes) and a card to {kind} repository {what.repo}?"
+        f"Send {len(plan.files)} files ({plan.size:,} bytes) and a card to {kind} repository {plan.repo}?"
     )
     if not sys.stdin.isatty():
         raise UsageError("nobody can confirm the push", expected="--yes", got="no terminal")

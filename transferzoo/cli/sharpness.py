@@ -225,11 +225,11 @@ def _located(records: Zoo, names: Sequence[str], dataset: DatasetSpec) -> list[M
         UsageError: a name is unknown, or a model has no weights to move.
         TransferZooError: the Hub does not have a model.
     """
-    from transferzoo.models.download import located
+    from transferzoo.models.download import download_model
     from transferzoo.models.load import require_gradients
     from transferzoo.models.resolve import select_models
 
-    found = [located(model, log) for model in select_models(records, names, dataset.name, "surrogate")]
+    found = [download_model(model, log) for model in select_models(records, names, dataset.name, "surrogate")]
     for model in found:
         require_gradients(model)
     return found
@@ -243,7 +243,7 @@ def _targets(
     Raises:
         UsageError: a name is unknown, none is left, or a target has a defence.
     """
-    from transferzoo.models.download import located
+    from transferzoo.models.download import download_model
     from transferzoo.models.resolve import select_models
 
     taken = {model.full_name for model in ends}
@@ -254,7 +254,7 @@ def _targets(
     for model in victims:
         if model.defence:
             raise UsageError("targets of a line have no defence", got=f"'{model.name}'")
-    return [located(model, log) for model in victims]
+    return [download_model(model, log) for model in victims]
 
 
 def _ground(

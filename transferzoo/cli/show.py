@@ -156,15 +156,15 @@ def _provenance(model: ModelSpec) -> dict[str, Any]:
     """Return what the files of a model log, as far as they are on this machine."""
     from transferzoo.hub import commit_of
     from transferzoo.models import checkpoint
-    from transferzoo.sync.inventory import need_of
+    from transferzoo.sync.inventory import files_of
 
-    need = need_of(model)
-    folder = need.kept() if need else model.folder if model.has_folder else None
+    required = files_of(model)
+    folder = required.cached_folder() if required else model.folder if model.has_folder else None
     known: dict[str, Any] = {"folder": folder and str(folder), "commit": None, "bytes": None}
     if folder is None or not folder.is_dir():
         return {**known, "files": [], "config": None}
-    if need:
-        paths = need.found(folder)
+    if required:
+        paths = required.cached_files(folder)
         known["commit"] = commit_of(paths[0])
     elif model.weights:
         paths = [folder / model.weights.file]
@@ -179,9 +179,9 @@ def _provenance(model: ModelSpec) -> dict[str, Any]:
 
 def _file(path: Path, folder: Path) -> dict[str, Any]:
     from transferzoo.base.digests import digest_of
-    from transferzoo.hub import kept_digest
+    from transferzoo.hub import cached_digest
 
-    digest = kept_digest(path) or digest_of(path, 64)
+    digest = cached_digest(path) or digest_of(path, 64)
     kind = "sha256" if len(digest) == 64 else "git_sha1"
     return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, kind: digest}
 

@@ -154,9 +154,9 @@ def _resolve_place(place: str) -> Path:
     if kind == "local":
         return Path(rest).expanduser()
     first, *others = _files(place)
-    path = hub.fetch(first.repo, first.file, repo_type="dataset", sha256=first.sha256)
+    path = hub.download_file(first.repo, first.file, repo_type="dataset", sha256=first.sha256)
     for part in others:
-        hub.fetch(part.repo, part.file, revision=hub.commit_of(path), repo_type="dataset")
+        hub.download_file(part.repo, part.file, revision=hub.commit_of(path), repo_type="dataset")
     return path.parent if others else path
 
 

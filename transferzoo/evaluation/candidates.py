@@ -29,7 +29,7 @@ def draw_images(
         config: how many, by which seed, and for which targets they must be classified correctly.
         data: candidate images.
         predictions: target → its classes of the candidates (N,).
-        target_classes: the classes aimed at (N,); None for an untargeted attack. Images whose label is their
+        target_classes: the target classes (N,); None for an untargeted attack. Images whose label is their
             target class are left out.
 
     Raises:
@@ -61,7 +61,7 @@ def counted_images(
         config: of the run.
         labels: true classes (N,).
         predicted: the target's classes of the clean images (N,).
-        target_classes: the classes aimed at (N,), or None. An image that the target already classifies as its
+        target_classes: the target classes (N,), or None. An image that the target already classifies as its
             target class does not count.
     """
     counts = torch.ones(len(labels), dtype=torch.bool)

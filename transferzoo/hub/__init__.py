@@ -1,39 +1,33 @@
-"""The Hub: the only package that talks to it. Files come from it checked, folders go to it in one commit."""
+"""The Hub: the only package that talks to it. Downloads are checked, uploads are one commit."""
 
 from transferzoo.hub.cache import (
-    cache_folder,
-    drop_partial,
-    held,
-    kept_digest,
+    cached_digest,
+    cached_snapshot,
+    commit_of,
+    delete_partial_downloads,
+    is_commit,
     known_absent,
-    offline,
-    snapshot,
 )
-from transferzoo.hub.download import check_size, commit_of, counting, fetch
+from transferzoo.hub.download import download_file, report_progress
+from transferzoo.hub.plan import plan_files
 from transferzoo.hub.publish import Published, publish, whoami
-from transferzoo.hub.repository import Entry, Listing, listed
-from transferzoo.hub.sentences import MissingFileError, NotCachedError, Place, missing
+from transferzoo.hub.sentences import HubPath, MissingFileError, NotCachedError, missing_file_error
 
 __all__ = [
-    "Entry",
-    "Listing",
+    "HubPath",
     "MissingFileError",
     "NotCachedError",
-    "Place",
     "Published",
-    "cache_folder",
-    "check_size",
+    "cached_digest",
+    "cached_snapshot",
     "commit_of",
-    "counting",
-    "drop_partial",
-    "fetch",
-    "held",
-    "kept_digest",
+    "delete_partial_downloads",
+    "download_file",
+    "is_commit",
     "known_absent",
-    "listed",
-    "missing",
-    "offline",
+    "missing_file_error",
+    "plan_files",
     "publish",
-    "snapshot",
+    "report_progress",
     "whoami",
 ]

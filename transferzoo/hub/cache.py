@@ -1,82 +1,78 @@
-"""What the Hub's client keeps on this machine, looked at without the client, whose import takes a while."""
+"""The cache of the Hub's client: look-ups without the client's HTTP library, and removals."""
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from pathlib import Path
 
-MAIN = "main"
-"""The branch that stands for no revision."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_TRUE = ("1", "ON", "YES", "TRUE")
+from huggingface_hub import constants
+
+from transferzoo.base.errors import TransferZooError
 
 
-def cache_folder() -> Path:
-    """Return where the client keeps files: `HF_HUB_CACHE`, else `hub` in `HF_HOME`."""
-    client = sys.modules.get("huggingface_hub.constants")
-    if client is not None:  # which reads the variables once
-        return Path(client.HF_HUB_CACHE)
-    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("HF_HOME", f"{caches}/huggingface")
-    named = os.environ.get("HF_HUB_CACHE", os.environ.get("HUGGINGFACE_HUB_CACHE", f"{home}/hub"))
-    return Path(os.path.expandvars(named)).expanduser()
+def is_commit(revision: str | None) -> bool:
+    """Return whether a revision is a full commit hash, whose files never change."""
+    return bool(re.fullmatch(r"[0-9a-f]{40}", revision or ""))
 
 
-def offline() -> bool:
-    """Return whether the client may ask nobody: `HF_HUB_OFFLINE`."""
-    client = sys.modules.get("huggingface_hub.constants")
-    if client is not None:
-        return bool(client.HF_HUB_OFFLINE)
-    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return said.upper() in _TRUE
+def cached_snapshot(repo: str, revision: str | None = None, repo_type: str = "model") -> Path | None:
+    """Return the folder with the cached files of a repository at a revision, None without any.
 
-
-def snapshot(repo: str, revision: str | None = None, repo_type: str = "model") -> Path | None:
-    """Return the folder with the files of a repository that are on this machine, None without any.
+    The client's own `try_to_load_from_cache` looks in the same places. Importing it loads an HTTP library,
+    which would make `transferzoo list` a quarter slower.
 
     Args:
         repo: "OWNER/NAME".
-        revision: a commit, tag or branch; the default branch, as it was when it was last asked for, if None.
+        revision: a commit, tag or branch; the default branch if None. A branch is at the commit that it was
+            at when the Hub was last asked.
         repo_type: "model" or "dataset".
     """
-    place = cache_folder() / f"{repo_type}s--{repo.replace('/', '--')}"
-    commit = revision or MAIN
-    if not _COMMIT.fullmatch(commit):
-        try:
-            commit = (place / "refs" / commit).read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
-    folder = place / "snapshots" / commit
-    return folder if folder.is_dir() else None
+    name = constants.REPO_ID_SEPARATOR.join((f"{repo_type}s", *repo.split("/")))
+    folder = Path(constants.HF_HUB_CACHE) / name
+    commit = revision or constants.DEFAULT_REVISION
+    if (ref := folder / "refs" / commit).is_file():
+        commit = ref.read_text(encoding="utf-8").strip()
+    snapshot = folder / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
 
 
-def held(repo: str, repo_type: str, digest: str) -> Path:
-    """Return where the content of a file lies, whatever commits it belongs to; it need not exist."""
-    return cache_folder() / f"{repo_type}s--{repo.replace('/', '--')}" / "blobs" / digest
+def known_absent(snapshot: Path, file: str) -> bool:
+    """Return whether the Hub has answered that a repository has no such file at the commit of a snapshot."""
+    return (snapshot.parents[1] / ".no_exist" / snapshot.name / file).exists()
 
 
-def drop_partial() -> None:
-    """Delete what this process has of unfinished downloads, where the system tells which files are open."""
-    try:
-        opened = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-    except OSError:
-        return
-    for path in opened:
-        if path.name.endswith(".incomplete") and cache_folder().resolve() in path.parents:
-            path.unlink(missing_ok=True)
+def commit_of(path: Path) -> str:
+    """Return the commit that a cached file belongs to, 40 hexadecimal digits.
+
+    Raises:
+        TransferZooError: the path is not in the Hub's cache.
+    """
+    found = re.findall(r"/[a-z]+s--[^/]+/snapshots/([0-9a-f]{40})/", path.as_posix())
+    if not found:
+        raise TransferZooError(f"{path} is no file of the Hub's cache", expected="…/snapshots/COMMIT/FILE")
+    return str(found[-1])
 
 
-def known_absent(folder: Path, file: str) -> bool:
-    """Return whether the Hub said that a file is not in a repository at the commit of a snapshot."""
-    return (folder.parents[1] / ".no_exist" / folder.name / file).exists()
+def cached_digest(path: Path) -> str:
+    """Return the hash that the Hub keeps of a cached file, empty in a cache without symbolic links.
 
-
-def kept_digest(path: Path) -> str:
-    """Return the hash that the cache knows a file by, empty without one.
-
-    A SHA-256 (64 digits), or of what is no LFS file the SHA-1 that is its name in git (40 digits).
+    The SHA-256 of an LFS file (64 digits), the git SHA-1 of any other (40 digits).
     """
     name = path.readlink().name if path.is_symlink() else ""
-    return name if len(name) in (40, 64) and re.fullmatch(r"[0-9a-f]+", name) else ""
+    return name if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", name) else ""
+
+
+def delete_partial_downloads() -> None:
+    """Delete the unfinished downloads of this process, where the system lists its open files.
+
+    The client deletes them itself when a download fails. A process that is interrupted ends without waiting
+    for its download threads, which may hang in a slow read.
+    """
+    try:
+        open_files = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    except OSError:
+        return
+    cache = Path(constants.HF_HUB_CACHE).resolve()
+    for path in open_files:
+        if path.name.endswith(".incomplete") and cache in path.parents:
+            path.unlink(missing_ok=True)

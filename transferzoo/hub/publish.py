@@ -1,15 +1,17 @@
-"""Folders go to the Hub in one commit."""
+"""Upload of folders to the Hub, each in one commit."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import constants
+
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import TransferZooError, UsageError
-from transferzoo.hub.sentences import LOGIN, translated
+from transferzoo.hub.cache import is_commit
+from transferzoo.hub.sentences import LOGIN, translating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """Where a folder went.
+    """A folder that was uploaded.
 
-    Args:
+    Attributes:
         repo: "OWNER/NAME".
-        url: the address of the repository, or of the pull request.
+        url: URL of the repository, or of the pull request.
         commit: the commit that has the files, 40 hexadecimal digits.
         changed: whether that commit is new.
     """
@@ -42,13 +44,9 @@ def whoami() -> str:
     """
     from huggingface_hub import HfApi
 
-    try:
+    with translating("your name on the Hub"):
         _check_login()
         return str(HfApi().whoami()["name"])
-    except TransferZooError:
-        raise
-    except Exception as error:
-        raise translated(error, "your name on the Hub") from error
 
 
 def publish(
@@ -65,14 +63,14 @@ def publish(
     """Upload files of a folder to a model repository of the Hub in one commit.
 
     What the Hub has already is not sent again; without a difference no commit is made. A commit whose answer
-    got lost is recognised by what the Hub has afterwards.
+    got lost is recognised by the files that the Hub has afterwards.
 
     Args:
-        folder: where the files lie.
+        folder: folder of the files.
         repo: "OWNER/NAME", or "NAME" among the user's own; the user's own with the folder's name if None.
             Created if it does not exist.
         files: paths within the folder; nothing else is uploaded.
-        message: the commit's title.
+        message: title of the commit.
         private: create the repository as a private one.
         revision: the branch to commit to, created if it does not exist; the default branch if None.
         tag: a name for the commit.
@@ -82,21 +80,17 @@ def publish(
         TransferZooError: a file is missing, nobody is logged in or the user may not write, the repository is
             public though `private` is asked for, the tag is at another commit, or the Hub cannot be reached.
     """
-    local = _named(folder, files)
+    local = _local_files(folder, files)
     if tag and create_pr:
         raise UsageError("a pull request cannot be tagged before it is merged", hint="leave one of them out")
-    if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+    if is_commit(revision):
         raise UsageError("nothing can be added to a commit", expected="a branch", got=str(revision))
     name = repo or folder.resolve().name
     if "/" not in name:  # the Hub answers this rarely: it is asked only if it must be
         name = f"{whoami()}/{name}"
-    try:
+    with translating(name, revision):
         _check_login()
-        return _published(name, local, message, private, revision, tag, create_pr)
-    except TransferZooError:
-        raise
-    except Exception as error:
-        raise translated(error, name, revision) from error
+        return _upload(name, local, message, private, revision, tag, create_pr)
 
 
 def _check_login() -> None:
@@ -106,8 +100,12 @@ def _check_login() -> None:
         raise TransferZooError("you are not logged in to the Hub", hint=LOGIN)
 
 
-def _named(folder: Path, files: Sequence[str]) -> dict[str, Path]:
-    """Return the files to upload by their names."""
+def _local_files(folder: Path, files: Sequence[str]) -> dict[str, Path]:
+    """Return path within the repository → file on this machine.
+
+    Raises:
+        TransferZooError: no file is named, or one is missing or outside the folder.
+    """
     local = {file: folder / file for file in files}
     if not local:
         raise UsageError("there is nothing to publish", expected="the names of files")
@@ -119,7 +117,7 @@ def _named(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     return local
 
 
-def _published(
+def _upload(
     name: str,
     local: Mapping[str, Path],
     message: str,
@@ -128,7 +126,7 @@ def _published(
     tag: str | None,
     create_pr: bool,
 ) -> Published:
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
 
     api = HfApi()
     repo = api.create_repo(name, private=private or None, exist_ok=True).repo_id
@@ -137,19 +135,19 @@ def _published(
             f"{repo} exists and is public", hint="make it private first or choose another name"
         )
     head = _head(api, repo, revision, create=not create_pr)
-    lacking = _lacking(api, repo, head, local)
+    changed = _changed(api, repo, head, local)
     commit, url = head, ""
-    if lacking:
-        operations = {file: local[file] for file in lacking}
-        commit, url = _committed(api, repo, operations, message, revision, create_pr)
-        if lost := _lacking(api, repo, commit, local):
+    if changed:
+        operations = {file: local[file] for file in changed}
+        commit, url = _commit(api, repo, operations, message, revision, create_pr)
+        if ignored := _changed(api, repo, commit, local):
             raise TransferZooError(
-                f"{lost[0]} is not in the commit that was made in {repo}",
+                f"{ignored[0]} is not in the commit that was made in {repo}",
                 hint="look whether the repository's .gitignore leaves it out",
             )
     if tag:
         _tag(api, repo, tag, commit)
-    return Published(repo, url or f"{constants.ENDPOINT}/{repo}", commit, bool(lacking))
+    return Published(repo, url or f"{constants.ENDPOINT}/{repo}", commit, bool(changed))
 
 
 def _head(api: HfApi, repo: str, revision: str | None, *, create: bool) -> str:
@@ -165,25 +163,25 @@ def _head(api: HfApi, repo: str, revision: str | None, *, create: bool) -> str:
     return str(api.model_info(repo, revision=revision).sha)
 
 
-def _lacking(api: HfApi, repo: str, revision: str, local: Mapping[str, Path]) -> list[str]:
-    """Return which files the Hub does not have as they are here."""
-    held = {entry.path: entry for entry in api.get_paths_info(repo, list(local), revision=revision)}
+def _changed(api: HfApi, repo: str, revision: str, local: Mapping[str, Path]) -> list[str]:
+    """Return the files that are missing on the Hub at a revision, or have another content there."""
+    entries = {entry.path: entry for entry in api.get_paths_info(repo, list(local), revision=revision)}
 
     def same(entry: Any, path: Path) -> bool:
         if getattr(entry, "lfs", None):
             return bool(entry.lfs.sha256 == digest_of(path, 64))
         return getattr(entry, "blob_id", "") == digest_of(path, 40)
 
-    return [file for file, path in local.items() if not same(held.get(file), path)]
+    return [file for file, path in local.items() if not same(entries.get(file), path)]
 
 
-def _committed(
+def _commit(
     api: HfApi, repo: str, local: Mapping[str, Path], message: str, revision: str | None, create_pr: bool
 ) -> tuple[str, str]:
-    """Return the commit made and the address of the pull request, empty without one."""
-    from huggingface_hub import CommitOperationAdd, constants
+    """Make a commit; return its hash and the URL of the pull request, empty without one."""
+    from huggingface_hub import CommitOperationAdd
 
-    before = _pulls(api, repo) if create_pr else {}
+    before = _pull_requests(api, repo) if create_pr else {}
     operations = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=path) for file, path in local.items()]
     try:
         made = api.create_commit(
@@ -192,11 +190,11 @@ def _committed(
     except Exception as error:
         try:  # the answer may be lost, not the commit
             if create_pr:
-                places = [pull for pull in _pulls(api, repo).items() if pull not in before.items()]
+                candidates = [*(_pull_requests(api, repo).items() - before.items())]
             else:
-                places = [("", _head(api, repo, revision, create=False))]
-            for ref, commit in places:
-                if not _lacking(api, repo, commit, local):
+                candidates = [("", _head(api, repo, revision, create=False))]
+            for ref, commit in candidates:
+                if not _changed(api, repo, commit, local):
                     number = ref.rpartition("/")[2]
                     return commit, f"{constants.ENDPOINT}/{repo}/discussions/{number}" if ref else ""
         except Exception:
@@ -205,23 +203,28 @@ def _committed(
     return made.oid, made.pr_url or ""
 
 
-def _pulls(api: HfApi, repo: str) -> dict[str, str]:
-    """Return the commits of the pull requests."""
-    pulls = api.list_repo_refs(repo, include_pull_requests=True).pull_requests
-    return {pull.ref: pull.target_commit for pull in pulls or []}
+def _pull_requests(api: HfApi, repo: str) -> dict[str, str]:
+    """Return ref → commit of the pull requests of a repository."""
+    found = api.list_repo_refs(repo, include_pull_requests=True).pull_requests
+    return {pull.ref: pull.target_commit for pull in found or []}
 
 
 def _tag(api: HfApi, repo: str, tag: str, commit: str) -> None:
+    """Tag a commit; an equal tag that exists is fine.
+
+    Raises:
+        TransferZooError: the tag is at another commit.
+    """
     try:
         api.create_tag(repo, tag=tag, revision=commit)
     except Exception:
-        known = {held.name: held.target_commit for held in api.list_repo_refs(repo).tags}
-        if tag not in known:
+        tags = {found.name: found.target_commit for found in api.list_repo_refs(repo).tags}
+        if tag not in tags:
             raise
-        if known[tag] != commit:
+        if tags[tag] != commit:
             raise TransferZooError(
                 f"the tag '{tag}' of {repo} is at another commit",
                 expected=commit,
-                got=known[tag],
+                got=tags[tag],
                 hint="choose another tag",
             ) from None

@@ -1,11 +1,11 @@
-"""Waiting: what may pass is tried again, as often and as long as is bearable."""
+"""Requests that fail for a moment are repeated, within bounds."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from transferzoo.hub.sentences import asked_to_wait, status_of
+from transferzoo.hub.sentences import response_of, retry_after, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,25 +14,25 @@ T = TypeVar("T")
 
 PAUSES = (0.5, 2.0)
 """Seconds before the second and the third try."""
-LONGEST = 300
-"""Seconds that are waited at most where the Hub asks for it; its limits are by five minutes."""
+MAX_WAIT = 300
+"""Seconds that are waited at most where the Hub asks for it; its rate limits hold for five minutes."""
 _BUSY, _BROKEN = 429, (500, 502, 503, 504)
-_CUT = ("ReadError", "RemoteProtocolError", "ChunkedEncodingError")
-"""What the client's HTTP libraries call a connection that ends in the middle."""
+_INTERRUPTED = ("ReadError", "RemoteProtocolError")
+"""What the client's HTTP library calls a connection that ends in the middle; its name differs by version."""
 
 
-def patiently(call: Callable[[], T], *, when_busy: bool = False) -> T:
-    """Return what a call of the client returns, called again after what may pass.
+def with_retries(call: Callable[[], T], *, when_busy: bool = False) -> T:
+    """Return what a call of the client returns, repeated after errors that may be gone a moment later.
 
-    That is a Hub that fails (status 5xx), a connection that ends in the middle, and a body that is too short.
-    The client repeats some requests itself, not these.
+    A Hub that fails (status 5xx), a connection that ends in the middle, and a body that is too short: the
+    client repeats some requests itself, not these.
 
     Args:
-        call: what to do.
+        call: asks the Hub.
         when_busy: wait also where the Hub is busy (status 429), which the client does for files by itself.
     """
     for pause in PAUSES:
-        _let_no_wait_be_endless()
+        _limit_waits()
         try:
             return call()
         except Exception as error:
@@ -44,31 +44,31 @@ def patiently(call: Callable[[], T], *, when_busy: bool = False) -> T:
 
 
 def _pause(error: Exception, pause: float, when_busy: bool) -> float | None:
-    """Return how long to wait before the next try, None if there shall be none."""
+    """Return the seconds before the next try, None if there is none."""
     from huggingface_hub import errors
 
-    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):  # tried long enough
-        return None
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return None  # the client has repeated it
     status = status_of(error)
     if status in _BROKEN or (when_busy and status == _BUSY):
-        said = asked_to_wait(error.response.headers)  # type: ignore[attr-defined]
-        return pause if said is None else said if said <= LONGEST else None
+        seconds = retry_after(response_of(error).headers)
+        return pause if seconds is None else seconds if seconds <= MAX_WAIT else None
     short = isinstance(error, OSError) and not status and error.errno is None  # a full disk has a number
-    return pause if short or type(error).__name__ in _CUT else None
+    return pause if short or type(error).__name__ in _INTERRUPTED else None
 
 
-def _let_no_wait_be_endless() -> None:
-    """Make the client give up where it would wait longer than `LONGEST`: it waits as long as it is told."""
+def _limit_waits() -> None:
+    """Make the client raise where the Hub asks it to wait longer than `MAX_WAIT`: it would wait that long."""
     from huggingface_hub import get_session
 
     session: Any = get_session()
-    hooks = getattr(session, "event_hooks", None)  # older clients do not wait as they are told
-    if hooks is not None and _give_up not in hooks["response"]:
-        session.event_hooks = {**hooks, "response": [*hooks["response"], _give_up]}
+    hooks = session.event_hooks
+    if _raise_if_long not in hooks["response"]:
+        session.event_hooks = {**hooks, "response": [*hooks["response"], _raise_if_long]}
 
 
-def _give_up(response: Any) -> None:
+def _raise_if_long(response: Any) -> None:
     from huggingface_hub.errors import HfHubHTTPError
 
-    if response.status_code == _BUSY and (asked_to_wait(response.headers) or 0) > LONGEST:
+    if response.status_code == _BUSY and (retry_after(response.headers) or 0) > MAX_WAIT:
         raise HfHubHTTPError("the wait is too long", response=response)

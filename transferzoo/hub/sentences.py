@@ -1,13 +1,19 @@
-"""What the Hub's errors mean: one sentence for each, and what a file or a request is called in it."""
+"""One sentence for each error of the Hub, and the names of files and requests in it."""
 
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import constants
 
 from transferzoo.base.errors import TransferZooError
 from transferzoo.zoo.schema import NAMED_ON_HUB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LOGIN = "log in with `hf auth login`"
 
@@ -17,12 +23,19 @@ class MissingFileError(TransferZooError):
 
 
 class NotCachedError(TransferZooError):
-    """The Hub cannot be asked, and the file is not on this machine."""
+    """The Hub cannot be reached, and the file is not cached."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A file of a repository, or with an empty name all of it, at a revision or on the default branch."""
+class HubPath:
+    """A file of a repository at a revision.
+
+    Attributes:
+        repo: "OWNER/NAME".
+        file: path within the repository; empty for all of it.
+        revision: a commit, tag or branch; None for the default branch.
+        repo_type: "model" or "dataset".
+    """
 
     repo: str
     file: str
@@ -30,11 +43,11 @@ class Place:
     repo_type: str
 
     def __str__(self) -> str:
-        whole = f"the {self.repo_type} {self.repo}"
-        return f"{self.file} of {whole}" if self.file else whole
+        repository = f"the {self.repo_type} {self.repo}"
+        return f"{self.file} of {repository}" if self.file else repository
 
     @property
-    def pull(self) -> str:
+    def pull_command(self) -> str:
         """The command that downloads it."""
         if self.repo_type != "model":
             return "`transferzoo pull` with the name of the data set"
@@ -43,11 +56,12 @@ class Place:
 
 def status_of(error: BaseException) -> int:
     """Return the HTTP status behind an error, 0 without one."""
-    response = _response(error)
+    response = response_of(error)
     return int(response.status_code) if response is not None else 0
 
 
-def _response(error: BaseException | None) -> Any:
+def response_of(error: BaseException | None) -> Any:
+    """Return the HTTP response behind an error or one of its causes, None without one."""
     while error is not None:
         if getattr(getattr(error, "response", None), "status_code", None):
             return error.response  # type: ignore[attr-defined]
@@ -55,29 +69,42 @@ def _response(error: BaseException | None) -> Any:
     return None
 
 
-def asked_to_wait(headers: Any) -> int | None:
+def retry_after(headers: Any) -> int | None:
     """Return the seconds after which the Hub wants to be asked again, None where it does not say."""
     limit = re.search(r"\br=0\b.*\bt=(\d+)", headers.get("RateLimit", ""))
     after = headers.get("Retry-After", "")
     return int(limit[1]) if limit else int(after) if after.isdecimal() else None
 
 
-def translated(error: Exception, asked: Place | str, revision: str | None = None) -> TransferZooError:
-    """Return `error` as one sentence; its own text may quote addresses and headers, so it stays out.
+@contextmanager
+def translating(asked: HubPath | str, revision: str | None = None) -> Iterator[None]:
+    """Raise errors of the client, of HTTP and of the system as one sentence.
 
     Args:
-        error: what the client raised.
-        asked: what was to be fetched, or what the sentence is about.
+        asked: what was to be downloaded, or what the sentence is about.
         revision: the revision of the latter.
-    """
-    from huggingface_hub import constants, errors
 
-    place = asked if isinstance(asked, Place) else Place(asked, "", revision, "model")
-    name = f"the {place.repo_type} {place.repo}" if isinstance(asked, Place) else asked
-    version = f"'{place.revision}'" if place.revision else "the default branch"
-    response, status = _response(error), status_of(error)
+    Raises:
+        TransferZooError: the block raised an error.
+    """
+    try:
+        yield
+    except TransferZooError:
+        raise
+    except Exception as error:
+        raise _translated(error, asked, revision) from error
+
+
+def _translated(error: Exception, asked: HubPath | str, revision: str | None) -> TransferZooError:
+    """Return an error as one sentence; its own text may quote addresses and headers, so it is left out."""
+    from huggingface_hub import errors
+
+    path = asked if isinstance(asked, HubPath) else HubPath(asked, "", revision, "model")
+    name = f"the {path.repo_type} {path.repo}" if isinstance(asked, HubPath) else asked
+    version = f"'{path.revision}'" if path.revision else "the default branch"
+    response, status = response_of(error), status_of(error)
     if isinstance(error, errors.HFValidationError):
-        return TransferZooError(f"'{place.repo}' is no repository of the Hub", expected="OWNER/NAME")
+        return TransferZooError(f"'{path.repo}' is no repository of the Hub", expected="OWNER/NAME")
     if isinstance(error, errors.GatedRepoError):
         return TransferZooError(
             f"{name} is gated", hint=f"ask for access at {constants.ENDPOINT} and log in with `hf auth login`"
@@ -96,7 +123,7 @@ def translated(error: Exception, asked: Place | str, revision: str | None = None
     if status == 403:
         return TransferZooError(f"your token does not allow this for {name}", hint="use one that does")
     if status == 429:
-        seconds = asked_to_wait(response.headers)
+        seconds = retry_after(response.headers)
         wait = "in some minutes" if seconds is None else f"in {seconds} seconds"
         return TransferZooError(
             f"{constants.ENDPOINT} asks to wait before it answers for {asked} (status 429)",
@@ -106,8 +133,8 @@ def translated(error: Exception, asked: Place | str, revision: str | None = None
         return TransferZooError(
             f"{constants.ENDPOINT} failed when asked for {asked} (status {status})", hint="try again later"
         )
-    if place.file:
-        return _untransferred(error, place)
+    if path.file:
+        return _download_error(error, path)
     if constants.HF_HUB_OFFLINE:
         return TransferZooError("HF_HUB_OFFLINE is set", expected="a way to the Hub", hint="unset it")
     if isinstance(error, ValueError) and str(error).startswith("Invalid metadata in README.md"):
@@ -115,36 +142,37 @@ def translated(error: Exception, asked: Place | str, revision: str | None = None
     return TransferZooError(
         f"the Hub could not be asked for {name} ({f'status {status}' if status else type(error).__name__})",
         hint="check the network and HF_ENDPOINT and run it again"
-        + ("" if isinstance(asked, Place) else "; what has arrived is not sent again"),
+        + ("" if isinstance(asked, HubPath) else "; what has arrived is not sent again"),
     )
 
 
-def missing(place: Place) -> MissingFileError:
+def missing_file_error(path: HubPath) -> MissingFileError:
     """Return the sentence for a file that a repository does not have."""
-    version = f"'{place.revision}'" if place.revision else "the default branch"
+    version = f"'{path.revision}'" if path.revision else "the default branch"
     return MissingFileError(
-        f"the {place.repo_type} {place.repo} has no file {place.file} in {version}",
+        f"the {path.repo_type} {path.repo} has no file {path.file} in {version}",
         hint="check the file name",
     )
 
 
-def _untransferred(error: Exception, place: Place) -> TransferZooError:
-    """Return why a file did not come."""
-    from huggingface_hub import constants, errors
+def _download_error(error: Exception, path: HubPath) -> TransferZooError:
+    """Return why a file was not downloaded."""
+    from huggingface_hub import errors
 
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         if constants.HF_HUB_OFFLINE:
             return NotCachedError(
-                f"{place} is not cached and HF_HUB_OFFLINE is set", hint=f"unset it once and run {place.pull}"
+                f"{path} is not cached and HF_HUB_OFFLINE is set",
+                hint=f"unset it once and run {path.pull_command}",
             )
         return NotCachedError(
-            f"{constants.ENDPOINT} cannot be reached and {place} is not cached",
-            hint=f"check the network, HF_ENDPOINT and the proxy settings, then run {place.pull}",
+            f"{constants.ENDPOINT} cannot be reached and {path} is not cached",
+            hint=f"check the network, HF_ENDPOINT and the proxy settings, then run {path.pull_command}",
         )
     if isinstance(error, errors.EntryNotFoundError):
-        return missing(place)
+        return missing_file_error(path)
     status = status_of(error)
     return TransferZooError(
-        f"{place} could not be fetched ({f'status {status}' if status else type(error).__name__})",
+        f"{path} could not be downloaded ({f'status {status}' if status else type(error).__name__})",
         hint="try again, or check the network and the space on the disk",
     )

@@ -27,7 +27,7 @@ def load_classifier(model: ModelSpec, dataset: DatasetSpec, weights: Path | None
     """Open a model as a classifier of a data set's images: evaluation mode, on the CPU.
 
     Args:
-        model: located; see `pulling.located`.
+        model: located; see `download.download_model`.
         dataset: whose classes it has.
         weights: file of the weights, one of `collected`; None for the main ones.
 

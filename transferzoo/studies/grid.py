@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.configure import resolve
 from transferzoo.base.errors import UsageError
-from transferzoo.models.download import located
+from transferzoo.models.download import download_model
 from transferzoo.models.resolve import select_models
 from transferzoo.studies.cells import Cell, Grid, Point
 from transferzoo.studies.measurable import check_claims
@@ -224,7 +224,7 @@ class _Layout:
         """Return how cells name a model that exists."""
         if model.defence:
             raise UsageError(f"'{model.name}' has a defence", expected="a plain model in a study")
-        return {"name": model.name, "digest": self._place(located(model).folder)}
+        return {"name": model.name, "digest": self._place(download_model(model).folder)}
 
     def _place(self, folder: Path) -> str:
         """Remember where a model lies; return its digest."""

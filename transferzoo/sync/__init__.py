@@ -1,1 +1,1 @@
-"""Sync: what is cached, what comes from the Hub, and what goes there."""
+"""Sync: the inventory of what is cached, the download plan, and the upload plan."""

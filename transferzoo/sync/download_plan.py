@@ -1,64 +1,73 @@
-"""What the Hub has of what is wanted, and the download of what is missing, several things at a time."""
+"""The download plan: which files are downloaded from the Hub. And the download, several items at a time."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
+
+from huggingface_hub import constants
 
 from transferzoo import hub
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.threads import run_in_threads
-from transferzoo.models.download import pulled
+from transferzoo.models import checkpoint
+from transferzoo.models.download import download_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
-    from transferzoo.hub import Listing
-    from transferzoo.sync.inventory import Item, Need
+    from huggingface_hub import DryRunFileInfo
 
-    Answers = dict[tuple[str, str | None, str], Listing | TransferZooError]
+    from transferzoo.sync.inventory import Item, RequiredFiles
 
-AT_ONCE = 4
-"""Downloads at a time where none is given."""
+DEFAULT_JOBS = 4
+"""Downloads at a time unless a user says otherwise."""
+OPTIONAL = (checkpoint.RECIPE, f"{checkpoint.SAMPLES}/[0-9][0-9][0-9][0-9].safetensors")
+"""Patterns of the files that not every checkpoint has: the recipe, and collected weights."""
 
 
-class File(NamedTuple):
-    """A file that is wanted.
+class PlannedFile(NamedTuple):
+    """A file that an item needs from the Hub.
 
     Attributes:
         path: within its repository.
         size: bytes.
-        digest: its SHA-256 (64 digits), or of what is no LFS file the SHA-1 that is its name in git (40).
         missing: bytes of it that are not on this machine.
-        kept: whether it is found there; content that only other commits have is not.
+        kept: whether it is cached for the commit; a file of the same content in another commit is not enough.
     """
 
     path: str
     size: int
-    digest: str
     missing: int
     kept: bool
 
+    @classmethod
+    def of(cls, info: DryRunFileInfo) -> PlannedFile:
+        """Return a file as the client's dry run describes it."""
+        size = info.file_size or 0
+        missing = size if info.will_download else 0
+        return cls(info.filename, size, missing, Path(info.local_path).exists())
+
 
 @dataclass(frozen=True)
-class Order:
-    """Something that is wanted, and what the Hub says of it.
+class PlannedDownload:
+    """An item, and what the Hub answers for it.
 
     Attributes:
-        item: what.
+        item: a model, or the images of a split.
         commit: of its repository, 40 hexadecimal digits; empty where it needs nothing from the Hub.
         files: what it needs from there.
-        whole: whether an attack finds all of it without the Hub.
-        error: why it cannot be had.
+        complete: whether an attack finds all that it needs without the Hub.
+        error: why it is unavailable.
     """
 
     item: Item
     commit: str = ""
-    files: tuple[File, ...] = ()
-    whole: bool = True
+    files: tuple[PlannedFile, ...] = ()
+    complete: bool = True
     error: TransferZooError | None = None
 
     @property
@@ -72,134 +81,123 @@ class Order:
         return sum(file.missing for file in self.files)
 
     @property
-    def open(self) -> bool:
+    def pending(self) -> bool:
         """Whether something is to be downloaded."""
-        return self.error is None and not (self.whole and all(file.kept for file in self.files))
+        return self.error is None and not (self.complete and all(file.kept for file in self.files))
 
 
-class Delivery(NamedTuple):
+class DownloadResult(NamedTuple):
     """How a download ended.
 
     Attributes:
-        order: what was wanted.
-        error: why it did not come; None where it is here.
+        plan: what was to be downloaded.
+        error: why it failed; None where it did not.
     """
 
-    order: Order
+    plan: PlannedDownload
     error: TransferZooError | None
 
 
-def survey(
-    items: Sequence[Item], jobs: int = AT_ONCE, on_progress: Callable[[int, int], None] = lambda *_: None
-) -> list[Order]:
-    """Ask the Hub what the items need, one request a repository, and look which files are here.
+def plan_downloads(
+    items: Sequence[Item], jobs: int = DEFAULT_JOBS, on_progress: Callable[[int, int], None] = lambda *_: None
+) -> list[PlannedDownload]:
+    """Ask the Hub for the files that the items need, and look which of them are cached.
 
-    Of what is pinned to a commit and here, nothing is asked; what is here while the Hub cannot be asked is
-    taken as it is.
+    Nothing is asked for files that are pinned to a commit and cached. Where the Hub does not answer, cached
+    files are used as they are.
 
     Args:
-        items: what is wanted.
-        jobs: requests at a time.
-        on_progress: called with the answers that have come, and how many there will be.
+        items: models and images, of different names.
+        jobs: items that are asked for at a time.
+        on_progress: called with the number of items that are planned, and of all.
 
     Returns:
-        An order an item.
+        A plan for each item.
     """
-    needs = [need for item in items if (need := item.need) and not (need.pinned and need.kept())]
-    places = list({(need.repo, need.revision, need.repo_type): None for need in needs})
-    answers: Answers = {}
-    for answer in run_in_threads(lambda place: hub.listed(*place), places, jobs, Event()):
-        if answer:
-            answers[answer[0]] = answer[1]
-            on_progress(len(answers), len(places))
-    return [_order(item, answers) for item in items]
+    plans: dict[str, PlannedDownload] = {}
+    for done in run_in_threads(_plan, items, jobs, Event()):
+        if done:
+            item, plan = done
+            plans[item.name] = (
+                plan if isinstance(plan, PlannedDownload) else PlannedDownload(item, error=plan)
+            )
+            on_progress(len(plans), len(items))
+    return [plans[item.name] for item in items]
 
 
-def _order(item: Item, answers: Answers) -> Order:
-    need = item.need
-    if need is None:
-        return Order(item)
-    answer, folder = answers.get((need.repo, need.revision, need.repo_type)), need.kept()
-    if answer is None or isinstance(answer, TransferZooError):
-        return Order(item, folder.name, _here(folder, need)) if folder else Order(item, error=answer)
-    try:
-        return Order(item, answer.commit, _there(answer, need), folder is not None)
-    except TransferZooError as error:
-        return Order(item, error=error)
-
-
-def _here(folder: Path, need: Need) -> tuple[File, ...]:
-    """Return the files of a need that the cache has."""
-    return tuple(
-        File(path.relative_to(folder).as_posix(), path.stat().st_size, hub.kept_digest(path), 0, True)
-        for path in need.found(folder)
-    )
-
-
-def _there(listing: Listing, need: Need) -> tuple[File, ...]:
-    """Return the files of a need that the Hub has.
+def _plan(item: Item) -> PlannedDownload:
+    """Return the plan for an item.
 
     Raises:
-        TransferZooError: one is not there, or is too large.
+        TransferZooError: it is unavailable.
     """
-    folder = hub.snapshot(need.repo, listing.commit, need.repo_type)
-    found = []
-    for path in need.files:
-        if path not in listing.files:
-            raise hub.missing(hub.Place(need.repo, path, need.revision, need.repo_type))
-    for path, entry in listing.files.items():
-        if need.takes(path):
-            hub.check_size(hub.Place(need.repo, path, need.revision, need.repo_type), entry.size)
-            kept = folder is not None and _size(folder / path) == entry.size
-            known = kept or _size(hub.held(need.repo, need.repo_type, entry.digest)) == entry.size
-            found.append(File(path, entry.size, entry.digest, 0 if known else entry.size, kept))
-    return tuple(found)
+    required = item.files
+    if required is None:
+        return PlannedDownload(item)
+    folder = required.cached_folder()
+    if folder is None or not required.pinned:
+        try:
+            optional = OPTIONAL if required.is_checkpoint else ()
+            found = hub.plan_files(
+                required.repo,
+                required.files,
+                optional=optional,
+                revision=required.revision,
+                repo_type=required.repo_type,
+            )
+        except TransferZooError as error:
+            if folder is None or isinstance(error, hub.MissingFileError):
+                raise
+        else:
+            files = tuple(map(PlannedFile.of, found))
+            return PlannedDownload(item, found[0].commit_hash, files, folder is not None)
+    cached = required.cached_files(folder)
+    files = tuple(
+        PlannedFile(path.relative_to(folder).as_posix(), path.stat().st_size, 0, True) for path in cached
+    )
+    return PlannedDownload(item, folder.name, files)
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.exists() else None
-
-
-def to_come(orders: Iterable[Order]) -> int:
-    """Return the bytes that the open orders download; a file that several need comes once."""
+def bytes_to_download(plans: Iterable[PlannedDownload]) -> int:
+    """Return the bytes that the pending plans download; a file that several need is counted once."""
     files = {
-        (one.item.need.repo, file.path): file.missing
-        for one in orders
-        if one.open and one.item.need
-        for file in one.files
+        (plan.item.files.repo, file.path): file.missing
+        for plan in plans
+        if plan.pending and plan.item.files
+        for file in plan.files
     }
     return sum(files.values())
 
 
-def room() -> tuple[int, Path]:
-    """Return the bytes that are free where the client keeps files, and the folder that was looked at."""
-    place = hub.cache_folder().absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free, place
+def free_space() -> tuple[int, Path]:
+    """Return the free bytes on the disk of the client's cache, and the folder that tells the disk."""
+    folder = Path(constants.HF_HUB_CACHE).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free, folder
 
 
-def require_room(size: int) -> None:
-    """Check that the disk has room for what comes.
+def require_space(size: int) -> None:
+    """Check that the disk has room for a download.
 
     Args:
         size: bytes that will be written.
 
     Raises:
-        TransferZooError: it has less.
+        TransferZooError: fewer are free.
     """
-    free, place = room()
+    free, folder = free_space()
     if free < size:
         raise TransferZooError(
-            f"there is no room for this on the disk of {place}",
-            expected=f"{amount(size)} free",
-            got=amount(free),
+            f"there is no room for this on the disk of {folder}",
+            expected=f"{format_bytes(size)} free",
+            got=format_bytes(free),
             hint="free some, or set HF_HOME to a folder on another disk",
         )
 
 
-def amount(size: float) -> str:
-    """Write a number of bytes: "98.3 MB"."""
+def format_bytes(size: float) -> str:
+    """Format a number of bytes: "98.3 MB"."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":
             break
@@ -207,51 +205,53 @@ def amount(size: float) -> str:
     return f"{size:,.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
 
 
-def fetch(
-    orders: Sequence[Order], jobs: int = AT_ONCE, on_bytes: Callable[[int], None] = lambda count: None
-) -> Iterator[Delivery]:
-    """Download what is missing; one that fails stops no other.
+def download(
+    plans: Sequence[PlannedDownload],
+    jobs: int = DEFAULT_JOBS,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> Iterator[DownloadResult]:
+    """Carry out the pending plans; one that fails does not stop the others.
 
     Args:
-        orders: what is wanted.
+        plans: of any items.
         jobs: downloads at a time.
-        on_bytes: called a few times a second with the bytes that have come.
+        on_bytes: called a few times a second with the bytes downloaded so far.
 
     Yields:
-        Each open order when it is done. A generator that is closed early breaks the downloads off.
+        The result of each pending plan when it is done. A generator that is closed early stops the downloads.
     """
-    stopped, came = Event(), [0]
+    stopped, received = Event(), [0]
 
-    def add(count: int) -> None:
+    def count(size: int) -> None:
         if stopped.is_set():
             raise _Stopped
-        came[0] += count
+        received[0] += size
 
-    def work(order: Order) -> None:
-        with hub.counting(add):
-            _deliver(order.item.need)
+    def work(plan: PlannedDownload) -> None:
+        with hub.report_progress(count):
+            _download_files(plan.item.files)
 
     try:
-        for answer in run_in_threads(work, [order for order in orders if order.open], jobs, stopped):
-            on_bytes(came[0])
-            if answer:
-                yield Delivery(*answer)
+        for done in run_in_threads(work, [plan for plan in plans if plan.pending], jobs, stopped):
+            on_bytes(received[0])
+            if done:
+                yield DownloadResult(*done)
     except BaseException:
-        hub.drop_partial()
+        hub.delete_partial_downloads()
         raise
 
 
-def _deliver(need: Need | None) -> None:
-    if need is None:
+def _download_files(required: RequiredFiles | None) -> None:
+    if required is None:
         return
-    if need.plain:
-        pulled(need.repo, need.revision)
+    repo, revision = required.repo, required.revision
+    if required.is_checkpoint:
+        download_checkpoint(repo, revision)
         return
-    revision = need.revision
-    for file, sha256 in need.files.items():
-        path = hub.fetch(need.repo, file, revision=revision, repo_type=need.repo_type, sha256=sha256)
-        revision = hub.commit_of(path)
+    for file, sha256 in required.files.items():
+        path = hub.download_file(repo, file, revision=revision, repo_type=required.repo_type, sha256=sha256)
+        revision = hub.commit_of(path)  # all files come from one commit
 
 
 class _Stopped(BaseException):
-    """A download is broken off."""
+    """The downloads are stopped."""

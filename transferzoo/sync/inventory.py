@@ -1,12 +1,16 @@
-"""What of the zoo is on this machine, and what it needs from the Hub. The Hub is not asked."""
+"""The inventory: which models and images are on this machine, and which files of the Hub they need.
+
+The Hub is not asked.
+"""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from huggingface_hub import constants
 
 from transferzoo import hub
 from transferzoo.base.errors import DataError, ModelError, UnknownNameError
@@ -22,76 +26,73 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Role
 
 State = Literal["built-in", "local", "cached", "hub", "train", "absent"]
-"""In the package; elsewhere on this machine; downloaded; on the Hub; published by nobody; nowhere known."""
+"""In the package; in a local folder; downloaded; on the Hub only; yet to be trained; not found anywhere."""
 GROUPS: dict[str, Role] = {"surrogates": "surrogate", "targets": "target", "validators": "validator"}
 
 
 @dataclass(frozen=True)
-class Need:
-    """Files of one repository of the Hub.
+class RequiredFiles:
+    """Files of one repository of the Hub that a model or the images of a split need.
 
     Attributes:
         repo: "OWNER/NAME".
         revision: a commit, tag or branch; None for the default branch.
         repo_type: "model" or "dataset".
-        files: path → its SHA-256 where that is pinned; nothing can be done without them.
-        plain: whether it is a checkpoint, with a recipe and collected weights where it has them.
+        files: path → its SHA-256 where that is pinned.
+        is_checkpoint: whether they are a checkpoint folder, with its recipe and collected weights if any.
     """
 
     repo: str
     revision: str | None
     repo_type: str
     files: dict[str, str | None]
-    plain: bool = False
+    is_checkpoint: bool = False
 
     @property
     def pinned(self) -> bool:
-        """Whether the revision is a commit, which does not change."""
-        return bool(re.fullmatch(r"[0-9a-f]{40}", self.revision or ""))
+        """Whether the revision is a commit, whose files never change."""
+        return hub.is_commit(self.revision)
 
-    def takes(self, file: str) -> bool:
-        """Return whether a file of the repository is downloaded."""
-        return file in self.files or (
-            self.plain and (file == checkpoint.RECIPE or bool(checkpoint.SAMPLE.fullmatch(file)))
-        )
-
-    def found(self, folder: Path) -> list[Path]:
-        """Return the files of it that a folder has."""
-        paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-        return [path for path in paths if self.takes(path.relative_to(folder).as_posix())]
-
-    def kept(self) -> Path | None:
-        """Return the folder of the cache that has all of it, None where something is missing."""
-        folder = hub.snapshot(self.repo, self.revision, self.repo_type)
+    def cached_folder(self) -> Path | None:
+        """Return the folder of the cache that has all of its files, None where one is missing."""
+        folder = hub.cached_snapshot(self.repo, self.revision, self.repo_type)
         if folder is None or not all((folder / file).exists() for file in self.files):
             return None
-        return folder if not self.plain or _whole(folder) else None
+        return folder if not self.is_checkpoint or _is_complete(folder) else None
+
+    def cached_files(self, folder: Path) -> list[Path]:
+        """Return its files in a folder of the cache."""
+        paths = [folder / file for file in self.files]
+        if self.is_checkpoint:
+            paths += [folder / checkpoint.RECIPE, *checkpoint.samples(folder)]
+        return [path for path in paths if path.is_file()]
 
 
-def _whole(folder: Path) -> bool:
-    """Return whether a checkpoint in the cache has the recipe and the weights that belong to it."""
+def _is_complete(folder: Path) -> bool:
+    """Return whether a cached checkpoint has its recipe and the collected weights that the recipe names."""
     if not (folder / checkpoint.RECIPE).exists():
         return hub.known_absent(folder, checkpoint.RECIPE)
     try:
         samples = (checkpoint.read_recipe(folder) or {}).get("samples")
     except ModelError:
-        return True  # damaged, which who reads it is told
+        return True  # damaged, which is reported where it is loaded
     return not isinstance(samples, dict) or all((folder / name).exists() for name in samples)
 
 
-def need_of(model: ModelSpec) -> Need | None:
-    """Return what a model needs from the Hub, None for those that are not there."""
+def files_of(model: ModelSpec) -> RequiredFiles | None:
+    """Return the files of the Hub that a model needs, None for a model from elsewhere."""
     if not model.on_hub:
         return None
     repo, _, revision = model.source.removeprefix(HUB).partition("@")
     if model.weights:
-        return Need(repo, revision or None, "model", {model.weights.file: model.weights.sha256})
-    files = dict.fromkeys((checkpoint.CONFIG, checkpoint.WEIGHTS))
-    return Need(repo, revision or None, "model", files, plain=True)
+        files = {model.weights.file: model.weights.sha256}
+        return RequiredFiles(repo, revision or None, "model", files)
+    names = dict.fromkeys((checkpoint.CONFIG, checkpoint.WEIGHTS))
+    return RequiredFiles(repo, revision or None, "model", names, is_checkpoint=True)
 
 
-def need_of_images(dataset: DatasetSpec, split: str) -> Need | None:
-    """Return what a split needs from the Hub, None for one that is not there.
+def files_of_images(dataset: DatasetSpec, split: str) -> RequiredFiles | None:
+    """Return the files of the Hub that the images of a split need, None for images from elsewhere.
 
     Raises:
         UnknownNameError: no such split.
@@ -99,54 +100,56 @@ def need_of_images(dataset: DatasetSpec, split: str) -> Need | None:
     from transferzoo.datasets.sources import hub_files
 
     files = hub_files(dataset, split)
-    return Need(files[0].repo, None, "dataset", {one.file: one.sha256 for one in files}) if files else None
+    if not files:
+        return None
+    return RequiredFiles(files[0].repo, None, "dataset", {file.file: file.sha256 for file in files})
 
 
 def state_of(model: ModelSpec) -> State:
     """Return where the weights of a model are."""
     if model.source == TO_TRAIN:
         return "train"
-    if need := need_of(model):
-        return "cached" if need.kept() else "hub"
+    if files := files_of(model):
+        return "cached" if files.cached_folder() else "hub"
     return "built-in" if model.source.startswith("builtin:") else "local"
 
 
 def state_of_images(dataset: DatasetSpec, split: str) -> State:
-    """Return where the images of a split are found.
+    """Return where the images of a split are: in the first of its sources that has them.
 
     Raises:
         UnknownNameError: no such split.
     """
-    need = need_of_images(dataset, split)
-    for place in dataset.splits[split]:
-        kind, _, rest = place.partition(":")
-        if kind == "builtin" and (assets() / rest).exists():
+    files = files_of_images(dataset, split)
+    for source in dataset.splits[split]:
+        kind, _, path = source.partition(":")
+        if kind == "builtin" and (assets() / path).exists():
             return "built-in"
-        if kind == "local" and Path(rest).expanduser().exists():
+        if kind == "local" and Path(path).expanduser().exists():
             return "local"
-        if need and place.startswith(HUB):
-            return "cached" if need.kept() else "hub"
+        if files and source.startswith(HUB):
+            return "cached" if files.cached_folder() else "hub"
     return "absent"
 
 
-def require(models: Iterable[ModelSpec]) -> None:
-    """Tell before anything else which models are missing where the Hub may not be asked.
+def require_cached(models: Iterable[ModelSpec]) -> None:
+    """Check, where the Hub may not be asked, that every model is on this machine; one error names all others.
 
     Raises:
-        NotCachedError: `HF_HUB_OFFLINE` is set and some are not on this machine.
+        NotCachedError: `HF_HUB_OFFLINE` is set and some are not.
     """
-    if not hub.offline():
+    if not constants.HF_HUB_OFFLINE:
         return
-    lacking = list(dict.fromkeys(name_of(model) for model in models if state_of(model) == "hub"))
-    if lacking:
-        what = f"{lacking[0]} is" if len(lacking) == 1 else f"{len(lacking)} models are"
+    missing = list(dict.fromkeys(name_of(model) for model in models if state_of(model) == "hub"))
+    if missing:
+        subject = f"{missing[0]} is" if len(missing) == 1 else f"{len(missing)} models are"
         raise hub.NotCachedError(
-            f"{what} not on this machine and HF_HUB_OFFLINE is set",
-            hint=f"unset it once and run `transferzoo pull {' '.join(lacking)}`",
+            f"{subject} not on this machine and HF_HUB_OFFLINE is set",
+            hint=f"unset it once and run `transferzoo pull {' '.join(missing)}`",
         )
 
 
-# ---------------------------------------------------------------- what a user names
+# ---------------------------------------------------------------- names of items
 
 
 @dataclass(frozen=True)
@@ -157,80 +160,80 @@ class Item:
         name: "cifar10/resnet18"; "hf-hub:OWNER/NAME" of a model that no zoo lists; "cifar10 test" of images.
         kind: "model" or "images".
         state: where it is.
-        need: what it needs from the Hub.
+        files: those of the Hub that it needs, None for none.
         licence: of the weights or the images.
         non_commercial: whether that forbids commercial use.
-        pickle: whether it is a pickle, which is read as tensors only.
+        pickle: whether it is a pickle, of which only tensors are loaded.
         recipe: name of the recipe that makes a model, if known.
     """
 
     name: str
     kind: Literal["model", "images"]
     state: State
-    need: Need | None
+    files: RequiredFiles | None
     licence: str
     non_commercial: bool = False
     pickle: bool = False
     recipe: str | None = None
 
 
-def chosen(
+def select_items(
     zoo: Zoo, names: Iterable[str], dataset: str | None = None, split: str | None = None
 ) -> list[Item]:
-    """Return what names stand for, in order and without repeats.
+    """Return the models and images that names stand for, in order and without repeats.
 
     Args:
-        zoo: what names mean.
+        zoo: has the models and data sets.
         names: models, short or in full, and patterns of them; data sets; "surrogates", "targets",
             "validators"; "hf-hub:OWNER/NAME[@REVISION]"; "all" for every model that is not `extra`, and
             every data set. Commas separate too.
         dataset: only models of this data set, and its images.
-        split: of the images; the one that is attacked where none is given.
+        split: of the images; the one that is attacked if None.
 
     Raises:
         UnknownNameError: nothing of that name, or no such split.
-        UsageError: no name of a repository.
-        ModelError: nobody has published what is named; patterns may stand for such models too.
-        DataError: images that are named are nowhere.
+        UsageError: not a name of a repository.
+        ModelError: a model of that name is yet to be trained; patterns may stand for such models too.
+        DataError: the images of a data set of that name are not found anywhere.
     """
     spec = zoo.dataset(dataset) if dataset else None
     models = [m for m in zoo.models.values() if spec is None or m.dataset == spec.name]
-    sets = [spec] if spec else list(zoo.datasets.values())
+    datasets = [spec] if spec else list(zoo.datasets.values())
     found: dict[str, Item] = {}
-    for name in (part.strip() for text in names for part in text.split(",")):
+    for name in (part.strip() for argument in names for part in argument.split(",")):
         if name.startswith(NAMED_ON_HUB):
             items = [item_of(m) for m in select_models(zoo, [name], dataset or zoo.default_dataset, "target")]
         else:
-            meant = [m for m in models if _means(name, m)]
-            if meant and not is_pattern(name) and name not in GROUPS:
-                meant = [m for m in meant if m.source != TO_TRAIN] or [published(meant[0])]
-            items = [item_of(m) for m in meant]
-            images = [item_of_images(one, split) for one in sets if name in ("all", one.name)]
-            if name != "all" and any(one.state == "absent" for one in images):
+            selected = [m for m in models if _matches(name, m)]
+            if selected and not is_pattern(name) and name not in GROUPS:
+                selected = [m for m in selected if m.source != TO_TRAIN] or [published(selected[0])]
+            items = [item_of(m) for m in selected]
+            images = [item_of_images(d, split) for d in datasets if name in ("all", d.name)]
+            if name != "all" and any(item.state == "absent" for item in images):
                 raise DataError(
                     f"the images '{images[0].name}' are not on the Hub",
                     hint="give their folder with --data PATH",
                 )
             items += images
         if not items:
-            known = (*GROUPS, *(m.name for m in models), *(one.name for one in sets))
+            known = (*GROUPS, *(m.name for m in models), *(d.name for d in datasets))
             raise UnknownNameError("model or data set", name, known)
         found |= {item.name: item for item in items if item.name not in found}
     return list(found.values())
 
 
-def _means(name: str, model: ModelSpec) -> bool:
-    """Return whether a name or pattern stands for a model of a zoo."""
+def _matches(name: str, model: ModelSpec) -> bool:
+    """Return whether a name or pattern stands for a model."""
     if name == "all" or name in GROUPS:
         return not model.extra and GROUPS.get(name, model.roles[0]) in model.roles
-    return any(fnmatchcase(own, name) for own in (model.name, model.full_name))
+    return any(fnmatchcase(known, name) for known in (model.name, model.full_name))
 
 
 def name_of(model: ModelSpec) -> str:
-    """Return the name that a model is pulled by."""
+    """Return the name of a model for `transferzoo pull`."""
     name = model.full_name.partition("|")[0]
-    place = model.source.removeprefix(HUB)
-    return NAMED_ON_HUB + place if name == f"{model.dataset}/{place}" else name
+    repo = model.source.removeprefix(HUB)
+    return NAMED_ON_HUB + repo if name == f"{model.dataset}/{repo}" else name
 
 
 def item_of(model: ModelSpec) -> Item:
@@ -239,7 +242,7 @@ def item_of(model: ModelSpec) -> Item:
         name_of(model),
         "model",
         state_of(model),
-        need_of(model),
+        files_of(model),
         model.licence,
         model.non_commercial,
         bool(model.weights and model.weights.pickle),
@@ -248,12 +251,12 @@ def item_of(model: ModelSpec) -> Item:
 
 
 def item_of_images(dataset: DatasetSpec, split: str | None = None) -> Item:
-    """Return the images of a split as an item, those that are attacked where none is named.
+    """Return the images of a split as an item; the split that is attacked if None.
 
     Raises:
         UnknownNameError: no such split.
     """
-    which = split or dataset.attack.split
-    state = state_of_images(dataset, which)
-    need = need_of_images(dataset, which) if state in ("cached", "hub") else None
-    return Item(f"{dataset.name} {which}", "images", state, need, dataset.licence, dataset.non_commercial)
+    name = split or dataset.attack.split
+    state = state_of_images(dataset, name)
+    files = files_of_images(dataset, name) if state in ("cached", "hub") else None
+    return Item(f"{dataset.name} {name}", "images", state, files, dataset.licence, dataset.non_commercial)

@@ -1,4 +1,4 @@
-"""Model cards: the README.md of a checkpoint on the Hub, made of what its config and recipe say."""
+"""Model cards: the README.md of a checkpoint on the Hub, written from its config and recipe."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ TASK = "image-classification"
 TAGS = (TASK, "timm", "transferzoo", "adversarial-transferability")
 
 _ALWAYS = {"epochs", "learning_rate", "schedule", "seed"}
-"""What is said of a training even where it is 0."""
+"""Settings of a training that are shown even where they are 0."""
 _STEPS = {"decay_at", "decay"}
-"""What only a schedule of steps uses."""
-_NOTHING: tuple[object, ...] = (None, "", 0, "none", "never", "last", "constant", [], {}, ())
+"""Settings that only the schedule "step" uses."""
+_UNSET: tuple[object, ...] = (None, "", 0, "none", "never", "last", "constant", [], {}, ())
 _LABELS = {"dataset": "data set", "start": "starts from", "validation": "validation images"}
 PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
 """How the path of a file begins."""
 
 
-def card(
+def model_card(
     repo: str,
     config: Mapping[str, Any],
     recipe: Mapping[str, Any],
@@ -42,12 +42,12 @@ def card(
 
     Args:
         repo: "OWNER/NAME" of the model on the Hub.
-        config: what config.json says.
-        recipe: what recipe.json says; empty if there is none.
+        config: content of config.json.
+        recipe: content of recipe.json; empty if there is none.
         licence: of the weights, an identifier of the Hub such as "mit".
         dataset_repo: "OWNER/NAME" of the training images on the Hub, if they are there.
         base_model: "OWNER/NAME" of the model it was fine-tuned from, if any.
-        records: what its adversarial images did to targets.
+        records: of its adversarial images on targets.
 
     Raises:
         UsageError: no licence.
@@ -71,11 +71,11 @@ def card(
     )
     sections = (
         f"# {name}",
-        _what(config, recipe, base_model),
+        _description(config, recipe, base_model),
         "## How it was trained",
         _training(recipe),
         "## What was measured",
-        *_measured(recipe, records),
+        *_measurements(recipe, records),
         "## How to load it",
         *_loading(repo, config),
         "## What it is for",
@@ -96,8 +96,8 @@ def _results(recipe: Mapping[str, Any], dataset_repo: str | None) -> list[Any]:
     """Return the test accuracy as the Hub lists results, if it was measured."""
     from huggingface_hub import EvalResult
 
-    measured = recipe.get("accuracy")
-    if not measured:
+    accuracy = recipe.get("accuracy")
+    if not accuracy:
         return []
     dataset = str(recipe.get("config", {}).get("dataset") or dataset_repo or "unknown")
     return [
@@ -107,7 +107,7 @@ def _results(recipe: Mapping[str, Any], dataset_repo: str | None) -> list[Any]:
             dataset_name=dataset,
             metric_type="accuracy",
             metric_name="test accuracy",
-            metric_value=float(measured["accuracy"]),
+            metric_value=float(accuracy["accuracy"]),
         )
     ]
 
@@ -115,17 +115,17 @@ def _results(recipe: Mapping[str, Any], dataset_repo: str | None) -> list[Any]:
 # ---------------------------------------------------------------- sections
 
 
-def _what(config: Mapping[str, Any], recipe: Mapping[str, Any], base_model: str | None) -> str:
+def _description(config: Mapping[str, Any], recipe: Mapping[str, Any], base_model: str | None) -> str:
     dataset = recipe.get("config", {}).get("dataset")
-    reads = config["pretrained_cfg"]
-    size = "×".join(str(number) for number in reads["input_size"])
+    inputs = config["pretrained_cfg"]
+    size = "×".join(str(number) for number in inputs["input_size"])
     return (
         f"An image classifier: a `{config['architecture']}` that tells {config['num_classes']} classes"
-        f"{f' of {_shown(dataset)}' if dataset else ''} apart"
+        f"{f' of {_format(dataset)}' if dataset else ''} apart"
         f"{f', fine-tuned from [{base_model}](https://huggingface.co/{base_model})' if base_model else ''}. "
         f"It reads {size} values (channels, height, width) in [0, 1], "
-        f"from which the mean {_shown(reads['mean'])} is subtracted "
-        f"and which are divided by the standard deviation {_shown(reads['std'])}."
+        f"from which the mean {_format(inputs['mean'])} is subtracted "
+        f"and which are divided by the standard deviation {_format(inputs['std'])}."
     )
 
 
@@ -135,8 +135,8 @@ def _training(recipe: Mapping[str, Any]) -> str:
         return "The checkpoint does not say."
     rows: list[tuple[str, object]] = []
     for key, value in config.items():
-        needless = key in _STEPS and config.get("schedule") != "step"
-        if key not in _ALWAYS and (value in _NOTHING or needless):
+        unused = key in _STEPS and config.get("schedule") != "step"
+        if key not in _ALWAYS and (value in _UNSET or unused):
             continue
         rows.append((_LABELS.get(key, key.replace("_", " ")), value))
         if key == "minimizer" and "rho" in (options := parse_terms(value)[0].options):
@@ -151,24 +151,26 @@ def _training(recipe: Mapping[str, Any]) -> str:
         ("versions", ", ".join(f"{package} {number}" for package, number in versions.items())),
         ("seconds", recipe.get("seconds")),
     ]
-    return _table(("setting", "value"), ((name, _shown(value)) for name, value in rows if value is not None))
+    return _table(("setting", "value"), ((name, _format(value)) for name, value in rows if value is not None))
 
 
-def _measured(recipe: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
+def _measurements(recipe: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
     accuracy = recipe.get("accuracy")
     if accuracy:
-        said = f"It classifies {100 * accuracy['accuracy']:.2f} % of {accuracy['n']} test images correctly."
+        accuracy_line = (
+            f"It classifies {100 * accuracy['accuracy']:.2f} % of {accuracy['n']} test images correctly."
+        )
     else:
-        said = "Its accuracy on test images was not measured."
+        accuracy_line = "Its accuracy on test images was not measured."
     if not records:
-        return [said]
+        return [accuracy_line]
     about = (
         "The success rate is the share of adversarial images, made on this model, that a target gets wrong. "
         "Only images that the target classifies correctly without them are counted. The interval is Wilson's."
     )
     rows = (
         (
-            f"{_shown(record.target)}{' (white box)' if record.white_box else ''}",
+            f"{_format(record.target)}{' (white box)' if record.white_box else ''}",
             f"{100 * record.rate:.1f}",
             f"{100 * record.low:.1f}–{100 * record.high:.1f}",
             str(record.n),
@@ -177,7 +179,7 @@ def _measured(recipe: Mapping[str, Any], records: Sequence[Record]) -> list[str]
         for record in records
     )
     return [
-        said,
+        accuracy_line,
         about,
         _table(("target", "success rate (%)", "95 % interval", "n", "attack"), rows),
     ]
@@ -202,12 +204,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _shown(value: object) -> str:
-    """Return a value as people write it; of a path only the last part, for folders here are private."""
+def _format(value: object) -> str:
+    """Return a value in plain text; of a path only the last part, since local folders are private."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items() if item not in _NOTHING)
+        return ", ".join(f"{key} {_format(item)}" for key, item in value.items() if item not in _UNSET)
     if isinstance(value, list | tuple):
-        return ", ".join(_shown(item) for item in value)
+        return ", ".join(_format(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float) and abs(value) < 1000:

@@ -1,4 +1,4 @@
-"""What of a checkpoint goes to the Hub: its files, and a model card made of what was measured."""
+"""The upload plan: the files of a checkpoint, and a model card with its measured results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transferzoo.base.atomic import write_text
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.evaluation.run_folder import open_run
 from transferzoo.models import checkpoint
-from transferzoo.sync.model_card import PATH, card
+from transferzoo.sync.model_card import PATH, model_card
 from transferzoo.zoo.schema import HUB, NAMED_ON_HUB
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ CARD = "README.md"
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """A checkpoint on its way to the Hub.
+class UploadPlan:
+    """What is uploaded of a checkpoint.
 
     Attributes:
         folder: the checkpoint.
         repo: "OWNER/NAME".
-        files: what is uploaded besides the card.
-        texts: file → what is uploaded in its place: the card, and a recipe that names local folders.
+        files: paths within the folder of all that is uploaded besides the card.
+        texts: path → text that is uploaded instead of the file: the card, and a recipe without local folders.
     """
 
     folder: Path
@@ -57,8 +57,8 @@ class Parcel:
         return sum(texts.get(name) or (self.folder / name).stat().st_size for name in self.files)
 
 
-def newest(root: Path) -> Path:
-    """Return the checkpoint below a folder that was finished last.
+def newest_checkpoint(root: Path) -> Path:
+    """Return the checkpoint in a folder that was finished last.
 
     Raises:
         UsageError: there is none.
@@ -73,113 +73,113 @@ def newest(root: Path) -> Path:
     return max(finished, key=lambda folder: (folder / checkpoint.RECIPE).stat().st_mtime_ns)
 
 
-def parcel(
+def plan_upload(
     zoo: Zoo, folder: Path, repo: str, *, licence: str, runs: Path, unmeasured: bool = False
-) -> Parcel:
-    """Check a checkpoint and make its card.
+) -> UploadPlan:
+    """Check a checkpoint and write its card.
 
     Args:
-        zoo: knows where its data set lies on the Hub.
+        zoo: has the repository of its data set.
         folder: the checkpoint.
         repo: "OWNER/NAME".
         licence: of the weights.
-        runs: where run folders are kept; success rates of these weights are taken from them.
-        unmeasured: let a checkpoint pass whose recipe has no accuracy.
+        runs: folder of run folders; the card shows the success rates of these weights in them.
+        unmeasured: accept a checkpoint whose recipe has no accuracy.
 
     Raises:
         ModelError: the checkpoint is damaged, or a weight is not finite.
-        UsageError: no licence, or nothing was measured.
+        UsageError: no licence, or no accuracy in the recipe.
     """
     config = checkpoint.read_config(folder)
     checkpoint.load_network(folder, config["num_classes"])
-    private = checkpoint.read_recipe(folder) or {}
-    recipe = {**private, "config": _shared(private["config"])} if private.get("config") else private
+    local = checkpoint.read_recipe(folder) or {}
+    recipe = {**local, "config": _without_folders(local["config"])} if local.get("config") else local
     if not (recipe.get("accuracy") or unmeasured):
         raise UsageError(
-            f"nothing was measured of {folder}",
+            f"the accuracy of {folder} was not measured",
             expected=f"an accuracy in its {checkpoint.RECIPE}",
             hint="train it with test images, or push it with --unmeasured",
         )
     trained = recipe.get("config", {})
     start = str(trained.get("start") or "")
     base = start.removeprefix(NAMED_ON_HUB).partition("@")[0] if start.startswith(NAMED_ON_HUB) else None
-    text = card(
+    card = model_card(
         repo,
         config,
         recipe,
         licence=licence,
         dataset_repo=_dataset_repo(zoo, str(trained.get("dataset"))),
         base_model=base,
-        records=_measured(folder, runs),
+        records=_records(folder, runs),
     )
     samples = [f"{checkpoint.SAMPLES}/{path.name}" for path in checkpoint.samples(folder)]
     names = [checkpoint.WEIGHTS, checkpoint.CONFIG, *([checkpoint.RECIPE] if recipe else [])]
     changed = {checkpoint.RECIPE: json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"}
-    return Parcel(folder, repo, (*names, *samples), {CARD: text, **(changed if recipe != private else {})})
+    return UploadPlan(folder, repo, (*names, *samples), {CARD: card, **(changed if recipe != local else {})})
 
 
-def _shared(value: Any) -> Any:
-    """Return part of a recipe without folders of this machine.
+def _without_folders(value: Any) -> Any:
+    """Return part of a recipe without folders of this machine, which are private.
 
-    Of a path the last part stays; a checkpoint in the Hub's cache gets its name there.
+    The last part of a path stays; a checkpoint in the Hub's cache gets its name on the Hub.
     """
     if isinstance(value, dict):
-        return {key: _shared(item) for key, item in value.items()}
+        return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_shared(item) for item in value]
+        return [_without_folders(item) for item in value]
     if not isinstance(value, str) or not PATH.match(value):
         return value
     cached = re.search(r"/models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})/?$", value)
     return f"{NAMED_ON_HUB}{cached[1]}/{cached[2]}@{cached[3]}" if cached else PureWindowsPath(value).name
 
 
-def send(what: Parcel, place: Path, **options: Any) -> Published:
-    """Upload a checkpoint and its card in one commit; what is there already is not sent again.
+def upload(plan: UploadPlan, folder: Path, **options: Any) -> Published:
+    """Upload a checkpoint and its card in one commit; files that the Hub has are not uploaded again.
 
     Args:
-        what: the checkpoint.
-        place: an empty folder on the same machine, where card and files are put together.
+        plan: of the checkpoint.
+        folder: an empty folder, where card and files are put together.
         **options: of `hub.publish`.
 
     Raises:
         TransferZooError: see `hub.publish`.
     """
-    for name in what.files:
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        if name not in what.texts:
-            _put(what.folder / name, place / name)
-    for name, text in what.texts.items():
-        write_text(place / name, text)
-    message = f"Upload {what.folder.resolve().name} with TransferZoo"
-    return hub.publish(place, what.repo, files=(*what.files, CARD), message=message, **options)
+    for name in plan.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name not in plan.texts:
+            _link_or_copy(plan.folder / name, folder / name)
+    for name, text in plan.texts.items():
+        write_text(folder / name, text)
+    message = f"Upload {plan.folder.resolve().name} with TransferZoo"
+    return hub.publish(folder, plan.repo, files=(*plan.files, CARD), message=message, **options)
 
 
-def _put(file: Path, place: Path) -> None:
-    """Put a file at another place as well, without copying its bytes where the system can."""
+def _link_or_copy(file: Path, target: Path) -> None:
+    """Make a hard link to a file, or a copy on another disk."""
     try:
-        os.link(file.resolve(), place)
-    except OSError:  # another disk
-        shutil.copyfile(file, place)
+        os.link(file.resolve(), target)
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def _dataset_repo(zoo: Zoo, dataset: str) -> str | None:
     """Return the repository of a data set on the Hub, None where it has none."""
     if dataset not in zoo.datasets:
         return None
-    places = (place for places in zoo.datasets[dataset].splits.values() for place in places)
-    found = [place.removeprefix(HUB) for place in places if place.startswith(HUB)]
-    return "/".join(found[0].split("/")[:2]) if found else None
+    sources = (source for split in zoo.datasets[dataset].splits.values() for source in split)
+    on_hub = [source.removeprefix(HUB) for source in sources if source.startswith(HUB)]
+    return "/".join(on_hub[0].split("/")[:2]) if on_hub else None
 
 
-def _measured(folder: Path, runs: Path) -> list[Record]:
-    """Return what finished runs say of images crafted on these weights, by the newest run."""
+def _records(folder: Path, runs: Path) -> list[Record]:
+    """Return the records of images crafted on these weights, each from the newest run that has it."""
     digest = checkpoint.digest(folder)
     found: dict[tuple[str, str], Record] = {}
-    for place in sorted(runs.glob("*/"), key=lambda path: path.stat().st_mtime_ns):
+    for run in sorted(runs.glob("*/"), key=lambda path: path.stat().st_mtime_ns):
         try:
-            records = open_run(place).records()
+            records = open_run(run).records()
         except TransferZooError:
-            continue  # not finished, or no run
+            continue  # not a finished run
         found |= {
             (r.attack, r.target): r for r in records if r.surrogate_sha256 == digest and not r.white_box
         }

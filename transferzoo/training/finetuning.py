@@ -17,7 +17,7 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets.labels import plain
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
-from transferzoo.models.download import located, pulled
+from transferzoo.models.download import download_checkpoint, download_model
 from transferzoo.zoo.schema import NAMED_ON_HUB, TO_TRAIN
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ def find(zoo: Zoo, name: str, dataset: str = "") -> Path:
     """
     if name.startswith(NAMED_ON_HUB):
         repo, _, revision = name.removeprefix(NAMED_ON_HUB).partition("@")
-        return pulled(repo, revision or None)
+        return download_checkpoint(repo, revision or None)
     if name.startswith((".", os.sep, "~")):
         place = Path(name).expanduser()
         if not place.is_dir():
             raise UsageError(f"'{name}' is no folder", expected="a checkpoint folder to start from")
         return place.resolve()
     if name in zoo.models:
-        return located(zoo.models[name]).folder
+        return download_model(zoo.models[name]).folder
     found = [model for model in zoo.models.values() if model.name == name]
     found = [model for model in found if model.dataset == dataset] or found
     found = [model for model in found if model.source != TO_TRAIN] or found
@@ -57,7 +57,7 @@ def find(zoo: Zoo, name: str, dataset: str = "") -> Path:
             f"several models are called '{name}'", expected="one of " + ", ".join(m.full_name for m in found)
         )
     if found:
-        return located(found[0]).folder
+        return download_model(found[0]).folder
     if Path(name).is_dir():
         return Path(name).resolve()
     raise UnknownNameError("model", name, [model.name for model in zoo.models.values()])

@@ -12,7 +12,7 @@ from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import show_rule
-from transferzoo.models.download import located
+from transferzoo.models.download import download_model
 from transferzoo.models.resolve import select_models
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def plan(
     for value in config.tune:
         show_rule(with_rho(spec, value))
     config = config.model_copy(update={"minimizer": show_rule(spec)})
-    return Plan(config, {m.full_name: located(m).folder for m in judges}, start)
+    return Plan(config, {m.full_name: download_model(m).folder for m in judges}, start)
 
 
 def _start(zoo: Zoo, values: dict[str, Any], flags: Mapping[str, Any]) -> Path | None:

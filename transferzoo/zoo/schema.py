@@ -210,7 +210,7 @@ class ModelSpec(FrozenModel):
 
     @property
     def on_hub(self) -> bool:
-        """Whether its files have to come from the Hub; see `pulling.located`."""
+        """Whether its files have to come from the Hub; see `download.download_model`."""
         return self.source.startswith(HUB)
 
     @property
