@@ -54,7 +54,7 @@ def selecting(judges: Iterable[str], **changes: Any) -> TrainConfig:
 
 
 def rates(surrogate: Classifier, held: Batch, targets: list[Classifier]) -> list[float]:
-    """CraftingTask with BIM (ε = 80/255, step ε/10, 5 steps) on the first 40 images all targets know."""
+    """Craft with BIM (ε = 80/255, step ε/10, 5 steps) on the first 40 images all targets know."""
     right = torch.ones(len(held), dtype=torch.bool)
     for target in targets:
         right &= predict(target, held.images) == held.labels

@@ -51,7 +51,7 @@ def run(
     Args:
         job: what to do.
         folder: where everything is kept.
-        team: the processes that share the selected; None for this one alone. Only the first returns records.
+        team: the processes that share the work; None for this one alone. Only the first returns records.
         on_progress: called with what is being done, steps done and steps in all.
 
     Raises:
