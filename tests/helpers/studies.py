@@ -33,7 +33,7 @@ TRAININGS, ATTACKS, SHARPNESSES = 5, 12, 2
 """Cells of the study: attacks of two epochs and two seeds of SGD, and of two seeds of SAM; twice."""
 
 
-def place(folder: Path, study: str = STUDY) -> list[str]:
+def write_study(folder: Path, study: str = STUDY) -> list[str]:
     """Write data, zoo and study into a folder; return the command that runs the study there."""
     write_idx(folder / "data", "train", draw(96, 0))
     write_idx(folder / "data", "t10k", draw(64, 1))

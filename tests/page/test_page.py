@@ -11,13 +11,12 @@ import pytest
 import yaml
 
 from helpers.pages import STRONG, STUDY, Page, results
-from transferzoo.page import of_study
-from transferzoo.page.charts import Axis, Curves, Heatmap, Level, Panel
-from transferzoo.page.html import page
-from transferzoo.page.markup import Markup, join, lines, prose, tag
+from transferzoo.page import study_report
+from transferzoo.page.charts import Axis, CurvePanel, Curves, Heatmap, MeanInterval
+from transferzoo.page.html import render_page, typeset
 from transferzoo.page.palette import COLOURS
-from transferzoo.page.parts import distinct, slug
-from transferzoo.page.svg import as_file, inline
+from transferzoo.page.parts import slug, with_unique_names
+from transferzoo.page.svg import inline_svg, render_file
 from transferzoo.studies.claims import judge
 from transferzoo.studies.result_file import Results
 from transferzoo.studies.schema import built_in, find_study
@@ -35,12 +34,12 @@ HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
 @pytest.fixture(scope="module")
 def part() -> Part:
-    return of_study.part(results())
+    return study_report.study_part(results())
 
 
 @pytest.fixture(scope="module")
 def text(part: Part) -> str:
-    return page([part])
+    return render_page([part])
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,9 @@ def test_ids_are_unique_and_every_reference_has_one(text: str, tree: Element) ->
 @pytest.mark.parametrize("count", [1, 2])
 def test_headings_are_in_order(part: Part, count: int) -> None:
     small = replace(part, figures=part.figures[:1])
-    levels = [int(e.name[1]) for e in Page.of(page(distinct([small] * count))).root.every(*HEADINGS)]
+    levels = [
+        int(e.name[1]) for e in Page.of(render_page(with_unique_names([small] * count))).root.every(*HEADINGS)
+    ]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
@@ -92,7 +93,7 @@ def test_headings_are_in_order(part: Part, count: int) -> None:
 def test_landmarks_have_names_of_their_own(part: Part, count: int) -> None:
     """Sections and articles with a name are landmarks, which a screen reader lists."""
     parts = [replace(part, figures=(), title=f"Study {number}") for number in range(count)]
-    tree = Page.of(page(distinct(parts))).root
+    tree = Page.of(render_page(with_unique_names(parts))).root
     texts = {e.attributes["id"]: e.text for e in tree.every() if "id" in e.attributes}
     labels = [e.attributes.get("aria-labelledby", "") for e in tree.every("section", "article")]
     names = [" ".join(texts[word] for word in label.split()) for label in labels if label]
@@ -107,9 +108,9 @@ def test_every_figure_is_drawn_twice_labelled_and_has_its_numbers(part: Part, tr
         wide, narrow = block.every("svg")
         for svg in (wide, narrow):
             assert svg.attributes["role"] == "img"
-            label, told = svg.attributes["aria-labelledby"].split()
+            label, description_id = svg.attributes["aria-labelledby"].split()
             title, description = svg.every("title", "desc")
-            assert (title.attributes["id"], description.attributes["id"]) == (label, told)
+            assert (title.attributes["id"], description.attributes["id"]) == (label, description_id)
             assert title.text
             assert description.text
             assert len(list(svg.every("path", "use"))) > 3
@@ -141,7 +142,7 @@ def test_drawings_follow_the_theme(tree: Element, text: str) -> None:
         assert text.count(f"--{name}:") == 2, name
 
 
-def test_verdicts_are_told_with_marks_and_numbers(tree: Element) -> None:
+def test_verdicts_have_marks_and_numbers(tree: Element) -> None:
     (table,) = [e for e in tree.every("table") if e.attributes.get("class") == "claims"]
     rows = [[cell.text for cell in row.every("td", "th")] for row in table.one("tbody").every("tr")]
     marks = ["✓ supported", "✗ not supported", "? cannot tell", "✓ supported", "– not measured"]
@@ -157,7 +158,7 @@ def test_verdicts_are_told_with_marks_and_numbers(tree: Element) -> None:
     assert "Largest eigenvalue of the Hessian: sgd 525, l-sam 21" in rows[3][1]
 
 
-def test_what_it_stands_on_is_told(tree: Element) -> None:
+def test_the_facts_are_listed(tree: Element) -> None:
     facts = dict(zip([e.text for e in tree.every("dt")], [e.text for e in tree.every("dd")], strict=True))
     assert facts == {
         "Data set": "fashion-mnist",
@@ -177,7 +178,7 @@ def test_a_study_is_repeated_by_name_only_if_it_is_the_packages_own(tmp_path: Pa
     content = yaml.safe_load(built_in()["minimizers"].read_text(encoding="utf-8"))
     (tmp_path / "minimizers.yaml").write_text(yaml.safe_dump({**content, "seeds": [7]}), encoding="utf-8")
     own = find_study(str(tmp_path / "minimizers.yaml"))
-    commands = [of_study.part(Results(study, (), (), {})).commands for study in (original, own)]
+    commands = [study_report.study_part(Results(study, (), (), {})).commands for study in (original, own)]
     assert commands == [
         ("transferzoo study minimizers --data PATH",),
         ("transferzoo study minimizers.yaml --data PATH",),
@@ -212,30 +213,30 @@ def test_names_are_harmless(name: str) -> None:
         if v.surrogate in renamed and v.epoch in (3, 4)
     ]
     found = replace(plain, outcomes=tuple(outcomes), values=tuple(values), versions={name: name})
-    drawn = of_study.part(found)
+    drawn = study_report.study_part(found)
     names = {figure.name for figure in drawn.figures}
     assert names >= {"differences", "success", "means", "epochs", "sharpness"}
-    tree = Page.of(page([drawn])).root
+    tree = Page.of(render_page([drawn])).root
     assert tree.one("h1").text == f"Study {name}"
     assert not list(tree.every("script", "img"))
-    said = [e.text for e in tree.every("text")]
-    assert any(text.startswith(name[:12]) for text in said)
+    texts = [e.text for e in tree.every("text")]
+    assert any(text.startswith(name[:12]) for text in texts)
 
 
 def test_equal_charts_are_equal_bytes(part: Part) -> None:
     for figure in part.figures:
-        first, second = (as_file(figure.chart, "svg") for _ in range(2))
+        first, second = (render_file(figure.chart, "svg") for _ in range(2))
         assert first == second
         assert b"<dc:date>" not in first
-    assert as_file(part.figures[0].chart, "png") == as_file(part.figures[0].chart, "png")
+    assert render_file(part.figures[0].chart, "png") == render_file(part.figures[0].chart, "png")
 
 
 def test_own_settings_of_matplotlib_stay_out(part: Part) -> None:
     import matplotlib
 
-    before = as_file(part.figures[0].chart, "svg")
+    before = render_file(part.figures[0].chart, "svg")
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "grid.alpha": 0.1}):
-        assert as_file(part.figures[0].chart, "svg") == before
+        assert render_file(part.figures[0].chart, "svg") == before
         assert matplotlib.rcParams["font.size"] == 30
 
 
@@ -243,33 +244,30 @@ def test_broad_figures_are_scrolled_rather_than_shrunk(part: Part) -> None:
     (matrix,) = [figure.chart for figure in part.figures if figure.name == "success"]
     many = Heatmap(("sgd",), tuple(f"target-{n}" for n in range(40)), ((0.5,) * 40,))
     for wide in (True, False):
-        assert not inline(matrix, "n", "t", "d", wide=wide).broad
-        made = inline(many, "n", "t", "d", wide=wide)
+        assert not inline_svg(matrix, "n", "t", "d", wide=wide).broad
+        made = inline_svg(many, "n", "t", "d", wide=wide)
         assert made.broad
         assert "min-width:" in made.svg
 
 
 def test_parts_of_one_name_are_told_apart(part: Part) -> None:
     second = replace(part, name="by-hand-2")
-    named = [each.name for each in distinct([second, part, part, part])]
+    named = [each.name for each in with_unique_names([second, part, part, part])]
     assert named == ["by-hand-2", "by-hand", "by-hand-3", "by-hand-4"]
     assert [slug(text) for text in ("A b/../c", "é", "mi+di:p=0.7")] == ["a-b-c", "part", "mi-di-p-0-7"]
 
 
-def test_text_is_escaped_unless_it_is_markup() -> None:
-    assert tag("p", "<b>", Markup("<b>")) == "<p>&lt;b&gt;<b></p>"
-    assert tag("a", href='"><', class_=None) == '<a href="&quot;&gt;&lt;"></a>'
-    assert tag("br") == "<br>"
-    assert tag("svg", aria_labelledby="x") == '<svg aria-labelledby="x"></svg>'
-    assert join("a & b", Markup("&amp;")) == "a &amp; b&amp;"
-    assert lines("<\n>") == "&lt;<br>&gt;"
-    assert prose("-4.1 to sam-0.1 at 95 %, eps-3") == "−4.1 to sam-0.1 at 95\u00a0%, eps-3"
+def test_numbers_have_a_minus_and_percent_signs_stay_with_them() -> None:
+    assert typeset("-4.1 to sam-0.1 at 95 %, eps-3") == "−4.1 to sam-0.1 at 95\u00a0%, eps-3"
+
+
+def test_a_study_without_claims_has_no_verdicts() -> None:
     assert judge(results(claims=[])) == ()
 
 
 def test_ticks_that_run_into_each_other_are_left_out() -> None:
-    line = {"sam": {0.1: Level(0.2, 0.2, 0.2), 0.4: Level(0.3, 0.3, 0.3)}}
+    line = {"sam": {0.1: MeanInterval(0.2, 0.2, 0.2), 0.4: MeanInterval(0.3, 0.3, 0.3)}}
     axis = Axis("ρ", log=True, ticks=(0.1, 0.2, 0.395, 0.4))
-    chart = Curves(axis, (Panel(Axis("Success rate", percent=True), line),))
-    texts = re.findall(r"<text[^>]*>([^<]+)</text>", inline(chart, "n", "t", "d", wide=False).svg)
+    chart = Curves(axis, (CurvePanel(Axis("Success rate", percent=True), line),))
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", inline_svg(chart, "n", "t", "d", wide=False).svg)
     assert [text for text in texts if text.startswith("0.")] == ["0.1", "0.2", "0.395"]

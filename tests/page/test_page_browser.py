@@ -11,10 +11,10 @@ import pytest
 
 from helpers.browser import Browser, browsing, chromium
 from helpers.pages import few_results, results
-from transferzoo.page import of_study
-from transferzoo.page.arguments import RESULTS
-from transferzoo.page.html import page
-from transferzoo.page.parts import distinct
+from transferzoo.page import study_report
+from transferzoo.page.html import render_page
+from transferzoo.page.inputs import RESULTS
+from transferzoo.page.parts import with_unique_names
 from transferzoo.studies.result_file import SUFFIX, read_results
 
 if TYPE_CHECKING:
@@ -64,20 +64,20 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "page.html"
-    part = of_study.part(results())
-    path.write_text(page([part]), encoding="utf-8")
+    part = study_report.study_part(results())
+    path.write_text(render_page([part]), encoding="utf-8")
     return path.as_uri()
 
 
 @pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}-{'dark' if size[1] else 'light'}")
-def opened(request: pytest.FixtureRequest, browser: Browser, address: str) -> tuple[Browser, int, bool]:
+def shown(request: pytest.FixtureRequest, browser: Browser, address: str) -> tuple[Browser, int, bool]:
     width, dark = request.param
     browser.open(address, width, dark=dark)
     return browser, width, dark
 
 
-def test_the_page_is_quiet_and_drawn(opened: tuple[Browser, int, bool], address: str, tmp_path: Path) -> None:
-    browser, width, dark = opened
+def test_the_page_is_quiet_and_drawn(shown: tuple[Browser, int, bool], address: str, tmp_path: Path) -> None:
+    browser, width, dark = shown
     _check_quiet(browser, address, width)
     paper = browser.tell("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(18, 22, 27)" if dark else "rgb(255, 255, 255)")
@@ -95,22 +95,22 @@ def test_the_page_is_quiet_and_drawn(opened: tuple[Browser, int, bool], address:
 
 
 def _check_quiet(browser: Browser, address: str, width: int) -> None:
-    said = browser.happened("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-    assert said == []
+    messages = browser.happened("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+    assert messages == []
     asked = [event["request"]["url"] for event in browser.happened("Network.requestWillBeSent")]
     assert [url for url in asked if not url.startswith("data:")] == [address]
     assert browser.tell("document.documentElement.scrollWidth") <= width
 
 
-def test_labels_do_not_run_into_each_other(opened: tuple[Browser, int, bool]) -> None:
-    browser, *_ = opened
+def test_labels_do_not_run_into_each_other(shown: tuple[Browser, int, bool]) -> None:
+    browser, *_ = shown
     _check_labels(browser)
 
 
 @pytest.mark.parametrize("file", sorted(RESULTS.glob(f"*{SUFFIX}")), ids=lambda file: file.name)
 def test_the_packages_own_studies_are_pages(file: Path, browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    path.write_text(page([of_study.part(read_results(file))]), encoding="utf-8")
+    path.write_text(render_page([study_report.study_part(read_results(file))]), encoding="utf-8")
     assert path.stat().st_size < LARGEST
     for width in (360, 1440):
         browser.open(path.as_uri(), width)
@@ -144,19 +144,19 @@ def test_it_can_be_used_by_keys(browser: Browser, address: str) -> None:
     assert browser.tell("document.activeElement.getBoundingClientRect().left") >= 0
     outline = browser.tell("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
-    opened = browser.tell(
+    is_open = browser.tell(
         "(document.querySelector('details summary').click(), document.querySelector('details').open)"
     )
-    assert opened is True
+    assert is_open is True
 
 
-def test_a_screen_reader_is_told_the_figures(browser: Browser, address: str) -> None:
+def test_a_screen_reader_gets_the_figures(browser: Browser, address: str) -> None:
     browser.open(address, 360)
     browser.call("Accessibility.enable")
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
-    told = [node for node in nodes if node.get("role", {}).get("value") == "image"]
-    assert len(told) == 6
-    for node in told:
+    images = [node for node in nodes if node.get("role", {}).get("value") == "image"]
+    assert len(images) == 6
+    for node in images:
         assert node["name"]["value"]
     tables = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "table"]
     claims = [name for name in tables if name.startswith("What the records say of 5 claims")]
@@ -178,8 +178,8 @@ def test_what_is_folded_is_on_paper(browser: Browser, address: str) -> None:
 
 
 def test_several_parts_fit_a_phone(browser: Browser, tmp_path: Path) -> None:
-    part = of_study.part(few_results())
+    part = study_report.study_part(few_results())
     path = tmp_path / "two.html"
-    path.write_text(page(distinct([part, part])), encoding="utf-8")
+    path.write_text(render_page(with_unique_names([part, part])), encoding="utf-8")
     browser.open(path.as_uri(), 360)
     assert browser.tell("document.documentElement.scrollWidth") <= 360

@@ -15,9 +15,9 @@ from helpers.pages import Page, few_results
 from helpers.refusals import refused
 from transferzoo.cli.app import app
 from transferzoo.evaluation.run_folder import RunFolder
-from transferzoo.page import of_study
-from transferzoo.page.html import page
-from transferzoo.page.pictures import BUDGET, examples_of
+from transferzoo.page import study_report
+from transferzoo.page.example_images import PIXEL_BYTES, example_images
+from transferzoo.page.html import render_page
 from transferzoo.studies.result_file import write_results
 from transferzoo.zoo.reader import load_zoo
 
@@ -63,18 +63,18 @@ def run(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_file_of_results_becomes_tables_a_page_and_figures(cli: Run, file: Path, tmp_path: Path) -> None:
-    told = cli("report", file)
-    assert told.code == 0, told.err
-    assert "Study by-hand: Does it transfer?" in told.out
-    assert told.err == ""
+    printed = cli("report", file)
+    assert printed.code == 0, printed.err
+    assert "Study by-hand: Does it transfer?" in printed.out
+    assert printed.err == ""
     made = cli("report", file, "--html", "out/page.html", "--figures", "figures", "-o", "t.md")
     assert made.code == 0, made.err
-    assert made.out == told.out
+    assert made.out == printed.out
     assert made.err.splitlines() == ["Written: t.md", "Written: out/page.html", "Written: figures"]
-    assert (tmp_path / "out" / "page.html").read_text(encoding="utf-8") == page(
-        [of_study.part(few_results())]
+    assert (tmp_path / "out" / "page.html").read_text(encoding="utf-8") == render_page(
+        [study_report.study_part(few_results())]
     )
-    names = [f"by-hand-{figure.name}" for figure in of_study.part(few_results()).figures]
+    names = [f"by-hand-{figure.name}" for figure in study_report.study_part(few_results()).figures]
     files = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     expected = {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert files.keys() == expected | {"by-hand-tables.md", "by-hand-tables.tex"}
@@ -123,7 +123,7 @@ def test_pictures_are_those_of_the_run(run: Path, few: Path) -> None:
     def pixels(png: bytes) -> Any:
         return np.asarray(Image.open(io.BytesIO(png))).astype(int)
 
-    shown = examples_of(RunFolder(run), load_zoo(), few)
+    shown = example_images(RunFolder(run), load_zoo(), few)
     (_, clean), (_, adversarial), (_, difference) = shown.rows
     for before, after, change in zip(clean, adversarial, difference, strict=True):
         moved = pixels(after.png) - pixels(before.png)
@@ -131,7 +131,7 @@ def test_pictures_are_those_of_the_run(run: Path, few: Path) -> None:
         factor = 127 // 16
         assert (pixels(change.png) == 128 + factor * moved).all()
         assert f"magnified {factor} times" in shown.caption
-    assert len(examples_of(RunFolder(run), load_zoo(), few, BUDGET // 1000).columns) == 1
+    assert len(example_images(RunFolder(run), load_zoo(), few, PIXEL_BYTES // 1000).columns) == 1
 
 
 def test_images_that_are_not_here_are_left_out(cli: Run, run: Path, few: Path, tmp_path: Path) -> None:
@@ -158,14 +158,14 @@ def test_images_that_are_not_here_are_left_out(cli: Run, run: Path, few: Path, t
         assert "<img" not in (tmp_path / "page.html").read_text()
 
 
-def test_a_file_of_a_run_that_is_missing_or_damaged_is_told(
+def test_a_missing_or_damaged_file_of_a_run_is_reported(
     cli: Run, run: Path, few: Path, tmp_path: Path
 ) -> None:
     """Without the selection there are no examples; without the measures of the images no report."""
     broken = tmp_path / run.name
     shutil.copytree(run, broken)
     selection = broken / "selection.json"
-    for content, said in (
+    for content, message in (
         (None, f"{selection} is missing; run the attack command again"),
         ("{", f"cannot read {selection}: JSONDecodeError"),
         ('{"ids": [1]}', f"cannot read {selection}: KeyError"),
@@ -176,7 +176,7 @@ def test_a_file_of_a_run_that_is_missing_or_damaged_is_told(
         made = cli("report", broken, "--html", "page.html", "--data", few)
         assert made.code == 0, made.err
         note, written = made.err.splitlines()
-        assert note.startswith(f"Note: no examples of the run {broken}: {said}")
+        assert note.startswith(f"Note: no examples of the run {broken}: {message}")
         assert written == "Written: page.html"
     for content in ("{", "{}"):
         (broken / "visibility.jsonl").write_text(content)
@@ -207,7 +207,7 @@ def test_of_many_folders_what_is_there_is_reported(cli: Run, run: Path, tmp_path
 def test_examples_of_several_work_units_are_whole(cli: Run, few: Path, tmp_path: Path) -> None:
     assert cli(*ATTACK, "--data", few, "--batch-size", 2).code == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    shown = examples_of(RunFolder(folder), load_zoo(), few)
+    shown = example_images(RunFolder(folder), load_zoo(), few)
     assert [len(pictures) for _, pictures in shown.rows] == [len(shown.columns)] * 3 == [5] * 3
 
 
@@ -245,10 +245,10 @@ def test_every_option_is_in_the_commands(cli: Run, few: Path, options: tuple[obj
 def test_a_study_of_the_package_is_found_by_name(
     cli: Run, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
-    monkeypatch.setattr("transferzoo.page.arguments.RESULTS", file.parent)
-    told = cli("report", "by-hand")
-    assert told.code == 0, told.err
-    assert told.out == cli("report", file).out
+    monkeypatch.setattr("transferzoo.page.inputs.RESULTS", file.parent)
+    printed = cli("report", "by-hand")
+    assert printed.code == 0, printed.err
+    assert printed.out == cli("report", file).out
     refused(
         cli("report", "minimizers"), 1, "no results of the study 'minimizers'", "transferzoo study minimizers"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from transferzoo.page import palette
-from transferzoo.page.canvas import spread
+from transferzoo.page.canvas import spread_apart
 
 
 def contrast(first: str, second: str) -> float:
@@ -41,10 +41,10 @@ def test_no_two_colours_are_drawn_alike() -> None:
 
 def test_names_at_the_ends_of_lines_keep_apart() -> None:
     for places in ([0.0, 0.0, 0.0], [5, 50, 51], [100, 99, 98, 3]):
-        moved = spread(places, 10, 0, 100)
+        moved = spread_apart(places, 10, 0, 100)
         assert all(abs(a - b) >= 10 for a, b in combinations(moved, 2))
         assert all(0 <= place <= 100 for place in moved)
         order = sorted(range(len(places)), key=places.__getitem__)
         assert order == sorted(range(len(places)), key=moved.__getitem__)
-    assert spread([5, 50], 10, 0, 100) == [5, 50]
-    assert spread([50, 50], 10, 0, 100) == [45, 55]
+    assert spread_apart([5, 50], 10, 0, 100) == [5, 50]
+    assert spread_apart([50, 50], 10, 0, 100) == [45, 55]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from helpers.pages import ACCURATE, CLAIMS, EPOCHS, IMAGES, SEEDS, SHARP, STRONG, STUDY, TARGETS, results
-from transferzoo.page import of_study
+from transferzoo.page import study_report
 from transferzoo.page.charts import Bars, Curves, Differences, Heatmap, Scatter
-from transferzoo.page.descriptions import numbers, told
-from transferzoo.page.study_curves import decays
+from transferzoo.page.descriptions import describe, numbers_table
+from transferzoo.page.study_curves import learning_rate_decays
 from transferzoo.results.statistics import crossed_difference
 from transferzoo.studies.claims import judge
 from transferzoo.studies.result_file import Outcomes, Value
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def figures() -> dict[str, Figure]:
     """Return the figures of the results by hand, by name."""
     found = results()
-    return {figure.name: figure for figure in of_study.figures(found, judge(found))}
+    return {figure.name: figure for figure in study_report.study_figures(found, judge(found))}
 
 
 def test_each_figure_is_there_once(figures: dict[str, Figure]) -> None:
@@ -56,7 +56,10 @@ def test_white_boxes_are_left_out_of_means() -> None:
         outcomes = tuple(
             replace(o, white_box=o.surrogate == o.target and o.seed in seeds) for o in found.outcomes
         )
-        return {figure.name: figure for figure in of_study.figures(replace(found, outcomes=outcomes), ())}
+        return {
+            figure.name: figure
+            for figure in study_report.study_figures(replace(found, outcomes=outcomes), ())
+        }
 
     one, both = drawn(0), drawn(*SEEDS)
     matrix, starred, bars, curves = (
@@ -73,7 +76,7 @@ def test_white_boxes_are_left_out_of_means() -> None:
     assert starred.cells[0] == pytest.approx((fmean(others), own, *others))
     assert starred.white_box == {(0, 1)}
     assert "White box" in both["success"].caption
-    assert numbers(both["success"]).rows[0][2].endswith("*")
+    assert numbers_table(both["success"]).rows[0][2].endswith("*")
     level = bars.series[""][0]
     assert level is not None
     assert level.mean == pytest.approx(fmean(others))
@@ -117,7 +120,7 @@ def test_curves_show_mean_and_deviation_over_seeds_and_where_the_rate_decays(
         level = accuracy.lines[name][2]
         assert level.mean == pytest.approx(fmean(values))
         assert (level.high - level.low) / 2 == pytest.approx(stdev(values))
-    rows = {row[:2]: row[2:] for row in numbers(figures["epochs"]).rows}
+    rows = {row[:2]: row[2:] for row in numbers_table(figures["epochs"]).rows}
     assert rows["sam", "2"][1].startswith(f"{100 * (ACCURATE['sam'] + 0.005 - 0.02):.1f} [")
 
 
@@ -133,7 +136,7 @@ def test_curves_show_mean_and_deviation_over_seeds_and_where_the_rate_decays(
 )
 def test_decays_are_steps_of_the_learning_rate(rates: tuple[float, ...], expected: tuple[float, ...]) -> None:
     values = [Value("sgd", 0, epoch, "learning_rate", rate) for epoch, rate in enumerate(rates, 1)]
-    assert decays(replace(results(), values=tuple(values))).get("sgd", ()) == expected
+    assert learning_rate_decays(replace(results(), values=tuple(values))).get("sgd", ()) == expected
 
 
 def test_trainings_that_decay_elsewhere_have_a_figure_of_their_own() -> None:
@@ -145,7 +148,9 @@ def test_trainings_that_decay_elsewhere_have_a_figure_of_their_own() -> None:
         for v in found.values
     ]
     drawn = [
-        f for f in of_study.figures(replace(found, values=tuple(late)), ()) if f.name.startswith("epochs")
+        f
+        for f in study_report.study_figures(replace(found, values=tuple(late)), ())
+        if f.name.startswith("epochs")
     ]
     charts = [figure.chart for figure in drawn if isinstance(figure.chart, Curves)]
     assert [chart.marks for chart in charts] == [(2.5,), (3.5,)]
@@ -159,9 +164,9 @@ def test_radii_of_one_minimizer_are_a_line_and_sgd_a_level(figures: dict[str, Fi
     assert chart.axis.ticks == (0.05, 0.2)
     success = chart.panels[0]
     assert {name: list(line) for name, line in success.lines.items()} == {"sam": [0.05, 0.2]}
-    assert success.levels.keys() == {"sgd"}
+    assert success.references.keys() == {"sgd"}
     accuracy = chart.panels[1]
-    assert accuracy.levels["sgd"] == pytest.approx(ACCURATE["sgd"] + 0.005)
+    assert accuracy.references["sgd"] == pytest.approx(ACCURATE["sgd"] + 0.005)
 
 
 @pytest.mark.parametrize(
@@ -175,14 +180,14 @@ def test_radii_of_one_minimizer_are_a_line_and_sgd_a_level(figures: dict[str, Fi
 )
 def test_other_trainings_are_not_on_the_line(changes: dict[str, object]) -> None:
     found = results(surrogates={**STUDY["surrogates"], "l-sam": changes}, claims=[])
-    assert "rho" not in {figure.name for figure in of_study.figures(found, ())}
+    assert "rho" not in {figure.name for figure in study_report.study_figures(found, ())}
 
 
 def test_sharpness_is_ranked_against_success(figures: dict[str, Figure]) -> None:
     chart = figures["sharpness"].chart
     assert isinstance(chart, Scatter)
-    top, adaptive = chart.clouds
-    assert [cloud.axis.label for cloud in chart.clouds] == [
+    top, adaptive = chart.panels
+    assert [panel.axis.label for panel in chart.panels] == [
         "Largest eigenvalue of the Hessian",
         "Trace of the Hessian, adaptive",
     ]
@@ -202,17 +207,17 @@ def test_claims_are_drawn_in_points(figures: dict[str, Figure]) -> None:
     assert first.low > 0 > second.high
     assert third.mean == 0
     assert third.low < 0 < third.high
-    assert told(figures["differences"]) == "Of 3 intervals 1 lie above zero, 1 below, 1 on both sides."
+    assert describe(figures["differences"]) == "Of 3 intervals 1 lie above zero, 1 below, 1 on both sides."
 
 
 def test_nothing_empty_is_drawn() -> None:
     found = results(claims=[])
     nothing = replace(found, outcomes=(), values=())
-    assert of_study.figures(nothing, ()) == ()
+    assert study_report.study_figures(nothing, ()) == ()
     one = replace(nothing, outcomes=(Outcomes("sgd", 0, 4, "bim", "vgg", False, "1-0"),))
-    assert [figure.name for figure in of_study.figures(one, ())] == ["success", "means"]
+    assert [figure.name for figure in study_report.study_figures(one, ())] == ["success", "means"]
     curves = replace(found, outcomes=())
-    (epochs, rho) = of_study.figures(curves, ())
+    (epochs, rho) = study_report.study_figures(curves, ())
     assert isinstance(epochs.chart, Curves)
     assert epochs.chart.panels[0].axis.label == "Clean accuracy"
     assert rho.name == "rho"
@@ -221,33 +226,33 @@ def test_nothing_empty_is_drawn() -> None:
 def test_many_attacks_share_figures() -> None:
     """A few have a matrix each; of many, the first does, and all stand in the matrix of means."""
     few = results(attacks=["bim", "mi"], claims=[])
-    names = [figure.name for figure in of_study.figures(few, ())]
+    names = [figure.name for figure in study_report.study_figures(few, ())]
     assert names[:4] == ["attacks", "success-bim", "success-mi", "means"]
     many = results(attacks=["bim", "mi", "di", "ti", "ni", "si", "vt"], claims=[])
-    drawn = {figure.name: figure.chart for figure in of_study.figures(many, ())}
+    drawn = {figure.name: figure.chart for figure in study_report.study_figures(many, ())}
     assert [name for name in drawn if name.startswith(("success", "attacks"))] == ["attacks", "success-bim"]
     matrix, bars = drawn["attacks"], drawn["means"]
     assert isinstance(matrix, Heatmap)
     assert isinstance(bars, Bars)
-    assert (len(matrix.rows), matrix.columns, matrix.means) == (7, tuple(STRONG), False)
+    assert (len(matrix.rows), matrix.columns, matrix.mean_column) == (7, tuple(STRONG), False)
     assert len(bars.groups) == 7
     assert tuple(bars.series) == tuple(STRONG)
 
 
-def test_every_figure_is_told_and_listed(figures: dict[str, Figure]) -> None:
+def test_every_figure_has_a_description_and_its_numbers(figures: dict[str, Figure]) -> None:
     for figure in figures.values():
-        table = numbers(figure)
+        table = numbers_table(figure)
         assert table.rows
         assert all(len(row) == len(table.columns) for row in table.rows)
-        assert told(figure).endswith(".")
-    assert "highest: l-sam, mean" in told(figures["success"])
-    assert "l-sam goes from" in told(figures["epochs"])
-    assert "rank correlation -1.00" in told(figures["sharpness"])
+        assert describe(figure).endswith(".")
+    assert "highest: l-sam, mean" in describe(figures["success"])
+    assert "l-sam goes from" in describe(figures["epochs"])
+    assert "rank correlation -1.00" in describe(figures["sharpness"])
 
 
 def test_a_study_is_written_out_so_that_it_can_be_read_again(tmp_path: Path) -> None:
     found = results()
-    part = of_study.part(found)
+    part = study_report.study_part(found)
     ((name, text),) = part.configuration.items()
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert read_study(tmp_path / name) == found.study

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from transferzoo.page import of_runs
+from transferzoo.page import run_report
 from transferzoo.page.charts import Bars, Curves, Heatmap
 from transferzoo.results.comparisons import Findings
 from transferzoo.results.records import Record
@@ -43,7 +43,7 @@ def test_figures_of_runs() -> None:
         for target, outcomes in (("a", "1101"), ("c", "100-"))
     ]
     curve = [replace(each, steps=1, outcomes="0000") for each in records]
-    drawn = {figure.name: figure.chart for figure in of_runs.figures(Findings(records, curve))}
+    drawn = {figure.name: figure.chart for figure in run_report.run_figures(Findings(records, curve))}
     assert list(drawn) == ["attacks", "success", "means", "steps"]
     matrix, bars, steps = drawn["success"], drawn["means"], drawn["steps"]
     assert isinstance(matrix, Heatmap)
@@ -60,7 +60,7 @@ def test_figures_of_runs() -> None:
 
 def test_rows_are_named_by_what_tells_them_apart() -> None:
     def rows(*records: Record) -> list[str]:
-        (chart,) = [f.chart for f in of_runs.figures(Findings(records)) if f.name == "success"]
+        (chart,) = [f.chart for f in run_report.run_figures(Findings(records)) if f.name == "success"]
         assert isinstance(chart, Heatmap)
         return list(chart.rows)
 
@@ -72,7 +72,7 @@ def test_rows_are_named_by_what_tells_them_apart() -> None:
 
 
 def test_a_white_box_alone_has_no_bars() -> None:
-    names = [figure.name for figure in of_runs.figures(Findings([record("a", "bim", "a", "11")]))]
+    names = [figure.name for figure in run_report.run_figures(Findings([record("a", "bim", "a", "11")]))]
     assert names == ["success"]
 
 

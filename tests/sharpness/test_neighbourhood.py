@@ -11,7 +11,7 @@ from torch import Tensor
 from helpers.loss_surfaces import Valley, flat, loss_of, perceptron, pixels
 from transferzoo.minimizers.perturbation import elliptic, spherical
 from transferzoo.sharpness.neighbourhood import average_rise, worst_rises
-from transferzoo.sharpness.surface import surface_of
+from transferzoo.sharpness.surface import loss_surface
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WEIGHTS = Valley()
@@ -40,7 +40,7 @@ def scale_of(adaptive: bool) -> Tensor:
 def test_several_steps_find_the_maximum_of_a_grid(adaptive: bool, rho: float) -> None:
     disc = torch.cat([circle(rho * share / 10, 180) for share in range(1, 11)])
     highest = float(rises(scale_of(adaptive), disc).max())
-    with surface_of(WEIGHTS, *PIXELS, 30) as surface:
+    with loss_surface(WEIGHTS, *PIXELS, 30) as surface:
         _, found = worst_rises(surface.adaptive() if adaptive else surface, rho, 30)
     assert highest <= found + 1e-12
     assert found == pytest.approx(highest, rel=1e-3)
@@ -48,11 +48,11 @@ def test_several_steps_find_the_maximum_of_a_grid(adaptive: bool, rho: float) ->
 
 def test_a_peak_inside_the_ball_is_found() -> None:
     """Steps that only fall do not make the worst rise negative: the weights themselves are in the ball."""
-    with surface_of(Valley(PEAK), *PIXELS, 30) as surface:
+    with loss_surface(Valley(PEAK), *PIXELS, 30) as surface:
         highest = surface.loss
         step, worst = worst_rises(surface, 0.5, 3)
     assert step < 0 == worst
-    with surface_of(Valley((PEAK[0] - 0.3, PEAK[1] + 0.2)), *PIXELS, 30) as surface:
+    with loss_surface(Valley((PEAK[0] - 0.3, PEAK[1] + 0.2)), *PIXELS, 30) as surface:
         _, worst = worst_rises(surface, 1.0, 40)
         assert worst == pytest.approx(highest - surface.loss, rel=1e-6)
         assert worst > 0.001
@@ -63,7 +63,7 @@ def test_one_step_is_that_of_sam_and_of_asam() -> None:
     loss, weights = loss_of(model, images, labels), flat(model).requires_grad_(True)
     (gradient,) = torch.autograd.grad(loss(weights), weights)
     sizes = weights.detach().abs()
-    with surface_of(model, images, labels, 8) as surface:
+    with loss_surface(model, images, labels, 8) as surface:
         for found, (move,) in (
             (worst_rises(surface, 0.3, 1), spherical([gradient], 0.3)),
             (worst_rises(surface.adaptive(), 0.7, 1), elliptic([gradient], [sizes], 0.7)),
@@ -74,7 +74,7 @@ def test_one_step_is_that_of_sam_and_of_asam() -> None:
 
 
 def test_more_steps_find_no_less() -> None:
-    with surface_of(perceptron(), *pixels(20, 3), 20) as surface:
+    with loss_surface(perceptron(), *pixels(20, 3), 20) as surface:
         found = [worst_rises(surface, 1.0, steps) for steps in (1, 3, 10)]
     assert found[0][0] == found[0][1] < found[1][1] <= found[2][1]
     assert len({first for first, _ in found}) == 1
@@ -85,7 +85,7 @@ def test_the_average_is_the_integral(adaptive: bool) -> None:
     sigma, draws = 0.7, 300
     around = rises(scale_of(adaptive), circle(sigma * 2**0.5, 720))
     pairs = (around[:360] + around[360:]) / 2
-    with surface_of(WEIGHTS, *PIXELS, 30) as surface:
+    with loss_surface(WEIGHTS, *PIXELS, 30) as surface:
         measured = surface.adaptive() if adaptive else surface
         mean, error = average_rise(measured, sigma, draws, torch.Generator().manual_seed(0))
     assert abs(mean - float(around.mean())) < 4 * error
@@ -96,7 +96,7 @@ def test_the_average_is_the_integral(adaptive: bool) -> None:
 def test_the_average_of_small_moves_is_the_trace(adaptive: bool) -> None:
     """σ² tr(T H T) / 2, the same as tr(T H T) ρ² / (2 d) for z of length ρ."""
     sigma = 1e-3
-    with surface_of(perceptron(), *pixels(20, 3), 20) as surface:
+    with loss_surface(perceptron(), *pixels(20, 3), 20) as surface:
         measured = surface.adaptive() if adaptive else surface
         trace = sum(measured.quadratic_forms([*torch.eye(surface.size, dtype=torch.int8)]))
         generator = torch.Generator().manual_seed(0)

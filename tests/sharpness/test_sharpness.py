@@ -17,7 +17,7 @@ from helpers.networks import tiny_vit
 from transferzoo.base.errors import DataError, ModelError, UsageError
 from transferzoo.sharpness import measure
 from transferzoo.sharpness.curvature import top_eigenvalues, trace
-from transferzoo.sharpness.surface import surface_of
+from transferzoo.sharpness.surface import loss_surface
 
 if TYPE_CHECKING:
     from transferzoo.sharpness import Sharpness
@@ -46,7 +46,7 @@ def test_eigenvalues_and_trace_are_those_of_the_dense_hessian(adaptive: bool) ->
     model, (images, labels) = perceptron(), pixels(40, 3)
     scale = flat(model).abs() if adaptive else torch.ones_like(flat(model))
     hessian = scale[:, None] * dense(model, images, labels) * scale
-    with surface_of(model, images, labels, 25) as surface:
+    with loss_surface(model, images, labels, 25) as surface:
         surface = surface.adaptive() if adaptive else surface
         assert surface.size == len(hessian) > 200
         wanted = torch.linalg.eigvalsh(hessian).flip(0)[:3].tolist()
@@ -72,14 +72,14 @@ def test_products_are_those_of_curvlinops() -> None:
     )
     vector = torch.randn(other.shape[1], generator=generator(), dtype=torch.float64)
     (wanted,) = eigsh(other.to_scipy(), k=1, which="LA", tol=1e-6, return_eigenvectors=False)
-    with surface_of(model, images, labels, 10) as surface:
+    with loss_surface(model, images, labels, 10) as surface:
         assert torch.allclose(surface.hessian_times(vector), other @ vector, rtol=1e-10, atol=1e-12)
         assert top_eigenvalues(surface, 1, generator()) == pytest.approx((wanted,), rel=1e-6)
 
 
 def test_fused_attention_has_a_hessian() -> None:
     model, (images, labels) = tiny_vit(), pixels(3, 16, 3, 10)
-    with surface_of(model, images, labels, 2) as surface:
+    with loss_surface(model, images, labels, 2) as surface:
         vector, small = surface.draw(generator()), 1e-7
         product = surface.hessian_times(vector)
         (_, ahead), (_, behind) = (surface.gradient(sign * small * vector) for sign in (1, -1))

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = ("--probes", 2, "--steps", 2, "--draws", 2)
 
 
-def kept(folder: Path) -> list[Path]:
+def result_files(folder: Path) -> list[Path]:
     """Return the files of results, in order."""
     return sorted(path for path in folder.glob("runs/sharpness-*/**/*.json") if path.name != "config.json")
 
@@ -95,7 +95,7 @@ def test_results_are_kept_one_by_one(
     monkeypatch.setattr("transferzoo.sharpness.job.measure", spy)
     with pytest.raises(RuntimeError, match="stopped"):
         cli(*ask)
-    (file,) = kept(tmp_path)
+    (file,) = result_files(tmp_path)
     assert file.name.startswith("fashion-mnist--vgg-")
     first = cli(*ask)
     assert first.code == 0, first.err
@@ -115,13 +115,13 @@ def test_other_weights_of_the_same_name_are_measured_anew(cli: Run, few: Path, t
         done = cli("sharpness", "./mine", *SMALL, *flags(few, 4), "--json")
         answers.append(json.loads(done.out)["models"][0]["loss"])
     assert answers[0] != answers[1]
-    assert len(kept(tmp_path)) == 2
+    assert len(result_files(tmp_path)) == 2
 
 
-def test_a_damaged_result_is_told(cli: Run, few: Path, tmp_path: Path) -> None:
+def test_a_damaged_result_is_reported(cli: Run, few: Path, tmp_path: Path) -> None:
     ask = ("sharpness", "vgg", *SMALL, *flags(few, 4), "--json", "--split", "sample")
     cli(*ask)
-    (file,) = kept(tmp_path)
+    (file,) = result_files(tmp_path)
     file.write_text("{")
     refused(
         cli(*ask), 1, f"cannot read {file.relative_to(tmp_path)}", "delete it and run the same command again"
@@ -172,7 +172,7 @@ def test_a_line_goes_on_where_it_was_stopped(cli: Run, few: Path, tmp_path: Path
     assert [float(row["fashion-mnist/mobilenet rate"]) for row in rows] == rates
     assert [float(row["success_rate"]) for row in rows] == pytest.approx(rates)
 
-    files = kept(tmp_path)
+    files = result_files(tmp_path)
     assert len(files) == 3
     files[1].unlink()
     times = [files[place].stat().st_mtime_ns for place in (0, 2)]
@@ -194,7 +194,7 @@ def test_two_commands_along_a_line_keep_the_model_of_each_point(
     ask = ("sharpness", "--between", "vgg", "./other", "--points", 3, *flags(few), "--json")
     alone = cli(*ask)
     assert alone.code == 0, alone.err
-    contents = {path: path.read_bytes() for path in kept(tmp_path)}
+    contents = {path: path.read_bytes() for path in result_files(tmp_path)}
     first, second, _ = contents
     for path in contents:
         path.unlink()
@@ -206,11 +206,11 @@ def test_two_commands_along_a_line_keep_the_model_of_each_point(
 
     monkeypatch.setattr("transferzoo.sharpness.job.write_json", write)
     assert cli(*ask).out == alone.out
-    assert {path: path.read_bytes() for path in kept(tmp_path)} == contents
+    assert {path: path.read_bytes() for path in result_files(tmp_path)} == contents
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"records": []}', '{"records": [{}]}', None])
-def test_a_damaged_point_is_told(cli: Run, few: Path, tmp_path: Path, content: str | None) -> None:
+def test_a_damaged_point_is_reported(cli: Run, few: Path, tmp_path: Path, content: str | None) -> None:
     """Whatever is in its file, and also where that is the point of another place."""
     with_weights(copied("vgg", tmp_path / "other"), hesitant)
     ask = (
@@ -226,7 +226,7 @@ def test_a_damaged_point_is_told(cli: Run, few: Path, tmp_path: Path, content: s
         "sample",
     )
     cli(*ask)
-    first, second = kept(tmp_path)
+    first, second = result_files(tmp_path)
     second.write_text(first.read_text() if content is None else content)
     refused(
         cli(*ask),
@@ -251,7 +251,7 @@ def test_a_slice_has_the_model_in_its_middle(cli: Run, few: Path, tmp_path: Path
     assert float(corner["loss"]) == content["losses"][0][2]
     assert "| 0.5 |" in (tmp_path / "slice.md").read_text()
     assert f"{content['losses'][2][0]:.3g}" in cli(*ask).out
-    assert len(kept(tmp_path)) == 3 + 1
+    assert len(result_files(tmp_path)) == 3 + 1
 
 
 # ---------------------------------------------------------------- refusals

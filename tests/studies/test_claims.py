@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from helpers.studies import results
-from transferzoo.studies.claims import NOT_SUPPORTED, OPEN, SUPPORTED, holm, judge
+from transferzoo.studies.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, holm, judge
+from transferzoo.studies.entries import ModelEntry
 from transferzoo.studies.result_file import Value
-from transferzoo.studies.schema import Trained
 
 SIDES = {"higher": {"surrogate": "b"}, "lower": {"surrogate": "a"}}
 CLAIM = {"say": "b is better", **SIDES}
@@ -33,8 +33,8 @@ def test_holm_steps_down_until_one_is_kept() -> None:
     [
         (["0" * 60] * 3, ["1" * 40 + "0" * 20] * 3, SUPPORTED),
         (["1" * 40 + "0" * 20] * 3, ["0" * 60] * 3, NOT_SUPPORTED),
-        (["0101" * 15] * 3, ["1010" * 15] * 3, OPEN),
-        (["0" * 60] * 3, ["1" * 40 + "0" * 20, "0" * 60, "0" * 60], OPEN),
+        (["0101" * 15] * 3, ["1010" * 15] * 3, INCONCLUSIVE),
+        (["0" * 60] * 3, ["1" * 40 + "0" * 20, "0" * 60, "0" * 60], INCONCLUSIVE),
     ],
 )
 def test_the_interval_decides(first: list[str], second: list[str], verdict: str) -> None:
@@ -43,7 +43,7 @@ def test_the_interval_decides(first: list[str], second: list[str], verdict: str)
     assert (found.seeds, found.images, found.targets) == (3, 60, 1)
 
 
-def test_an_open_verdict_tells_how_much_it_saw() -> None:
+def test_an_inconclusive_verdict_has_the_sample_size() -> None:
     (found,) = judge(results({"a": ["01"], "b": ["10"]}, [CLAIM]))
     assert found.sentence == "cannot tell with n = 2 images and 1 training seed"
 
@@ -88,7 +88,7 @@ def test_the_last_of_all_epochs_is_meant_where_none_is_named() -> None:
     assert judge(results(rates, [early], values, epochs=(1, 2)))[0].higher == 0
 
 
-def test_what_was_not_measured_is_said() -> None:
+def test_a_missing_measurement_is_reported() -> None:
     (found,) = judge(results({"a": ["0"], "b": ["1"]}, [_about("robust")]))
     assert (found.verdict, found.difference) == ("not measured", None)
 
@@ -131,14 +131,14 @@ def test_images_that_do_not_count_leave_the_mean_of_targets() -> None:
     assert found.difference is not None
     assert (found.higher, found.lower, found.difference.mean) == (0.5, 0, 0.5)
     (nothing,) = judge(results({"a": ["---0"] * 3, "b": ["---0"] * 3}, [CLAIM]))
-    assert (nothing.higher, nothing.verdict) == (0, OPEN)
+    assert (nothing.higher, nothing.verdict) == (0, INCONCLUSIVE)
 
 
 def test_one_training_does_not_tell_of_others() -> None:
     found = results({"a": ["0" * 60], "b": ["1" * 60]}, [CLAIM])
     (trained,) = judge(found)
-    assert (trained.verdict, trained.seeds) == (OPEN, 1)
-    exist = found.study.model_copy(update={"surrogates": {name: Trained(model=name) for name in "ab"}})
+    assert (trained.verdict, trained.seeds) == (INCONCLUSIVE, 1)
+    exist = found.study.model_copy(update={"surrogates": {name: ModelEntry(model=name) for name in "ab"}})
     (existing,) = judge(replace(found, study=exist))
     assert existing.verdict == SUPPORTED
 
@@ -146,7 +146,7 @@ def test_one_training_does_not_tell_of_others() -> None:
 def test_one_value_a_side_has_no_interval() -> None:
     values = [Value(name, 0, "last", "accuracy", 0.5 + place / 1000) for place, name in enumerate("ab")]
     (found,) = judge(results({"a": ["0"], "b": ["0"]}, [_about("accuracy")], values))
-    assert (found.verdict, found.difference, found.higher) == (OPEN, None, 0.501)
+    assert (found.verdict, found.difference, found.higher) == (INCONCLUSIVE, None, 0.501)
 
 
 def test_sides_without_a_target_in_common_are_not_measured() -> None:

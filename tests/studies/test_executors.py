@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from helpers.stripes import draw
 from transferzoo.base.errors import DataError, TransferZooError
-from transferzoo.studies import executors, kinds, worker
+from transferzoo.studies import cell_functions, executors, worker
 from transferzoo.studies.cells import Cell, Grid
 from transferzoo.studies.schema import find_study
 from transferzoo.studies.store import Store
@@ -29,7 +29,7 @@ DEADLY = "kills its process"
 
 
 def pretend(task: Task, key: str) -> None:
-    """Do a cell of `grid` instead of `perform`, in a worker."""
+    """Do a cell of `grid` instead of `run_cell`, in a worker."""
     (cell,) = (cell for cell in grid().cells.values() if cell.key == key)
     if cell.label == DEADLY:
         time.sleep(0.3)
@@ -37,7 +37,7 @@ def pretend(task: Task, key: str) -> None:
     time.sleep(1)
     store = Store(task.store)
     store.folder(cell.kind, key).mkdir(parents=True)
-    store.keep(cell, {}, 0.0, {})
+    store.save(cell, {}, 0.0, {})
 
 
 def grid() -> Grid:
@@ -46,29 +46,32 @@ def grid() -> Grid:
 
 
 @pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[executors.Processes]:
-    monkeypatch.setattr("transferzoo.studies.worker.perform", pretend)
-    started = executors.Processes(2)
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[executors.ProcessExecutor]:
+    monkeypatch.setattr("transferzoo.studies.worker.run_cell", pretend)
+    started = executors.ProcessExecutor(2)
     yield started
     started.close()
 
 
 def test_a_deadly_cell_fails_alone(
-    processes: executors.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: executors.ProcessExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executors, "TRIES", 2)
-    told: list[tuple[str, TransferZooError | None]] = []
-    failed = executors.run(
-        Task("", tmp_path), grid(), processes, lambda cell, error: told.append((cell.label, error))
+    finished: list[tuple[str, TransferZooError | None]] = []
+    failed = executors.run_grid(
+        Task("", tmp_path), grid(), processes, lambda cell, error: finished.append((cell.label, error))
     )
     assert [cell.label for cell, _ in failed] == [DEADLY]
-    assert sorted(label for label, error in told if error is None) == ["one", "three", "two"]
+    assert sorted(label for label, error in finished if error is None) == ["one", "three", "two"]
     assert "has died: got BrokenProcessPool" in str(failed[0][1])
 
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError, EOFError])
 def test_a_fork_server_that_is_gone_is_started_again(
-    error: type[Exception], processes: executors.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: type[Exception],
+    processes: executors.ProcessExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object) -> None:
         raise error
@@ -79,12 +82,12 @@ def test_a_fork_server_that_is_gone_is_started_again(
     assert list(tmp_path.rglob("cell.json"))
 
 
-class Lost(executors.Ray):
+class Lost(executors.RayExecutor):
     """A cluster of which every worker dies; it is not started."""
 
     def __init__(self, error: Exception) -> None:
         self._ray = pytest.importorskip("ray")
-        self.room, self.error, self.begun = 8, error, 0
+        self.capacity, self.error, self.begun = 8, error, 0
 
     def submit(self, task: Task, key: str) -> Future[None]:
         self.begun += 1
@@ -101,7 +104,7 @@ def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_pa
     exceptions = pytest.importorskip("ray").exceptions
     kind = getattr(exceptions, name)
     cluster = Lost(kind() if name == "WorkerCrashedError" else kind("killed"))
-    failed = executors.run(Task("", tmp_path), grid(), cluster, lambda *_: None)
+    failed = executors.run_grid(Task("", tmp_path), grid(), cluster, lambda *_: None)
     assert len(failed) == len(grid().cells)
     assert cluster.begun == executors.TRIES * len(failed)
     assert all(f"has died: got {name}" in str(error) for _, error in failed)
@@ -109,12 +112,12 @@ def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_pa
 
 def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> None:
     task_error: Any = pytest.importorskip("ray").exceptions.RayTaskError
-    told = task_error("perform", "", DataError("no images")).as_instanceof_cause()
-    failed = executors.run(Task("", tmp_path), grid(), Lost(told), lambda *_: None)
-    assert [error for _, error in failed] == [told] * len(grid().cells)
-    defect = task_error("perform", "", ZeroDivisionError("zero")).as_instanceof_cause()
+    error_of_cell = task_error("run_cell", "", DataError("no images")).as_instanceof_cause()
+    failed = executors.run_grid(Task("", tmp_path), grid(), Lost(error_of_cell), lambda *_: None)
+    assert [error for _, error in failed] == [error_of_cell] * len(grid().cells)
+    defect = task_error("run_cell", "", ZeroDivisionError("zero")).as_instanceof_cause()
     with pytest.raises(ZeroDivisionError):
-        executors.run(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
+        executors.run_grid(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
 
 
 def test_sharpness_is_measured_in_one_thread_by_scipy_too(
@@ -127,21 +130,23 @@ def test_sharpness_is_measured_in_one_thread_by_scipy_too(
         return SimpleNamespace(numbers=dict)
 
     monkeypatch.setattr("transferzoo.sharpness.measure", look)
-    monkeypatch.setattr(kinds, "training_images", lambda *_: draw(8, 0))
-    monkeypatch.setattr(kinds, "load_checkpoint", lambda *_: None)
-    what = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
+    monkeypatch.setattr(cell_functions, "training_images", lambda *_: draw(8, 0))
+    monkeypatch.setattr(cell_functions, "load", lambda *_: None)
+    inputs = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
     with threadpool_limits(2, user_api="blas"):
-        assert worker.WORK["sharpness"](what, tmp_path, Mock()) == {}
+        assert worker.CELL_FUNCTIONS["sharpness"](inputs, tmp_path, Mock()) == {}
     assert threads
     assert set(threads) == {1}
 
 
 @pytest.mark.parametrize("error", [Exception("a node timed out\nand more"), ConnectionError("nobody there")])
-def test_a_cluster_that_cannot_be_reached_is_told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_cannot_be_reached_is_reported(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(**_: object) -> None:
         raise error
 
     monkeypatch.setattr(pytest.importorskip("ray"), "init", refuse)
     first_line = str(error).splitlines()[0]
     with pytest.raises(TransferZooError, match=rf"Ray cluster here cannot be reached: {first_line}; check"):
-        executors.Ray("here")
+        executors.RayExecutor("here")

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from helpers.stripes import draw
-from helpers.studies import STUDY, place
+from helpers.studies import STUDY, write_study
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.studies import derived, features
-from transferzoo.studies.grid import lay_out
+from transferzoo.studies.grid import build_grid
 from transferzoo.studies.schema import find_study
-from transferzoo.studies.worker import Task, perform
+from transferzoo.studies.worker import Task, run_cell
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -38,16 +38,16 @@ WITH_FEATURES = WITH_FEATURES.replace("others:\n", "others:\n  teacher: {epochs:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grid, Task, dict[str, Any]]:
     """Run the cells that make features, and those they need; return them by kind."""
     folder = tmp_path_factory.mktemp("features")
-    place(folder, WITH_FEATURES)
+    write_study(folder, WITH_FEATURES)
     zoo, study = load_zoo(folder / "zoo.yaml"), find_study(str(folder / "study.yaml"))
     task = Task(study.model_dump_json(), folder / "store", folder / "data", folder / "zoo.yaml")
-    grid = lay_out(study, zoo, task.root)
+    grid = build_grid(study, zoo, task.root)
     wanted = [cell for cell in grid.cells.values() if cell.kind == "derive"]
     for key in dict.fromkeys(need for cell in wanted for need in cell.needs):
-        perform(task, key)
+        run_cell(task, key)
     for cell in wanted:
-        perform(task, cell.key)
-    return grid, task, {cell.what["features"]: task.store / "derive" / cell.key for cell in wanted}
+        run_cell(task, cell.key)
+    return grid, task, {cell.inputs["features"]: task.store / "derive" / cell.key for cell in wanted}
 
 
 def _teacher(made: tuple[Grid, Task, dict[str, Any]]) -> Any:
@@ -87,8 +87,8 @@ def test_adversarial_images_have_the_class_they_aim_at(
     else:
         assert {0, 1, 2} == set(found.labels.tolist())
         assert not torch.equal(found.labels, images.labels)
-    said = predict(_teacher(made), found.images)
-    assert (said == found.labels).float().mean() > 0.7
+    predictions = predict(_teacher(made), found.images)
+    assert (predictions == found.labels).float().mean() > 0.7
     moved = (found.images.double() - images.images.double()).flatten(1).norm(dim=1) / 255
     assert moved.max() <= 2
 
@@ -98,13 +98,13 @@ def test_each_data_set_waits_for_its_model_and_is_waited_for(made: tuple[Grid, T
     trained = {cell.label: cell for cell in grid.cells.values() if cell.kind == "train"}
     for kind in KINDS:
         (key,) = trained[f"train on-{kind}, seed 0"].needs
-        assert grid.cells[key].what["features"] == kind
+        assert grid.cells[key].inputs["features"] == kind
         assert [grid.cells[need].label for need in grid.cells[key].needs] == ["train teacher, seed 3"]
 
 
 def test_a_model_is_trained_on_what_was_made(made: tuple[Grid, Task, dict[str, Any]]) -> None:
     grid, task, _ = made
     (cell,) = [c for c in grid.cells.values() if c.label == "train on-random, seed 0"]
-    perform(task, cell.key)
+    run_cell(task, cell.key)
     recipe = json.loads((task.store / "train" / cell.key / "model" / "recipe.json").read_text())
     assert recipe["data"]["n"] == 60

@@ -1,4 +1,4 @@
-"""Study files and files of results: what is read, and what is refused with a sentence."""
+"""Study files and result files: which are read, and which are refused with a sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from helpers.refusals import refused
-from helpers.studies import STUDY, place, results
+from helpers.studies import STUDY, results, write_study
 from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.studies import estimate
 from transferzoo.studies.cells import Grid
@@ -88,7 +88,7 @@ LATER = {
         STUDY.replace("{surrogate: sgd}", "{surrogate: sgd, epoch: 3}"),
         "claim 'SAM is better': epoch 3 of 'sgd' is not measured: expected 1 or 2",
     ),
-    "a claim about a measure that is not taken": (
+    "a claim about a measure that is not measured": (
         STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: sharpness.top}").replace(
             "{surrogate: sgd}", "{surrogate: sgd, measure: sharpness.top}"
         ),
@@ -115,7 +115,7 @@ LATER = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_file_is_told_by_line_and_key(case: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_reported_by_line_and_key(case: str, tmp_path: Path) -> None:
     text, reason = WRONG[case]
     (tmp_path / "wrong.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"wrong\.yaml") as raised:
@@ -128,26 +128,28 @@ def test_what_names_mean_is_checked_before_anything_runs(
     case: str, tmp_path: Path, cli: Callable[..., Result]
 ) -> None:
     text, reason = LATER[case]
-    done = cli(*place(tmp_path, text))
+    done = cli(*write_study(tmp_path, text))
     assert done.code == 2
     assert reason in done.err
     assert done.err.count("\n") == 1
     assert not (tmp_path / "store").exists()
 
 
-def test_an_unknown_study_and_an_absent_place_are_told(tmp_path: Path, cli: Callable[..., Result]) -> None:
+def test_an_unknown_study_and_an_absent_folder_are_reported(
+    tmp_path: Path, cli: Callable[..., Result]
+) -> None:
     done = cli("study", "minimiser")
     assert done.code == 2
     assert "did you mean minimizers" in done.err
-    command = place(tmp_path)
+    command = write_study(tmp_path)
     done = cli(*command[:2], "--data", str(tmp_path / "nowhere"), *command[4:])
     assert done.code == 1
     assert "nowhere" in done.err
     assert cli(*command, "--jobs", 2, "--ray", "local").code == 2
 
 
-def test_images_that_are_not_there_are_told_once(tmp_path: Path, cli: Callable[..., Result]) -> None:
-    command = place(tmp_path)
+def test_missing_images_are_reported_once(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    command = write_study(tmp_path)
     for file in (tmp_path / "data").glob("train*"):
         file.unlink()
     done = cli(*command)
@@ -162,7 +164,7 @@ def test_without_ray_one_sentence_says_what_to_install(
     tmp_path: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    done = cli(*place(tmp_path), "--ray", "local")
+    done = cli(*write_study(tmp_path), "--ray", "local")
     refused(done, 1, "--ray needs ray, which is not installed", "pip install 'transferzoo[ray]'")
     assert not (tmp_path / "store").exists()
 
@@ -191,28 +193,28 @@ def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"\x1f\x8b\x08\x00"])
-def test_damaged_results_are_told(tmp_path: Path, content: bytes) -> None:
+def test_damaged_results_are_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.jsonl.gz").write_bytes(content)
     with pytest.raises(DataError, match="cannot read the results"):
         read_results(tmp_path / "bad.jsonl.gz")
 
 
-def test_a_changed_byte_of_results_is_told_or_harmless(tmp_path: Path) -> None:
+def test_a_changed_byte_of_results_is_reported_or_harmless(tmp_path: Path) -> None:
     write_results(results({"a": ["0110", "01-1"]}), tmp_path / "whole.jsonl.gz")
     content = (tmp_path / "whole.jsonl.gz").read_bytes()
-    whole, told = read_results(tmp_path / "whole.jsonl.gz"), 0
+    whole, reported = read_results(tmp_path / "whole.jsonl.gz"), 0
     for at in range(0, len(content), 7):
         damaged = bytes([*content[:at], content[at] ^ 255, *content[at + 1 :]])
         (tmp_path / "bad.jsonl.gz").write_bytes(damaged)
         try:
             assert read_results(tmp_path / "bad.jsonl.gz") == whole, at
         except DataError:
-            told += 1
-    assert told > len(content) // 7 - 3  # the head has bytes that mean nothing
+            reported += 1
+    assert reported > len(content) // 7 - 3  # the head has bytes that mean nothing
 
 
 @pytest.mark.parametrize("lines", ["[]", '["study"]', '{"study": {}}', "{STUDY}", "{STUDY, VERSIONS}\n3"])
-def test_results_of_another_form_are_told(tmp_path: Path, lines: str) -> None:
+def test_results_of_another_form_are_reported(tmp_path: Path, lines: str) -> None:
     study = json.dumps(results({"a": ["01"]}).study.model_dump(mode="json"))
     text = lines.replace("STUDY", f'"study": {study}').replace("VERSIONS", '"versions": {}')
     (tmp_path / "bad.jsonl.gz").write_bytes(gzip.compress(text.encode()))
@@ -241,7 +243,7 @@ def test_an_error_is_the_same_after_a_way_between_processes() -> None:
 
 
 def test_a_dry_run_shows_the_grid_and_an_estimate(tmp_path: Path, cli: Callable[..., Result]) -> None:
-    done = cli(*place(tmp_path), "--dry-run", "--json")
+    done = cli(*write_study(tmp_path), "--dry-run", "--json")
     assert done.code == 0, done.err
     plan = json.loads(done.out)
     assert [cell["done"] for cell in plan["cells"]] == [False] * len(plan["cells"])
@@ -249,7 +251,7 @@ def test_a_dry_run_shows_the_grid_and_an_estimate(tmp_path: Path, cli: Callable[
     behind = {key for cell in plan["cells"] for key in cell["needs"]}
     assert behind <= {cell["key"] for cell in plan["cells"] if cell["kind"] == "train"}
     assert not (tmp_path / "store").exists()
-    assert "cells" in cli(*place(tmp_path), "--dry-run").out
+    assert "cells" in cli(*write_study(tmp_path), "--dry-run").out
 
 
 class Slow(torch.nn.Module):
@@ -289,20 +291,20 @@ def test_where_results_go_is_checked_before_anything_runs(
 ) -> None:
     (tmp_path / "folder.jsonl.gz").mkdir()
     (tmp_path / "own.yaml").touch()
-    done = cli(*place(tmp_path), "--results", name)
+    done = cli(*write_study(tmp_path), "--results", name)
     refused(done, 2 if name == "found.csv" else 1, name, "expected")
     assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(
-    ("rates", "said"),
+    ("rates", "caption"),
     [
         ({"a": ["10"] * 3, "b": ["11"] * 3}, "over 3 training seeds;"),
         ({"a": ["10"] * 3, "b": ["11"]}, "over 1 to 3 training seeds;"),
         ({"a": ["10"]}, "over 1 training seed;"),
     ],
 )
-def test_a_table_counts_the_seeds_that_are_there(rates: dict[str, list[str]], said: str) -> None:
+def test_a_table_counts_the_seeds_that_are_there(rates: dict[str, list[str]], caption: str) -> None:
     """A surrogate may have seeds of its own, and a training may have failed."""
     (table,) = tables(results(rates), ())
-    assert said in table.caption
+    assert caption in table.caption

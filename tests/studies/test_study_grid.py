@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers.stripes import ZOO
-from helpers.studies import STUDY, place
-from transferzoo.studies.grid import lay_out
+from helpers.studies import STUDY, write_study
+from transferzoo.studies.grid import build_grid
 from transferzoo.studies.result_file import collect
 from transferzoo.studies.schema import read_study
 from transferzoo.studies.store import Store
@@ -34,9 +34,9 @@ targets: [resnet18]
 
 def _grid(folder: Path, study: str = STUDY, zoo: str = ZOO) -> Grid:
     folder.mkdir(exist_ok=True)
-    place(folder, study)
+    write_study(folder, study)
     (folder / "zoo.yaml").write_text(zoo)
-    return lay_out(read_study(folder / "study.yaml"), load_zoo(folder / "zoo.yaml"), folder / "data")
+    return build_grid(read_study(folder / "study.yaml"), load_zoo(folder / "zoo.yaml"), folder / "data")
 
 
 def _cells(grid: Grid, kind: str) -> list[Cell]:
@@ -45,12 +45,12 @@ def _cells(grid: Grid, kind: str) -> list[Cell]:
 
 def _digests(grid: Grid) -> list[str]:
     """Return the digests of the surrogates that exist, each once."""
-    return list(dict.fromkeys(cell.what["surrogate"]["digest"] for cell in _cells(grid, "attack")))
+    return list(dict.fromkeys(cell.inputs["surrogate"]["digest"] for cell in _cells(grid, "attack")))
 
 
 def _packaged(folder: Path, study: str) -> Grid:
     (folder / "study.yaml").write_text(study)
-    return lay_out(read_study(folder / "study.yaml"), load_zoo(None), None)
+    return build_grid(read_study(folder / "study.yaml"), load_zoo(None), None)
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_models_of_equal_weights_are_two_where_something_else_differs(changed: s
         (two / "samples").mkdir()
         shutil.copy(VGG / "model.safetensors", two / "samples" / "0001.safetensors")
     grid = _packaged(tmp_path, both)
-    assert [grid.places[digest] for digest in _digests(grid)] == [one, two]
+    assert [grid.model_folders[digest] for digest in _digests(grid)] == [one, two]
 
 
 def test_a_target_of_the_study_that_exists_is_that_model(tmp_path: Path) -> None:
     study = EXISTING.replace("ONE", "resnet50-sgd") + "others: {rival: {model: vgg}}\n"
     grid = _packaged(tmp_path, study.replace("[resnet18]", "[rival]"))
     (cell,) = grid.cells.values()
-    (target,) = cell.what["targets"]
+    (target,) = cell.inputs["targets"]
     assert target["name"] == "rival"
-    assert grid.places[target["digest"]] == VGG
+    assert grid.model_folders[target["digest"]] == VGG
 
 
 def test_a_target_counts_once(tmp_path: Path) -> None:
@@ -100,13 +100,13 @@ def test_a_target_counts_once(tmp_path: Path) -> None:
         _packaged(tmp_path, study.replace("[resnet18]", targets)).cells.values()
         for targets in ("[resnet18, vgg]", "[resnet18, vgg, resnet18, fashion-mnist/vgg]")
     )
-    assert once.what["targets"] == twice.what["targets"]
+    assert once.inputs["targets"] == twice.inputs["targets"]
 
 
 def test_the_last_epoch_is_the_last_one_also_where_another_is_selected(tmp_path: Path) -> None:
     how = "select: accuracy, validation: 24"
     study = STUDY.replace("sgd: {epoch: all}", f"sgd: {{{how}}}\n  best: {{{how}, epoch: selected}}")
-    cells = {cell.label: cell.what for cell in _cells(_grid(tmp_path, study), "attack")}
+    cells = {cell.label: cell.inputs for cell in _cells(_grid(tmp_path, study), "attack")}
     last, best = (cells[f"bim from {name}"]["surrogate"] for name in LAST_AND_BEST)
     assert (last["part"], best["part"]) == ("epochs/0002", "")
     assert last["cell"] == best["cell"]
@@ -115,5 +115,5 @@ def test_the_last_epoch_is_the_last_one_also_where_another_is_selected(tmp_path:
 def test_results_tell_the_versions_that_cells_were_done_with(tmp_path: Path) -> None:
     grid, store = _grid(tmp_path), Store(tmp_path / "store")
     for cell, version in zip(_cells(grid, "train")[:3], ("2.13", "2.14", "2.13"), strict=True):
-        store.keep(cell, {"curve": [{}, {}]}, 1.0, {"torch": version})
+        store.save(cell, {"curve": [{}, {}]}, 1.0, {"torch": version})
     assert collect(grid, store).versions == {"torch": "2.13, 2.14"}

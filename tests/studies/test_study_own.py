@@ -13,7 +13,7 @@ from timm.models import save_for_hf
 
 from helpers.stripes import TINY
 from transferzoo.base.errors import TransferZooError
-from transferzoo.studies.worker import Task, perform
+from transferzoo.studies.worker import Task, run_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ def models(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def images(tmp_path: Path, models: Any) -> Path:
-    """Write images with a list of what the models take them for."""
+    """Write images with a list of the models' predictions."""
     folder, lines = tmp_path / "images", ["file,label"]
     folder.mkdir()
     for number in range(COUNT):
@@ -108,7 +108,7 @@ def test_a_worker_elsewhere_finds_relative_paths(
         tasks.append((task, grid))
         return []
 
-    monkeypatch.setattr("transferzoo.studies.executors.run", remember)
+    monkeypatch.setattr("transferzoo.studies.executors.run_grid", remember)
     if named == "by the variable":
         monkeypatch.setenv("TRANSFERZOO_ZOO", "zoo.yaml")
     option = ["--zoo", "zoo.yaml"] if named == "by the option" else []
@@ -117,10 +117,10 @@ def test_a_worker_elsewhere_finds_relative_paths(
     monkeypatch.chdir("/")
     ((task, grid),) = tasks
     assert task.zoo == tmp_path / "zoo.yaml"
-    perform(task, next(iter(grid.cells)))
+    run_cell(task, next(iter(grid.cells)))
     assert list((tmp_path / "studies").rglob("cell.json"))
 
 
 def test_a_worker_without_the_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(TransferZooError, match=r"cannot enter .*nowhere.*that all machines have"):
-        perform(Task("", tmp_path, base=tmp_path / "nowhere"), "key")
+        run_cell(Task("", tmp_path, base=tmp_path / "nowhere"), "key")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers.processes import start_command
-from helpers.studies import ATTACKS, SHARPNESSES, STUDY, TRAININGS, place
+from helpers.studies import ATTACKS, SHARPNESSES, STUDY, TRAININGS, write_study
 from transferzoo.studies.result_file import read_results
 
 if TYPE_CHECKING:
@@ -29,18 +29,18 @@ class Place:
     def __init__(self, folder: Path, study: str = STUDY) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.command = place(folder, study)
+        self.command = write_study(folder, study)
 
     def start(self, *options: str) -> ForkServerProcess:
         return start_command([*self.command, *options], self.folder)
 
     def run(self, *options: str) -> str:
-        """Run the study to its end; return what it said."""
+        """Run the study to its end; return its messages."""
         process = self.start(*options)
         process.join(200)
-        said = (self.folder / "said.err").read_text()
-        assert process.exitcode == 0, said
-        return said
+        messages = (self.folder / "said.err").read_text()
+        assert process.exitcode == 0, messages
+        return messages
 
     @property
     def results(self) -> bytes:
@@ -70,8 +70,8 @@ def test_every_cell_is_done_once(undisturbed: Place) -> None:
     assert len([key for key in cells if key.startswith("attack/")]) == ATTACKS
     assert len([key for key in cells if key.startswith("sharpness/")]) == SHARPNESSES
     changed = {p: p.stat().st_mtime_ns for p in (undisturbed.folder / "store").rglob("cell.json")}
-    said = undisturbed.run()
-    assert "Done" not in said
+    messages = undisturbed.run()
+    assert "Done" not in messages
     assert changed == {p: p.stat().st_mtime_ns for p in changed}
 
 
@@ -110,8 +110,8 @@ def test_killed_ten_times_at_random(undisturbed: Place, tmp_path: Path) -> None:
 def test_two_processes_of_which_one_is_killed(undisturbed: Place, tmp_path: Path) -> None:
     shared = Place(tmp_path / "shared")
     process = shared.start("--jobs", "2")
-    victim = _worker_of(process, shared)
-    os.kill(victim, signal.SIGKILL)
+    worker = _worker_of(process, shared)
+    os.kill(worker, signal.SIGKILL)
     process.join(200)
     assert process.exitcode == 0, (shared.folder / "said.err").read_text()
     assert shared.results == undisturbed.results
@@ -156,7 +156,7 @@ def test_a_ray_cluster_of_which_a_worker_is_killed(undisturbed: Place, tmp_path:
 
 def _works_for_ray(cmdline: Path) -> bool:
     try:
-        return cmdline.read_bytes().startswith(b"ray::perform")
+        return cmdline.read_bytes().startswith(b"ray::run_cell")
     except OSError:
         return False  # it has ended
 
@@ -165,11 +165,11 @@ def test_a_failing_cell_leaves_out_those_that_need_it(tmp_path: Path) -> None:
     broken = Place(tmp_path / "broken", STUDY.replace('"sam:rho=0.1"', '"sam:rho=1e30"'))
     process = broken.start("--json")
     process.join(200)
-    said = (broken.folder / "said.err").read_text()
+    messages = (broken.folder / "said.err").read_text()
     assert process.exitcode == 1
-    assert said.count("Failed: train sam") == 2
-    assert "Failed: bim from sam" not in said
-    assert said.splitlines()[-1].startswith("Error: 2 of 19 cells of the study failed")
+    assert messages.count("Failed: train sam") == 2
+    assert "Failed: bim from sam" not in messages
+    assert messages.splitlines()[-1].startswith("Error: 2 of 19 cells of the study failed")
     found = json.loads((broken.folder / "said.out").read_text())
     assert found["verdicts"][0]["verdict"] == "not measured"
     assert {line["surrogate"] for line in found["measured"]} == {"sgd"}
@@ -182,12 +182,12 @@ def test_another_study_finds_what_is_there(undisturbed: Place) -> None:
     command = undisturbed.command
     undisturbed.command = [command[0], str(undisturbed.folder / "other.yaml"), *command[2:]]
     try:
-        said = undisturbed.run("--dry-run", "--json")
+        messages = undisturbed.run("--dry-run", "--json")
         plan = json.loads((undisturbed.folder / "said.out").read_text())
     finally:
         undisturbed.command = command
     done = {cell["label"] for cell in plan["cells"] if cell["done"]}
-    assert "train plain, seed 1" in done, said
+    assert "train plain, seed 1" in done, messages
     assert "bim from sam, seed 1" in done
     assert "train plain, seed 2" not in done
 
@@ -223,6 +223,6 @@ def test_ctrl_c_is_clean(tmp_path: Path) -> None:
     os.killpg(process.pid or 0, signal.SIGINT)
     process.join(60)
     assert process.exitcode == 130
-    said = (place.folder / "said.err").read_text()
-    assert said.splitlines()[-1] == "Interrupted; the same command goes on from here."
-    assert "Traceback" not in said
+    messages = (place.folder / "said.err").read_text()
+    assert messages.splitlines()[-1] == "Interrupted; the same command goes on from here."
+    assert "Traceback" not in messages

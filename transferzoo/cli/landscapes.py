@@ -1,4 +1,4 @@
-"""What `transferzoo sharpness` finds of models, of a line and of a slice, in the forms it is shown in."""
+"""Results of `transferzoo sharpness` for models, a line or a slice: as tables, and for JSON and CSV."""
 
 from __future__ import annotations
 
@@ -14,96 +14,100 @@ if TYPE_CHECKING:
 
     from transferzoo.attacks.engine import Attack
     from transferzoo.base.table import Table
-    from transferzoo.sharpness.job import Ground
+    from transferzoo.sharpness.measurement_setup import MeasurementSetup
     from transferzoo.zoo.schema import ModelSpec
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What was found.
+class SharpnessReport:
+    """Results in every output format.
 
     Attributes:
         content: for JSON.
-        lines: for CSV.
-        tables: for people.
-        folder: where it is kept.
+        rows: for CSV.
+        tables: to print.
+        folder: where results are saved.
     """
 
     content: Mapping[str, Any]
-    lines: Sequence[Mapping[str, object]]
+    rows: Sequence[Mapping[str, object]]
     tables: Sequence[Table]
     folder: Path
 
 
-def of_models(ground: Ground, models: Sequence[ModelSpec], options: Mapping[str, Any], runs: Path) -> Shown:
-    """Measure the sharpness of models; arguments as `job.measured` has them."""
-    from transferzoo.sharpness.job import folder_of, measured
+def report_models(
+    setup: MeasurementSetup, models: Sequence[ModelSpec], options: Mapping[str, Any], runs: Path
+) -> SharpnessReport:
+    """Measure the sharpness of models; arguments as `job.measure_models`."""
+    from transferzoo.sharpness.job import measure_models, results_folder
     from transferzoo.sharpness.measurement import check_numbers
-    from transferzoo.sharpness.tables import sharpness_lines, sharpness_tables
+    from transferzoo.sharpness.tables import sharpness_rows, sharpness_tables
 
     check_numbers(**options)
-    folder = folder_of(runs, ground, options)
+    folder = results_folder(runs, setup, options)
     with _progress() as advance:
-        found = measured(ground, models, options, folder, advance)
+        found = measure_models(setup, models, options, folder, advance)
     content = {
-        **ground.content,
+        **setup.content,
         "models": [{"model": name, **asdict(one)} for name, one in found.items()],
     }
-    return Shown(content, sharpness_lines(found), sharpness_tables(found, _where(ground)), folder.path)
+    return SharpnessReport(
+        content, sharpness_rows(found), sharpness_tables(found, _images_text(setup)), folder.path
+    )
 
 
-def of_line(
-    ground: Ground,
+def report_line(
+    setup: MeasurementSetup,
     ends: tuple[ModelSpec, ModelSpec],
     points: int,
     targets: Sequence[ModelSpec],
     attack: Attack,
     runs: Path,
     picture: Path | None,
-) -> Shown:
-    """Measure the points between two models, and draw them; arguments as `job.along_line` has them."""
+) -> SharpnessReport:
+    """Measure the points between two models, and draw them; arguments as `job.measure_line`."""
     from transferzoo.models.load import identity
-    from transferzoo.sharpness.job import along_line, folder_of
-    from transferzoo.sharpness.pictures import draw_line
-    from transferzoo.sharpness.tables import line_lines, line_table
+    from transferzoo.sharpness.job import measure_line, results_folder
+    from transferzoo.sharpness.plots import plot_line
+    from transferzoo.sharpness.tables import line_rows, line_table
 
-    tried = {model.full_name: identity(model)[0] for model in targets}
-    options = {"attack": attack.canonical, "targets": tried} if tried else {}
-    folder = folder_of(runs, ground, options)
+    targets_sha256 = {model.full_name: identity(model)[0] for model in targets}
+    options = {"attack": attack.canonical, "targets": targets_sha256} if targets_sha256 else {}
+    folder = results_folder(runs, setup, options)
     with _progress() as advance:
-        found = along_line(ground, ends, points, targets, attack, folder, advance)
+        found = measure_line(setup, ends, points, targets, attack, folder, advance)
     names = (ends[0].full_name, ends[1].full_name)
     if picture is not None:
-        draw_line(found, (ends[0].name, ends[1].name), picture)
+        plot_line(found, (ends[0].name, ends[1].name), picture)
         log(f"Drawn: {picture}")
-    content = {**ground.content, **options, "ends": names, "points": [asdict(point) for point in found]}
-    table = line_table(found, names, _where(ground), attack.canonical)
-    return Shown(content, line_lines(found), [table], folder.path)
+    content = {**setup.content, **options, "ends": names, "points": [asdict(point) for point in found]}
+    table = line_table(found, names, _images_text(setup), attack.canonical)
+    return SharpnessReport(content, line_rows(found), [table], folder.path)
 
 
-def of_slice(
-    ground: Ground, model: ModelSpec, points: int, radius: float, runs: Path, picture: Path | None
-) -> Shown:
-    """Measure the loss on a plane through a model, and draw it; arguments as `job.around` has them."""
-    from transferzoo.sharpness.job import around, folder_of
-    from transferzoo.sharpness.paths import grid
-    from transferzoo.sharpness.pictures import draw_slice
-    from transferzoo.sharpness.tables import slice_lines, slice_table
+def report_slice(
+    setup: MeasurementSetup, model: ModelSpec, points: int, radius: float, runs: Path, picture: Path | None
+) -> SharpnessReport:
+    """Measure the loss on a plane through a model, and draw it; arguments as `job.measure_plane`."""
+    from transferzoo.sharpness.job import measure_plane, results_folder
+    from transferzoo.sharpness.landscape import plane_coordinates
+    from transferzoo.sharpness.plots import plot_slice
+    from transferzoo.sharpness.tables import slice_rows, slice_table
 
-    positions = grid(points, radius)
-    folder = folder_of(runs, ground, {"positions": positions})
+    positions = plane_coordinates(points, radius)
+    folder = results_folder(runs, setup, {"positions": positions})
     with _progress() as advance:
-        found = around(ground, model, positions, folder, advance)
+        found = measure_plane(setup, model, positions, folder, advance)
     if picture is not None:
-        draw_slice(found, model.name, picture)
+        plot_slice(found, model.name, picture)
         log(f"Drawn: {picture}")
-    content = {**ground.content, "model": model.full_name, **asdict(found)}
-    table = slice_table(found, model.full_name, _where(ground))
-    return Shown(content, slice_lines(found), [table], folder.path)
+    content = {**setup.content, "model": model.full_name, **asdict(found)}
+    table = slice_table(found, model.full_name, _images_text(setup))
+    return SharpnessReport(content, slice_rows(found), [table], folder.path)
 
 
-def _where(ground: Ground) -> str:
-    return f"{len(ground.images)} images of {ground.dataset.name}, split {ground.split}; seed {ground.seed}"
+def _images_text(setup: MeasurementSetup) -> str:
+    return f"{len(setup.images)} images of {setup.dataset.name}, split {setup.split}; seed {setup.seed}"
 
 
 @contextmanager
@@ -111,7 +115,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     with progress_bar() as bar:
         task = bar.add_task("starting", total=1, note="")
 
-        def advance(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def advance(step: str, done: int, total: int) -> None:
+            bar.update(task, description=step, completed=done, total=total)
 
         yield advance

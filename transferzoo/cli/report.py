@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.page.arguments import Opened
+    from transferzoo.page.example_images import Examples
+    from transferzoo.page.inputs import ReportInputs
     from transferzoo.page.parts import Part
-    from transferzoo.page.pictures import Examples
     from transferzoo.results.comparisons import Findings
 
 
@@ -30,7 +30,7 @@ def complete_reports(incomplete: str) -> list[str]:
 
 
 def report(
-    what: Annotated[
+    names: Annotated[
         list[str],
         typer.Argument(
             metavar="WHAT...",
@@ -57,7 +57,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Print the tables of runs and studies again, and write them as a page."""
-    from transferzoo.page.arguments import open_all
+    from transferzoo.page.inputs import read_inputs
     from transferzoo.results.writers import check_folder, check_output
 
     files = [check_output(path) for path in output or []]
@@ -69,12 +69,12 @@ def report(
         from transferzoo.base.optional import import_optional
 
         import_optional("matplotlib", "plots", "figures need")
-    opened = open_all(what)
-    for sentence in opened.left_out:
+    inputs = read_inputs(names)
+    for sentence in inputs.left_out:
         log(f"Left out: {sentence}")
-    _publish(opened, files, as_json=json, visibility=visibility, brief=verdicts)
+    _publish(inputs, files, as_json=json, visibility=visibility, brief=verdicts)
     if html is not None or figures is not None:
-        _draw(opened, html, figures, data, zoo)
+        _draw(inputs, html, figures, data, zoo)
 
 
 def _check_page(path: Path) -> None:
@@ -85,7 +85,9 @@ def _check_page(path: Path) -> None:
     check_folder(path.parent)
 
 
-def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility: bool, brief: bool) -> None:
+def _publish(
+    inputs: ReportInputs, files: Sequence[Path], *, as_json: bool, visibility: bool, brief: bool
+) -> None:
     """Print tables or JSON; one object, or one file, is of the runs or of one study.
 
     Raises:
@@ -93,7 +95,7 @@ def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility
     """
     from transferzoo.cli.study import publish as publish_study
 
-    count = len(opened.studies) + len(opened.runs)
+    count = len(inputs.studies) + len(inputs.runs)
     if count > 1 and (as_json or files):
         raise UsageError(
             "--json and --output are of runs that share a table, or of one study",
@@ -101,9 +103,9 @@ def _publish(opened: Opened, files: Sequence[Path], *, as_json: bool, visibility
             got=f"{count} of them",
             hint="report them one by one, or use --html and --figures",
         )
-    for runs in opened.runs:
-        publish(runs.found, files, as_json=as_json, visibility=visibility)
-    for results in opened.studies:
+    for runs in inputs.runs:
+        publish(runs.findings, files, as_json=as_json, visibility=visibility)
+    for results in inputs.studies:
         publish_study(results, files, as_json=as_json, brief=brief)
 
 
@@ -130,16 +132,16 @@ def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility
 
 
 def _draw(
-    opened: Opened, html: Path | None, figures: Path | None, data: Path | None, zoo: Path | None
+    inputs: ReportInputs, html: Path | None, figures: Path | None, data: Path | None, zoo: Path | None
 ) -> None:
     """Write the page and the folder of figures."""
     from transferzoo.base.atomic import write_text
     from transferzoo.page.files import write_figures
-    from transferzoo.page.html import page
+    from transferzoo.page.html import render_page
 
     with progress_bar() as bar:
         task = bar.add_task("drawing", total=None, note="")
-        parts = _parts(opened, data, zoo)
+        parts = _parts(inputs, data, zoo)
         count = sum(len(part.figures) for part in parts)
         bar.update(task, total=count * ((html is not None) + (figures is not None)))
 
@@ -147,7 +149,7 @@ def _draw(
             bar.update(task, advance=1, note=title)
 
         if html is not None:
-            write_text(html, page(parts, advance))
+            write_text(html, render_page(parts, advance))
         if figures is not None:
             write_figures(parts, figures, advance)
     for path in (html, figures):
@@ -155,30 +157,30 @@ def _draw(
             log(f"Written: {path}")
 
 
-def _parts(opened: Opened, data: Path | None, zoo: Path | None) -> list[Part]:
-    from transferzoo.page import of_runs, of_study
-    from transferzoo.page.parts import distinct
+def _parts(inputs: ReportInputs, data: Path | None, zoo: Path | None) -> list[Part]:
+    from transferzoo.page import run_report, study_report
+    from transferzoo.page.parts import with_unique_names
 
-    count = sum(len(runs.folders) for runs in opened.runs)
+    count = sum(len(runs.folders) for runs in inputs.runs)
     parts = [
-        of_runs.part(runs.found, runs.folders, _examples(runs.folders, count, data, zoo))
-        for runs in opened.runs
+        run_report.runs_part(runs.findings, runs.folders, _examples(runs.folders, count, data, zoo))
+        for runs in inputs.runs
     ]
-    return distinct([*parts, *(of_study.part(results) for results in opened.studies)])
+    return with_unique_names([*parts, *(study_report.study_part(results) for results in inputs.studies)])
 
 
 def _examples(
     folders: Sequence[RunFolder], count: int, data: Path | None, zoo: Path | None
 ) -> list[Examples]:
     """Return images to show, of `count` runs in all; none, with a note, of runs whose images are not here."""
-    from transferzoo.page.pictures import BUDGET, examples_of
+    from transferzoo.page.example_images import PIXEL_BYTES, example_images
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
     found = []
     for run in folders:
         try:
-            found.append(examples_of(run, records, data, BUDGET // count))
+            found.append(example_images(run, records, data, PIXEL_BYTES // count))
         except TransferZooError as error:
             log(f"Note: no examples of the run {run.path}: {error}")
     return found

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.datasets import Batch
-    from transferzoo.sharpness.job import Ground
+    from transferzoo.sharpness.measurement_setup import MeasurementSetup
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
-MEASURES, PATHS = "Of models", "Of a line or slice"
+MEASURES, LANDSCAPES = "Of models", "Of a line or slice"
 BELONGS = {
     "rho": "MODEL",
     "adaptive_rho": "MODEL",
@@ -43,7 +43,7 @@ BELONGS = {
     "points": "--between or --slice",
     "picture": "--between or --slice",
 }
-"""Which of the three requests an option speaks of."""
+"""Option → the request, of the three, that it belongs to."""
 
 
 def sharpness(
@@ -82,7 +82,7 @@ def sharpness(
         typer.Option(help="Which images; train for the paper's.", show_default="the one that is attacked"),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="How many images at most.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the draw of images and of random vectors.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sample of images and of random vectors.")] = 0,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time.", show_default="the data set's, at most 100")
     ] = None,
@@ -107,7 +107,7 @@ def sharpness(
         int, typer.Option(min=2, help="Pairs of the average case.", rich_help_panel=MEASURES)
     ] = 10,
     points: Annotated[
-        int, typer.Option(min=2, help="Points of the line, or of each axis.", rich_help_panel=PATHS)
+        int, typer.Option(min=2, help="Points of the line, or of each axis.", rich_help_panel=LANDSCAPES)
     ] = 11,
     targets: Annotated[
         list[str] | None,
@@ -115,9 +115,9 @@ def sharpness(
             "--target",
             "--targets",
             "-t",
-            rich_help_panel=PATHS,
+            rich_help_panel=LANDSCAPES,
             autocompletion=complete_models,
-            help="Also attack from each point of the line, and try these.",
+            help="Also craft images at each point of the line, and evaluate them on these models.",
             show_default="no attack",
         ),
     ] = None,
@@ -126,21 +126,25 @@ def sharpness(
         typer.Option(
             "--attack",
             "-a",
-            rich_help_panel=PATHS,
+            rich_help_panel=LANDSCAPES,
             autocompletion=complete_attacks,
-            help="How, for example mi+di.",
+            help="The attack, for example mi+di.",
         ),
     ] = "bim",
     radius: Annotated[
-        float, typer.Option(help="How far the slice goes; 1: each filter by its norm.", rich_help_panel=PATHS)
+        float,
+        typer.Option(help="How far the slice goes; 1: each filter by its norm.", rich_help_panel=LANDSCAPES),
     ] = 1.0,
     picture: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Draw it: .png, .svg or .pdf.", show_default=False, rich_help_panel=PATHS
+            metavar="FILE",
+            help="Draw it: .png, .svg or .pdf.",
+            show_default=False,
+            rich_help_panel=LANDSCAPES,
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where results are saved.")] = Path("runs"),
     output: Output = None,
     json: Json = False,
     zoo: ZooFile = None,
@@ -149,43 +153,45 @@ def sharpness(
     from transferzoo.attacks.configure import resolve
     from transferzoo.attacks.engine import Attack
     from transferzoo.base.atomic import write_text
-    from transferzoo.cli.landscapes import of_line, of_models, of_slice
+    from transferzoo.cli.landscapes import report_line, report_models, report_slice
     from transferzoo.cli.tables import render
     from transferzoo.results.writers import check_output, formatted
-    from transferzoo.sharpness.pictures import check_picture
+    from transferzoo.sharpness.plots import check_plot_path
     from transferzoo.zoo.reader import load_zoo
 
     request = _request(models, between, slice_)
     _check_belongs(context, request)
     files = [check_output(path) for path in output or []]
     if picture is not None:
-        check_picture(picture)
+        check_plot_path(picture)
     records = load_zoo(zoo)
-    what = records.dataset(dataset or records.default_dataset)
+    dataset_spec = records.dataset(dataset or records.default_dataset)
     names = list(between or ([slice_] if slice_ is not None else models or []))
-    chosen = _located(records, names, what)
+    chosen = _download_models(records, names, dataset_spec)
     if request != "MODEL" and len(chosen) != len(names):
         wanted = "two different models" if between else "one model"
         raise UsageError(f"{request} takes {wanted}", got=", ".join(model.name for model in chosen))
-    ground = _ground(what, split, data, images, seed, batch_size)
+    setup = _measurement_setup(dataset_spec, split, data, images, seed, batch_size)
     if request == "MODEL":
         options = {name: context.params[name] for name, of in BELONGS.items() if of == "MODEL"}
-        found = of_models(ground, chosen, options, runs)
+        found = report_models(setup, chosen, options, runs)
     elif request == "--between":
-        victims = _targets(records, targets or [], what, chosen)
-        how = Attack.of(resolve(records, what.name, attack, {}), seed)
-        found = of_line(ground, (chosen[0], chosen[1]), points, victims, how, runs, picture)
+        chosen_targets = _targets(records, targets or [], dataset_spec, chosen)
+        chosen_attack = Attack.of(resolve(records, dataset_spec.name, attack, {}), seed)
+        found = report_line(
+            setup, (chosen[0], chosen[1]), points, chosen_targets, chosen_attack, runs, picture
+        )
     else:
-        found = of_slice(ground, chosen[0], points, radius, runs, picture)
+        found = report_slice(setup, chosen[0], points, radius, runs, picture)
     if json:
         show_json(found.content)
     else:
         width = terminal_width()
         show(*(render(table, width) for table in found.tables))
     for path in files:
-        write_text(path, formatted(path, found.content, found.lines, found.tables))
+        write_text(path, formatted(path, found.content, found.rows, found.tables))
         log(f"Written: {path}")
-    log(f"Results are kept in {found.folder}")
+    log(f"Results are saved in {found.folder}")
 
 
 def _request(models: list[str] | None, between: tuple[str, str] | None, slice_: str | None) -> str:
@@ -206,7 +212,7 @@ def _request(models: list[str] | None, between: tuple[str, str] | None, slice_: 
 
 
 def _check_belongs(context: typer.Context, request: str) -> None:
-    """Refuse options that say nothing about the request.
+    """Refuse options that do not belong to the request.
 
     Raises:
         UsageError: there is one.
@@ -218,8 +224,8 @@ def _check_belongs(context: typer.Context, request: str) -> None:
             raise UsageError(f"{option} belongs to {of}", got=request, hint="leave it out")
 
 
-def _located(records: Zoo, names: Sequence[str], dataset: DatasetSpec) -> list[ModelSpec]:
-    """Return the models that names stand for, on this machine.
+def _download_models(records: Zoo, names: Sequence[str], dataset: DatasetSpec) -> list[ModelSpec]:
+    """Resolve names to models, and download them.
 
     Raises:
         UsageError: a name is unknown, or a model has no weights to move.
@@ -246,40 +252,40 @@ def _targets(
     from transferzoo.models.download import download_model
     from transferzoo.models.resolve import select_models
 
-    taken = {model.full_name for model in ends}
+    end_names = {model.full_name for model in ends}
     chosen = select_models(records, names, dataset.name, "target") if names else ()
-    victims = [model for model in chosen if model.full_name not in taken]
-    if names and not victims:
+    chosen_targets = [model for model in chosen if model.full_name not in end_names]
+    if names and not chosen_targets:
         raise UsageError("no target is left", expected="at least one that is no end of the line")
-    for model in victims:
+    for model in chosen_targets:
         if model.defence:
             raise UsageError("targets of a line have no defence", got=f"'{model.name}'")
-    return [download_model(model, log) for model in victims]
+    return [download_model(model, log) for model in chosen_targets]
 
 
-def _ground(
+def _measurement_setup(
     dataset: DatasetSpec, split: str | None, root: Path | None, images: int, seed: int, batch_size: int | None
-) -> Ground:
-    """Return what is measured on, images loaded.
+) -> MeasurementSetup:
+    """Return the setup of the measurement, images loaded.
 
     Raises:
         UsageError: no such split.
         DataError: the images are not there or damaged.
     """
-    from transferzoo.sharpness.job import Ground
+    from transferzoo.sharpness.measurement_setup import MeasurementSetup
 
     chosen = split or dataset.attack.split
     if split is None and chosen != "train" and "train" in dataset.splits:
         log(f"Note: measured on the split '{chosen}'; the paper measures on training images (--split train).")
     together = batch_size or min(dataset.attack.batch_size, 100)
-    return Ground(dataset, chosen, _images(dataset, chosen, root, images), images, seed, together)
+    return MeasurementSetup(dataset, chosen, _images(dataset, chosen, root, images), images, seed, together)
 
 
 def _images(dataset: DatasetSpec, split: str, root: Path | None, count: int) -> Batch:
     from transferzoo.datasets.sources import load_split
-    from transferzoo.sharpness.job import STATISTICS
+    from transferzoo.sharpness.measurement_setup import BATCH_NORM_IMAGES
     from transferzoo.training.stream import sample, streams
 
     if streams(dataset):
-        return sample(dataset, split, root, max(count, STATISTICS))
+        return sample(dataset, split, root, max(count, BATCH_NORM_IMAGES))
     return load_split(dataset, split, root=root)

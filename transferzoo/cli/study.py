@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.studies.cells import Cell, Grid
-    from transferzoo.studies.executors import Workers
+    from transferzoo.studies.executors import Executor
     from transferzoo.studies.result_file import Results
     from transferzoo.studies.worker import Task
     from transferzoo.zoo.schema import DatasetSpec
@@ -27,7 +27,7 @@ def study(
     ],
     data: DataRoot = None,
     store: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where trainings and results are kept, for all studies.")
+        Path, typer.Option(metavar="DIR", help="Where trainings and results are saved, for all studies.")
     ] = Path("studies"),
     jobs: Annotated[int, typer.Option(min=1, help="Processes on this machine, one thread each.")] = 1,
     ray: Annotated[
@@ -35,7 +35,10 @@ def study(
         typer.Option(metavar="ADDRESS", help="Work on a Ray cluster instead.", show_default=False),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the grid, what is there and how long the rest takes.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the grid, the cells that are done and how long the rest takes."
+        ),
     ] = False,
     results: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write all outcomes, compactly (.jsonl.gz).")
@@ -44,9 +47,9 @@ def study(
     json: Json = False,
     zoo: ZooFile = None,
 ) -> None:
-    """Run a study, or go on with it, and print what it says of its claims."""
+    """Run a study, or go on with it, and print the verdicts on its claims."""
     from transferzoo.results.writers import check_output
-    from transferzoo.studies.grid import lay_out
+    from transferzoo.studies.grid import build_grid
     from transferzoo.studies.preflight import check_architectures, check_images
     from transferzoo.studies.result_file import check_results, collect, write_results
     from transferzoo.studies.schema import find_study
@@ -59,22 +62,24 @@ def study(
     files = [check_output(path) for path in output or []]
     if results is not None:
         check_results(results)
-    records, asked = load_zoo(zoo), find_study(name)
+    records, chosen = load_zoo(zoo), find_study(name)
     root = data and data.expanduser().absolute()
-    task = Task(asked.model_dump_json(), store.absolute(), root, own_file(zoo))
-    grid = lay_out(asked, records, task.root)
-    check_architectures(grid, records.dataset(asked.dataset))
+    task = Task(chosen.model_dump_json(), store.absolute(), root, own_file(zoo))
+    grid = build_grid(chosen, records, task.root)
+    check_architectures(grid, records.dataset(chosen.dataset))
     if dry_run:
-        _plan(grid, task, records.dataset(asked.dataset), jobs, as_json=json)
+        _plan(grid, task, records.dataset(chosen.dataset), jobs, as_json=json)
         return
-    kept = Store(task.store)
-    check_images((c for c in grid.cells.values() if not kept.has(c)), records.dataset(asked.dataset), root)
-    workers: Workers = _workers(jobs, ray)
+    cell_store = Store(task.store)
+    check_images(
+        (c for c in grid.cells.values() if not cell_store.is_done(c)), records.dataset(chosen.dataset), root
+    )
+    executor: Executor = _executor(jobs, ray)
     try:
-        failed = _run(task, grid, workers)
+        failed = _run(task, grid, executor)
     finally:
-        workers.close()
-    found = collect(grid, kept)
+        executor.close()
+    found = collect(grid, cell_store)
     if results is not None:
         write_results(found, results)
         log(f"Written: {results}")
@@ -85,11 +90,11 @@ def study(
 
 
 def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool = False) -> None:
-    """Print what a study found, tables or JSON, on stdout and write it to files.
+    """Print the results of a study, tables or JSON, on stdout and write them to files.
 
     Args:
-        found: what.
-        files: where else.
+        found: the results.
+        files: to write too.
         as_json: print JSON.
         brief: of tables the first alone, the verdicts where there are claims.
     """
@@ -97,7 +102,7 @@ def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool
     from transferzoo.cli.tables import render
     from transferzoo.results.writers import formatted
     from transferzoo.studies.claims import judge
-    from transferzoo.studies.result_file import lines_of
+    from transferzoo.studies.result_file import csv_rows
     from transferzoo.studies.tables import tables, to_json
 
     verdicts = judge(found)
@@ -107,25 +112,25 @@ def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool
     else:
         show(*(render(table, terminal_width()) for table in shown))
     for path in files:
-        write_text(path, formatted(path, to_json(found, verdicts), lines_of(found), shown))
+        write_text(path, formatted(path, to_json(found, verdicts), csv_rows(found), shown))
         log(f"Written: {path}")
 
 
-def _workers(jobs: int, address: str | None) -> Workers:
+def _executor(jobs: int, address: str | None) -> Executor:
     from transferzoo.studies import executors
 
     if address is not None:
-        return executors.Ray(address)
-    return executors.Processes(jobs) if jobs > 1 else executors.Here()
+        return executors.RayExecutor(address)
+    return executors.ProcessExecutor(jobs) if jobs > 1 else executors.InProcessExecutor()
 
 
-def _run(task: Task, grid: Grid, workers: Workers) -> list[tuple[Cell, TransferZooError]]:
-    """Run what is not done, with a bar over all cells."""
-    from transferzoo.studies.executors import run
+def _run(task: Task, grid: Grid, executor: Executor) -> list[tuple[Cell, TransferZooError]]:
+    """Run the cells that are not done, with a progress bar."""
+    from transferzoo.studies.executors import run_grid
     from transferzoo.studies.store import Store
 
     store = Store(task.store)
-    todo = [cell for cell in grid.cells.values() if not store.has(cell)]
+    todo = [cell for cell in grid.cells.values() if not store.is_done(cell)]
     if todo:
         log(f"{len(grid.cells) - len(todo)} of {len(grid.cells)} cells are there; {len(todo)} to do.")
     with progress_bar() as bar:
@@ -138,22 +143,22 @@ def _run(task: Task, grid: Grid, workers: Workers) -> list[tuple[Cell, TransferZ
             elif bar.disable:
                 log(f"Done: {cell.label}")
 
-        return run(task, grid, workers, on_done)
+        return run_grid(task, grid, executor, on_done)
 
 
 def _plan(grid: Grid, task: Task, dataset: DatasetSpec, jobs: int, *, as_json: bool) -> None:
-    """Print what there is to do, and an estimate of how long it takes."""
+    """Print the cells to do, and an estimate of how long they take."""
     from transferzoo.base.table import Table
     from transferzoo.cli.tables import render
-    from transferzoo.studies.estimate import seconds
+    from transferzoo.studies.estimate import estimate_seconds
     from transferzoo.studies.preflight import count_images
     from transferzoo.studies.store import Store
 
     store = Store(task.store)
-    todo = {key: cell for key, cell in grid.cells.items() if not store.has(cell)}
+    todo = {key: cell for key, cell in grid.cells.items() if not store.is_done(cell)}
     trained = any(cell.kind == "train" for cell in todo.values())
     images = grid.study.training_images or (count_images(dataset, task.root) if trained else 0)
-    left = seconds(grid, todo, dataset, images) / jobs
+    left = estimate_seconds(grid, todo, dataset, images) / jobs
     kinds = list(dict.fromkeys(cell.kind for cell in grid.cells.values()))
     counts = {
         kind: (
@@ -172,9 +177,11 @@ def _plan(grid: Grid, task: Task, dataset: DatasetSpec, jobs: int, *, as_json: b
     rows = tuple(
         (kind, str(every), str(every - missing), str(missing)) for kind, (every, missing) in counts.items()
     )
-    took = f"About {left:.0f} s ({left / 3600:.1f} h) are left with {jobs} process{'es' if jobs > 1 else ''}."
+    estimate = (
+        f"About {left:.0f} s ({left / 3600:.1f} h) are left with {jobs} process{'es' if jobs > 1 else ''}."
+    )
     title = f"Study {grid.study.name}: {grid.study.about}"
-    show(render(Table(title, ("cells", "in all", "done", "to do"), rows, took), terminal_width()))
+    show(render(Table(title, ("cells", "in all", "done", "to do"), rows, estimate), terminal_width()))
 
 
 def _incomplete(failed: list[tuple[Cell, TransferZooError]], grid: Grid) -> TransferZooError:
@@ -182,5 +189,5 @@ def _incomplete(failed: list[tuple[Cell, TransferZooError]], grid: Grid) -> Tran
     return TransferZooError(
         f"{len(failed)} of {len(grid.cells)} cells of the study failed, the first being '{cell.label}': "
         f"{str(error).removesuffix('.')}",
-        hint="mend it and run the same command again; what is done stays",
+        hint="fix the cause and run the same command again; finished cells are kept",
     )

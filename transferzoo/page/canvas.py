@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 WIDE, NARROW = 800, 340
 """Widths that every figure is drawn in: for a desk and for a phone."""
-TEXT = 12
-LINE = 15
+FONT_SIZE = 12
+LINE_HEIGHT = 15
 """Height of a line of text, in pixels."""
-LETTER = 0.6
+LETTER_WIDTH = 0.6
 """Mean width of a letter, in sizes of its font, of the widest fonts."""
 RELAXATIONS = 50
-"""Times that names which stand too close are moved apart."""
+"""Rounds in which labels that are too close are moved apart."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKERS = "osD^vPX"
-"""One fewer than there are colours, so that series share both only after their product."""
+"""One fewer than there are colours: series share both only after as many as their product."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "transferzoo",
     "text.parse_math": False,
-    "font.size": TEXT,
+    "font.size": FONT_SIZE,
     "font.sans-serif": ["DejaVu Sans"],
     "axes.unicode_minus": True,
     "axes.spines.top": False,
@@ -55,8 +55,8 @@ STYLE = {
     "text.color": light("ink"),
     "xtick.color": light("muted"),
     "ytick.color": light("muted"),
-    "xtick.labelsize": TEXT - 1,
-    "ytick.labelsize": TEXT - 1,
+    "xtick.labelsize": FONT_SIZE - 1,
+    "ytick.labelsize": FONT_SIZE - 1,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
     "xtick.minor.size": 0,
@@ -124,7 +124,7 @@ class Canvas:
             names,
             loc="upper left",
             ncols=-(-len(names) // rows),
-            fontsize=TEXT - 1,
+            fontsize=FONT_SIZE - 1,
             bbox_to_anchor=(left / self.width, 1 - 2 / self.height),
         )
 
@@ -134,33 +134,33 @@ LEGEND_ROW = 19
 
 def legend_rows(names: Sequence[str], width: float) -> int:
     """Return how many rows a legend has in a width."""
-    entry = max(text_width(name, TEXT - 1) for name in names) + 46
+    entry = max(text_width(name, FONT_SIZE - 1) for name in names) + 46
     columns = max(1, int(width // entry))
     return -(-len(names) // columns)
 
 
-def text_width(text: str, size: float = TEXT) -> float:
+def text_width(text: str, size: float = FONT_SIZE) -> float:
     """Return about how wide text is, in pixels."""
-    return max(len(line) for line in text.split("\n")) * size * LETTER
+    return max(len(line) for line in text.split("\n")) * size * LETTER_WIDTH
 
 
-def wrapped(text: str, letters: int) -> str:
+def wrap_text(text: str, letters: int) -> str:
     """Return text in lines of at most so many letters."""
     return "\n".join(part for line in text.split("\n") for part in wrap(line, letters) or [""])
 
 
-def cut(text: str, letters: int) -> str:
+def truncate(text: str, letters: int) -> str:
     """Return text in one line of at most so many letters."""
     line = text.replace("\n", ", ")
     return line if len(line) <= letters else line[: letters - 1] + "…"
 
 
-def colour(number: int) -> str:
+def series_colour(number: int) -> str:
     """Return the colour of a series."""
     return light(f"series-{number % SERIES + 1}")
 
 
-def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread_apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Return places moved apart to keep a gap, in their order and, if there is room, within bounds."""
     order = sorted(range(len(places)), key=places.__getitem__)
     moved = list(places)
@@ -176,14 +176,14 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     return [place + shift for place in moved]
 
 
-def label_axis(axes: Axes, which: str, axis: Axis, room: float = 0.0) -> None:
+def format_axis(axes: Axes, which: str, axis: Axis, length: float = 0.0) -> None:
     """Set scale and ticks of an axis on which everything is drawn.
 
     Args:
         axes: where.
         which: "x" or "y".
-        axis: what is told along it.
-        room: its length in pixels, where ticks are given that shall not run into each other.
+        axis: its record.
+        length: in pixels, where ticks are given that shall not run into each other.
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -198,25 +198,25 @@ def label_axis(axes: Axes, which: str, axis: Axis, room: float = 0.0) -> None:
         bins = 6 if which == "x" else 4
         side.set_major_locator(MaxNLocator(nbins=bins, steps=steps, integer=axis.whole))
     if axis.ticks:
-        side.set_major_locator(FixedLocator(_apart(axis, room)))
-    side.set_major_formatter(FuncFormatter(lambda value, _: tick(value, axis)))
+        side.set_major_locator(FixedLocator(_separate_ticks(axis, length)))
+    side.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value, axis)))
 
 
-def _apart(axis: Axis, room: float) -> list[float]:
+def _separate_ticks(axis: Axis, length: float) -> list[float]:
     """Return those ticks of an axis whose labels do not run into each other."""
     scale = log if axis.log else float
     first, last = axis.ticks[0], axis.ticks[-1]
     kept, free = [], -inf
     for value in axis.ticks:
-        place = room * (scale(value) - scale(first)) / ((scale(last) - scale(first)) or 1)
-        half = text_width(tick(value, axis), TEXT - 1) / 2
+        place = length * (scale(value) - scale(first)) / ((scale(last) - scale(first)) or 1)
+        half = text_width(format_tick(value, axis), FONT_SIZE - 1) / 2
         if place - half > free:
             kept.append(value)
             free = place + half + 6
     return kept
 
 
-def tick(value: float, axis: Axis) -> str:
+def format_tick(value: float, axis: Axis) -> str:
     """Write a value at a tick, with its unit and as short as it can be."""
     if axis.percent:
         return f"{100 * value:.4g} %"

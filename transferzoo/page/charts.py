@@ -1,4 +1,4 @@
-"""Charts: records of numbers, which `drawing` draws and `words` tells."""
+"""Charts: the numbers of a figure, which `drawing` plots and `descriptions` puts into words and tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Level(NamedTuple):
-    """A value with its interval; one without an interval is its own ends."""
+class MeanInterval(NamedTuple):
+    """A mean with its interval; without one, both ends are the mean."""
 
     mean: float
     low: float
@@ -19,7 +19,7 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """What is told along an axis.
+    """An axis of a chart.
 
     Attributes:
         label: quantity and unit, in words.
@@ -37,7 +37,7 @@ class Axis:
     signed: bool = False
     ticks: tuple[float, ...] = ()
 
-    def show(self, value: float) -> str:
+    def format(self, value: float) -> str:
         """Write a value without its unit."""
         if self.percent:
             return f"{100 * value:.1f}"
@@ -45,9 +45,9 @@ class Axis:
             return f"{value:+.1f}"
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
-    def tell(self, value: float) -> str:
+    def with_unit(self, value: float) -> str:
         """Write a value with its unit."""
-        return f"{self.show(value)} %" if self.percent else self.show(value)
+        return f"{self.format(value)} %" if self.percent else self.format(value)
 
     @property
     def heading(self) -> str:
@@ -64,35 +64,35 @@ class Heatmap:
         columns: likewise.
         cells: shares in [0, 1] by row and column; None for none.
         white_box: (row, column) of the cells that are not in the mean.
-        means: the first column is the mean of the others.
+        mean_column: the first column is the mean of the others.
     """
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[float | None, ...], ...]
     white_box: frozenset[tuple[int, int]] = frozenset()
-    means: bool = True
+    mean_column: bool = True
 
     @property
-    def top(self) -> float:
-        """The end of the scale: the highest share, rounded up to a tenth."""
+    def scale_max(self) -> float:
+        """The end of the colour scale: the highest share, rounded up to a tenth."""
         highest = max((cell for row in self.cells for cell in row if cell is not None), default=0.0)
         return max(0.1, -(-round(1000 * highest) // 100) / 10)
 
 
 @dataclass(frozen=True)
-class Panel:
+class CurvePanel:
     """Lines over a common axis.
 
     Attributes:
         axis: of the values.
-        lines: name → values by place on the common axis.
-        levels: name → a value that has no place on it.
+        lines: name → values by position on the common axis.
+        references: name → a value without a position on it, drawn as a horizontal line.
     """
 
     axis: Axis
-    lines: Mapping[str, Mapping[float, Level]]
-    levels: Mapping[str, float] = field(default_factory=dict)
+    lines: Mapping[str, Mapping[float, MeanInterval]]
+    references: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,18 @@ class Curves:
     Attributes:
         axis: the common one.
         panels: from above.
-        marks: places on it that are marked in every panel.
-        mark: what is there.
+        marks: positions on it that are marked in every panel.
+        mark_label: what they mark.
     """
 
     axis: Axis
-    panels: tuple[Panel, ...]
+    panels: tuple[CurvePanel, ...]
     marks: tuple[float, ...] = ()
-    mark: str = ""
+    mark_label: str = ""
 
 
 @dataclass(frozen=True)
-class Cloud:
+class ScatterPanel:
     """Points of two quantities.
 
     Attributes:
@@ -134,15 +134,15 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Clouds beside each other.
+    """Panels of points beside each other.
 
     Attributes:
         axis: the common one.
-        clouds: from the left.
+        panels: from the left.
     """
 
     axis: Axis
-    clouds: tuple[Cloud, ...]
+    panels: tuple[ScatterPanel, ...]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Bars:
 
     axis: Axis
     groups: tuple[str, ...]
-    series: Mapping[str, tuple[Level | None, ...]]
+    series: Mapping[str, tuple[MeanInterval | None, ...]]
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Differences:
 
     axis: Axis
     rows: tuple[str, ...]
-    values: tuple[Level, ...]
+    values: tuple[MeanInterval, ...]
 
 
 Chart = Heatmap | Curves | Scatter | Bars | Differences
@@ -180,12 +180,12 @@ Chart = Heatmap | Curves | Scatter | Bars | Differences
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with what is said of it.
+    """A chart with its title and caption.
 
     Attributes:
         name: file stem; unique in its part.
         title: what it shows.
-        caption: how to read it, and what it stands on.
+        caption: how to read it, and what it is computed from.
         chart: the numbers.
     """
 

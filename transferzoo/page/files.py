@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import write_bytes, write_text
-from transferzoo.page.descriptions import numbers
-from transferzoo.page.svg import as_file
+from transferzoo.page.descriptions import numbers_table
+from transferzoo.page.svg import render_file
 from transferzoo.results.writers import to_latex, to_markdown
 
 if TYPE_CHECKING:
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from transferzoo.page.parts import Part
 
 
-def write_figures(parts: Sequence[Part], folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
+def write_figures(
+    parts: Sequence[Part], folder: Path, on_figure: Callable[[str], None] = lambda _: None
+) -> None:
     """Write every figure as PART-FIGURE.png and .svg, its numbers and the tables of a part as .md and .tex.
 
     Args:
-        parts: what is told.
+        parts: of a report.
         folder: made where it is not there.
-        tell: called with the title of each figure that is drawn.
+        on_figure: called with the title of each figure that is drawn.
 
     Raises:
         TransferZooError: the folder cannot be written.
@@ -30,8 +32,8 @@ def write_figures(parts: Sequence[Part], folder: Path, tell: Callable[[str], Non
     for part in parts:
         for figure in part.figures:
             for kind in ("png", "svg"):
-                write_bytes(folder / f"{part.name}-{figure.name}.{kind}", as_file(figure.chart, kind))
-            tell(figure.title)
-        tables = [*part.tables, *(numbers(figure) for figure in part.figures)]
+                write_bytes(folder / f"{part.name}-{figure.name}.{kind}", render_file(figure.chart, kind))
+            on_figure(figure.title)
+        tables = [*part.tables, *(numbers_table(figure) for figure in part.figures)]
         for suffix, written in ((".md", to_markdown), (".tex", to_latex)):
             write_text(folder / f"{part.name}-tables{suffix}", "\n".join(written(table) for table in tables))

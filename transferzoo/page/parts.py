@@ -1,4 +1,4 @@
-"""What a page is made of: a part a study, and one for all runs."""
+"""What a page is made of: a part for each study, and one for each group of runs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ if TYPE_CHECKING:
 
     from transferzoo.base.table import Table
     from transferzoo.page.charts import Figure
-    from transferzoo.page.pictures import Examples
+    from transferzoo.page.example_images import Examples
     from transferzoo.studies.claims import Verdict
 
 
-MOST_NAMED = 6
-"""Attacks whose names stand among the facts."""
+MOST_NAMES = 6
+"""Most names that are listed among the facts."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is told of one study, or of runs together.
+    """One study, or a group of runs, on a page.
 
     Attributes:
         name: anchor, and what its files begin with; unique on a page.
         title: what it is.
         about: the question, in a sentence.
-        facts: what it stands on: name → values.
+        facts: what it is computed from: name → values.
         verdicts: on a study's claims.
         figures: in order.
         tables: in order.
         examples: adversarial images to look at.
-        commands: what repeats it.
+        commands: those that repeat it.
         configuration: name → text, exact.
         reading: how to read it.
     """
@@ -50,7 +50,7 @@ class Part:
     reading: str
 
 
-def distinct(parts: Sequence[Part]) -> list[Part]:
+def with_unique_names(parts: Sequence[Part]) -> list[Part]:
     """Return the parts, numbered where several have one name or one title."""
     named: dict[str, Part] = {}
     titles: set[str] = set()
@@ -70,17 +70,17 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "part"
 
 
-def once(values: Iterable[object]) -> tuple[str, ...]:
-    """Return values as text, each of them once."""
+def unique_texts(values: Iterable[object]) -> tuple[str, ...]:
+    """Return values as text, without duplicates."""
     return tuple(dict.fromkeys(str(value) for value in values))
 
 
-def few(values: tuple[str, ...], kind: str) -> tuple[str, ...]:
+def names_or_count(values: tuple[str, ...], kind: str) -> tuple[str, ...]:
     """Return values if they are few, else how many there are."""
-    return values if len(values) <= MOST_NAMED else (f"{len(values)} {kind}",)
+    return values if len(values) <= MOST_NAMES else (f"{len(values)} {kind}",)
 
 
-def from_to(counts: Iterable[int]) -> tuple[str, ...]:
+def format_range(counts: Iterable[int]) -> tuple[str, ...]:
     """Return the smallest and the largest of some numbers as text, in one where they are equal."""
     ends = sorted(counts)
-    return (" to ".join(once(f"{end:,}" for end in (ends[0], ends[-1]))),) if ends else ()
+    return (" to ".join(unique_texts(f"{end:,}" for end in (ends[0], ends[-1]))),) if ends else ()

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.page.canvas import LINE, NARROW, TEXT, WIDE, Canvas, cut, text_width, wrapped
+from transferzoo.page.canvas import (
+    FONT_SIZE,
+    LINE_HEIGHT,
+    NARROW,
+    WIDE,
+    Canvas,
+    text_width,
+    truncate,
+    wrap_text,
+)
 from transferzoo.page.palette import heat, light
 
 if TYPE_CHECKING:
@@ -15,22 +24,22 @@ if TYPE_CHECKING:
 
     from transferzoo.page.charts import Heatmap
 
-SMALL = TEXT - 1
+SMALL = FONT_SIZE - 1
 
 
 def draw_heatmap(chart: Heatmap, *, wide: bool) -> Figure:
-    """Return the drawing of a matrix; the column of means stands apart."""
-    names = [wrapped(name, 34 if wide else 15) for name in chart.rows]
-    columns = [cut(name, 26) for name in chart.columns]
+    """Return the drawing of a matrix; the column of means is set apart."""
+    names = [wrap_text(name, 34 if wide else 15) for name in chart.rows]
+    columns = [truncate(name, 26) for name in chart.columns]
     left = max(text_width(name, SMALL) for name in names) + 10
-    gap = 8 if chart.means else 0
-    head = max(text_width(name, TEXT - 2) for name in columns)
+    gap = 8 if chart.mean_column else 0
+    head = max(text_width(name, FONT_SIZE - 2) for name in columns)
     least, room = (46.0, WIDE) if wide else (27.0, NARROW)
     side = min(max(72.0, head), max(least, (room - left - gap - 2) / len(columns)))
     turned = 0 if head <= side else 45 if wide else 90
-    top = {0: LINE + 4, 45: 0.8 * head + 12, 90: head + 8}[turned]
-    beyond = 0.72 * text_width(columns[-1], TEXT - 2) - side / 2 + 8 if turned == 45 else 2.0
-    heights = [max(28, LINE * (name.count("\n") + 1) + 4) for name in names]
+    top = {0: LINE_HEIGHT + 4, 45: 0.8 * head + 12, 90: head + 8}[turned]
+    beyond = 0.72 * text_width(columns[-1], FONT_SIZE - 2) - side / 2 + 8 if turned == 45 else 2.0
+    heights = [max(28, LINE_HEIGHT * (name.count("\n") + 1) + 4) for name in names]
     width = max(left + gap + side * len(columns) + max(2.0, beyond), NARROW)
     canvas = Canvas.of(width, top + sum(heights) + 2)
     axes = canvas.axes(0, 0, canvas.width, canvas.height)
@@ -55,7 +64,7 @@ def _heads(axes: Axes, names: Sequence[str], middles: Sequence[float], low: floa
             middle,
             low,
             name,
-            fontsize=TEXT - 2,
+            fontsize=FONT_SIZE - 2,
             color=light("muted"),
             rotation=turned,
             rotation_mode="anchor",
@@ -72,7 +81,7 @@ def _cell(axes: Axes, chart: Heatmap, row: int, column: int, box: tuple[float, f
     if share is None:
         text, ink = "–", "muted"
     else:
-        fill, ink = heat(share / chart.top)
+        fill, ink = heat(share / chart.scale_max)
         patch = Rectangle((left + 1, top + 1), width - 2, height - 2, facecolor=light(fill), linewidth=0)
         axes.add_patch(patch)
         star = "*" if (row, column) in chart.white_box else ""
@@ -85,5 +94,5 @@ def _cell(axes: Axes, chart: Heatmap, row: int, column: int, box: tuple[float, f
         va="center",
         fontsize=SMALL,
         color=light(ink),
-        weight="bold" if chart.means and column == 0 else "normal",
+        weight="bold" if chart.mean_column and column == 0 else "normal",
     )

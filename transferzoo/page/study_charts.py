@@ -1,4 +1,4 @@
-"""Figures of a study that stand for its surrogates as they are in the end."""
+"""Figures of a study about its surrogates at the epoch that stands for each."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from transferzoo.page.charts import Axis, Cloud, Differences, Figure, Heatmap, Level, Scatter
-from transferzoo.page.means import by_attack, means
+from transferzoo.page.charts import Axis, Differences, Figure, Heatmap, MeanInterval, Scatter, ScatterPanel
+from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
+from transferzoo.page.measurements import (
+    SHARPNESS_LABELS,
+    attack_specs,
+    last_epoch,
+    measure_axis,
+    measurements,
+)
 from transferzoo.page.parts import slug
-from transferzoo.page.study_series import SHARP, attacks_of, axis_of, last_epoch, measured
 from transferzoo.results.statistics import crossed_difference
-from transferzoo.studies.claims import contributions, outcomes_of, stacked
+from transferzoo.studies.claims import contributions, outcomes_by_target, stack_values
+from transferzoo.studies.entries import SUCCESS
 from transferzoo.studies.result_file import SHARPNESS
-from transferzoo.studies.schema import SUCCESS
 from transferzoo.studies.tables import PERCENT
 
 if TYPE_CHECKING:
@@ -23,13 +29,13 @@ if TYPE_CHECKING:
     from transferzoo.studies.result_file import Outcomes, Results
 
 MOST_ATTACKS = 3
-"""Attacks that all have figures of their own."""
+"""Most attacks that all have figures of their own."""
 LEAST_POINTS = 4
-"""Points that a rank correlation is told of."""
+"""Fewest points that a rank correlation is given for."""
 
 
-def differences(verdicts: Sequence[Verdict]) -> Figure | None:
-    """Return the differences that verdicts stand on, of shares; None where there are none."""
+def claim_differences(verdicts: Sequence[Verdict]) -> Figure | None:
+    """Return the differences behind verdicts on shares; None where there are none."""
     found = {
         one.claim.say: one.difference
         for one in verdicts
@@ -37,7 +43,7 @@ def differences(verdicts: Sequence[Verdict]) -> Figure | None:
     }
     if not found:
         return None
-    values = tuple(Level(100 * each.mean, 100 * each.low, 100 * each.high) for each in found.values())
+    values = tuple(MeanInterval(100 * each.mean, 100 * each.low, 100 * each.high) for each in found.values())
     return Figure(
         "differences",
         "Differences behind the claims",
@@ -48,10 +54,10 @@ def differences(verdicts: Sequence[Verdict]) -> Figure | None:
     )
 
 
-def matrices(results: Results) -> list[Figure]:
+def success_matrices(results: Results) -> list[Figure]:
     """Return success rates by surrogate and target, and their means by attack where there are several."""
-    attacks = attacks_of(results)
-    found = [(attack, _matrix(results, attack)) for attack in few(attacks)]
+    attacks = attack_specs(results)
+    found = [(attack, _success_matrix(results, attack)) for attack in charted_attacks(attacks)]
     figures = [
         Figure(
             slug(f"success {attack}") if len(attacks) > 1 else "success",
@@ -62,22 +68,22 @@ def matrices(results: Results) -> list[Figure]:
         )
         for attack, chart in found
     ]
-    return [*([_by_attack(results)] if len(attacks) > 1 else []), *figures]
+    return [*([_attack_matrix(results)] if len(attacks) > 1 else []), *figures]
 
 
-def few(attacks: Sequence[str]) -> Sequence[str]:
+def charted_attacks(attacks: Sequence[str]) -> Sequence[str]:
     """Return the attacks that have figures of their own: all if they are few, the first one else."""
     return attacks if len(attacks) <= MOST_ATTACKS else attacks[:1]
 
 
-def _by_attack(results: Results) -> Figure:
-    found = measured(results)
+def _attack_matrix(results: Results) -> Figure:
+    found = measurements(results)
     last = {name: last_epoch(results, name) for name in results.study.surrogates}
-    return by_attack(
+    return mean_rate_matrix(
         {
             name: {
                 attack: fmean(rates.values())
-                for attack in attacks_of(results)
+                for attack in attack_specs(results)
                 if (rates := found.get((name, epoch, SUCCESS, attack)))
             }
             for name, epoch in last.items()
@@ -86,7 +92,7 @@ def _by_attack(results: Results) -> Figure:
     )
 
 
-def _matrix(results: Results, attack: str) -> Heatmap:
+def _success_matrix(results: Results, attack: str) -> Heatmap:
     cells: dict[tuple[str, str], list[Outcomes]] = defaultdict(list)
     last = {name: last_epoch(results, name) for name in results.study.surrogates}
     for one in results.outcomes:
@@ -111,38 +117,45 @@ def _matrix(results: Results, attack: str) -> Heatmap:
     return Heatmap(tuple(rows), ("mean", *targets), tuple(table), frozenset(starred))
 
 
-def bars(results: Results) -> Figure | None:
+def mean_rates(results: Results) -> Figure | None:
     """Return the mean success rate of every surrogate under every attack, with intervals."""
-    levels = {
-        name: {attack: _interval(results, name, attack) for attack in attacks_of(results)}
+    means = {
+        name: {attack: _mean_interval(results, name, attack) for attack in attack_specs(results)}
         for name in results.study.surrogates
     }
-    return means(
-        {name: by_attack for name, by_attack in levels.items() if any(by_attack.values())},
+    return mean_rate_bars(
+        {name: by_attack for name, by_attack in means.items() if any(by_attack.values())},
         "Bars: mean over images, targets and training seeds. Whiskers: 95 % intervals over seeds and images.",
     )
 
 
-def _interval(results: Results, surrogate: str, attack: str) -> Level | None:
+def _mean_interval(results: Results, surrogate: str, attack: str) -> MeanInterval | None:
     """Return the mean rate of a surrogate with its interval over seeds and images, which one image lacks."""
-    found = outcomes_of(results, surrogate, last_epoch(results, surrogate), attack)
+    found = outcomes_by_target(results, surrogate, last_epoch(results, surrogate), attack)
     if not found:
         return None
     seeds = {seed for by_seed in found.values() for seed in by_seed}
-    shares = contributions(stacked(found, list(found), sorted(seeds)))
-    told = crossed_difference(shares)
+    shares = contributions(stack_values(found, list(found), sorted(seeds)))
+    interval = crossed_difference(shares)
     mean = float(shares.mean())
-    return Level(mean, max(0.0, told.low), min(1.0, told.high)) if told else Level(mean, mean, mean)
+    return (
+        MeanInterval(mean, max(0.0, interval.low), min(1.0, interval.high))
+        if interval
+        else MeanInterval(mean, mean, mean)
+    )
 
 
-def against_sharpness(results: Results) -> list[Figure]:
+def sharpness_scatter(results: Results) -> list[Figure]:
     """Return success against each measure of sharpness, a figure an attack."""
-    found, last = measured(results), {name: last_epoch(results, name) for name in results.study.surrogates}
-    measures = [f"{SHARPNESS}.{kind}{name}" for name in SHARP for kind in ("", "adaptive_")]
-    attacks = attacks_of(results)
+    found, last = (
+        measurements(results),
+        {name: last_epoch(results, name) for name in results.study.surrogates},
+    )
+    measures = [f"{SHARPNESS}.{kind}{name}" for name in SHARPNESS_LABELS for kind in ("", "adaptive_")]
+    attacks = attack_specs(results)
     figures = []
-    for attack in few(attacks):
-        clouds = []
+    for attack in charted_attacks(attacks):
+        panels = []
         for measure in measures:
             points: dict[str, tuple[tuple[float, float], ...]] = {}
             for name, epoch in last.items():
@@ -152,8 +165,8 @@ def against_sharpness(results: Results) -> list[Figure]:
                     points[name] = tuple((sharp[seed], rates[seed]) for seed in sorted(shared))
             if len(points) > 1:
                 values = [x for pairs in points.values() for x, _ in pairs]
-                clouds.append(Cloud(axis_of(measure, values), points, _correlation(points)))
-        if clouds:
+                panels.append(ScatterPanel(measure_axis(measure, values), points, _correlation(points)))
+        if panels:
             several = len(attacks) > 1
             figures.append(
                 Figure(
@@ -161,7 +174,7 @@ def against_sharpness(results: Results) -> list[Figure]:
                     "Success against sharpness" + (f", {attack}" if several else ""),
                     "A point a surrogate and training seed, at the epoch that stands for the surrogate. "
                     "Spearman's rank correlation; points of one surrogate are not independent.",
-                    Scatter(Axis("Success rate", percent=True), tuple(clouds)),
+                    Scatter(Axis("Success rate", percent=True), tuple(panels)),
                 )
             )
     return figures

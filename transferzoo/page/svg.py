@@ -7,9 +7,10 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree
 
+from markupsafe import Markup
+
 from transferzoo.page.canvas import NARROW, WIDE, style
 from transferzoo.page.drawing import draw
-from transferzoo.page.markup import Markup, join, tag
 from transferzoo.page.palette import COLOURS
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _HEX = re.compile(r"#[0-9a-f]{6}")
 _FONT = re.compile(r"\s*font-family:[^;]*;?")
 
 
-class Inline(NamedTuple):
+class InlineSvg(NamedTuple):
     """A chart in a page.
 
     Attributes:
@@ -35,7 +36,7 @@ class Inline(NamedTuple):
     broad: bool
 
 
-def inline(chart: Chart, name: str, title: str, description: str, *, wide: bool) -> Inline:
+def inline_svg(chart: Chart, name: str, title: str, description: str, *, wide: bool) -> InlineSvg:
     """Return a chart as an element of a page, in colours of its theme and the font of its text.
 
     Args:
@@ -45,24 +46,27 @@ def inline(chart: Chart, name: str, title: str, description: str, *, wide: bool)
         description: what is to be seen.
         wide: for a desk rather than a phone.
     """
-    root = ElementTree.fromstring(as_file(chart, "svg", wide=wide))
+    root = ElementTree.fromstring(render_file(chart, "svg", wide=wide))
     width, height = (float(number) for number in root.get("viewBox", "").split()[2:])
     broad = width > 1.05 * (WIDE if wide else NARROW)
     limits = f"max-width:{width:.0f}px" + (f";min-width:{width:.0f}px" if broad else "")
-    label = join(tag("title", title, id=f"{name}-title"), tag("desc", description, id=f"{name}-description"))
-    svg = tag(
-        "svg",
-        label,
-        _drawn(root, name),
-        viewBox=f"0 0 {width:g} {height:g}",
-        role="img",
-        style=limits,
-        aria_labelledby=f"{name}-title {name}-description",
+    svg = Markup(
+        '<svg viewBox="0 0 {width:g} {height:g}" role="img" style="{limits}"'
+        ' aria-labelledby="{name}-title {name}-description"><title id="{name}-title">{title}</title>'
+        '<desc id="{name}-description">{description}</desc>{drawn}</svg>'
+    ).format(
+        width=width,
+        height=height,
+        limits=limits,
+        name=name,
+        title=title,
+        description=description,
+        drawn=_drawn(root, name),
     )
-    return Inline(svg, broad)
+    return InlineSvg(svg, broad)
 
 
-def as_file(chart: Chart, kind: str, *, wide: bool = True) -> bytes:
+def render_file(chart: Chart, kind: str, *, wide: bool = True) -> bytes:
     """Return a chart as a file; equal charts are equal bytes.
 
     Args:

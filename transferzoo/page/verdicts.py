@@ -4,50 +4,52 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.page.study_series import axis_of
-from transferzoo.studies.claims import ABSENT, NOT_SUPPORTED, OPEN, SUPPORTED
-from transferzoo.studies.tables import PERCENT, signed
+from transferzoo.page.measurements import measure_axis
+from transferzoo.studies.claims import INCONCLUSIVE, NOT_MEASURED, NOT_SUPPORTED, SUPPORTED
+from transferzoo.studies.tables import PERCENT, format_difference
 
 if TYPE_CHECKING:
     from transferzoo.studies.claims import Verdict
-    from transferzoo.studies.schema import Operand
+    from transferzoo.studies.entries import Operand
 
-MARKS = {SUPPORTED: "✓", NOT_SUPPORTED: "✗", OPEN: "?", ABSENT: "–"}
-"""Verdict → a sign that tells it without colour."""
+MARKS = {SUPPORTED: "✓", NOT_SUPPORTED: "✗", INCONCLUSIVE: "?", NOT_MEASURED: "–"}
+"""Verdict → its sign, so that it does not depend on colour."""
 
 
-def sentence(verdict: Verdict) -> str:
-    """Return the numbers that a verdict stands on, in words."""
+def verdict_sentence(verdict: Verdict) -> str:
+    """Return the numbers behind a verdict, in a sentence."""
     found, claim = verdict.difference, verdict.claim
     if verdict.higher is None or verdict.lower is None:
         return "Not all of it was measured."
     measure = claim.higher.measure
     unit = " points" if measure in PERCENT else ""
-    axis = axis_of(measure, [verdict.higher, verdict.lower])
-    higher, lower = _named(claim.higher), _named(claim.lower)
-    said = f"{axis.label}: {higher} {axis.tell(verdict.higher)}, {lower} {axis.tell(verdict.lower)}. "
+    axis = measure_axis(measure, [verdict.higher, verdict.lower])
+    higher = f"{_describe_operand(claim.higher)} {axis.with_unit(verdict.higher)}"
+    lower = f"{_describe_operand(claim.lower)} {axis.with_unit(verdict.lower)}"
+    text = f"{axis.label}: {higher}, {lower}. "
     seeds = f"{verdict.seeds} training seed{'s' if verdict.seeds != 1 else ''}"
-    stands = f"{verdict.images:,} images and {seeds}" if verdict.images else seeds
+    sample = f"{verdict.images:,} images and {seeds}" if verdict.images else seeds
     if found is None:
-        return f"{said}No interval can be told from {stands}."
-    said += (
-        f"Difference{_beyond(claim.by, measure)} {signed(found.mean, measure)}{unit}, 95 % interval "
-        f"{signed(found.low, measure)} to {signed(found.high, measure)}, from {stands}."
+        return f"{text}There is no interval from {sample}."
+    difference, low, high = (format_difference(x, measure) for x in (found.mean, found.low, found.high))
+    text += (
+        f"Difference{_describe_margin(claim.by, measure)} {difference}{unit}, "
+        f"95 % interval {low} to {high}, from {sample}."
     )
     if verdict.targets:
         better, worse = verdict.better
-        said += f" Higher on {better} of {verdict.targets} targets, lower on {worse} (Holm, 5 %)."
-    return said
+        text += f" Higher on {better} of {verdict.targets} targets, lower on {worse} (Holm, 5 %)."
+    return text
 
 
-def _named(operand: Operand) -> str:
+def _describe_operand(operand: Operand) -> str:
     details = [] if operand.epoch is None else [f"epoch {operand.epoch}"]
     details += [] if operand.attack is None else [operand.attack]
     details += [] if operand.target is None else [f"on {operand.target}"]
     return f"{operand.surrogate} ({', '.join(details)})" if details else operand.surrogate
 
 
-def _beyond(by: float, measure: str) -> str:
+def _describe_margin(by: float, measure: str) -> str:
     if not by:
         return ""
     return f" beyond the {100 * by:g} points claimed" if measure in PERCENT else f" beyond the {by:g} claimed"

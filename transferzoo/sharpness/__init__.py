@@ -9,7 +9,7 @@ measured twice, for weights that move to w + T z:
   (arXiv 2302.07011), whose code has this T. Scaling one layer up and the next one down, which leaves the
   function as it is, leaves these measures as they are. A weight of exactly 0 does not move.
 
-This module holds the records and does not import torch; `measure` is `measuring.measure`.
+This module holds the records and does not import torch; `measure` is `measurement.measure`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transferzoo.results.records import Record
     from transferzoo.sharpness.measurement import measure
 
-__all__ = ["Measures", "Point", "Sharpness", "Slice", "measure"]
+__all__ = ["LinePoint", "Measures", "Sharpness", "Slice", "measure"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Sharpness:
         loss: L(w).
         accuracy: of the same images, in [0, 1].
         n: how many images.
-        weights: how many weights take part, d.
+        weights: how many weights there are, d.
         probes: random vectors of the traces.
         steps: of the worst rises.
         draws: pairs of random vectors of the average rises.
@@ -94,14 +94,14 @@ class Sharpness:
 
 
 @dataclass(frozen=True)
-class Point:
+class LinePoint:
     """A model on the line (1 − a) w₁ + a w₂ between two others.
 
     Attributes:
         position: a.
         loss: L there.
         accuracy: of the same images, in [0, 1].
-        records: what adversarial images of this model do to each target; empty where none was tried.
+        records: of adversarial images crafted on this model, for each target; empty without an attack.
     """
 
     position: float

@@ -1,17 +1,15 @@
-"""What `transferzoo sharpness` does: draw images, measure, and keep what is done.
+"""The computations of `transferzoo sharpness`, with every result saved.
 
-Results are kept under `runs/sharpness-FINGERPRINT`, one JSON file a model, a point of a line or a row of a
-slice, so that the same command goes on where it was stopped. The fingerprint is of all that they depend on,
-the models aside, which are in the names of the files; weights of another content are another file.
+Results are saved under `runs/sharpness-FINGERPRINT`, one JSON file for each model, point of a line or row of
+a slice, so that the same command resumes where it was stopped. The fingerprint is of all that they depend on,
+except the models, which are in the names of the files; other weights are another file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from dataclasses import asdict
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +20,13 @@ from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import DataError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.in_memory import evaluate
-from transferzoo.evaluation.job import versions
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.models.load import identity, load_classifier
 from transferzoo.results.records import Record, flat
-from transferzoo.sharpness import Measures, Point, Sharpness, Slice
+from transferzoo.sharpness import LinePoint, Measures, Sharpness, Slice
+from transferzoo.sharpness.landscape import filter_normalised_directions, interpolate, plane_losses
 from transferzoo.sharpness.measurement import STAGES, measure
-from transferzoo.sharpness.paths import between, directions, plane_row
-from transferzoo.sharpness.surface import surface_of
+from transferzoo.sharpness.surface import loss_surface
 from transferzoo.training.loop import seed_of
 
 if TYPE_CHECKING:
@@ -37,79 +34,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.attacks.engine import Attack
-    from transferzoo.datasets import Batch
     from transferzoo.models.classifier import Classifier
-    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
-
-STATISTICS = 1000
-"""Images of the split that batch norm's statistics are recomputed from."""
+    from transferzoo.sharpness.measurement_setup import MeasurementSetup
+    from transferzoo.zoo.schema import ModelSpec
 
 
-@dataclass(frozen=True)
-class Ground:
-    """What models are measured on.
-
-    Attributes:
-        dataset: what they classify.
-        split: which images.
-        data: all images of the split.
-        count: how many are drawn at most.
-        seed: of the draw, and of all random vectors.
-        batch_size: images at a time.
-    """
-
-    dataset: DatasetSpec
-    split: str
-    data: Batch
-    count: int
-    seed: int
-    batch_size: int
-
-    @cached_property
-    def images(self) -> Batch:
-        """The images drawn, in order."""
-        return self._drawn(self.count)
-
-    @cached_property
-    def statistics(self) -> torch.Tensor:
-        """The images that batch norm's statistics are recomputed from, uint8 (N, C, H, W)."""
-        return self._drawn(STATISTICS).images
-
-    def _drawn(self, count: int) -> Batch:
-        drawn = random.Random(self.seed).sample(range(len(self.data)), min(count, len(self.data)))
-        return self.data.select(sorted(drawn))
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """All that results depend on, models and options aside."""
-        state = hashlib.sha256()
-        for tensor in (self.data.images, self.data.labels, self.data.ids):
-            state.update(tensor.contiguous().numpy().tobytes())
-        return {
-            "dataset": self.dataset.name,
-            "split": self.split,
-            "images": len(self.images),
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "data": {"n": len(self.data), "sha256": state.hexdigest()},
-            "versions": versions("scipy"),
-        }
-
-
-def folder_of(runs: Path, ground: Ground, options: Mapping[str, Any]) -> RunFolder:
-    """Return the folder for results with some options, made if absent.
+def results_folder(runs: Path, setup: MeasurementSetup, options: Mapping[str, Any]) -> RunFolder:
+    """Return the folder of results with some options, made if absent.
 
     Raises:
         TransferZooError: it cannot be written.
     """
-    content = {**ground.content, **options}
+    content = {**setup.content, **options}
     folder = RunFolder(runs / f"sharpness-{fingerprint(content)[:12]}")
     folder.begin(content)
     return folder
 
 
-def measured(
-    ground: Ground,
+def measure_models(
+    setup: MeasurementSetup,
     models: Sequence[ModelSpec],
     options: Mapping[str, Any],
     folder: RunFolder,
@@ -118,11 +61,11 @@ def measured(
     """Return the sharpness of models by full name.
 
     Args:
-        ground: what they are measured on.
-        models: located.
-        options: further arguments of `measuring.measure`.
-        folder: see `folder_of`.
-        on_progress: called with what is measured now, how much is done and how much there is.
+        setup: images and settings.
+        models: downloaded.
+        options: further arguments of `measurement.measure`.
+        folder: see `results_folder`.
+        on_progress: called with the current step, the number of steps done and the number of all.
 
     Raises:
         ModelError: a model is damaged or does not fit, or cannot be measured.
@@ -130,90 +73,94 @@ def measured(
     """
     found = {}
     for number, model in enumerate(models):
-        told = _telling(model.name, number, len(models), on_progress)
-        content = _kept(folder, _file_of(model), partial(_sharpness, ground, model, options, told))
+        on_stage = _stage_progress(model.name, number, len(models), on_progress)
+        content = _load_or_compute(
+            folder, _file_stem(model), partial(_sharpness, setup, model, options, on_stage)
+        )
         both = {name: _measures(content[name]) for name in ("plain", "adaptive")}
         found[model.full_name] = Sharpness(**{**content, **both})
     return found
 
 
-def _telling(
+def _stage_progress(
     name: str, number: int, models: int, on_progress: Callable[[str, int, int], None]
 ) -> Callable[[str], None]:
-    """Return what takes the stages of one of several models."""
+    """Return the `on_stage` of `measure` for one of several models."""
     stages = 2 * len(STAGES)
     done = count(number * stages)
     return lambda stage: on_progress(f"{name}: {stage}", next(done), models * stages)
 
 
 def _sharpness(
-    ground: Ground, model: ModelSpec, options: Mapping[str, Any], on_stage: Callable[[str], None]
+    setup: MeasurementSetup, model: ModelSpec, options: Mapping[str, Any], on_stage: Callable[[str], None]
 ) -> dict[str, Any]:
-    batch = ground.images
+    batch = setup.images
     return asdict(
         measure(
-            load_classifier(model, ground.dataset).to(this_device()),
+            load_classifier(model, setup.dataset).to(this_device()),
             batch.images,
             batch.labels,
-            seed=ground.seed,
-            batch_size=ground.batch_size,
+            seed=setup.seed,
+            batch_size=setup.batch_size,
             on_stage=on_stage,
             **options,
         )
     )
 
 
-def along_line(
-    ground: Ground,
+def measure_line(
+    setup: MeasurementSetup,
     ends: tuple[ModelSpec, ModelSpec],
     points: int,
     targets: Sequence[ModelSpec],
     attack: Attack,
     folder: RunFolder,
     on_progress: Callable[[str, int, int], None],
-) -> list[Point]:
+) -> list[LinePoint]:
     """Return the points of the line between two models.
 
     Args:
-        ground: what they are measured on, and whose images are attacked.
-        ends: located models of one architecture.
+        setup: images and settings; the images are also attacked.
+        ends: downloaded models of one architecture.
         points: how many, at least 2, both ends included.
-        targets: located models that images crafted at each point are tried on; empty for no attack.
-        attack: what is done to the images then.
-        folder: see `folder_of`.
-        on_progress: as for `measured`.
+        targets: downloaded models that images crafted at each point are evaluated on; empty for no attack.
+        attack: how they are crafted.
+        folder: see `results_folder`.
+        on_progress: as for `measure_models`.
 
     Raises:
         ModelError: a model is damaged or does not fit, or the architectures differ.
-        DataError: the targets classify no image correctly together, or a result kept is damaged.
+        DataError: the targets classify no image correctly together, or a saved result is damaged.
     """
     device = this_device()
-    first, second = (load_classifier(model, ground.dataset).to(device) for model in ends)
-    victims = {model.full_name: load_classifier(model, ground.dataset).to(device) for model in targets}
-    name = "--".join(map(_file_of, ends))
+    first, second = (load_classifier(model, setup.dataset).to(device) for model in ends)
+    target_models = {model.full_name: load_classifier(model, setup.dataset).to(device) for model in targets}
+    name = "--".join(map(_file_stem, ends))
     found = []
     for index in range(points):
         position, file = index / (points - 1), f"{name}/{index}-of-{points}"
         on_progress(f"point {index + 1} of {points}", index, points)
-        content = _kept(folder, file, partial(_point, ground, (first, second), position, victims, attack))
+        content = _load_or_compute(
+            folder, file, partial(_point, setup, (first, second), position, target_models, attack)
+        )
         found.append(_read_point(content, position, _path(folder, file)))
     return found
 
 
 def _point(
-    ground: Ground,
+    setup: MeasurementSetup,
     ends: tuple[Classifier, Classifier],
     position: float,
     targets: Mapping[str, Classifier],
     attack: Attack,
 ) -> dict[str, Any]:
-    batch, size = ground.images, ground.batch_size
-    model = between(*ends, position, ground.statistics.to(this_device()), size)
+    batch, size = setup.images, setup.batch_size
+    model = interpolate(*ends, position, setup.batch_norm_images.to(this_device()), size)
     records: tuple[Record, ...] = ()
-    with surface_of(model, batch.images, batch.labels, size) as surface:
+    with loss_surface(model, batch.images, batch.labels, size) as surface:
         loss, accuracy = surface.loss, surface.accuracy
     if targets:
-        tried = evaluate(
+        evaluation = evaluate(
             attack,
             model,
             targets,
@@ -223,19 +170,19 @@ def _point(
             name=f"{position:g}",
             batch_size=size,
         )
-        records = tuple(tried.records)
-    return asdict(Point(position, loss, accuracy, records))
+        records = tuple(evaluation.records)
+    return asdict(LinePoint(position, loss, accuracy, records))
 
 
-def _read_point(content: Mapping[str, Any], position: float, path: Path) -> Point:
+def _read_point(content: Mapping[str, Any], position: float, path: Path) -> LinePoint:
     """Return the point that a file holds.
 
     Raises:
-        DataError: it is no point, or one of another place.
+        DataError: it is no point, or one at another position.
     """
     try:
         records = tuple(Record(**record) for record in content["records"])
-        point = Point(**{**content, "records": records})
+        point = LinePoint(**{**content, "records": records})
     except (KeyError, TypeError) as error:
         raise _damaged(path, reason(error)) from None
     if point.position != position:
@@ -243,8 +190,8 @@ def _read_point(content: Mapping[str, Any], position: float, path: Path) -> Poin
     return point
 
 
-def around(
-    ground: Ground,
+def measure_plane(
+    setup: MeasurementSetup,
     model: ModelSpec,
     positions: Sequence[float],
     folder: RunFolder,
@@ -253,27 +200,29 @@ def around(
     """Return the loss on a plane through a model along two random directions normalised by filters.
 
     Args:
-        ground: what it is measured on.
-        model: located.
-        positions: coordinates along either direction, see `paths.grid`.
-        folder: see `folder_of`.
-        on_progress: as for `measured`.
+        setup: images and settings.
+        model: downloaded.
+        positions: coordinates along either direction, see `landscape.plane_coordinates`.
+        folder: see `results_folder`.
+        on_progress: as for `measure_models`.
 
     Raises:
         ModelError: the model is damaged or does not fit.
     """
-    batch, name, rows = ground.images, _file_of(model), []
-    classifier = load_classifier(model, ground.dataset).to(this_device())
-    with surface_of(classifier, batch.images, batch.labels, ground.batch_size) as surface:
-        plane = directions(surface, torch.Generator().manual_seed(seed_of(ground.seed, "slice")))
+    batch, name, rows = setup.images, _file_stem(model), []
+    classifier = load_classifier(model, setup.dataset).to(this_device())
+    with loss_surface(classifier, batch.images, batch.labels, setup.batch_size) as surface:
+        plane = filter_normalised_directions(
+            surface, torch.Generator().manual_seed(seed_of(setup.seed, "slice"))
+        )
         for number, second in enumerate(positions):
             on_progress(f"row {number + 1} of {len(positions)}", number, len(positions))
-            losses = partial(plane_row, surface, plane, positions, second)
-            rows.append(tuple(_kept(folder, f"{name}/{number}", losses)))
+            losses = partial(plane_losses, surface, plane, positions, second)
+            rows.append(tuple(_load_or_compute(folder, f"{name}/{number}", losses)))
     return Slice(tuple(positions), tuple(rows))
 
 
-def _file_of(model: ModelSpec) -> str:
+def _file_stem(model: ModelSpec) -> str:
     weights, form = identity(model)
     return f"{flat(model.full_name)}-{weights[:12]}-{form[:6]}"
 
@@ -282,23 +231,23 @@ def _path(folder: RunFolder, name: str) -> Path:
     return folder.path / f"{name}.json"
 
 
-def _kept(folder: RunFolder, name: str, make: Callable[[], Any]) -> Any:
-    """Return what a file holds; where there is none, it is made first.
+def _load_or_compute(folder: RunFolder, name: str, compute: Callable[[], Any]) -> Any:
+    """Return the content of a file; where there is none, it is computed and saved first.
 
     Raises:
         DataError: the file is damaged.
     """
     path = _path(folder, name)
     if not path.exists():
-        write_json(path, make())
+        write_json(path, compute())
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _damaged(path, str(error)) from None
 
 
-def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"cannot read {path}: {what}", hint="delete it and run the same command again")
+def _damaged(path: Path, problem: str) -> DataError:
+    return DataError(f"cannot read {path}: {problem}", hint="delete it and run the same command again")
 
 
 def _measures(content: Mapping[str, Any]) -> Measures:

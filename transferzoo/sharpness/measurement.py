@@ -1,4 +1,4 @@
-"""Everything that is measured of one model."""
+"""All sharpness measures of one model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transferzoo.base.spec_strings import require
 from transferzoo.sharpness import Measures, Sharpness
 from transferzoo.sharpness.curvature import top_eigenvalues, trace
 from transferzoo.sharpness.neighbourhood import average_rise, worst_rises
-from transferzoo.sharpness.surface import surface_of
+from transferzoo.sharpness.surface import loss_surface
 from transferzoo.training.loop import seed_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transferzoo.sharpness.surface import LossSurface
 
 STAGES = ("eigenvalues", "trace", "worst rise", "average rise")
-"""What is measured, once plain and once adaptive."""
+"""Stages of a measurement, each once plain and once adaptive."""
 
 
 def measure(
@@ -49,8 +49,8 @@ def measure(
     all of it twice. The precision is that of the weights.
 
     Args:
-        classifier: [0, 1] pixels (N, C, H, W) → logits (N, K); it is held in evaluation mode and handed back
-            as it came. Weights that do not require gradients stay where they are.
+        classifier: [0, 1] pixels (N, C, H, W) → logits (N, K); it is in evaluation mode meanwhile, and
+            as before afterwards. Weights that do not require gradients are not moved.
         images: unaugmented images, uint8 (N, C, H, W).
         labels: true classes, int64 (N,).
         rho: radius of the worst case, > 0, the default is SAM's.
@@ -81,7 +81,7 @@ def measure(
         draws=draws,
     )
 
-    def measured(surface: LossSurface, rho: float, sigma: float) -> Measures:
+    def measures(surface: LossSurface, rho: float, sigma: float) -> Measures:
         on_stage("eigenvalues")
         values = top_eigenvalues(surface, eigenvalues, _generator(seed, "start"))
         on_stage("trace")
@@ -92,7 +92,7 @@ def measure(
         mean, spread = average_rise(surface, sigma, draws, _generator(seed, "draws"))
         return Measures(rho, sigma, values, estimate, error, step_rise, worst_rise, mean, spread)
 
-    with surface_of(classifier, images, labels, batch_size) as surface:
+    with loss_surface(classifier, images, labels, batch_size) as surface:
         return Sharpness(
             loss=surface.loss,
             accuracy=surface.accuracy,
@@ -102,8 +102,8 @@ def measure(
             steps=steps,
             draws=draws,
             seed=seed,
-            plain=measured(surface, rho, sigma),
-            adaptive=measured(surface.adaptive(), adaptive_rho, adaptive_sigma),
+            plain=measures(surface, rho, sigma),
+            adaptive=measures(surface.adaptive(), adaptive_rho, adaptive_sigma),
         )
 
 

@@ -29,11 +29,11 @@ def worst_rises(surface: LossSurface, rho: float, steps: int) -> tuple[float, fl
     z, length, rises = surface.origin.new_zeros(surface.size), rho, [0.0]
     start, gradient = surface.gradient()
     for _ in range(steps):
-        tried = z + length * gradient / (gradient.norm() + TINY)
-        tried *= rho / tried.norm().clamp(min=rho)
-        loss, ahead = surface.gradient(tried)
+        candidate = z + length * gradient / (gradient.norm() + TINY)
+        candidate *= rho / candidate.norm().clamp(min=rho)
+        loss, candidate_gradient = surface.gradient(candidate)
         if loss - start > max(rises):
-            z, gradient = tried, ahead
+            z, gradient = candidate, candidate_gradient
         else:
             length /= 2
         rises.append(loss - start)
@@ -59,6 +59,6 @@ def average_rise(
 
     def rise(direction: torch.Tensor) -> float:
         z = length * direction / direction.norm()
-        return (surface.at(z)[0] + surface.at(-z)[0]) / 2 - surface.loss
+        return (surface.loss_and_accuracy(z)[0] + surface.loss_and_accuracy(-z)[0]) / 2 - surface.loss
 
     return mean_and_error([rise(surface.draw(generator)) for _ in range(draws)])

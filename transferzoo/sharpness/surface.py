@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class LossSurface:
     """L(w + T z), the mean cross-entropy of images, as a function of z; see `transferzoo.sharpness`.
 
-    A point z is one flat tensor (d,) with a coordinate a weight, in the order of the parameters. Inside
-    `surface_of` only: the model has to be held still.
+    A point z is one flat tensor (d,) with a coordinate a weight, in the order of the parameters. Only inside
+    `loss_surface`, which freezes the model.
 
     Args:
         classifier: [0, 1] pixels (N, C, H, W) → logits (N, K), in evaluation mode.
@@ -56,7 +56,7 @@ class LossSurface:
         self._batches = [*zip(images.split(batch_size), labels.split(batch_size), strict=True)]
         self.origin = _flat(self._movable).detach()
         self.scale: Tensor | float = 1.0
-        self.loss, self.accuracy = self.at()
+        self.loss, self.accuracy = self.loss_and_accuracy()
 
     @property
     def size(self) -> int:
@@ -78,12 +78,12 @@ class LossSurface:
         return torch.randn(self.size, generator=generator).to(self.origin)
 
     @torch.no_grad()
-    def at(self, z: Tensor | None = None) -> tuple[float, float]:
-        """Return loss and accuracy at z; at w where none is given."""
+    def loss_and_accuracy(self, z: Tensor | None = None) -> tuple[float, float]:
+        """Return loss and accuracy at z; at w by default."""
         loss, right = 0.0, 0
         with self._moved(z):
             for images, labels in self._batches:
-                logits, labels = self._answers(images, labels)
+                logits, labels = self._logits(images, labels)
                 loss += float(cross_entropy(logits, labels, reduction="sum"))
                 right += int((logits.argmax(1) == labels).sum())
         return _finite(loss / self.n, z), right / self.n
@@ -113,7 +113,7 @@ class LossSurface:
         return totals
 
     def _products(self, vectors: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Yield the index of a vector and what one batch adds to its product, batch by batch.
+        """Yield the index of a vector and the contribution of one batch to its product, batch by batch.
 
         H v = ∇ (∇Lᵀ v), by differentiating twice (Pearlmutter 1994). The graph of a gradient serves all
         vectors. Fused attention has no second derivative.
@@ -127,8 +127,8 @@ class LossSurface:
                 yield index, self.scale * self._derivatives(along, retain_graph=not last)
 
     def _gradients(self, images: Tensor, labels: Tensor, *, differentiable: bool) -> tuple[float, Tensor]:
-        """Return what one batch adds to the loss and to its gradient in w."""
-        logits, labels = self._answers(images, labels)
+        """Return the contribution of one batch to the loss and to its gradient in w."""
+        logits, labels = self._logits(images, labels)
         loss = cross_entropy(logits, labels, reduction="sum") / self.n
         return float(loss.detach()), self._derivatives(loss, create_graph=differentiable)
 
@@ -146,7 +146,7 @@ class LossSurface:
             )
         )
 
-    def _answers(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _logits(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         pixels = images.to(self.origin) / 255
         logits: Tensor = self._classifier(pixels)
         return logits, labels.to(logits.device)
@@ -163,10 +163,10 @@ class LossSurface:
 
 
 @contextmanager
-def surface_of(
+def loss_surface(
     classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int
 ) -> Iterator[LossSurface]:
-    """Give the loss surface of a model that is held in evaluation mode; arguments as `LossSurface` has them.
+    """Yield the loss surface of a model in evaluation mode; arguments as of `LossSurface`.
 
     Afterwards the model is as it was: weights, buffers, modes and gradients.
     """

@@ -1,4 +1,4 @@
-"""What was measured → tables, and lines for CSV; pure functions, without torch."""
+"""Measurements → tables, and rows for CSV; pure functions, without torch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from transferzoo.results.comparisons import per_image, short
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from transferzoo.sharpness import Measures, Point, Sharpness, Slice
+    from transferzoo.sharpness import LinePoint, Measures, Sharpness, Slice
 
 
-def sharpness_tables(found: Mapping[str, Sharpness], where: str) -> list[Table]:
-    """Return the plain and the adaptive measures, a row a model.
+def sharpness_tables(found: Mapping[str, Sharpness], images: str) -> list[Table]:
+    """Return the plain and the adaptive measures, a row for each model.
 
     Args:
         found: full name → its sharpness; at least one.
-        where: which images, for the caption.
+        images: which images, for the caption.
     """
     first = next(iter(found.values()))
     counts = f"{first.probes} probes of the trace and {first.draws} pairs of the average rise."
@@ -30,7 +30,7 @@ def sharpness_tables(found: Mapping[str, Sharpness], where: str) -> list[Table]:
             (short(name), f"{one.loss:.3f}", f"{100 * one.accuracy:.1f}", *_cells(one.plain))
             for name, one in found.items()
         ),
-        caption=f"{where}; {_radii(first.plain)}; {counts}",
+        caption=f"{images}; {_radii(first.plain)}; {counts}",
     )
     adaptive = Table(
         title="Adaptive sharpness: each weight moves in proportion to its size",
@@ -61,8 +61,8 @@ def _radii(measures: Measures) -> str:
     return f"rho = {measures.rho:g}, sigma = {measures.sigma:g}"
 
 
-def sharpness_lines(found: Mapping[str, Sharpness]) -> list[dict[str, object]]:
-    """Return a line a model for CSV."""
+def sharpness_rows(found: Mapping[str, Sharpness]) -> list[dict[str, object]]:
+    """Return a row for each model, for CSV."""
     return [
         {
             "model": name,
@@ -85,64 +85,64 @@ def sharpness_lines(found: Mapping[str, Sharpness]) -> list[dict[str, object]]:
 # ---------------------------------------------------------------- lines
 
 
-def mean_rate(point: Point) -> tuple[float, float, float]:
+def mean_rate(point: LinePoint) -> tuple[float, float, float]:
     """Return the mean success rate over the targets of a point that has any, and its 95 % interval."""
     shares = per_image({record.target: record for record in point.records})
     return (sum(shares) / len(shares), *statistics.mean_interval(shares))
 
 
-def line_table(points: Sequence[Point], ends: tuple[str, str], where: str, attack: str) -> Table:
-    """Return loss, accuracy and success rates along a line, a row a point.
+def line_table(points: Sequence[LinePoint], ends: tuple[str, str], images: str, attack: str) -> Table:
+    """Return loss, accuracy and success rates along a line, a row for each point.
 
     Args:
         points: in order of position.
         ends: full names of the models at 0 and 1.
-        where: which images, for the caption.
+        images: which images, for the caption.
         attack: canonical form; empty without one.
     """
     records = points[0].records
     targets = tuple(short(record.target) for record in records)
-    tried = f"; {attack}, n = {records[0].n}" if records else ""
+    attacked = f"; {attack}, n = {records[0].n}" if records else ""
     return Table(
         title=f"From {short(ends[0])} (0) to {short(ends[1])} (1)",
         columns=("position", "loss", "accuracy", *(("mean", *targets) if targets else ())),
         rows=tuple(
             (f"{p.position:.2f}", f"{p.loss:.3f}", f"{100 * p.accuracy:.1f}", *_rates(p)) for p in points
         ),
-        caption=f"{where}; batch norm's statistics recomputed at every point{tried}.",
+        caption=f"{images}; batch norm's statistics recomputed at every point{attacked}.",
     )
 
 
-def _rates(point: Point) -> tuple[str, ...]:
+def _rates(point: LinePoint) -> tuple[str, ...]:
     if not point.records:
         return ()
     cells = [mean_rate(point), *((r.rate, r.low, r.high) for r in point.records)]
     return tuple(f"{100 * rate:.1f}\n{100 * low:.1f}–{100 * high:.1f}" for rate, low, high in cells)
 
 
-def line_lines(points: Sequence[Point]) -> list[dict[str, object]]:
-    """Return a line a point for CSV."""
-    lines: list[dict[str, object]] = []
+def line_rows(points: Sequence[LinePoint]) -> list[dict[str, object]]:
+    """Return a row for each point, for CSV."""
+    rows: list[dict[str, object]] = []
     for point in points:
         rates: dict[str, Any] = {}
         for record in point.records:
             rates |= {f"{record.target} {key}": getattr(record, key) for key in ("rate", "low", "high")}
         mean = {"success_rate": mean_rate(point)[0]} if point.records else {}
-        seen = {"position": point.position, "loss": point.loss, "accuracy": point.accuracy}
-        lines.append({**seen, **mean, **rates})
-    return lines
+        measured = {"position": point.position, "loss": point.loss, "accuracy": point.accuracy}
+        rows.append({**measured, **mean, **rates})
+    return rows
 
 
 # ---------------------------------------------------------------- slices
 
 
-def slice_table(found: Slice, name: str, where: str) -> Table:
-    """Return the losses of a slice, a row a step along the second direction.
+def slice_table(found: Slice, name: str, images: str) -> Table:
+    """Return the losses of a slice, a row for each step along the second direction.
 
     Args:
         found: the slice.
         name: full name of the model.
-        where: which images, for the caption.
+        images: which images, for the caption.
     """
     steps = [f"{position:g}" for position in found.positions]
     return Table(
@@ -152,12 +152,12 @@ def slice_table(found: Slice, name: str, where: str) -> Table:
             (step, *(f"{loss:.3g}" for loss in losses))
             for step, losses in zip(steps, found.losses, strict=True)
         ),
-        caption=f"{where}; two random directions, normalised by filters.",
+        caption=f"{images}; two random directions, normalised by filters.",
     )
 
 
-def slice_lines(found: Slice) -> list[dict[str, object]]:
-    """Return a line a point of the grid for CSV."""
+def slice_rows(found: Slice) -> list[dict[str, object]]:
+    """Return a row for each point of the grid, for CSV."""
     return [
         {"first": first, "second": second, "loss": loss}
         for second, losses in zip(found.positions, found.losses, strict=True)

@@ -1,7 +1,7 @@
-"""Cells: what a study has to compute, each named by all that its result depends on.
+"""Cells: the computations of a study, each identified by all that its result depends on.
 
-A cell's key is the fingerprint of its inputs; those that another cell makes stand there by that cell's key.
-So the whole grid is known before anything is computed, and equal cells of two studies are one.
+A cell's key is the fingerprint of its inputs; those that another cell computes are given by that cell's
+key. So the whole grid is known before anything is computed, and equal cells of two studies are one.
 Nothing here imports torch.
 """
 
@@ -20,43 +20,44 @@ if TYPE_CHECKING:
     from transferzoo.studies.schema import Study
 
 FORMAT = 2
-"""Raised when the same inputs of a cell come to mean something else."""
+"""Raised when the same inputs of a cell get another meaning."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Something to compute.
+    """One computation.
 
     Attributes:
-        kind: name in `work.WORK`.
-        what: all that the result depends on, as JSON has it; other cells by key.
+        kind: name in `worker.CELL_FUNCTIONS`.
+        inputs: all that the result depends on, as JSON; other cells by key.
         needs: keys of the cells that come before.
-        label: what a user calls it.
+        label: its name for users.
     """
 
     kind: str
-    what: Mapping[str, Any]
+    inputs: Mapping[str, Any]
     needs: tuple[str, ...]
     label: str
 
     @cached_property
     def key(self) -> str:
-        """What names it, 16 hexadecimal digits."""
-        return fingerprint({"format": FORMAT, "kind": self.kind, "what": self.what})[:16]
+        """Fingerprint of kind and inputs, 16 hexadecimal digits."""
+        # "what" is the name of the inputs in stores that exist, whose keys must not change
+        return fingerprint({"format": FORMAT, "kind": self.kind, "what": self.inputs})[:16]
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """A surrogate with certain weights, and the cells that measure it.
 
     Attributes:
         surrogate: its name in the study.
-        seed: of its training; 0 for a model that existed.
+        seed: of its training; 0 for an existing model.
         epoch: 1..E, "last" or "selected".
-        train: key of its training; None for a model that existed.
+        train: key of its training; None for an existing model.
         attacks: spec as the study writes it → key.
-        robust: key of the attack on itself; None where it is not measured.
-        sharpness: key; None where it is not measured.
+        robust: key of the attack on itself; None if it is not measured.
+        sharpness: key; None if it is not measured.
     """
 
     surrogate: str
@@ -74,12 +75,12 @@ class Grid:
 
     Attributes:
         study: the study.
-        cells: by key; a cell stands behind those it needs.
-        points: what is measured.
-        places: digest of a model that exists → its folder on this machine.
+        cells: by key, each after those it needs.
+        points: the surrogates that are measured.
+        model_folders: digest of an existing model → its folder on this machine.
     """
 
     study: Study
     cells: Mapping[str, Cell]
-    points: tuple[Point, ...]
-    places: Mapping[str, Path]
+    points: tuple[GridPoint, ...]
+    model_folders: Mapping[str, Path]

@@ -1,7 +1,7 @@
-"""What the records say of a study's claims: differences with intervals, and verdicts.
+"""Verdicts on a study's claims, from differences with intervals.
 
 The training seed is the unit where models were trained; the two sides of a claim share seeds, targets and
-images, so that like is compared with like. `statistics.crossed_difference` has the interval.
+images, so that the comparison is paired. `statistics.crossed_difference` has the interval.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.results.statistics import CONFIDENCE, crossed_difference
-from transferzoo.studies.schema import SUCCESS
+from transferzoo.studies.entries import SUCCESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,22 +19,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from transferzoo.results.statistics import Difference
+    from transferzoo.studies.entries import Claim, Operand
     from transferzoo.studies.result_file import Outcomes, Results
-    from transferzoo.studies.schema import Claim, Operand
 
     Array = NDArray[np.float64]
 
-SUPPORTED, NOT_SUPPORTED, OPEN, ABSENT = "supported", "not supported", "cannot tell", "not measured"
+SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NOT_MEASURED = (
+    "supported",
+    "not supported",
+    "cannot tell",
+    "not measured",
+)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say of a claim.
+    """The verdict of the records on a claim.
 
     Attributes:
         claim: the claim.
-        difference: higher minus lower, less what is claimed at least; None where something is missing, or
-            where there is one value a side, which has no interval.
+        difference: higher minus lower, less the claimed margin; None if something is missing, or
+            if there is one value a side, which has no interval.
         higher: mean of the operand that is claimed to be higher; None likewise.
         lower: of the other.
         seeds: training seeds of both.
@@ -42,7 +47,7 @@ class Verdict:
         better: targets on which the difference is above zero, and those below, by Holm's correction at 5 %.
         targets: how many there are.
         verdict: "supported": the interval is above zero; "not supported": it is below; "cannot tell":
-            neither, or one training a side, which does not tell of others; or "not measured".
+            neither, or one training a side, which shows nothing of others; or "not measured".
     """
 
     claim: Claim
@@ -57,24 +62,24 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The verdict with the numbers that it stands on."""
+        """The verdict, with the sample size if it is inconclusive."""
         number = f"{self.seeds} training seed{'s' if self.seeds != 1 else ''}"
-        if self.verdict == OPEN:
+        if self.verdict == INCONCLUSIVE:
             images = f"{self.images} images and " if self.images else ""
-            return f"{OPEN} with n = {images}{number}"
+            return f"{INCONCLUSIVE} with n = {images}{number}"
         return self.verdict
 
 
 def judge(results: Results) -> tuple[Verdict, ...]:
     """Return the verdict on each claim of a study."""
-    return tuple(_judged(claim, results) for claim in results.study.claims)
+    return tuple(_judge_claim(claim, results) for claim in results.study.claims)
 
 
-def _judged(claim: Claim, results: Results) -> Verdict:
+def _judge_claim(claim: Claim, results: Results) -> Verdict:
     sides = [_values(operand, results) for operand in (claim.higher, claim.lower)]
-    targets, seeds, values = _paired(sides[0], sides[1])
+    targets, seeds, values = _pair_sides(sides[0], sides[1])
     if not targets:
-        return Verdict(claim, None, None, None, 0, 0, (0, 0), 0, ABSENT)
+        return Verdict(claim, None, None, None, 0, 0, (0, 0), 0, NOT_MEASURED)
     higher, lower = (contributions(side) for side in values)
     difference = crossed_difference(higher - lower - claim.by)
     is_success = claim.higher.measure == SUCCESS
@@ -95,7 +100,7 @@ def _verdict(claim: Claim, difference: Difference | None, seeds: int, results: R
     operands = (claim.higher, claim.lower)
     trained = any(not results.study.surrogates[operand.surrogate].model for operand in operands)
     if difference is None or difference.p >= 1 - CONFIDENCE or (trained and seeds == 1):
-        return OPEN
+        return INCONCLUSIVE
     return SUPPORTED if difference.mean > 0 else NOT_SUPPORTED
 
 
@@ -124,13 +129,13 @@ def _values(operand: Operand, results: Results) -> dict[str, dict[int, Array]]:
         }
         return {"": found} if found else {}
     attack = operand.attack or results.study.attacks[0].spec
-    by_target = outcomes_of(results, operand.surrogate, epoch, attack)
+    by_target = outcomes_by_target(results, operand.surrogate, epoch, attack)
     if operand.target is None:
         return by_target
     return {"": by_target[operand.target]} if operand.target in by_target else {}
 
 
-def outcomes_of(
+def outcomes_by_target(
     results: Results, surrogate: str, epoch: int | str, attack: str
 ) -> dict[str, dict[int, Array]]:
     """Return target → seed → 1 for an image that fools, 0 for one that does not, NaN for one not counted.
@@ -140,7 +145,7 @@ def outcomes_of(
     by_target: dict[str, dict[int, Array]] = {}
     for one in results.outcomes:
         if (one.surrogate, one.epoch, one.attack) == (surrogate, epoch, attack) and not one.white_box:
-            by_target.setdefault(one.target, {})[one.seed] = _numbers(one)
+            by_target.setdefault(one.target, {})[one.seed] = _outcome_values(one)
     return by_target
 
 
@@ -154,7 +159,7 @@ def _epoch(operand: Operand, results: Results) -> int | str:
     return max((number for number in measured if isinstance(number, int)), default="last")
 
 
-def _numbers(one: Outcomes) -> Array:
+def _outcome_values(one: Outcomes) -> Array:
     import numpy as np
 
     codes = np.frombuffer(one.outcomes.encode(), dtype=np.uint8)
@@ -162,7 +167,9 @@ def _numbers(one: Outcomes) -> Array:
     return found
 
 
-def stacked(values: Mapping[str, Mapping[int, Array]], targets: Sequence[str], seeds: Sequence[int]) -> Array:
+def stack_values(
+    values: Mapping[str, Mapping[int, Array]], targets: Sequence[str], seeds: Sequence[int]
+) -> Array:
     """Return values (targets, seeds, images), NaN where there are none."""
     import numpy as np
 
@@ -170,7 +177,7 @@ def stacked(values: Mapping[str, Mapping[int, Array]], targets: Sequence[str], s
     return np.stack([[values[target].get(seed, nothing) for seed in seeds] for target in targets])
 
 
-def _paired(
+def _pair_sides(
     first: Mapping[str, Mapping[int, Array]], second: Mapping[str, Mapping[int, Array]]
 ) -> tuple[Sequence[str], Sequence[int], tuple[Array, Array]]:
     """Return the targets and seeds of both sides, and their values (targets, seeds, images).
@@ -184,7 +191,7 @@ def _paired(
     seeds = sorted(set().union(*shared.values()))
     if not targets:
         return targets, seeds, (np.empty(0), np.empty(0))
-    higher, lower = (stacked(side, targets, seeds) for side in (first, second))
+    higher, lower = (stack_values(side, targets, seeds) for side in (first, second))
     gap = np.isnan(higher) | np.isnan(lower)
     return targets, seeds, (np.where(gap, np.nan, higher), np.where(gap, np.nan, lower))
 
@@ -227,7 +234,7 @@ def holm(p_values: Mapping[str, float], level: float = 1 - CONFIDENCE) -> list[s
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON has it."""
+    """Return a verdict as JSON."""
     found = verdict.difference
     return {
         "claim": verdict.claim.say,

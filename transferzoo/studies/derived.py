@@ -1,4 +1,4 @@
-"""Derived data sets: images and labels that a cell made, as a file."""
+"""Derived data sets: images and labels that a cell generated, as a file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ IMAGES = "images.safetensors"
 
 
 def write_derived(folder: Path, images: Tensor, labels: Tensor) -> None:
-    """Keep images, uint8 (N, C, H, W), and their labels, int64 (N,)."""
+    """Save images, uint8 (N, C, H, W), and their labels, int64 (N,)."""
     write_bytes(folder / IMAGES, save({"images": images, "labels": labels}))
 
 
 def read_derived(folder: Path) -> Batch:
-    """Return a data set of features that a cell derived."""
+    """Return a derived data set."""
     found = load_file(folder / IMAGES)
     return Batch(found["images"], found["labels"], torch.arange(len(found["labels"])))

@@ -1,4 +1,4 @@
-"""How long what is left of a grid will take, from a short measurement of each architecture."""
+"""Estimate of the time that the rest of a grid takes, from a short benchmark of each architecture."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 BATCH, LEAST_SECONDS = 64, 0.3
-"""Images of a measured pass, and how long is measured at least."""
-MEASURING = 150
-"""Passes that the sharpness of a model takes, roughly."""
+"""Images of a benchmarked pass, and the least time of a benchmark."""
+SHARPNESS_PASSES = 150
+"""Passes of each image in a measurement of sharpness, roughly."""
 
 
-def seconds(grid: Grid, todo: Mapping[str, Cell], dataset: DatasetSpec, training_images: int) -> float:
+def estimate_seconds(
+    grid: Grid, todo: Mapping[str, Cell], dataset: DatasetSpec, training_images: int
+) -> float:
     """Return how long cells will take in one process: passes of images, by the time that one takes.
 
     Args:
-        grid: what the cells belong to.
+        grid: of the cells.
         todo: the cells that are not done.
-        dataset: what is classified.
+        dataset: of the study.
         training_images: how many there are.
     """
     speeds: dict[str, float] = {}
@@ -48,24 +50,24 @@ def seconds(grid: Grid, todo: Mapping[str, Cell], dataset: DatasetSpec, training
 
 def _passes(cell: Cell, grid: Grid, training_images: int) -> tuple[str, float]:
     """Return a cell's architecture, or its model's digest, and the passes of images that it takes."""
-    what = cell.what
+    inputs = cell.inputs
     if cell.kind == "train":
-        config = TrainConfig(**what["config"])
+        config = TrainConfig(**inputs["config"])
         rule = read_rule(config.minimizer)
         extra = config.adversarial.steps if config.adversarial else 0
         images = training_images - config.validation
         return config.architecture, config.epochs * images * (rule.passes + extra)
-    model = what.get("surrogate") or what["model"]
+    model = inputs.get("surrogate") or inputs["model"]
     key = _architecture(model, grid)
     if cell.kind == "attack":
-        attack = AttackSpec(**what["attack"])
-        return key, what["count"] * compose(attack.techniques).cost(attack.steps, 1)
-    return key, float(what["count"] * what.get("steps", MEASURING))
+        attack = AttackSpec(**inputs["attack"])
+        return key, inputs["count"] * compose(attack.techniques).cost(attack.steps, 1)
+    return key, float(inputs["count"] * inputs.get("steps", SHARPNESS_PASSES))
 
 
 def _architecture(model: Mapping[str, Any], grid: Grid) -> str:
     if "cell" in model:
-        return str(grid.cells[model["cell"]].what["config"]["architecture"])
+        return str(grid.cells[model["cell"]].inputs["config"]["architecture"])
     return str(model["digest"])
 
 
@@ -76,17 +78,17 @@ def _pass_seconds(key: str, grid: Grid, dataset: DatasetSpec) -> float:
     """
     from transferzoo.models.build import create
 
-    if key in grid.places:
-        model: torch.nn.Module = load_checkpoint(grid.places[key], dataset)
+    if key in grid.model_folders:
+        model: torch.nn.Module = load_checkpoint(grid.model_folders[key], dataset)
     else:
         model = create(key, dataset)[0].to(memory_format=torch.channels_last)
     images = torch.rand(BATCH, dataset.channels, dataset.size, dataset.size)
     labels = torch.zeros(BATCH, dtype=torch.int64)
     with one_thread():
         functional.cross_entropy(model(images), labels).backward()  # warms up
-        taken: list[float] = []
-        while sum(taken) < LEAST_SECONDS:
+        times: list[float] = []
+        while sum(times) < LEAST_SECONDS:
             started = time.monotonic()
             functional.cross_entropy(model(images), labels).backward()
-            taken.append(time.monotonic() - started)
-        return min(taken) / BATCH
+            times.append(time.monotonic() - started)
+        return min(times) / BATCH

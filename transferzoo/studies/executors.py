@@ -25,62 +25,62 @@ if TYPE_CHECKING:
     from transferzoo.studies.worker import Task
 
 TRIES = 4
-"""How often a cell is begun whose process dies."""
+"""How often a cell is tried whose worker process dies."""
 
 
-class Workers(Protocol):
-    """What cells are handed to.
+class Executor(Protocol):
+    """Something that cells are submitted to.
 
     Attributes:
-        room: how many may be under way.
-        one_fate: where a process dies, what the others do is lost as well.
+        capacity: how many cells may run at a time.
+        shared_failure: if one process dies, the cells of the others are lost as well.
     """
 
-    room: int
-    one_fate: bool
+    capacity: int
+    shared_failure: bool
 
     def submit(self, task: Task, key: str) -> Future[None]:
-        """Have a cell done."""
+        """Start a cell."""
         ...
 
-    def lost(self, error: Exception) -> bool:
-        """Return whether a cell's error says that its process is gone."""
+    def is_worker_death(self, error: Exception) -> bool:
+        """Return whether a cell's error means that its worker process died."""
         ...
 
     def close(self) -> None:
-        """Let everything go that was started."""
+        """Stop everything that was started."""
         ...
 
 
-def run(
-    task: Task, grid: Grid, workers: Workers, on_done: Callable[[Cell, TransferZooError | None], None]
+def run_grid(
+    task: Task, grid: Grid, executor: Executor, on_done: Callable[[Cell, TransferZooError | None], None]
 ) -> list[tuple[Cell, TransferZooError]]:
-    """Do the cells that are not done; one that fails leaves out those that need it, and the others go on.
+    """Run the cells that are not done; if one fails, those that need it are skipped, and the others go on.
 
     Args:
-        task: what the grid belongs to.
+        task: of the grid.
         grid: the cells.
-        workers: who does them.
+        executor: it runs them.
         on_done: called with every cell that is done or has failed.
 
     Returns:
-        The cells that failed, with what was wrong.
+        The cells that failed, with their errors.
     """
     store = Store(task.store)
-    todo = {key: cell for key, cell in grid.cells.items() if not store.has(cell)}
+    todo = {key: cell for key, cell in grid.cells.items() if not store.is_done(cell)}
     done = grid.cells.keys() - todo.keys()
     failed: dict[str, TransferZooError] = {}
     running: dict[Future[None], str] = {}
     deaths: dict[str, int] = {}
     while todo or running:
-        for key in _next(_ready(todo, done), running.values(), deaths, workers):
-            running[workers.submit(task, key)] = key
+        for key in _cells_to_start(_ready_cells(todo, done), running.values(), deaths, executor):
+            running[executor.submit(task, key)] = key
             del todo[key]
         if not running:
-            break  # what is left needs a cell that failed
+            break  # all the rest needs a cell that failed
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             key = running.pop(future)
-            error = _error(future, workers)
+            error = _cell_error(future, executor)
             if isinstance(error, WorkerDiedError):
                 deaths[key] = deaths.get(key, 0) + 1
                 if deaths[key] < TRIES:
@@ -94,120 +94,120 @@ def run(
     return [(grid.cells[key], error) for key, error in failed.items()]
 
 
-def _ready(todo: Mapping[str, Cell], done: Collection[str]) -> list[str]:
+def _ready_cells(todo: Mapping[str, Cell], done: Collection[str]) -> list[str]:
     return [key for key, cell in todo.items() if all(need in done for need in cell.needs)]
 
 
-def _next(
-    ready: list[str], running: Collection[str], suspects: Collection[str], workers: Workers
+def _cells_to_start(
+    ready: list[str], running: Collection[str], suspects: Collection[str], executor: Executor
 ) -> list[str]:
-    """Return the cells to begin now: of workers that share one fate, a suspect gets all, after the others.
+    """Return the cells to start now; with shared failure, a suspect runs alone, after the others.
 
     Args:
-        ready: those that can be begun.
-        running: those under way.
-        suspects: those that were under way when a process died, by their own fault or not.
-        workers: who does them.
+        ready: those whose needs are done.
+        running: those that run.
+        suspects: those that ran when a process died, which they may have caused.
+        executor: it runs them.
     """
-    room = workers.room - len(running)
-    if not workers.one_fate:
-        return ready[:room]
+    capacity = executor.capacity - len(running)
+    if not executor.shared_failure:
+        return ready[:capacity]
     if any(key in suspects for key in running):
         return []
-    innocent = [key for key in ready if key not in suspects]
-    return innocent[:room] if innocent or running else ready[:1]
+    others = [key for key in ready if key not in suspects]
+    return others[:capacity] if others or running else ready[:1]
 
 
 class WorkerDiedError(TransferZooError):
-    """The process that did a cell is gone."""
+    """The worker process of a cell died."""
 
 
-def _error(future: Future[None], workers: Workers) -> TransferZooError | None:
-    """Return what went wrong with a cell, None if nothing did; other errors than a user's are raised."""
+def _cell_error(future: Future[None], executor: Executor) -> TransferZooError | None:
+    """Return the error of a cell, None for success; errors other than the user's are raised."""
     try:
         future.result()
     except TransferZooError as error:
         return error
     except Exception as error:
-        if not workers.lost(error):
+        if not executor.is_worker_death(error):
             raise
         return WorkerDiedError(
-            "the process that did it has died", got=type(error).__name__, hint="run the same command again"
+            "its worker process has died", got=type(error).__name__, hint="run the same command again"
         )
     return None
 
 
-class Here:
-    """This process: a cell is done when it has been handed over."""
+class InProcessExecutor:
+    """Runs cells in this process, as they are submitted."""
 
-    room = 1
-    one_fate = True
+    capacity = 1
+    shared_failure = True
 
-    def lost(self, error: Exception) -> bool:
-        """Return False: nothing is left that could ask if this process is gone."""
+    def is_worker_death(self, error: Exception) -> bool:
+        """Return False: if this process dies, nothing asks."""
         return False
 
     def close(self) -> None:
         """Do nothing: no process was started."""
 
     def submit(self, task: Task, key: str) -> Future[None]:
-        """See `Workers`."""
-        from transferzoo.studies.worker import perform
+        """See `Executor`."""
+        from transferzoo.studies.worker import run_cell
 
         future: Future[None] = Future()
         try:
-            perform(task, key)
+            run_cell(task, key)
             future.set_result(None)
         except TransferZooError as error:
             future.set_exception(error)
         return future
 
 
-class Processes:
+class ProcessExecutor:
     """Processes on this machine, one thread each; when one dies, all are replaced.
 
     Args:
         count: how many.
     """
 
-    one_fate = True
+    shared_failure = True
 
     def __init__(self, count: int) -> None:
-        self.room = count
-        if "forkserver" in get_all_start_methods():  # which has PyTorch ready for every process
+        self.capacity = count
+        if "forkserver" in get_all_start_methods():  # PyTorch is imported once for all processes
             context = get_context("forkserver")
             context.set_forkserver_preload(["timm", "transferzoo.studies.worker"])
             self._context: BaseContext = context
         else:
             self._context = get_context("spawn")
-        self._alive, self._kept = Pipe(duplex=False)
-        self._pool = self._started()
+        self._worker_end, self._parent_end = Pipe(duplex=False)
+        self._pool = self._start_pool()
 
     def submit(self, task: Task, key: str) -> Future[None]:
-        """See `Workers`."""
-        from transferzoo.studies.worker import perform
+        """See `Executor`."""
+        from transferzoo.studies.worker import run_cell
 
         try:
-            return self._pool.submit(perform, task, key)
+            return self._pool.submit(run_cell, task, key)
         except (BrokenProcessPool, ConnectionError, EOFError):  # the last two if the fork server is gone
             self._stop()
-            self._pool = self._started()
-            return self._pool.submit(perform, task, key)
+            self._pool = self._start_pool()
+            return self._pool.submit(run_cell, task, key)
 
-    def lost(self, error: Exception) -> bool:
-        """See `Workers`."""
+    def is_worker_death(self, error: Exception) -> bool:
+        """See `Executor`."""
         return isinstance(error, BrokenProcessPool | CancelledError)
 
-    def _started(self) -> ProcessPoolExecutor:
+    def _start_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            self.room, self._context, initializer=_depend_on_the_first, initargs=(self._alive,)
+            self.capacity, self._context, initializer=_end_with_parent, initargs=(self._worker_end,)
         )
 
     def close(self) -> None:
-        """Let the processes go; what they are doing is stopped."""
+        """Stop the processes and what they run."""
         self._stop()
-        self._alive.close()
-        self._kept.close()
+        self._worker_end.close()
+        self._parent_end.close()
 
     def _stop(self) -> None:
         for process in list((self._pool._processes or {}).values()):
@@ -215,36 +215,36 @@ class Processes:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _depend_on_the_first(alive: Connection) -> None:
-    """Let the first process alone answer Ctrl-C, and end with it, however it ends.
+def _end_with_parent(pipe: Connection) -> None:
+    """Leave Ctrl-C to the parent process, and end when it ends, in whatever way.
 
     Args:
-        alive: a pipe whose other end the first process holds, and no other.
+        pipe: its other end is open in the parent process alone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with, args=(alive,), daemon=True).start()
+    Thread(target=_exit_after, args=(pipe,), daemon=True).start()
 
 
-def _end_with(alive: Connection) -> None:
-    connections.wait([alive])
+def _exit_after(pipe: Connection) -> None:
+    connections.wait([pipe])
     os._exit(1)
 
 
-class Ray:
+class RayExecutor:
     """A Ray cluster; every cell is a task of one processor.
 
     Args:
-        address: of the cluster, as `ray.init` takes it; "local" starts one on this machine.
+        address: of the cluster, as of `ray.init`; "local" starts one on this machine.
 
     Raises:
         TransferZooError: Ray is not installed, or the cluster cannot be reached.
     """
 
-    one_fate = False
+    shared_failure = False
 
     def __init__(self, address: str) -> None:
         ray = import_optional("ray", "ray", "--ray needs")
-        from transferzoo.studies.worker import perform
+        from transferzoo.studies.worker import run_cell
 
         try:
             ray.init(
@@ -257,16 +257,16 @@ class Ray:
             ) from None
         self._ray = ray
         resources: dict[str, float] = ray.cluster_resources()
-        self._remote = ray.remote(num_cpus=1, max_retries=0)(perform)
-        self.room = max(1, int(resources.get("CPU", 1)))
+        self._remote = ray.remote(num_cpus=1, max_retries=0)(run_cell)
+        self.capacity = max(1, int(resources.get("CPU", 1)))
 
     def submit(self, task: Task, key: str) -> Future[None]:
-        """See `Workers`."""
+        """See `Executor`."""
         future: Future[None] = self._remote.remote(task, key).future()
         return future
 
-    def lost(self, error: Exception) -> bool:
-        """See `Workers`; Ray's errors say so, but for those of a cell itself."""
+    def is_worker_death(self, error: Exception) -> bool:
+        """See `Executor`: all of Ray's errors, except those that a cell raised."""
         errors = self._ray.exceptions
         return isinstance(error, errors.RayError) and not isinstance(error, errors.RayTaskError)
 

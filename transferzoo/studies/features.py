@@ -13,7 +13,7 @@ from transferzoo.base.errors import ModelError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step
 from transferzoo.models.classifier import Classifier, frozen, load_checkpoint
 from transferzoo.studies.derived import write_derived
-from transferzoo.studies.worker import WORK, training_images
+from transferzoo.studies.worker import CELL_FUNCTIONS, training_images
 from transferzoo.training.loop import seed_of
 
 if TYPE_CHECKING:
@@ -23,50 +23,49 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.datasets import Batch
-    from transferzoo.studies.worker import Bench
+    from transferzoo.studies.worker import WorkerContext
 
-TOGETHER = 250
-"""Images that are made at once."""
+BATCH_SIZE = 250
 
 
-@WORK.register("derive")
-def derive(what: Mapping[str, Any], folder: Path, bench: Bench) -> dict[str, Any]:
-    """Make a data set of features into `images.safetensors`; the result says how many images it has.
+@CELL_FUNCTIONS.register("derive")
+def derive(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> dict[str, Any]:
+    """Generate a data set of features into `images.safetensors`; the result is its number of images.
 
     The training images are the first `count`. "robust" and "non-robust" take a start z from another training
     image and follow the normalised gradient of ‖g(z) − g(x)‖₂ with the last features g of the model, in
-    [0, 1]; the label is x's. "deterministic" and "random" are adversarial images of x within an L2 ball,
-    towards the class that becomes their label.
+    [0, 1]; the label is x's. "deterministic" and "random" are adversarial images of x within an L2 ball;
+    the target class becomes their label.
     """
-    images = training_images(what["images"], bench).select(range(what["count"]))
-    model = load_checkpoint(bench.folder(what["model"]), bench.dataset)
-    draw = torch.Generator().manual_seed(seed_of(what["seed"], f"features {what['features']}"))
-    made, labels = MAKERS[what["features"]](model, images, what, draw)
-    write_derived(folder, made, labels)
-    return {"n": len(made)}
+    images = training_images(inputs["images"], context).select(range(inputs["count"]))
+    model = load_checkpoint(context.folder(inputs["model"]), context.dataset)
+    generator = torch.Generator().manual_seed(seed_of(inputs["seed"], f"features {inputs['features']}"))
+    generated, labels = FEATURE_METHODS[inputs["features"]](model, images, inputs, generator)
+    write_derived(folder, generated, labels)
+    return {"n": len(generated)}
 
 
-def _inverted(
-    model: Classifier, images: Batch, what: Mapping[str, Any], draw: torch.Generator
+def _invert_features(
+    model: Classifier, images: Batch, inputs: Mapping[str, Any], generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return images with the features of others, uint8 (N, C, H, W), and their labels."""
-    starts = torch.randperm(len(images), generator=draw)
+    starts = torch.randperm(len(images), generator=generator)
     parts = []
-    for first in range(0, len(images), TOGETHER):
-        wanted, begin = (
-            images.images[first : first + TOGETHER],
-            images.images[starts[first : first + TOGETHER]],
+    for first in range(0, len(images), BATCH_SIZE):
+        wanted, start = (
+            images.images[first : first + BATCH_SIZE],
+            images.images[starts[first : first + BATCH_SIZE]],
         )
-        parts.append(_matched(model, begin / 255, wanted / 255, what["step"], what["steps"]))
+        parts.append(_match_features(model, start / 255, wanted / 255, inputs["step"], inputs["steps"]))
     return torch.cat(parts), images.labels
 
 
-def _matched(model: Classifier, begin: Tensor, wanted: Tensor, step: float, steps: int) -> Tensor:
+def _match_features(model: Classifier, start: Tensor, wanted: Tensor, step: float, steps: int) -> Tensor:
     """Descend from images to those whose features are the wanted ones; uint8 of the same shape."""
     with frozen(model):
         with torch.no_grad():
             goal = _features(model, wanted)
-        current = begin.clone()
+        current = start.clone()
         for _ in range(steps):
             leaf = current.detach().requires_grad_()
             distance = (_features(model, leaf) - goal).flatten(1).norm(dim=1).sum()
@@ -77,55 +76,57 @@ def _matched(model: Classifier, begin: Tensor, wanted: Tensor, step: float, step
 
 
 def _features(model: Classifier, images: Tensor) -> Tensor:
-    """Return what the last linear layer sees of images (N, C, H, W), (N, F).
+    """Return the inputs of the last linear layer for images (N, C, H, W), (N, F).
 
     Raises:
         ModelError: the model has no such layer.
     """
     linear = [part for part in model.modules() if isinstance(part, nn.Linear)]
     if not linear:
-        raise ModelError("features cannot be taken", expected="a model that ends in a linear layer")
-    seen: list[Tensor] = []
-    handle = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        raise ModelError("the model has no last features", expected="a model that ends in a linear layer")
+    inputs: list[Tensor] = []
+    handle = linear[-1].register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     try:
         model(images)
     finally:
         handle.remove()
-    return seen[0]
+    return inputs[0]
 
 
-def _aimed(
+def _targeted_images(
     choose: Callable[[Tensor, int, torch.Generator], Tensor],
 ) -> Callable[..., tuple[Tensor, Tensor]]:
-    def make(
-        model: Classifier, images: Batch, what: Mapping[str, Any], draw: torch.Generator
+    def generate(
+        model: Classifier, images: Batch, inputs: Mapping[str, Any], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return adversarial images towards chosen classes, uint8 (N, C, H, W), and those classes."""
-        epsilon = parse_epsilon(str(what["epsilon"]), "l2")
-        attack = Attack(compose(""), "l2", epsilon, parse_step(str(what["step"]), epsilon), what["steps"])
-        aims = choose(images.labels, int(images.labels.max()) + 1, draw)
+        """Return adversarial images for target classes, uint8 (N, C, H, W), and those classes."""
+        epsilon = parse_epsilon(str(inputs["epsilon"]), "l2")
+        attack = Attack(compose(""), "l2", epsilon, parse_step(str(inputs["step"]), epsilon), inputs["steps"])
+        classes = choose(images.labels, int(images.labels.max()) + 1, generator)
         parts = []
-        for first in range(0, len(images), TOGETHER):
-            part = images.select(range(first, min(first + TOGETHER, len(images))))
-            aimed = aims[first : first + TOGETHER]
-            parts.append(craft(attack, model, part.images, part.labels, part.ids, target_classes=aimed))
-        return torch.cat(parts), aims
+        for first in range(0, len(images), BATCH_SIZE):
+            part = images.select(range(first, min(first + BATCH_SIZE, len(images))))
+            part_classes = classes[first : first + BATCH_SIZE]
+            parts.append(
+                craft(attack, model, part.images, part.labels, part.ids, target_classes=part_classes)
+            )
+        return torch.cat(parts), classes
 
-    return make
+    return generate
 
 
-def _next(labels: Tensor, classes: int, draw: torch.Generator) -> Tensor:
+def _next_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     return (labels + 1) % classes
 
 
-def _random(labels: Tensor, classes: int, draw: torch.Generator) -> Tensor:
+def _random_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     """Return a class for each image, any with the same probability, its own among them."""
-    return torch.randint(classes, labels.shape, generator=draw)
+    return torch.randint(classes, labels.shape, generator=generator)
 
 
-MAKERS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
-    "robust": _inverted,
-    "non-robust": _inverted,
-    "deterministic": _aimed(_next),
-    "random": _aimed(_random),
+FEATURE_METHODS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "robust": _invert_features,
+    "non-robust": _invert_features,
+    "deterministic": _targeted_images(_next_class),
+    "random": _targeted_images(_random_class),
 }

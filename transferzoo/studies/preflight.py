@@ -1,4 +1,4 @@
-"""What can fail in a study before its first cell: images and architectures are tried once."""
+"""Checks before the first cell of a study: images can be loaded, architectures built."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.datasets.sources import load_split
 from transferzoo.models.build import create
-from transferzoo.studies.origins import root_of
+from transferzoo.studies.digests import split_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 
 def check_architectures(grid: Grid, dataset: DatasetSpec) -> None:
-    """Build every architecture of a grid once, so that what is wrong with one is told before anything runs.
+    """Build every architecture of a grid once, so that errors are reported before anything runs.
 
     Raises:
         UsageError: one cannot be built.
     """
-    trained = (cell.what["config"] for cell in grid.cells.values() if cell.kind == "train")
+    trained = (cell.inputs["config"] for cell in grid.cells.values() if cell.kind == "train")
     for architecture in dict.fromkeys(config["architecture"] for config in trained):
         create(architecture, dataset)
 
 
 def check_images(cells: Iterable[Cell], dataset: DatasetSpec, root: Path | None) -> None:
-    """Load the images that cells read once, so that what is not there is told once, before anything runs.
+    """Load the images that cells read once, so that missing ones are reported once, before anything runs.
 
     Raises:
         DataError: they are not there, or damaged.
     """
-    read = [cell.what["split"] if cell.kind == "attack" else "train" for cell in cells]
+    read = [cell.inputs["split"] if cell.kind == "attack" else "train" for cell in cells]
     for split in dict.fromkeys(read):
-        load_split(dataset, split, root=root_of(dataset, split, root))
+        load_split(dataset, split, root=split_root(dataset, split, root))
 
 
 def count_images(dataset: DatasetSpec, root: Path | None) -> int:
     """Return how many training images there are."""
-    return len(load_split(dataset, "train", root=root_of(dataset, "train", root)))
+    return len(load_split(dataset, "train", root=split_root(dataset, "train", root)))

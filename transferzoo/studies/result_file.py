@@ -1,7 +1,7 @@
-"""What a study found, apart from the store: outcomes of images and measured values, in one compact file.
+"""Results of a study outside its store: outcomes of images and measured values, in one compact file.
 
-A file of results is gzipped JSON, one line each: the study first, then outcomes and values. It holds all that
-claims, tables and pictures need, so that studies can be told again without weights and images.
+A result file is gzipped JSON, one line each: the study first, then outcomes and values. It holds all that
+claims, tables and figures need, so that studies can be reported again without weights and images.
 Nothing here imports torch.
 """
 
@@ -16,24 +16,25 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.base.atomic import write_bytes
 from transferzoo.base.errors import DataError, UsageError
 from transferzoo.results.writers import check_file
-from transferzoo.studies.schema import SUCCESS, Study
+from transferzoo.studies.entries import SUCCESS
+from transferzoo.studies.schema import Study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from transferzoo.studies.cells import Grid, Point
+    from transferzoo.studies.cells import Grid, GridPoint
     from transferzoo.studies.store import Store
 
 ACCURACY, ROBUST, SHARPNESS = "accuracy", "robust", "sharpness"
 SUFFIX = ".jsonl.gz"
 CURVE = ("learning_rate", "loss", "train_accuracy", "validation_accuracy")
-"""What the curve of a training tells of every epoch, beside accuracy and success."""
+"""Measures of every epoch from the curve of a training."""
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What the images of one surrogate under one attack do to one target.
+    """Outcomes of one attack on one surrogate, evaluated on one target.
 
     Attributes:
         surrogate: its name in the study.
@@ -66,14 +67,14 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Value:
-    """Something measured of one surrogate.
+    """A measurement of one surrogate.
 
     Attributes:
         surrogate: its name in the study.
         seed: of its training.
         epoch: 1..E, "last" or "selected".
         measure: "accuracy", "robust", "sharpness.top", "learning_rate", ….
-        value: what it is.
+        value: the number.
     """
 
     surrogate: str
@@ -85,13 +86,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a study found.
+    """All results of a study.
 
     Attributes:
         study: the study.
         outcomes: of images.
         values: of surrogates.
-        versions: of the packages that they were computed with; several of one are divided by commas.
+        versions: of the packages that they were computed with; several of one are separated by commas.
     """
 
     study: Study
@@ -101,7 +102,7 @@ class Results:
 
 
 def collect(grid: Grid, store: Store) -> Results:
-    """Return what the cells of a study that are done have found."""
+    """Return the results of the cells of a study that are done."""
     outcomes: list[Outcomes] = []
     values: list[Value] = []
     for point in grid.points:
@@ -122,7 +123,7 @@ def _versions(grid: Grid, store: Store) -> dict[str, str]:
     return {package: ", ".join(sorted(versions)) for package, versions in sorted(found.items())}
 
 
-def _outcomes(point: Point, store: Store) -> Iterator[Outcomes]:
+def _outcomes(point: GridPoint, store: Store) -> Iterator[Outcomes]:
     for attack, key in point.attacks.items():
         for record in (store.result("attack", key) or {}).get("records", ()):
             yield Outcomes(
@@ -136,7 +137,7 @@ def _outcomes(point: Point, store: Store) -> Iterator[Outcomes]:
             )
 
 
-def _values(point: Point, store: Store) -> Iterator[tuple[str, float]]:
+def _values(point: GridPoint, store: Store) -> Iterator[tuple[str, float]]:
     known = [store.result("attack", key) for key in point.attacks.values()]
     if found := next((one["records"][0] for one in known if one), None):
         yield ACCURACY, found["surrogate_accuracy"]
@@ -152,10 +153,10 @@ def _values(point: Point, store: Store) -> Iterator[tuple[str, float]]:
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write a file of results; equal results are equal bytes."""
+    """Write a result file; equal results are equal bytes."""
     lines: list[Any] = [
         {"study": results.study.model_dump(mode="json"), "versions": dict(results.versions)},
-        *({**asdict(one), "outcomes": _packed(one.outcomes)} for one in results.outcomes),
+        *({**asdict(one), "outcomes": _pack(one.outcomes)} for one in results.outcomes),
         *(asdict(one) for one in results.values),
     ]
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
@@ -163,7 +164,7 @@ def write_results(results: Results, path: Path) -> None:
 
 
 def check_results(path: Path) -> Path:
-    """Return `path` if a file of results can be written there, as far as can be told before there is one.
+    """Return `path` if a result file can be written there, as far as can be checked in advance.
 
     Raises:
         UsageError: the name has another ending.
@@ -175,7 +176,7 @@ def check_results(path: Path) -> Path:
 
 
 def read_results(path: Path) -> Results:
-    """Read a file of results.
+    """Read a result file.
 
     Raises:
         DataError: it cannot be read.
@@ -184,7 +185,7 @@ def read_results(path: Path) -> Results:
         lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
         study = Study(**lines[0]["study"])
         outcomes = tuple(
-            Outcomes(**{**line, "outcomes": _unpacked(line["outcomes"])})
+            Outcomes(**{**line, "outcomes": _unpack(line["outcomes"])})
             for line in lines[1:]
             if "outcomes" in line
         )
@@ -198,8 +199,8 @@ def read_results(path: Path) -> Results:
         ) from None
 
 
-def lines_of(results: Results) -> list[dict[str, object]]:
-    """Return one line a success rate, then one a value, as a CSV file has them."""
+def csv_rows(results: Results) -> list[dict[str, object]]:
+    """Return a row for each success rate, then one for each value, for CSV."""
     rates = [
         {
             "surrogate": one.surrogate,
@@ -218,11 +219,11 @@ def lines_of(results: Results) -> list[dict[str, object]]:
     return [*rates, *({key: line[key] for key in rates[0]} if rates else line for line in values)]
 
 
-def _packed(outcomes: str) -> str:
-    """Return outcomes of which all count as their number and hexadecimal digits, others as they are."""
+def _pack(outcomes: str) -> str:
+    """Return outcomes as their number and hexadecimal digits if all images count, else as they are."""
     return outcomes if "-" in outcomes else f"{len(outcomes)}:{int(outcomes, 2):x}"
 
 
-def _unpacked(packed: str) -> str:
+def _unpack(packed: str) -> str:
     length, colon, digits = packed.partition(":")
     return f"{int(digits, 16):0{length}b}" if colon else packed

@@ -1,8 +1,8 @@
-"""Where cells are kept: a folder for each, with `cell.json` in it once it is done.
+"""The store of cells: a folder for each, with `cell.json` in it once it is done.
 
-    KIND/KEY/cell.json   what it is, its result, and how it came about
-    KIND/KEY/…           what its kind keeps there: a checkpoint, a run folder, images
-    clean/…              what models say of clean images, which many cells ask
+    KIND/KEY/cell.json   its kind, inputs and result, with time and versions
+    KIND/KEY/…           files of its kind: a checkpoint, a run folder, images
+    clean/…              predictions of models on clean images, which many cells share
 
 The result is a function of the key; `seconds` and `versions` beside it are not. Studies share a store.
 Nothing here imports torch.
@@ -37,22 +37,22 @@ class Store:
         self.root = root
 
     def folder(self, kind: str, key: str) -> Path:
-        """Return where a cell is kept, made or not."""
+        """Return the folder of a cell, whether it exists or not."""
         return self.root / kind / key
 
     def result(self, kind: str, key: str) -> dict[str, Any] | None:
-        """Return the result of a cell, None where it is not done.
+        """Return the result of a cell, None if it is not done.
 
         Raises:
-            DataError: what is there cannot be read.
+            DataError: its file cannot be read.
         """
         return self._part("result", kind, key)
 
     def versions(self, kind: str, key: str) -> dict[str, str]:
-        """Return the versions of the packages that a cell was done with; none where it is not done.
+        """Return the versions of the packages that a cell was done with; none if it is not done.
 
         Raises:
-            DataError: what is there cannot be read.
+            DataError: its file cannot be read.
         """
         return self._part("versions", kind, key) or {}
 
@@ -67,18 +67,18 @@ class Store:
                 f"cannot read {path}: {error}", hint="delete it and run the same command again"
             ) from None
 
-    def has(self, cell: Cell) -> bool:
+    def is_done(self, cell: Cell) -> bool:
         """Return whether a cell is done."""
         return (self.folder(cell.kind, cell.key) / DONE).is_file()
 
-    def keep(
+    def save(
         self, cell: Cell, result: Mapping[str, Any], seconds: float, versions: Mapping[str, str]
     ) -> None:
-        """Keep the result of a cell, which is done now."""
+        """Save the result of a cell, which is done now."""
         content = {
             "kind": cell.kind,
             "label": cell.label,
-            "what": cell.what,
+            "what": cell.inputs,
             "result": result,
             "seconds": round(seconds, 1),
             "versions": versions,
@@ -87,7 +87,7 @@ class Store:
 
     @contextmanager
     def locked(self, cell: Cell) -> Iterator[None]:
-        """Keep other processes from the same cell; a lock goes with the process that holds it."""
+        """Lock a cell against other processes; a lock ends with the process that holds it."""
         from filelock import FileLock
 
         folder = self.folder(cell.kind, cell.key)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Table
 from transferzoo.studies.claims import as_json
-from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS, lines_of
-from transferzoo.studies.schema import SUCCESS
+from transferzoo.studies.entries import SUCCESS
+from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS, csv_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +23,11 @@ COLUMNS = (ACCURACY, ROBUST, f"{SHARPNESS}.top", f"{SHARPNESS}.trace")
 
 
 def tables(results: Results, verdicts: Sequence[Verdict]) -> list[Table]:
-    """Return the verdicts, where there are any, and what was measured."""
-    return [*([_verdicts(verdicts, results)] if verdicts else []), _measured(results)]
+    """Return the table of verdicts, if there are any, and that of measurements."""
+    return [*([_verdicts_table(verdicts, results)] if verdicts else []), _measurements_table(results)]
 
 
-def _verdicts(verdicts: Sequence[Verdict], results: Results) -> Table:
+def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
     rows = tuple(_row(one) for one in verdicts)
     caption = (
         "Differences in points, or in the unit of a measure that is no share; 95 % intervals over training "
@@ -46,8 +46,8 @@ def _row(one: Verdict) -> tuple[str, ...]:
     targets = f"{one.better[0]} / {one.better[1]} of {one.targets}" if one.targets else "–"
     return (
         one.claim.say,
-        signed(found.mean, measure),
-        f"{signed(found.low, measure)} to {signed(found.high, measure)}",
+        format_difference(found.mean, measure),
+        f"{format_difference(found.low, measure)} to {format_difference(found.high, measure)}",
         "< 0.001" if found.p < 0.001 else f"{found.p:.3f}",
         targets,
         str(one.images or "–"),
@@ -56,13 +56,13 @@ def _row(one: Verdict) -> tuple[str, ...]:
     )
 
 
-def signed(value: float, measure: str) -> str:
+def format_difference(value: float, measure: str) -> str:
     """Write a difference: in points for shares, with three digits otherwise."""
     written = f"{100 * value:+.1f}" if measure in PERCENT else f"{value:+.3g}"
     return written if float(written) else written[1:]
 
 
-def _measured(results: Results) -> Table:
+def _measurements_table(results: Results) -> Table:
     """Return a row a surrogate and epoch: means over seeds, with their standard deviations."""
     attacks = list(dict.fromkeys(one.attack for one in results.outcomes))
     measures = [name for name in COLUMNS if any(v.measure == name for v in results.values)]
@@ -70,8 +70,8 @@ def _measured(results: Results) -> Table:
     places = dict.fromkeys((one.surrogate, one.epoch) for one in measured)
     found = {
         place: [
-            *((SUCCESS, success(results, *place, attack)) for attack in attacks),
-            *((measure, values(results, *place, measure)) for measure in measures),
+            *((SUCCESS, success_by_seed(results, *place, attack)) for attack in attacks),
+            *((measure, values_by_seed(results, *place, measure)) for measure in measures),
         ]
         for place in places
     }
@@ -95,7 +95,7 @@ def _seeds(counts: Sequence[int]) -> str:
     return f"{ends} training seed{'' if ends == '1' else 's'}"
 
 
-def success(results: Results, surrogate: str, epoch: int | str, attack: str) -> dict[int, float]:
+def success_by_seed(results: Results, surrogate: str, epoch: int | str, attack: str) -> dict[int, float]:
     """Return seed → mean success rate over the targets, white-box ones aside."""
     found: dict[int, list[float]] = {}
     for one in results.outcomes:
@@ -104,7 +104,7 @@ def success(results: Results, surrogate: str, epoch: int | str, attack: str) -> 
     return {seed: mean(rates) for seed, rates in found.items()}
 
 
-def values(results: Results, surrogate: str, epoch: int | str, measure: str) -> dict[int, float]:
+def values_by_seed(results: Results, surrogate: str, epoch: int | str, measure: str) -> dict[int, float]:
     """Return seed → a measured value."""
     return {
         one.seed: one.value
@@ -123,10 +123,10 @@ def _over_seeds(found: dict[int, float], measure: str) -> str:
 
 
 def to_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return a study, its verdicts and all that was measured as JSON has it."""
+    """Return a study, its verdicts and all that was measured as JSON."""
     return {
         "study": results.study.model_dump(mode="json"),
         "verdicts": [as_json(one) for one in verdicts],
-        "measured": lines_of(results),
+        "measured": csv_rows(results),
         "versions": dict(results.versions),
     }

@@ -1,4 +1,4 @@
-"""Work on cells: what a process has at hand, and how it does one, in one thread, wherever it runs."""
+"""A worker process: its context (grid, data, store), and how it computes a cell, in one thread, anywhere."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from transferzoo.base.registry import Registry
 from transferzoo.datasets.sources import load_split
 from transferzoo.evaluation.job import versions
 from transferzoo.studies.derived import read_derived
-from transferzoo.studies.grid import lay_out
-from transferzoo.studies.origins import root_of
+from transferzoo.studies.digests import split_root
+from transferzoo.studies.grid import build_grid
 from transferzoo.studies.schema import Study
 from transferzoo.studies.store import Store
 from transferzoo.training.loop import seed_of
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """A study where it is worked on; small enough to be sent to another process.
+    """A study with the paths that its workers need; small enough to be sent to another process.
 
     Attributes:
-        study: the study, as JSON has it.
+        study: the study, as JSON.
         store: folder of the cells; the same for all processes.
-        root: the user's own images, as `--data` takes them.
+        root: the user's own images, as of `--data`.
         zoo: the user's own zoo file.
-        base: folder that relative paths of models are told from, by default this process's.
+        base: working directory that relative paths of models start from, by default this process's.
     """
 
     study: str
@@ -52,8 +52,8 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """What a process has at hand while it works on the cells of a task."""
+class WorkerContext:
+    """Grid, data and store of a task, loaded once in each worker process."""
 
     grid: Grid
     dataset: DatasetSpec
@@ -67,47 +67,47 @@ class Bench:
     def images(self, split: str) -> Batch:
         """Return a split of the data set; it stays in memory."""
         if split not in self._splits:
-            root = root_of(self.dataset, split, self.root)
+            root = split_root(self.dataset, split, self.root)
             self._splits[split] = load_split(self.dataset, split, root=root)
         return self._splits[split]
 
     def folder(self, reference: Mapping[str, Any]) -> Path:
-        """Return the checkpoint folder of a model that a cell names."""
+        """Return the checkpoint folder of a model that a cell refers to."""
         if "cell" in reference:
-            made: Path = self.store.folder("train", reference["cell"]) / "model" / str(reference["part"])
-            return made
-        return self.grid.places[reference["digest"]]
+            folder: Path = self.store.folder("train", reference["cell"]) / "model" / str(reference["part"])
+            return folder
+        return self.grid.model_folders[reference["digest"]]
 
 
-WORK: Registry[Callable[[Mapping[str, Any], Path, Bench], dict[str, Any]]] = Registry(
+CELL_FUNCTIONS: Registry[Callable[[Mapping[str, Any], Path, WorkerContext], dict[str, Any]]] = Registry(
     "kind of cell", "transferzoo.studies"
 )
-"""Kind of cell → function of what it depends on and its folder, with the bench; returns its result."""
+"""Kind of cell → function of its inputs, its folder and the context; returns its result."""
 
 
-def perform(task: Task, key: str) -> None:
-    """Do a cell, unless it is done; what another process has begun is waited for.
+def run_cell(task: Task, key: str) -> None:
+    """Compute a cell unless it is done; if another process computes it, wait.
 
     Args:
-        task: where it belongs.
-        key: which.
+        task: of the cell.
+        key: of the cell.
 
     Raises:
-        TransferZooError: it cannot be done.
+        TransferZooError: it cannot be computed.
     """
-    _enter(task.base)
-    bench = _bench(task)
-    cell = bench.grid.cells[key]
-    with bench.store.locked(cell), one_thread():
-        if bench.store.has(cell):
+    _change_directory(task.base)
+    context = _worker_context(task)
+    cell = context.grid.cells[key]
+    with context.store.locked(cell), one_thread():
+        if context.store.is_done(cell):
             return
         started = time.monotonic()
-        result = WORK[cell.kind](cell.what, bench.store.folder(cell.kind, key), bench)
-        bench.store.keep(cell, result, time.monotonic() - started, versions())
+        result = CELL_FUNCTIONS[cell.kind](cell.inputs, context.store.folder(cell.kind, key), context)
+        context.store.save(cell, result, time.monotonic() - started, versions())
 
 
-def _enter(base: Path) -> None:
-    """Make a folder the one that relative paths are told from, for good.
+def _change_directory(base: Path) -> None:
+    """Change the working directory, which relative paths start from, for good.
 
     Raises:
         TransferZooError: this machine does not have it.
@@ -122,9 +122,11 @@ def _enter(base: Path) -> None:
 
 
 @cache
-def _bench(task: Task) -> Bench:
+def _worker_context(task: Task) -> WorkerContext:
     study, zoo = Study.model_validate_json(task.study), read_zoo(task.zoo)
-    return Bench(lay_out(study, zoo, task.root), zoo.dataset(study.dataset), Store(task.store), task.root)
+    return WorkerContext(
+        build_grid(study, zoo, task.root), zoo.dataset(study.dataset), Store(task.store), task.root
+    )
 
 
 @contextmanager
@@ -138,12 +140,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def training_images(where: Mapping[str, Any], bench: Bench) -> Batch:
-    """Return the images that a cell trains on, or looks at as such."""
-    if "cell" in where:
-        return read_derived(bench.store.folder("derive", where["cell"]))
-    images = bench.images("train")
-    if "drawn" not in where:
+def training_images(reference: Mapping[str, Any], context: WorkerContext) -> Batch:
+    """Return the training images of a cell, derived ones too."""
+    if "cell" in reference:
+        return read_derived(context.store.folder("derive", reference["cell"]))
+    images = context.images("train")
+    if "drawn" not in reference:
         return images
-    draw = torch.Generator().manual_seed(seed_of(0, "training images of a study"))
-    return images.select(torch.randperm(len(images), generator=draw)[: where["drawn"]].sort().values)
+    generator = torch.Generator().manual_seed(seed_of(0, "training images of a study"))
+    return images.select(torch.randperm(len(images), generator=generator)[: reference["drawn"]].sort().values)

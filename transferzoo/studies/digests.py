@@ -1,4 +1,4 @@
-"""Where the images and models of a study come from, told apart by digests. Nothing here imports torch."""
+"""Digests of the images and models that a study reads. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 HEAD = 2**16
-"""Bytes of a data file that its fingerprint sees, beside its name and size."""
+"""Bytes of a data file in its digest, with its name and size."""
 
 
-def root_of(dataset: DatasetSpec, split: str, root: Path | None) -> Path | None:
-    """Return the user's own place of a split: what they gave, but for a split that is in the package."""
+def split_root(dataset: DatasetSpec, split: str, root: Path | None) -> Path | None:
+    """Return the user's own folder of a split, None for a split that is in the package."""
     packaged = any(place.startswith("builtin:") for place in dataset.splits.get(split, ()))
     return None if root is None or packaged else root.expanduser()
 
 
 def dataset_digest(dataset: DatasetSpec) -> str:
-    """Return the fingerprint of what results depend on of a data set, its images aside."""
+    """Return the fingerprint of all fields of a data set that results depend on, except its images."""
     return fingerprint(dataset.model_dump(mode="json", exclude={"splits", "attack", "licence", "origin"}))
 
 

@@ -1,4 +1,4 @@
-"""Pictures of lines and slices; Matplotlib is the extra `plots`."""
+"""Plots of lines and slices; Matplotlib is the extra `plots`."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from transferzoo.sharpness import Point, Slice
+    from transferzoo.sharpness import LinePoint, Slice
 
 FORMATS = (".png", ".svg", ".pdf")
 LEVELS = 20
 """Contours of a slice."""
 
 
-def check_picture(path: Path) -> Path:
-    """Return `path` if a picture can be drawn there, as far as can be told before there is one.
+def check_plot_path(path: Path) -> Path:
+    """Return `path` if a plot can be saved there, as far as can be checked in advance.
 
     Raises:
         UsageError: not .png, .svg or .pdf.
         TransferZooError: Matplotlib is not installed.
     """
     if path.suffix not in FORMATS:
-        raise UsageError(f"cannot tell the format of {path}", expected="a name in .png, .svg or .pdf")
+        raise UsageError(f"unknown format of {path}", expected="a name in .png, .svg or .pdf")
     import_optional("matplotlib", "plots", "pictures need")
     return path
 
 
-def draw_line(points: Sequence[Point], ends: tuple[str, str], path: Path) -> None:
-    """Draw loss, accuracy and, where it was measured, success rate along a line.
+def plot_line(points: Sequence[LinePoint], ends: tuple[str, str], path: Path) -> None:
+    """Plot loss, accuracy and, where there was an attack, success rate along a line.
 
     Args:
         points: in order of position.
         ends: names of the models at 0 and 1.
-        path: checked by `check_picture`.
+        path: checked by `check_plot_path`.
 
     Raises:
         TransferZooError: the file cannot be written.
@@ -64,13 +64,13 @@ def draw_line(points: Sequence[Point], ends: tuple[str, str], path: Path) -> Non
     _save(figure, path)
 
 
-def draw_slice(found: Slice, name: str, path: Path) -> None:
-    """Draw the contours of the loss on a plane; the model is in the middle.
+def plot_slice(found: Slice, name: str, path: Path) -> None:
+    """Plot the contours of the loss on a plane; the model is in the middle.
 
     Args:
         found: the slice.
         name: of the model.
-        path: checked by `check_picture`.
+        path: checked by `check_plot_path`.
 
     Raises:
         TransferZooError: the file cannot be written.

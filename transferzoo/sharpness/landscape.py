@@ -1,4 +1,4 @@
-"""The loss along the line between two models, and on a plane through one."""
+"""The loss landscape: models on the line between two, and the loss on a plane through one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TINY = 1e-10
 """Added to the norm of a filter before dividing by it."""
 
 
-def between(
+def interpolate(
     first: Classifier, second: Classifier, position: float, images: Tensor, batch_size: int
 ) -> Classifier:
     """Return a new model (1 − a) w₁ + a w₂, in evaluation mode.
@@ -37,7 +37,7 @@ def between(
         first: the model at 0.
         second: the model at 1, of the same architecture and on the same device.
         position: a.
-        images: unaugmented images, uint8 (N, C, H, W), on the models' device; see `take_statistics`.
+        images: unaugmented images, uint8 (N, C, H, W), on the models' device; see `recompute_batch_norm`.
         batch_size: images at a time.
 
     Raises:
@@ -47,14 +47,14 @@ def between(
     model = copy.deepcopy(first).eval()
     ends = zip(_state(model).values(), _state(first).values(), _state(second).values(), strict=True)
     with torch.no_grad():
-        for place, a, b in ends:
-            if place.is_floating_point():
-                place.copy_(torch.lerp(a, b, position))
-    take_statistics(model, images, batch_size)
+        for tensor, a, b in ends:
+            if tensor.is_floating_point():
+                tensor.copy_(torch.lerp(a, b, position))
+    recompute_batch_norm(model, images, batch_size)
     return model
 
 
-def take_statistics(classifier: Classifier, images: Tensor, batch_size: int) -> None:
+def recompute_batch_norm(classifier: Classifier, images: Tensor, batch_size: int) -> None:
     """Replace the running averages of all batch norms by means over batches; without any nothing is done.
 
     Args:
@@ -69,7 +69,7 @@ def take_statistics(classifier: Classifier, images: Tensor, batch_size: int) -> 
         update_bn((part.to(like) / 255 for part in parts), classifier)
 
 
-def grid(points: int, radius: float) -> list[float]:
+def plane_coordinates(points: int, radius: float) -> list[float]:
     """Return coordinates from −radius to radius; with an odd number of points, 0 is one of them.
 
     Raises:
@@ -80,10 +80,10 @@ def grid(points: int, radius: float) -> list[float]:
     return [radius * (2 * index / (points - 1) - 1) for index in range(points)]
 
 
-def directions(surface: LossSurface, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def filter_normalised_directions(surface: LossSurface, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return two random directions (d,) that are normalised by filters.
 
-    Each filter of a direction (what makes one output of a layer) has the norm of the model's; biases and
+    Each filter of a direction (the weights of one output of a layer) has the norm of the model's; biases and
     batch norm's parameters stay where they are (Li et al. 2018, arXiv 1712.09913).
     """
     return _direction(surface, generator), _direction(surface, generator)
@@ -91,10 +91,10 @@ def directions(surface: LossSurface, generator: torch.Generator) -> tuple[Tensor
 
 def _direction(surface: LossSurface, generator: torch.Generator) -> Tensor:
     drawn, weights = surface.parts(surface.draw(generator)), surface.parts(surface.origin)
-    return torch.cat([_filtered(d, w).flatten() for d, w in zip(drawn, weights, strict=True)])
+    return torch.cat([_filter_normalised(d, w).flatten() for d, w in zip(drawn, weights, strict=True)])
 
 
-def _filtered(drawn: Tensor, weights: Tensor) -> Tensor:
+def _filter_normalised(drawn: Tensor, weights: Tensor) -> Tensor:
     if drawn.ndim <= 1:
         return torch.zeros_like(drawn)
     within = tuple(range(1, drawn.ndim))
@@ -102,7 +102,7 @@ def _filtered(drawn: Tensor, weights: Tensor) -> Tensor:
     return drawn * lengths[1] / (lengths[0] + TINY)
 
 
-def plane_row(
+def plane_losses(
     surface: LossSurface, along: tuple[Tensor, Tensor], positions: Sequence[float], second: float
 ) -> list[float]:
     """Return the losses at w + x d₁ + y d₂ for all x of a row; batch norm's statistics stay the model's.
@@ -113,7 +113,7 @@ def plane_row(
         positions: the values of x.
         second: y.
     """
-    return [surface.at(first * along[0] + second * along[1])[0] for first in positions]
+    return [surface.loss_and_accuracy(first * along[0] + second * along[1])[0] for first in positions]
 
 
 def _require_same(first: Classifier, second: Classifier) -> None:

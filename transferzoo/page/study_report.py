@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from transferzoo.page.parts import Part, few, from_to, once, slug
-from transferzoo.page.study_charts import against_sharpness, bars, differences, matrices
-from transferzoo.page.study_curves import over_epochs, over_rho
+from transferzoo.page.parts import Part, format_range, names_or_count, slug, unique_texts
+from transferzoo.page.study_charts import claim_differences, mean_rates, sharpness_scatter, success_matrices
+from transferzoo.page.study_curves import epoch_curves, rho_curves
 from transferzoo.studies.claims import judge
 from transferzoo.studies.schema import built_in, read_study
 from transferzoo.studies.tables import tables
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from transferzoo.page.charts import Figure
     from transferzoo.studies.claims import Verdict
+    from transferzoo.studies.entries import AttackEntry
     from transferzoo.studies.result_file import Results
-    from transferzoo.studies.schema import AttackEntry, Study
+    from transferzoo.studies.schema import Study
 
 READING = (
     "Images that are changed a little to mislead a surrogate are shown to the targets, models that had no "
@@ -36,8 +37,8 @@ COUNTED = {
 }
 
 
-def part(results: Results) -> Part:
-    """Return what a page tells of a study."""
+def study_part(results: Results) -> Part:
+    """Return the part of a page about a study."""
     study, verdicts = results.study, judge(results)
     content = study.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
@@ -47,7 +48,7 @@ def part(results: Results) -> Part:
         about=study.about,
         facts=_facts(results),
         verdicts=verdicts,
-        figures=figures(results, verdicts),
+        figures=study_figures(results, verdicts),
         tables=tuple(tables(results, verdicts)),
         examples=(),
         commands=(_command(study),),
@@ -63,15 +64,15 @@ def _command(study: Study) -> str:
     return f"transferzoo study {shlex.quote(study.name if own else f'{study.name}.yaml')} --data PATH"
 
 
-def figures(results: Results, verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
+def study_figures(results: Results, verdicts: Sequence[Verdict]) -> tuple[Figure, ...]:
     """Return the figures that the results have the numbers for."""
     found = [
-        differences(verdicts),
-        *matrices(results),
-        bars(results),
-        *over_epochs(results),
-        over_rho(results),
-        *against_sharpness(results),
+        claim_differences(verdicts),
+        *success_matrices(results),
+        mean_rates(results),
+        *epoch_curves(results),
+        rho_curves(results),
+        *sharpness_scatter(results),
     ]
     return tuple(figure for figure in found if figure is not None)
 
@@ -80,17 +81,21 @@ def _facts(results: Results) -> dict[str, tuple[str, ...]]:
     study, outcomes = results.study, results.outcomes
     facts = {
         "Data set": (study.dataset,),
-        "Attacked images": from_to(one.n for one in outcomes),
-        "Training seeds": once(sorted({one.seed for one in outcomes} | {one.seed for one in results.values})),
+        "Attacked images": format_range(one.n for one in outcomes),
+        "Training seeds": unique_texts(
+            sorted({one.seed for one in outcomes} | {one.seed for one in results.values})
+        ),
         "Surrogates": tuple(study.surrogates),
-        "Targets": once(one.target for one in outcomes),
-        "Attacks": few(once(_said(entry) for entry in study.attacks), "attacks"),
-        "Made with": once(f"{name} {version}" for name, version in results.versions.items()),
+        "Targets": unique_texts(one.target for one in outcomes),
+        "Attacks": names_or_count(
+            unique_texts(_describe_attack(entry) for entry in study.attacks), "attacks"
+        ),
+        "Made with": unique_texts(f"{name} {version}" for name, version in results.versions.items()),
     }
     return {name: values for name, values in facts.items() if values}
 
 
-def _said(entry: AttackEntry) -> str:
+def _describe_attack(entry: AttackEntry) -> str:
     given = entry.model_dump(exclude={"spec"}, exclude_none=True)
     budget = ", ".join(f"{key} {value}" for key, value in given.items())
     return f"{entry.spec} ({budget})" if budget else entry.spec

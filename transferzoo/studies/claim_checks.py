@@ -1,4 +1,4 @@
-"""Whether a study measures what its claims are about, before anything runs. Nothing here imports torch."""
+"""Checks, before anything runs, that a study measures its claims. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -6,67 +6,68 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
 from transferzoo.sharpness import Measures, Sharpness
+from transferzoo.studies.entries import SUCCESS
 from transferzoo.studies.result_file import ACCURACY, CURVE, ROBUST, SHARPNESS
-from transferzoo.studies.schema import SUCCESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from transferzoo.studies.cells import Point
-    from transferzoo.studies.schema import Claim, Operand, Study
+    from transferzoo.studies.cells import GridPoint
+    from transferzoo.studies.entries import Claim, Operand
+    from transferzoo.studies.schema import Study
 
 _FLAT = Measures(0, 0, (0,), 0, 0, 0, 0, 0, 0)
-SHARPNESSES = tuple(
+SHARPNESS_MEASURES = tuple(
     f"{SHARPNESS}.{name}" for name in Sharpness(0, 0, 0, 0, 0, 0, 0, 0, _FLAT, _FLAT).numbers()
 )
 """Measures of sharpness."""
 
 
-def check_claims(study: Study, points: Sequence[Point], targets: Sequence[str]) -> None:
-    """See to it that both operands of every claim are measured, at a training seed in common.
+def check_claims(study: Study, points: Sequence[GridPoint], targets: Sequence[str]) -> None:
+    """Check that both operands of every claim are measured, at a training seed in common.
 
     Args:
         study: the study.
-        points: what it measures.
+        points: the surrogates that it measures.
         targets: names of its targets.
 
     Raises:
-        UsageError: one is not.
+        UsageError: one is not measured.
     """
     for claim in study.claims:
         for operand in (claim.higher, claim.lower):
             if operand.target is not None and operand.target not in targets:
-                raise _wrong(claim, f"'{operand.target}' is no target", targets)
+                raise _claim_error(claim, f"'{operand.target}' is no target", targets)
         seeds = [_seeds(claim, operand, points) for operand in (claim.higher, claim.lower)]
         if not seeds[0] & seeds[1]:
-            raise _wrong(claim, "its two sides have no training seed in common")
+            raise _claim_error(claim, "its two sides have no training seed in common")
 
 
-def _seeds(claim: Claim, operand: Operand, points: Sequence[Point]) -> set[int]:
+def _seeds(claim: Claim, operand: Operand, points: Sequence[GridPoint]) -> set[int]:
     """Return the training seeds that an operand is measured at."""
     own = [point for point in points if point.surrogate == operand.surrogate]
     epochs = list(dict.fromkeys(point.epoch for point in own))
     epoch = epochs[-1] if operand.epoch is None else operand.epoch
     if epoch not in epochs:
-        raise _wrong(
+        raise _claim_error(
             claim, f"epoch {epoch} of '{operand.surrogate}' is not measured", [str(each) for each in epochs]
         )
     there = [point for point in own if point.epoch == epoch]
     measures = dict.fromkeys(name for point in there for name in _measures(point))
     if operand.measure not in measures:
-        raise _wrong(claim, f"'{operand.measure}' of '{operand.surrogate}' is not measured", measures)
+        raise _claim_error(claim, f"'{operand.measure}' of '{operand.surrogate}' is not measured", measures)
     return {point.seed for point in there}
 
 
-def _measures(point: Point) -> tuple[str, ...]:
+def _measures(point: GridPoint) -> tuple[str, ...]:
     return (
         SUCCESS,
         ACCURACY,
         *((ROBUST,) if point.robust else ()),
-        *(SHARPNESSES if point.sharpness else ()),
+        *(SHARPNESS_MEASURES if point.sharpness else ()),
         *(CURVE if point.train and isinstance(point.epoch, int) else ()),
     )
 
 
-def _wrong(claim: Claim, what: str, known: Iterable[str] = ()) -> UsageError:
-    return UsageError(f"claim '{claim.say}': {what}", expected=" or ".join(known))
+def _claim_error(claim: Claim, problem: str, known: Iterable[str] = ()) -> UsageError:
+    return UsageError(f"claim '{claim.say}': {problem}", expected=" or ".join(known))

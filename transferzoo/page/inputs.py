@@ -1,4 +1,4 @@
-"""What the arguments of a report name: run folders, studies of the package, files of results."""
+"""The arguments of a report, resolved: run folders, studies of the package, result files."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ RESULTS = Path(__file__).parent.parent / "studies" / "results"
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Runs that share their tables: one data set and aim, and no two origins of a row.
+class RunGroup:
+    """Runs that share their tables: one data set and target class rule, and no two runs with the same row.
 
     Attributes:
         folders: where they are.
-        found: what they found together.
+        findings: of all of them.
     """
 
     folders: tuple[RunFolder, ...]
-    found: Findings
+    findings: Findings
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What is reported.
+class ReportInputs:
+    """What a report is made of.
 
     Attributes:
-        runs: runs, together where they can be.
-        studies: results.
-        left_out: why a folder of several is not reported, a sentence each.
+        runs: grouped by what fits one table.
+        studies: their results.
+        left_out: why a folder of several is left out, a sentence each.
     """
 
-    runs: tuple[Runs, ...]
+    runs: tuple[RunGroup, ...]
     studies: tuple[Results, ...]
     left_out: tuple[str, ...]
 
 
-def open_all(names: Sequence[str]) -> Opened:
-    """Read what names stand for.
+def read_inputs(names: Sequence[str]) -> ReportInputs:
+    """Resolve and read the arguments of a report.
 
     Of several names, folders that hold no run or an unfinished one are left out, so that `runs/*` reports
     what there is.
 
     Args:
-        names: of a study, whose results the package has, or paths of files of results and of run folders.
+        names: of a study, whose results the package has, or paths of result files and of run folders.
             The name of a study goes before a folder of that name.
 
     Raises:
@@ -70,7 +70,7 @@ def open_all(names: Sequence[str]) -> Opened:
     studies: list[Results] = []
     left_out: list[TransferZooError] = []
     for name in names:
-        if (file := _results(name)) is not None:
+        if (file := _results_file(name)) is not None:
             studies.append(read_results(file))
             continue
         try:
@@ -81,11 +81,11 @@ def open_all(names: Sequence[str]) -> Opened:
             left_out.append(error)
     if left_out and not runs and not studies:
         raise left_out[0]
-    return Opened(_grouped(runs), tuple(studies), tuple(map(str, left_out)))
+    return ReportInputs(_group_runs(runs), tuple(studies), tuple(map(str, left_out)))
 
 
-def _grouped(runs: Sequence[RunFolder]) -> tuple[Runs, ...]:
-    """Put every run with the first runs whose table it fits into."""
+def _group_runs(runs: Sequence[RunFolder]) -> tuple[RunGroup, ...]:
+    """Add every run to the first group whose table it fits into."""
     groups: list[tuple[list[RunFolder], list[Record]]] = []
     for run in runs:
         records = run.records()
@@ -96,7 +96,7 @@ def _grouped(runs: Sequence[RunFolder]) -> tuple[Runs, ...]:
                 break
         else:
             groups.append(([run], records))
-    return tuple(Runs(tuple(folders), together(folders)) for folders, _ in groups)
+    return tuple(RunGroup(tuple(folders), merge_findings(folders)) for folders, _ in groups)
 
 
 def _share_a_table(records: Sequence[Record]) -> bool:
@@ -109,8 +109,8 @@ def _share_a_table(records: Sequence[Record]) -> bool:
     return True
 
 
-def together(runs: Sequence[RunFolder]) -> Findings:
-    """Return what runs found, as one."""
+def merge_findings(runs: Sequence[RunFolder]) -> Findings:
+    """Return the findings of all runs as one."""
     return Findings(
         [record for run in runs for record in run.records()],
         [record for run in runs for record in run.records(CURVE)],
@@ -119,8 +119,8 @@ def together(runs: Sequence[RunFolder]) -> Findings:
     )
 
 
-def _results(name: str) -> Path | None:
-    """Return the file of results that a name stands for, None for a run folder."""
+def _results_file(name: str) -> Path | None:
+    """Return the result file that a name stands for, None for a run folder."""
     known = {path.name.removesuffix(SUFFIX): path for path in RESULTS.glob(f"*{SUFFIX}")}
     if name in known:
         return known[name]

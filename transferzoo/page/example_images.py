@@ -1,4 +1,4 @@
-"""Adversarial images of a run to look at, beside the clean ones and what was changed."""
+"""Example images of a run: clean, adversarial, and their difference."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
-MOST_IMAGES, MOST_SOURCES = 5, 3
-BUDGET = 2_000_000
+MOST_IMAGES, MOST_ROWS = 5, 3
+PIXEL_BYTES = 2_000_000
 """Bytes of pixels on a page; a PNG of noise is no smaller."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with what it shows.
+    """An image with its description.
 
     Attributes:
         png: the file.
-        alt: in words, for those who do not see it.
+        alt: description, for those who do not see it.
         note: below it; empty for nothing.
     """
 
@@ -46,13 +46,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Examples:
-    """A table of images: a column an image, a row what was done to it.
+    """A table of images: a column for each image, a row for each version of it.
 
     Attributes:
         title: of the table.
         caption: below it.
-        columns: what each image is.
-        rows: what was done, and the images.
+        columns: class and number of each image.
+        rows: version (clean, adversarial, difference), and the images.
     """
 
     title: str
@@ -61,12 +61,12 @@ class Examples:
     rows: tuple[tuple[str, tuple[Picture, ...]], ...]
 
 
-def examples_of(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = BUDGET) -> Examples:
-    """Return the first images of a run: clean, and adversarial with the difference for the first sources.
+def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PIXEL_BYTES) -> Examples:
+    """Return the first images of a run: clean, and adversarial with the difference for its first rows.
 
     Args:
         run: its folder.
-        zoo: what its data set is.
+        zoo: it has the data set.
         root: the user's own images, as `--data` takes them.
         budget: bytes of pixels, as far as one image allows.
 
@@ -78,7 +78,7 @@ def examples_of(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = BUDGE
     config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))["config"]
     dataset = zoo.dataset(config["dataset"])
     clean = load_split(dataset, config["split"], root=root)
-    shown = dict(list(rows_of(run.records()).items())[:MOST_SOURCES])
+    shown = dict(list(rows_of(run.records()).items())[:MOST_ROWS])
     count = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))
     ids, labels = (each[:count] for each in run.selected())
     places = {name: place for place, name in enumerate(clean.ids.tolist())}
@@ -87,13 +87,15 @@ def examples_of(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = BUDGE
         raise DataError("the images are not those of the run", hint="check --data")
     before = chosen.images.numpy()
     units = -(-len(ids) // config["batch_size"])
-    after = {row: _taken(run, cells, units)[: len(ids)] for row, cells in shown.items()}
+    after = {row: _adversarial_images(run, cells, units)[: len(ids)] for row, cells in shown.items()}
     changes = {row: images.astype(int) - before for row, images in after.items()}
     times = max(1, 127 // max(1, *(int(abs(change).max()) for change in changes.values())))
     names = [dataset.classes[label] for label in labels]
     rows = [("clean", _row(before, names, "clean"))]
     for row, cells in shown.items():
-        rows.append((_said(row), _row(after[row], names, "adversarial", _fooled(cells)[: len(ids)])))
+        rows.append(
+            (_row_title(row), _row(after[row], names, "adversarial", _fooled_counts(cells)[: len(ids)]))
+        )
         magnified = (128 + times * changes[row]).clip(0, 255).astype(before.dtype)
         rows.append(("difference", _row(magnified, names, "difference, magnified")))
     return Examples(
@@ -104,28 +106,30 @@ def examples_of(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = BUDGE
     )
 
 
-def _said(row: Row) -> str:
+def _row_title(row: Row) -> str:
     surrogate, attack = row
     return f"adversarial\n{short(surrogate)}\n{brief(attack.partition('@')[0])}"
 
 
-def _taken(run: RunFolder, cells: Mapping[str, Record], units: int) -> Pixels:
-    """Return the adversarial images of a source's first work units."""
+def _adversarial_images(run: RunFolder, cells: Mapping[str, Record], units: int) -> Pixels:
+    """Return the adversarial images of a row's first work units."""
     first = next(iter(cells.values()))
-    taken: Pixels = run.images(first.pair, units, first.steps, first.steps).numpy()
-    return taken
+    images: Pixels = run.images(first.pair, units, first.steps, first.steps).numpy()
+    return images
 
 
-def _fooled(cells: Mapping[str, Record]) -> list[str]:
+def _fooled_counts(cells: Mapping[str, Record]) -> list[str]:
     """Return how many targets each image fools, white-box ones aside."""
     marks = zip(*(record.outcomes for record in cells.values() if not record.white_box), strict=True)
     counted = ["".join(image).replace("-", "") for image in marks]
     return [f"fools {image.count('1')} of {len(image)}" for image in counted]
 
 
-def _row(images: Pixels, names: Sequence[str], what: str, notes: Sequence[str] = ()) -> tuple[Picture, ...]:
+def _row(
+    images: Pixels, names: Sequence[str], version: str, notes: Sequence[str] = ()
+) -> tuple[Picture, ...]:
     return tuple(
-        Picture(_png(image), f"{name}, {what}", note)
+        Picture(_png(image), f"{name}, {version}", note)
         for image, name, note in zip(images, names, notes or [""] * len(names), strict=True)
     )
 

@@ -6,10 +6,10 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.page.charts import Axis, Curves, Figure, Heatmap, Level, Panel
+from transferzoo.page.charts import Axis, CurvePanel, Curves, Figure, Heatmap, MeanInterval
 from transferzoo.page.commands import attack_commands
-from transferzoo.page.means import by_attack, means
-from transferzoo.page.parts import Part, few, from_to, once
+from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
+from transferzoo.page.parts import Part, format_range, names_or_count, unique_texts
 from transferzoo.results import statistics
 from transferzoo.results.comparisons import brief, per_image, rows_of, short
 from transferzoo.results.tables import tables
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.page.pictures import Examples
+    from transferzoo.page.example_images import Examples
     from transferzoo.results.comparisons import Findings, Row
     from transferzoo.results.records import Record
 
 READING = (
     "Images that are changed a little to mislead a surrogate are shown to the targets, models that had no "
     "part in making them. The success rate is the share of the counted images that a target then {wrong}. A "
-    "mean is taken over images and over targets, white-box ones (*) aside. One training a surrogate: the "
-    "intervals speak of images, not of the luck of a training."
+    "mean is taken over images and over targets, white-box ones (*) aside. One training for each surrogate: "
+    "the intervals are over images, not over trainings."
 )
 
 
-def part(found: Findings, runs: Sequence[RunFolder], examples: Sequence[Examples]) -> Part:
-    """Return what a page tells of runs.
+def runs_part(findings: Findings, runs: Sequence[RunFolder], examples: Sequence[Examples]) -> Part:
+    """Return the part of a page about runs.
 
     Args:
-        found: what they found together.
+        findings: of all of them.
         runs: their folders.
         examples: images to show.
     """
-    shown = tables(found, visibility=True)
+    shown = tables(findings, visibility=True)
     configurations = {run.path.name: configuration(run) for run in runs}
-    wrong = "takes for the class aimed at" if found.records[0].targeted else "gets wrong"
+    wrong = "classifies as the target class" if findings.records[0].targeted else "gets wrong"
     return Part(
         name="runs",
         title="Attack runs" if len(runs) > 1 else f"Attack run {runs[0].path.name}",
-        about=f"How often adversarial images fool other models, on {found.records[0].dataset}.",
-        facts=_facts(found),
+        about=f"How often adversarial images fool other models, on {findings.records[0].dataset}.",
+        facts=_facts(findings),
         verdicts=(),
-        figures=figures(found),
+        figures=run_figures(findings),
         tables=tuple(shown),
         examples=tuple(examples),
         commands=tuple(line for one in configurations.values() for line in attack_commands(one["config"])),
@@ -64,39 +64,41 @@ def configuration(run: RunFolder) -> dict[str, Any]:
     return dict(json.loads((run.path / "config.json").read_text(encoding="utf-8")))
 
 
-def figures(found: Findings) -> tuple[Figure, ...]:
+def run_figures(findings: Findings) -> tuple[Figure, ...]:
     """Return the figures that the records have the numbers for."""
-    rows = rows_of(found.records)
-    names = named(rows)
-    labels = labelled(names)
-    levels: dict[str, dict[str, Level | None]] = {}
+    rows = rows_of(findings.records)
+    names = row_names(rows)
+    labels = row_labels(names)
+    means: dict[str, dict[str, MeanInterval | None]] = {}
     for row, (surrogate, attack) in names.items():
-        levels.setdefault(surrogate, {})[attack] = _mean(rows[row])
+        means.setdefault(surrogate, {})[attack] = _mean_interval(rows[row])
     attacks = list(dict.fromkeys(attack for _, attack in names.values()))
-    full = {name: {attack: each.get(attack) for attack in attacks} for name, each in levels.items()}
+    full = {name: {attack: each.get(attack) for attack in attacks} for name, each in means.items()}
     rates = {
-        name: {attack: level.mean for attack, level in each.items() if level} for name, each in levels.items()
+        name: {attack: mean.mean for attack, mean in each.items() if mean} for name, each in means.items()
     }
     caption = "Bars: mean over images and targets. Whiskers: 95 % t intervals over images."
     shown = (
-        by_attack(rates, "Mean over images and targets") if min(len(attacks), len(levels)) > 1 else None,
-        _matrix(rows, labels),
-        means({n: each for n, each in full.items() if any(each.values())}, caption),
-        _over_steps(found, labels),
+        mean_rate_matrix(rates, "Mean over images and targets")
+        if min(len(attacks), len(means)) > 1
+        else None,
+        _success_matrix(rows, labels),
+        mean_rate_bars({n: each for n, each in full.items() if any(each.values())}, caption),
+        _step_curves(findings, labels),
     )
     return tuple(figure for figure in shown if figure is not None)
 
 
-def named(rows: Iterable[Row]) -> dict[Row, tuple[str, str]]:
-    """Return how surrogate and attack of each row are called: by techniques where that tells them apart."""
+def row_names(rows: Iterable[Row]) -> dict[Row, tuple[str, str]]:
+    """Return how surrogate and attack of each row are called: by techniques where these are unique."""
     attacks = {attack for _, attack in rows}
     short_names = {attack: brief(attack.partition("@")[0]) for attack in attacks}
     clash = len(set(short_names.values())) < len(attacks)
     return {(name, attack): (short(name), attack if clash else short_names[attack]) for name, attack in rows}
 
 
-def labelled(names: Mapping[Row, tuple[str, str]]) -> dict[Row, str]:
-    """Return a label a row: what it does not share with all others."""
+def row_labels(names: Mapping[Row, tuple[str, str]]) -> dict[Row, str]:
+    """Return a label for each row: what it does not share with all others."""
     surrogates, attacks = ({pair[side] for pair in names.values()} for side in (0, 1))
     if len(attacks) == 1:
         return {row: surrogate for row, (surrogate, _) in names.items()}
@@ -105,27 +107,29 @@ def labelled(names: Mapping[Row, tuple[str, str]]) -> dict[Row, str]:
     return {row: f"{surrogate}\n{attack}" for row, (surrogate, attack) in names.items()}
 
 
-def _facts(found: Findings) -> dict[str, tuple[str, ...]]:
-    records = found.records
+def _facts(findings: Findings) -> dict[str, tuple[str, ...]]:
+    records = findings.records
     facts = {
-        "Data set": once(f"{record.dataset}, split {record.split}" for record in records),
-        "Attacked images": from_to(record.n for record in records),
-        "Seed": once(record.seed for record in records),
-        "Surrogates": once(short(record.surrogate) for record in records),
-        "Targets": once(short(record.target) for record in records),
-        "Attacks": few(once(record.attack for record in records), "attacks"),
-        "Aim": once(record.targeted for record in records if record.targeted),
-        "Gradient evaluations an image": from_to(record.gradients for record in records),
-        "Precision": once(record.precision for record in records),
-        "Made with": once(f"{name} {version}" for r in records for name, version in r.versions.items()),
+        "Data set": unique_texts(f"{record.dataset}, split {record.split}" for record in records),
+        "Attacked images": format_range(record.n for record in records),
+        "Seed": unique_texts(record.seed for record in records),
+        "Surrogates": unique_texts(short(record.surrogate) for record in records),
+        "Targets": unique_texts(short(record.target) for record in records),
+        "Attacks": names_or_count(unique_texts(record.attack for record in records), "attacks"),
+        "Target classes": unique_texts(record.targeted for record in records if record.targeted),
+        "Gradient evaluations an image": format_range(record.gradients for record in records),
+        "Precision": unique_texts(record.precision for record in records),
+        "Made with": unique_texts(
+            f"{name} {version}" for r in records for name, version in r.versions.items()
+        ),
     }
     return {name: values for name, values in facts.items() if values}
 
 
-def _matrix(rows: Mapping[Row, Mapping[str, Record]], labels: Mapping[Row, str]) -> Figure:
+def _success_matrix(rows: Mapping[Row, Mapping[str, Record]], labels: Mapping[Row, str]) -> Figure:
     targets = list(dict.fromkeys(target for cells in rows.values() for target in cells))
     rates = [[found[t].rate if t in found else None for t in targets] for found in rows.values()]
-    means = [_mean(found) for found in rows.values()]
+    means = [_mean_interval(found) for found in rows.values()]
     cells = tuple((mean and mean.mean, *line) for mean, line in zip(means, rates, strict=True))
     starred = frozenset(
         (at, column)
@@ -142,20 +146,20 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], labels: Mapping[Row, str])
     )
 
 
-def _mean(cells: Mapping[str, Record]) -> Level | None:
+def _mean_interval(cells: Mapping[str, Record]) -> MeanInterval | None:
     """Return the mean over images and targets with its interval, None where all targets are white-box."""
     shares = per_image(cells)
-    return Level(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else None
+    return MeanInterval(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else None
 
 
-def _over_steps(found: Findings, labels: Mapping[Row, str]) -> Figure | None:
-    if not found.curve:
+def _step_curves(findings: Findings, labels: Mapping[Row, str]) -> Figure | None:
+    if not findings.curve:
         return None
     points: dict[Row, dict[int, dict[str, Record]]] = defaultdict(lambda: defaultdict(dict))
-    for record in [*found.curve, *found.records]:
+    for record in [*findings.curve, *findings.records]:
         points[record.surrogate, record.attack][record.steps][record.target] = record
     lines = {
-        labels[row]: {float(step): level for step, cells in by_step.items() if (level := _mean(cells))}
+        labels[row]: {float(step): mean for step, cells in by_step.items() if (mean := _mean_interval(cells))}
         for row, by_step in points.items()
     }
     lines = {name: line for name, line in lines.items() if len(line) > 1}
@@ -165,5 +169,5 @@ def _over_steps(found: Findings, labels: Mapping[Row, str]) -> Figure | None:
         "steps",
         "After fewer steps of the attack",
         "Mean success rate over images and targets. Bands: 95 % t intervals over images.",
-        Curves(Axis("Step", whole=True), (Panel(Axis("Success rate", percent=True), lines),)),
+        Curves(Axis("Step", whole=True), (CurvePanel(Axis("Success rate", percent=True), lines),)),
     )

@@ -13,8 +13,13 @@ from torch.nn.functional import cross_entropy
 from helpers.loss_surfaces import convolutional, perceptron, pixels
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.models.classifier import Classifier
-from transferzoo.sharpness.paths import between, directions, grid, plane_row
-from transferzoo.sharpness.surface import surface_of
+from transferzoo.sharpness.landscape import (
+    filter_normalised_directions,
+    interpolate,
+    plane_coordinates,
+    plane_losses,
+)
+from transferzoo.sharpness.surface import loss_surface
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,7 +48,7 @@ def norms_of(model: nn.Module) -> list[Any]:
 def test_the_ends_of_a_line_are_the_models_and_the_middle_is_their_mean() -> None:
     first, second, images = moved(perceptron(), 0), moved(perceptron(), 1), pixels(10, 3)[0]
     before = copy.deepcopy(first.state_dict())
-    found = {a: between(first, second, a, images, 4) for a in (0, 0.25, 0.5, 1)}
+    found = {a: interpolate(first, second, a, images, 4) for a in (0, 0.25, 0.5, 1)}
     parts = zip(*(m.parameters() for m in (first, second, *found.values())), strict=True)
     for a, b, start, quarter, middle, end in parts:
         assert torch.equal(start, a)
@@ -60,7 +65,7 @@ def test_statistics_are_those_of_the_images_at_every_point() -> None:
     first, second, (images, _) = moved(convolutional(), 0), moved(convolutional(), 1), pixels(15, 8)
     seen = ((images.double() / 255) - 0.5) / 0.25
     for position in (0, 0.3, 1):
-        model = between(first, second, position, images, 8)
+        model = interpolate(first, second, position, images, 8)
         assert not any(part.training for part in model.modules())
         convolution, norm = model.model[0], norms_of(model)[0]  # type: ignore[index]
         assert torch.allclose(
@@ -83,7 +88,7 @@ def test_dropout_neither_depends_on_earlier_draws_nor_changes_them() -> None:
     drawn, found = [], []
     for seed in (3, 4):
         torch.manual_seed(seed)
-        found.append(norms_of(between(first, second, 0.5, images, 8))[1].running_mean)
+        found.append(norms_of(interpolate(first, second, 0.5, images, 8))[1].running_mean)
         drawn.append(torch.rand(1))
         torch.manual_seed(seed)
         assert torch.equal(drawn[-1], torch.rand(1))
@@ -100,7 +105,7 @@ def test_dropout_neither_depends_on_earlier_draws_nor_changes_them() -> None:
 def test_models_of_different_architectures_have_no_line(other: nn.Module, words: str) -> None:
     ends = reading(perceptron()), reading(other)
     with pytest.raises(ModelError, match=f"no line between models of different architectures: {words}"):
-        between(*ends, 0.5, pixels(4, 8)[0], 4)
+        interpolate(*ends, 0.5, pixels(4, 8)[0], 4)
 
 
 # ---------------------------------------------------------------- planes
@@ -108,10 +113,10 @@ def test_models_of_different_architectures_have_no_line(other: nn.Module, words:
 
 def test_the_middle_of_a_slice_is_the_model_and_the_rest_is_where_it_should_be() -> None:
     model, (images, labels) = convolutional().eval(), pixels(12, 8)
-    with surface_of(model, images, labels, 5) as surface:
-        plane = directions(surface, torch.Generator().manual_seed(0))
-        positions = grid(3, 0.5)
-        rows = [plane_row(surface, plane, positions, second) for second in positions]
+    with loss_surface(model, images, labels, 5) as surface:
+        plane = filter_normalised_directions(surface, torch.Generator().manual_seed(0))
+        positions = plane_coordinates(3, 0.5)
+        rows = [plane_losses(surface, plane, positions, second) for second in positions]
         assert rows[1][1] == pytest.approx(surface.loss, rel=1e-12)
         other = copy.deepcopy(model)
         for place, first, second in zip(other.parameters(), *map(surface.parts, plane), strict=True):
@@ -123,9 +128,9 @@ def test_the_middle_of_a_slice_is_the_model_and_the_rest_is_where_it_should_be()
 
 def test_directions_have_the_norms_of_the_filters_and_leave_biases_alone() -> None:
     model, (images, labels) = convolutional(), pixels(4, 8)
-    with surface_of(model, images, labels, 4) as surface:
-        first, second = directions(surface, torch.Generator().manual_seed(0))
-        again, _ = directions(surface, torch.Generator().manual_seed(0))
+    with loss_surface(model, images, labels, 4) as surface:
+        first, second = filter_normalised_directions(surface, torch.Generator().manual_seed(0))
+        again, _ = filter_normalised_directions(surface, torch.Generator().manual_seed(0))
         for direction in (first, second):
             for part, weights in zip(surface.parts(direction), model.parameters(), strict=True):
                 if weights.ndim == 1:
@@ -139,12 +144,12 @@ def test_directions_have_the_norms_of_the_filters_and_leave_biases_alone() -> No
 
 
 def test_a_grid_has_its_middle_at_zero() -> None:
-    assert grid(5, 2) == [-2, -1, 0, 1, 2]
-    assert grid(2, 1) == [-1, 1]
+    assert plane_coordinates(5, 2) == [-2, -1, 0, 1, 2]
+    assert plane_coordinates(2, 1) == [-1, 1]
     for points, radius, words in (
         (1, 1, "too few points"),
         (3, 0, "radius is out of range"),
         (3, -1, "radius"),
     ):
         with pytest.raises(UsageError, match=words):
-            grid(points, radius)
+            plane_coordinates(points, radius)

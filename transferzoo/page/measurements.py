@@ -1,4 +1,4 @@
-"""What a study measured, by surrogate, epoch and measure, ready to be drawn."""
+"""What a study measured, by surrogate, epoch and measure, and the axes to plot it on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import defaultdict
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from transferzoo.page.charts import Axis, Level
+from transferzoo.page.charts import Axis, MeanInterval
+from transferzoo.studies.entries import SUCCESS
 from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS
-from transferzoo.studies.schema import SUCCESS
 from transferzoo.studies.tables import PERCENT
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Key = tuple[str, Epoch, str, str]
     """Surrogate, epoch, measure, and the attack where the measure is success."""
 
-SHARP = {
+SHARPNESS_LABELS = {
     "top": "Largest eigenvalue of the Hessian",
     "trace": "Trace of the Hessian",
     "step_rise": "Rise of the loss after SAM's step",
@@ -32,13 +32,13 @@ LABELS = {
     SUCCESS: "Success rate",
     ACCURACY: "Clean accuracy",
     ROBUST: "Accuracy under attack",
-    **{f"{SHARPNESS}.{name}": label for name, label in SHARP.items()},
-    **{f"{SHARPNESS}.adaptive_{name}": f"{label}, adaptive" for name, label in SHARP.items()},
+    **{f"{SHARPNESS}.{name}": label for name, label in SHARPNESS_LABELS.items()},
+    **{f"{SHARPNESS}.adaptive_{name}": f"{label}, adaptive" for name, label in SHARPNESS_LABELS.items()},
 }
 
 
-def measured(results: Results) -> dict[Key, dict[int, float]]:
-    """Return seed → value of all that was measured; success is the mean over targets but white-box ones."""
+def measurements(results: Results) -> dict[Key, dict[int, float]]:
+    """Return surrogate, epoch and measure → seed → value; success is the mean over black-box targets."""
     rates: dict[Key, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for one in results.outcomes:
         if not one.white_box:
@@ -54,23 +54,23 @@ def last_epoch(results: Results, surrogate: str) -> Epoch:
     own = results.study.surrogates[surrogate].epoch
     if own != "all":
         return own
-    epochs = [epoch for name, epoch, *_ in measured(results) if name == surrogate]
+    epochs = [epoch for name, epoch, *_ in measurements(results) if name == surrogate]
     return max((epoch for epoch in epochs if isinstance(epoch, int)), default="last")
 
 
-def attacks_of(results: Results) -> list[str]:
+def attack_specs(results: Results) -> list[str]:
     """Return the attacks that were made, as the study writes them."""
     return list(dict.fromkeys(one.attack for one in results.outcomes))
 
 
-def over_seeds(by_seed: Mapping[int, float]) -> Level:
+def mean_over_seeds(by_seed: Mapping[int, float]) -> MeanInterval:
     """Return the mean over seeds, give or take a standard deviation."""
     mean = fmean(by_seed.values())
     deviation = stdev(by_seed.values()) if len(by_seed) > 1 else 0.0
-    return Level(mean, mean - deviation, mean + deviation)
+    return MeanInterval(mean, mean - deviation, mean + deviation)
 
 
-def axis_of(measure: str, values: Collection[float], attack: str = "") -> Axis:
+def measure_axis(measure: str, values: Collection[float], attack: str = "") -> Axis:
     """Return the axis of a measure; of sharpness a logarithmic one where it spans a factor of ten.
 
     Args:

@@ -1,0 +1,71 @@
+"""What the loss is measured on: images of a split, and the settings that all measurements share."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.evaluation.job import versions
+
+if TYPE_CHECKING:
+    import torch
+
+    from transferzoo.datasets import Batch
+    from transferzoo.zoo.schema import DatasetSpec
+
+BATCH_NORM_IMAGES = 1000
+"""Images of the split that batch norm's statistics are recomputed from."""
+
+
+@dataclass(frozen=True)
+class MeasurementSetup:
+    """Images and settings that all measurements of a command share.
+
+    Attributes:
+        dataset: of the models.
+        split: of the images.
+        data: all images of the split.
+        count: how many are sampled at most.
+        seed: of the sample, and of all random vectors.
+        batch_size: images at a time.
+    """
+
+    dataset: DatasetSpec
+    split: str
+    data: Batch
+    count: int
+    seed: int
+    batch_size: int
+
+    @cached_property
+    def images(self) -> Batch:
+        """The sampled images, in order."""
+        return self._sample(self.count)
+
+    @cached_property
+    def batch_norm_images(self) -> torch.Tensor:
+        """The images that batch norm's statistics are recomputed from, uint8 (N, C, H, W)."""
+        return self._sample(BATCH_NORM_IMAGES).images
+
+    def _sample(self, count: int) -> Batch:
+        indices = random.Random(self.seed).sample(range(len(self.data)), min(count, len(self.data)))
+        return self.data.select(sorted(indices))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that results depend on, except models and options."""
+        state = hashlib.sha256()
+        for tensor in (self.data.images, self.data.labels, self.data.ids):
+            state.update(tensor.contiguous().numpy().tobytes())
+        return {
+            "dataset": self.dataset.name,
+            "split": self.split,
+            "images": len(self.images),
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "data": {"n": len(self.data), "sha256": state.hexdigest()},
+            "versions": versions("scipy"),
+        }
