@@ -112,7 +112,7 @@ def test_the_environment_is_part_of_every_key(
         torch.set_float32_matmul_precision(before)
     for column in zip(*seen, strict=True):
         assert len(set(column)) == 3, column
-    assert environment() == {"arithmetic": ARITHMETIC, "device": this_device().type, "math": before}
+    assert environment() == (ARITHMETIC, this_device().type, before)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import scipy.linalg  # noqa: F401  whose BLAS is looked at
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from helpers.stripes import draw
+from transferzoo.base.environment import environment
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.studies import cell_functions, executors, worker
 from transferzoo.studies.cells import Cell, Grid
@@ -41,7 +42,9 @@ def pretend(task: Task, key: str) -> None:
 
 
 def grid() -> Grid:
-    cells = [Cell("train", {"label": label}, (), label) for label in (DEADLY, "one", "two", "three")]
+    cells = [
+        Cell("train", {"label": label}, environment(), (), label) for label in (DEADLY, "one", "two", "three")
+    ]
     return Grid(find_study("minimizers"), {cell.key: cell for cell in cells}, (), {})
 
 
@@ -131,7 +134,7 @@ def test_sharpness_is_measured_in_one_thread_by_scipy_too(
 
     monkeypatch.setattr("transferzoo.sharpness.measure", look)
     monkeypatch.setattr(cell_functions, "training_images", lambda *_: draw(8, 0))
-    monkeypatch.setattr(cell_functions, "load", lambda *_: None)
+    monkeypatch.setattr(cell_functions, "load_checkpoint", lambda *_: None)
     inputs = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
     with threadpool_limits(2, user_api="blas"):
         assert worker.CELL_FUNCTIONS["sharpness"](inputs, tmp_path, Mock()) == {}

@@ -213,7 +213,10 @@ def test_a_changed_byte_of_results_is_reported_or_harmless(tmp_path: Path) -> No
     assert reported > len(content) // 7 - 3  # the head has bytes that mean nothing
 
 
-@pytest.mark.parametrize("lines", ["[]", '["study"]', '{"study": {}}', "{STUDY}", "{STUDY, VERSIONS}\n3"])
+@pytest.mark.parametrize(
+    "lines",
+    ["[]", '["study"]', '{"study": {}}', "{STUDY}", "{STUDY, VERSIONS}\n3", '{"schema": 2, STUDY, VERSIONS}'],
+)
 def test_results_of_another_form_are_reported(tmp_path: Path, lines: str) -> None:
     study = json.dumps(results({"a": ["01"]}).study.model_dump(mode="json"))
     text = lines.replace("STUDY", f'"study": {study}').replace("VERSIONS", '"versions": {}')

@@ -12,13 +12,17 @@ import pytest
 
 from helpers.stripes import ZOO
 from helpers.studies import STUDY, write_study
+from transferzoo.base.environment import environment
+from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.studies.grid import build_grid
 from transferzoo.studies.result_file import collect
 from transferzoo.studies.schema import read_study
 from transferzoo.studies.store import Store
+from transferzoo.studies.worker import Task, run_cell
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
+    from transferzoo.base.environment import Environment
     from transferzoo.studies.cells import Cell, Grid
 
 VGG = Path(str(files("transferzoo"))) / "assets" / "fashion-mnist" / "vgg"
@@ -32,11 +36,13 @@ targets: [resnet18]
 """
 
 
-def _grid(folder: Path, study: str = STUDY, zoo: str = ZOO) -> Grid:
+def _grid(folder: Path, study: str = STUDY, zoo: str = ZOO, machine: Environment | None = None) -> Grid:
     folder.mkdir(exist_ok=True)
     write_study(folder, study)
     (folder / "zoo.yaml").write_text(zoo)
-    return build_grid(read_study(folder / "study.yaml"), load_zoo(folder / "zoo.yaml"), folder / "data")
+    return build_grid(
+        read_study(folder / "study.yaml"), load_zoo(folder / "zoo.yaml"), folder / "data", machine
+    )
 
 
 def _cells(grid: Grid, kind: str) -> list[Cell]:
@@ -60,6 +66,45 @@ def _packaged(folder: Path, study: str) -> Grid:
 def test_every_cell_depends_on_how_images_are_read(part: str, other: str, tmp_path: Path) -> None:
     changed = _grid(tmp_path / "two", zoo=ZOO.replace(part, other))
     assert not _grid(tmp_path / "one").cells.keys() & changed.cells.keys()
+
+
+@pytest.mark.parametrize("field", ["arithmetic", "device", "math"])
+def test_every_cell_depends_on_how_it_is_computed(field: str, tmp_path: Path) -> None:
+    here = environment()
+    other = {
+        "arithmetic": here._replace(arithmetic=here.arithmetic + 1),
+        "device": here._replace(device="another"),
+        "math": here._replace(math="another"),
+    }[field]
+    grids = [_grid(tmp_path / "one"), _grid(tmp_path / "one", machine=other)]
+    assert not grids[0].cells.keys() & grids[1].cells.keys()
+    task = Task("", tmp_path, base=tmp_path, environment=other)
+    with pytest.raises(TransferZooError, match="does not compute as the study began"):
+        run_cell(task, "key")
+
+
+def test_options_at_their_default_are_in_no_key(tmp_path: Path) -> None:
+    """Written out or not, they are the same cells; so an option that comes later orphans none."""
+    written = STUDY.replace("train: {", "train: {clip: 0, mixup: 0, storage: fp32, ")
+    assert written != STUDY
+    grids = [_grid(tmp_path / "one"), _grid(tmp_path / "two", study=written)]
+    assert grids[0].cells.keys() == grids[1].cells.keys()
+    for cell in _cells(grids[0], "train"):
+        assert not {"clip", "mixup", "storage", "momentum"} & cell.inputs["config"].keys()
+
+
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
+    store, grid = Store(tmp_path / "store"), _grid(tmp_path / "one")
+    cell = next(iter(grid.cells.values()))
+    store.check()
+    with store.locked(cell):
+        store.save(cell, {}, 0.0, {})
+    store.check()
+    for content in ('{"schema": 99}', "{", None):
+        version = tmp_path / "store" / "store.json"
+        version.unlink() if content is None else version.write_text(content)
+        with pytest.raises(DataError, match=r"of another version|cannot read"):
+            store.check()
 
 
 def test_no_cell_depends_on_words_about_a_data_set(tmp_path: Path) -> None:

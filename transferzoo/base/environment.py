@@ -6,7 +6,7 @@ so a new option orphans no finished work, and what would give other bytes is nev
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from transferzoo.base.distributed import this_device
 
@@ -14,16 +14,26 @@ ARITHMETIC = 1
 """Raised whenever the same configuration comes to give other bytes: a formula, a draw, a default."""
 
 
-def environment() -> dict[str, Any]:
-    """Return what keys say of this process.
+class Environment(NamedTuple):
+    """What keys say of a process.
 
-    Returns:
-        `arithmetic`; `device`, "cpu" or "cuda"; `math`, the precision of products of float32 matrices as
-        PyTorch names it, "highest", with "+tf32" where cuDNN may round convolutions to TF32.
+    Attributes:
+        arithmetic: `ARITHMETIC` of its version.
+        device: kind of its device, "cpu" or "cuda".
+        math: the precision of products of float32 matrices as PyTorch names it, "highest", with "+tf32" where
+            cuDNN may round convolutions to TF32.
     """
+
+    arithmetic: int
+    device: str
+    math: str
+
+
+def environment() -> Environment:
+    """Return what keys say of this process."""
     import torch
 
     device = this_device().type
     rounds = device == "cuda" and torch.backends.cudnn.allow_tf32
     math = torch.get_float32_matmul_precision() + ("+tf32" if rounds else "")
-    return {"arithmetic": ARITHMETIC, "device": device, "math": math}
+    return Environment(ARITHMETIC, device, math)

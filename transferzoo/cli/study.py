@@ -71,6 +71,7 @@ def study(
         _plan(grid, task, records.dataset(chosen.dataset), jobs, as_json=json)
         return
     cell_store = Store(task.store)
+    cell_store.check()
     check_images(
         (c for c in grid.cells.values() if not cell_store.is_done(c)), records.dataset(chosen.dataset), root
     )

@@ -197,7 +197,7 @@ def train(
     what = plan(records, recipe, flags, rho=rho, tune=tune)
     config, spec = what.config, records.dataset(what.config.dataset)
     _check_architecture(what, spec)
-    mark = fingerprint({"config": config.key(), "environment": environment()})[:8]
+    mark = fingerprint({"config": config.key(), "environment": environment()._asdict()})[:8]
     folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{mark}"
     if dry_run:
         show_json({"output": str(folder), "config": config.model_dump(mode="json")})

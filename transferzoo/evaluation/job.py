@@ -108,7 +108,7 @@ class Job:
             "model_configs": {name: config for name, (_, config) in identities.items()},
             **({"samples": collected} if collected else {}),
             "data": {"n": len(self.data), "sha256": state.hexdigest()},
-            "environment": environment(),
+            "environment": environment()._asdict(),
             "versions": versions(*self._packages) | needed,
         }
 

@@ -17,6 +17,7 @@ import torch
 
 from transferzoo.base.atomic import write_json
 from transferzoo.base.distributed import this_device
+from transferzoo.base.environment import environment
 from transferzoo.base.errors import DataError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.in_memory import evaluate
@@ -45,8 +46,9 @@ def results_folder(runs: Path, setup: MeasurementSetup, options: Mapping[str, An
     Raises:
         TransferZooError: it cannot be written.
     """
-    content = {**setup.content, **options}
-    folder = RunFolder(runs / f"sharpness-{fingerprint(content)[:12]}")
+    content = {**setup.content, "environment": environment()._asdict(), **options}
+    others = {name: text for name, text in content["versions"].items() if name != "transferzoo"}
+    folder = RunFolder(runs / f"sharpness-{fingerprint({**content, 'versions': others})[:12]}")
     folder.begin(content)
     return folder
 

@@ -19,6 +19,7 @@ from transferzoo.evaluation.run import run as run_job
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.studies.digests import model_digest
+from transferzoo.studies.entries import SharpnessEntry
 from transferzoo.studies.grid import model_spec
 from transferzoo.studies.worker import CELL_FUNCTIONS, training_images
 from transferzoo.training.loop import seed_of
@@ -120,6 +121,7 @@ def sharpness(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -
 
     from transferzoo.sharpness import measure
 
+    options = SharpnessEntry.of_cell(inputs)
     images = training_images(inputs["images"], context)
     generator = torch.Generator().manual_seed(seed_of(0, "sharpness of a study"))
     images = images.select(torch.randperm(len(images), generator=generator)[: inputs["count"]].sort().values)
@@ -129,8 +131,8 @@ def sharpness(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -
             model,
             images.images,
             images.labels,
-            rho=inputs["rho"],
-            probes=inputs["probes"],
-            draws=inputs["draws"],
+            rho=options.rho,
+            probes=options.probes,
+            draws=options.draws,
         )
     return found.numbers()

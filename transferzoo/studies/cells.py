@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from transferzoo.base.environment import Environment
     from transferzoo.studies.schema import Study
 
-FORMAT = 2
-"""Raised when the same inputs of a cell get another meaning."""
+SCHEMA = 3
+"""Raised when stores come to keep something else, or the same inputs of a cell get another meaning."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,24 @@ class Cell:
 
     Attributes:
         kind: name in `worker.CELL_FUNCTIONS`.
-        inputs: all that the result depends on, as JSON; other cells by key.
+        inputs: what it is computed from, as JSON; other cells by key, options unless at their default.
+        environment: how it is computed.
         needs: keys of the cells that come before.
         label: its name for users.
     """
 
     kind: str
     inputs: Mapping[str, Any]
+    environment: Environment
     needs: tuple[str, ...]
     label: str
 
     @cached_property
     def key(self) -> str:
-        """Fingerprint of kind and inputs, 16 hexadecimal digits."""
-        # "what" is the name of the inputs in stores that exist, whose keys must not change
-        return fingerprint({"format": FORMAT, "kind": self.kind, "what": self.inputs})[:16]
+        """Fingerprint of all that the result depends on, 16 hexadecimal digits."""
+        machine = self.environment._asdict()
+        content = {"schema": SCHEMA, "kind": self.kind, "inputs": self.inputs, "environment": machine}
+        return fingerprint(content)[:16]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,11 @@ def split_root(dataset: DatasetSpec, split: str, root: Path | None) -> Path | No
 
 def dataset_digest(dataset: DatasetSpec) -> str:
     """Return the fingerprint of all fields of a data set that results depend on, except its images."""
-    return fingerprint(dataset.model_dump(mode="json", exclude={"splits", "attack", "licence", "origin"}))
+    return fingerprint(
+        dataset.model_dump(
+            mode="json", exclude={"splits", "attack", "licence", "origin"}, exclude_defaults=True
+        )
+    )
 
 
 def model_digest(folder: Path) -> str:

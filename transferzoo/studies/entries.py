@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Epoch = Annotated[int, Field(ge=1)]
 SUCCESS = "success"
@@ -104,6 +107,11 @@ class SharpnessEntry(FrozenModel):
     draws: int = Field(default=10, ge=2)
     only: tuple[str, ...] | None = None
 
+    @classmethod
+    def of_cell(cls, inputs: Mapping[str, Any]) -> SharpnessEntry:
+        """Return the options in the inputs of a cell, which leave out those at their default."""
+        return cls(**{key: inputs[key] for key in ("rho", "probes", "draws") if key in inputs})
+
 
 class DerivedDatasetEntry(FrozenModel):
     """A data set made with a model, after Ilyas et al. 2019 (arXiv 1905.02175).
@@ -127,6 +135,14 @@ class DerivedDatasetEntry(FrozenModel):
     step: float = Field(default=0.1, gt=0)
     steps: int = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
+
+    @classmethod
+    def of_cell(cls, inputs: Mapping[str, Any]) -> DerivedDatasetEntry:
+        """Return the options in the inputs of a cell, which leave out those at their default."""
+        given = {
+            key: inputs[key] for key in cls.model_fields if key in inputs and key not in ("model", "images")
+        }
+        return cls(model="", images=inputs["count"], **given)
 
 
 class Operand(FrozenModel):

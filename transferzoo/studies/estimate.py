@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from transferzoo.attacks.composition import compose
 from transferzoo.base.attack_config import AttackSpec
+from transferzoo.base.processes import one_thread
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import read_rule
 from transferzoo.models.classifier import load_checkpoint
-from transferzoo.studies.worker import one_thread
+from transferzoo.studies.entries import DerivedDatasetEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,8 @@ def _passes(cell: Cell, grid: Grid, training_images: int) -> tuple[str, float]:
     if cell.kind == "attack":
         attack = AttackSpec(**inputs["attack"])
         return key, inputs["count"] * compose(attack.techniques).cost(attack.steps, 1)
-    return key, float(inputs["count"] * inputs.get("steps", SHARPNESS_PASSES))
+    steps = DerivedDatasetEntry.of_cell(inputs).steps if cell.kind == "derive" else SHARPNESS_PASSES
+    return key, float(inputs["count"] * steps)
 
 
 def _architecture(model: Mapping[str, Any], grid: Grid) -> str:

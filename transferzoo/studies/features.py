@@ -13,6 +13,7 @@ from transferzoo.base.errors import ModelError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step
 from transferzoo.models.classifier import Classifier, frozen, load_checkpoint
 from transferzoo.studies.derived import write_derived
+from transferzoo.studies.entries import DerivedDatasetEntry
 from transferzoo.studies.worker import CELL_FUNCTIONS, training_images
 from transferzoo.training.loop import seed_of
 
@@ -39,14 +40,15 @@ def derive(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> d
     """
     images = training_images(inputs["images"], context).select(range(inputs["count"]))
     model = load_checkpoint(context.folder(inputs["model"]), context.dataset)
-    generator = torch.Generator().manual_seed(seed_of(inputs["seed"], f"features {inputs['features']}"))
-    generated, labels = FEATURE_METHODS[inputs["features"]](model, images, inputs, generator)
+    options = DerivedDatasetEntry.of_cell(inputs)
+    generator = torch.Generator().manual_seed(seed_of(options.seed, f"features {options.features}"))
+    generated, labels = FEATURE_METHODS[options.features](model, images, options, generator)
     write_derived(folder, generated, labels)
     return {"n": len(generated)}
 
 
 def _invert_features(
-    model: Classifier, images: Batch, inputs: Mapping[str, Any], generator: torch.Generator
+    model: Classifier, images: Batch, options: DerivedDatasetEntry, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return images with the features of others, uint8 (N, C, H, W), and their labels."""
     starts = torch.randperm(len(images), generator=generator)
@@ -56,7 +58,7 @@ def _invert_features(
             images.images[first : first + BATCH_SIZE],
             images.images[starts[first : first + BATCH_SIZE]],
         )
-        parts.append(_match_features(model, start / 255, wanted / 255, inputs["step"], inputs["steps"]))
+        parts.append(_match_features(model, start / 255, wanted / 255, options.step, options.steps))
     return torch.cat(parts), images.labels
 
 
@@ -97,11 +99,11 @@ def _targeted_images(
     choose: Callable[[Tensor, int, torch.Generator], Tensor],
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     def generate(
-        model: Classifier, images: Batch, inputs: Mapping[str, Any], generator: torch.Generator
+        model: Classifier, images: Batch, options: DerivedDatasetEntry, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return adversarial images for target classes, uint8 (N, C, H, W), and those classes."""
-        epsilon = parse_epsilon(str(inputs["epsilon"]), "l2")
-        attack = Attack(compose(""), "l2", epsilon, parse_step(str(inputs["step"]), epsilon), inputs["steps"])
+        epsilon = parse_epsilon(options.epsilon, "l2")
+        attack = Attack(compose(""), "l2", epsilon, parse_step(options.step, epsilon), options.steps)
         classes = choose(images.labels, int(images.labels.max()) + 1, generator)
         parts = []
         for first in range(0, len(images), BATCH_SIZE):

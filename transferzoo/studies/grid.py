@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.configure import resolve
+from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import UsageError
 from transferzoo.models.download import download_model
 from transferzoo.models.resolve import select_models
@@ -31,20 +32,21 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec, Role
 
 
-def build_grid(study: Study, zoo: Zoo, root: Path | None) -> Grid:
+def build_grid(study: Study, zoo: Zoo, root: Path | None, machine: Environment | None = None) -> Grid:
     """Return the grid of a study.
 
     Args:
         study: the study.
         zoo: names are resolved in it.
         root: the user's own images, as of `--data`.
+        machine: how cells are computed; None for how this process computes.
 
     Raises:
         UsageError: a name is unknown, a field of a training or attack is wrong, two targets have one name, or
             a claim is about something that the study does not measure.
         ModelError: a model that a cell needs has no weights.
     """
-    return _GridBuilder(study, zoo, root).build()
+    return _GridBuilder(study, zoo, root, machine or environment()).build()
 
 
 @dataclass
@@ -54,6 +56,7 @@ class _GridBuilder:
     study: Study
     zoo: Zoo
     root: Path | None
+    environment: Environment
     cells: dict[str, Cell] = field(default_factory=dict)
     model_folders: dict[str, Path] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
@@ -72,7 +75,7 @@ class _GridBuilder:
         return Grid(self.study, self.cells, tuple(points), self.model_folders)
 
     def _add(self, kind: str, inputs: Mapping[str, Any], needs: Iterable[str], label: str) -> str:
-        cell = Cell(kind, inputs, tuple(dict.fromkeys(needs)), label)
+        cell = Cell(kind, inputs, self.environment, tuple(dict.fromkeys(needs)), label)
         self.cells.setdefault(cell.key, cell)
         return cell.key
 
@@ -106,13 +109,12 @@ class _GridBuilder:
             robust = self._add_attack(self.study.robust, model, needs, f"robustness of {label}", itself=True)
         sharp, sharpness = self.study.sharpness, None
         if sharp and (sharp.only is None or name in sharp.only):
-            options = sharp.model_dump(mode="json", exclude={"only", "images"})
             inputs = {
                 "model": model,
                 "dataset": self.study.dataset,
                 "images": self._training_images,
                 "count": sharp.images,
-                **options,
+                **{key: value for key, value in sharp.key().items() if key not in ("only", "images")},
             }
             sharpness = self._add("sharpness", inputs, needs, f"sharpness of {label}")
         return GridPoint(name, seed, epoch, train, attacks, robust, sharpness)
@@ -126,7 +128,7 @@ class _GridBuilder:
         inputs = {
             "surrogate": model,
             "targets": targets,
-            "attack": spec.model_dump(mode="json"),
+            "attack": spec.key(),
             "dataset": self.study.dataset,
             "split": self.split,
             "images": self._split_content(self.split),
@@ -192,7 +194,7 @@ class _GridBuilder:
             data = {"cell": self._add_derived_dataset(entry.data)}
         validators = {model: self._register(folder) for model, folder in found.validators.items()}
         inputs = {
-            "config": config.model_dump(mode="json"),
+            "config": config.key(),
             "images": data,
             "start": found.start and self._register(found.start),
             "validators": validators,
@@ -211,7 +213,7 @@ class _GridBuilder:
             "dataset": self.study.dataset,
             "images": self._training_images,
             "count": derived.images,
-            **derived.model_dump(mode="json", exclude={"model", "images"}),
+            **{key: value for key, value in derived.key().items() if key not in ("model", "images")},
         }
         return self._add("derive", inputs, [key], f"{name} features")
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ACCURACY, ROBUST, SHARPNESS = "accuracy", "robust", "sharpness"
 SUFFIX = ".jsonl.gz"
+SCHEMA = 1
+"""Version of the format; files before there was one are of the first."""
 CURVE = ("learning_rate", "loss", "train_accuracy", "validation_accuracy")
 """Measures of every epoch from the curve of a training."""
 
@@ -155,7 +157,11 @@ def _values(point: GridPoint, store: Store) -> Iterator[tuple[str, float]]:
 def write_results(results: Results, path: Path) -> None:
     """Write a result file; equal results are equal bytes."""
     lines: list[Any] = [
-        {"study": results.study.model_dump(mode="json"), "versions": dict(results.versions)},
+        {
+            "schema": SCHEMA,
+            "study": results.study.model_dump(mode="json"),
+            "versions": dict(results.versions),
+        },
         *({**asdict(one), "outcomes": _pack(one.outcomes)} for one in results.outcomes),
         *(asdict(one) for one in results.values),
     ]
@@ -183,6 +189,8 @@ def read_results(path: Path) -> Results:
     """
     try:
         lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        if lines[0].get("schema", 1) != SCHEMA:
+            raise ValueError(f"schema {lines[0]['schema']} instead of {SCHEMA}")
         study = Study(**lines[0]["study"])
         outcomes = tuple(
             Outcomes(**{**line, "outcomes": _unpack(line["outcomes"])})

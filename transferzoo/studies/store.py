@@ -1,5 +1,6 @@
 """The store of cells: a folder for each, with `cell.json` in it once it is done.
 
+    store.json           the schema version of all that
     KIND/KEY/cell.json   its kind, inputs and result, with time and versions
     KIND/KEY/…           files of its kind: a checkpoint, a run folder, images
     clean/…              predictions of models on clean images, which many cells share
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_json, writing
 from transferzoo.base.errors import DataError
+from transferzoo.studies.cells import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from transferzoo.studies.cells import Cell
 
-DONE = "cell.json"
+DONE, VERSION = "cell.json", "store.json"
 
 
 class Store:
@@ -35,6 +37,29 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def check(self) -> None:
+        """Check that cells that are there are of this version.
+
+        Raises:
+            DataError: they have another schema.
+        """
+        path = self.root / VERSION
+        try:
+            schema = json.loads(path.read_text(encoding="utf-8"))["schema"]
+        except FileNotFoundError:
+            schema = None if any(self.root.glob(f"*/*/{DONE}")) else SCHEMA
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"cannot read {path}: {error}", hint="delete it, or choose another --store"
+            ) from None
+        if schema != SCHEMA:
+            raise DataError(
+                f"the store {self.root} is of another version of this tool",
+                expected=f"schema {SCHEMA}",
+                got=str(schema or "none"),
+                hint="choose another with --store, or delete it; files of results stay readable",
+            )
 
     def folder(self, kind: str, key: str) -> Path:
         """Return the folder of a cell, whether it exists or not."""
@@ -78,7 +103,8 @@ class Store:
         content = {
             "kind": cell.kind,
             "label": cell.label,
-            "what": cell.inputs,
+            "inputs": cell.inputs,
+            "environment": cell.environment._asdict(),
             "result": result,
             "seconds": round(seconds, 1),
             "versions": versions,
@@ -93,5 +119,7 @@ class Store:
         folder = self.folder(cell.kind, cell.key)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        if not (self.root / VERSION).exists():
+            write_json(self.root / VERSION, {"schema": SCHEMA})
         with FileLock(folder / ".lock"):
             yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.processes import one_thread
 from transferzoo.base.registry import Registry
 from transferzoo.datasets.sources import load_split
 from transferzoo.evaluation.job import versions
@@ -25,7 +26,7 @@ from transferzoo.training.loop import seed_of
 from transferzoo.zoo.reader import read_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from transferzoo.datasets import Batch
     from transferzoo.studies.cells import Grid
@@ -42,6 +43,7 @@ class Task:
         root: the user's own images, as of `--data`.
         zoo: the user's own zoo file.
         base: working directory that relative paths of models start from, by default this process's.
+        environment: how its cells are computed, by default as this process computes; other workers refuse.
     """
 
     study: str
@@ -49,6 +51,7 @@ class Task:
     root: Path | None = None
     zoo: Path | None = None
     base: Path = field(default_factory=Path.cwd)
+    environment: Environment = field(default_factory=environment)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,13 @@ def run_cell(task: Task, key: str) -> None:
         TransferZooError: it cannot be computed.
     """
     _change_directory(task.base)
+    if (here := environment()) != task.environment:
+        raise TransferZooError(
+            "this worker does not compute as the study began",
+            expected=str(task.environment._asdict()),
+            got=str(here._asdict()),
+            hint="run the study on machines of one kind",
+        )
     context = _worker_context(task)
     cell = context.grid.cells[key]
     with context.store.locked(cell), one_thread():
@@ -125,19 +135,11 @@ def _change_directory(base: Path) -> None:
 def _worker_context(task: Task) -> WorkerContext:
     study, zoo = Study.model_validate_json(task.study), read_zoo(task.zoo)
     return WorkerContext(
-        build_grid(study, zoo, task.root), zoo.dataset(study.dataset), Store(task.store), task.root
+        build_grid(study, zoo, task.root, task.environment),
+        zoo.dataset(study.dataset),
+        Store(task.store),
+        task.root,
     )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute in one thread: how many there are changes the last bits of sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def training_images(reference: Mapping[str, Any], context: WorkerContext) -> Batch:

@@ -100,7 +100,7 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
     }
     config = TrainConfig.of(**values)
     place = str(data.expanduser().resolve()) if data else ""
-    key = {"config": config.key(), "data": place, **identity(source), "environment": environment()}
+    key = {"config": config.key(), "data": place, **identity(source), "environment": environment()._asdict()}
     mark = fingerprint(key)[:8]
     folder = Path("checkpoints") / f"{original.name}+{mark}"
     name = f"{original.name}+{_term(written, minimizer, config)}"

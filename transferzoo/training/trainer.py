@@ -127,7 +127,7 @@ class _Run:
         self.validators = validators
         work = {
             "config": config.model_dump(mode="json"),
-            "environment": environment(),
+            "environment": environment()._asdict(),
             "data": feed.identity,
             **(identity(start) if start else {}),
             "fresh": list(origin.fresh) if origin else None,
