@@ -1,4 +1,4 @@
-"""What a model says about images: predictions, and the threshold that a model must pass before it is used."""
+"""Predictions of models, and the accuracy that a model must have before it is used."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from transferzoo.base.errors import ModelError
+from transferzoo.models.batches import halving, prediction_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,26 +20,29 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+def predict(
+    classifier: nn.Module, images: Tensor, at: Tensor | None = None, batch_size: int | None = None
+) -> Tensor:
     """Classify images, in the precision of the weights.
 
     Args:
         classifier: [0, 1] pixels (B, C, H, W) → logits (B, K), in eval mode.
         images: uint8 (N, C, H, W), on the CPU.
-        batch_size: images at a time.
+        at: which of them, int64 (M,); all where none are named.
+        batch_size: images at a time; as `prediction_batch` says where none is given.
 
     Returns:
-        The predicted classes, int64 (N,), on the CPU.
+        The predicted classes, int64 (M,), on the CPU.
 
     Raises:
         ModelError: a logit is NaN.
     """
-    return _by_batches(classifier, images, batch_size, lambda logits: logits.argmax(1))
+    return _by_batches(classifier, images, at, batch_size, lambda logits: logits.argmax(1))
 
 
 @torch.no_grad()
 def predict_defended(
-    classifier: nn.Module, defence: Defence, images: Tensor, ids: Tensor, batch_size: int = 500
+    classifier: nn.Module, defence: Defence, images: Tensor, ids: Tensor, at: Tensor | None = None
 ) -> Tensor:
     """Classify images as a defended model does: the class seen in most views; of equals, the first.
 
@@ -47,34 +51,53 @@ def predict_defended(
         defence: makes the views.
         images: as `predict` takes them.
         ids: what seeds an image's draws, int64 (N,).
-        batch_size: images at a time.
+        at: which of them, as `predict` takes it.
 
     Returns:
-        The predicted classes, int64 (N,), on the CPU.
+        The predicted classes, int64 (M,), on the CPU.
     """
     weight = _weight(classifier)
-    parts = []
-    for batch, names in zip(images.split(batch_size), ids.split(batch_size), strict=True):
-        logits = (require_numbers(classifier(view.to(weight))).cpu() for view in defence.views(batch, names))
+
+    def vote(part: Tensor) -> Tensor:
+        views = defence.views(images[part], ids[part])
+        logits = (require_numbers(classifier(view.to(weight))).cpu() for view in views)
         votes = sum(functional.one_hot(scores.argmax(1), scores.shape[1]) for scores in logits)
-        parts.append(torch.as_tensor(votes).argmax(1))
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+        return torch.as_tensor(votes).argmax(1)
+
+    return _joined(vote, classifier, images, at, None)
 
 
 @torch.no_grad()
-def least_likely(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+def least_likely(classifier: nn.Module, images: Tensor, at: Tensor | None = None) -> Tensor:
     """Return the class with the smallest logit of every image; arguments and result as `predict`'s."""
-    return _by_batches(classifier, images, batch_size, lambda logits: logits.argmin(1))
+    return _by_batches(classifier, images, at, None, lambda logits: logits.argmin(1))
 
 
 def _by_batches(
-    classifier: nn.Module, images: Tensor, batch_size: int, of: Callable[[Tensor], Tensor]
+    classifier: nn.Module,
+    images: Tensor,
+    at: Tensor | None,
+    batch_size: int | None,
+    of: Callable[[Tensor], Tensor],
 ) -> Tensor:
     weight = _weight(classifier)
-    parts = [
-        of(require_numbers(classifier(part.to(weight) / 255))).cpu() for part in images.split(batch_size)
-    ]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+    def one(part: Tensor) -> Tensor:
+        return of(require_numbers(classifier(images[part].to(weight) / 255))).cpu()
+
+    return _joined(one, classifier, images, at, batch_size)
+
+
+def _joined(
+    one: Callable[[Tensor], Tensor],
+    classifier: nn.Module,
+    images: Tensor,
+    at: Tensor | None,
+    batch_size: int | None,
+) -> Tensor:
+    places = torch.arange(len(images)) if at is None else at
+    size = batch_size or prediction_batch(classifier, images)
+    return torch.cat([torch.empty(0, dtype=torch.int64), *halving(one, places, size)])
 
 
 @torch.no_grad()

@@ -1,0 +1,61 @@
+"""Batches that fit in memory: bounded by what a model reads, and halved where memory runs out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor, nn
+
+T = TypeVar("T")
+
+MOST_IMAGES = 500
+"""Images of a batch at most; more make nothing faster."""
+MOST_VALUES = 2**21
+"""Values of a batch at most, where a model reads it: 13 images of 224 pixels, with some 0.5 GB behind."""
+
+
+def prediction_batch(classifier: nn.Module, images: Tensor) -> int:
+    """Return how many images a forward pass takes at once.
+
+    Args:
+        classifier: a `Classifier` may scale images up; what it reads counts.
+        images: (N, C, H, W).
+    """
+    height, width = getattr(classifier, "size", None) or images.shape[-2:]
+    channels = max(images.shape[1], int(getattr(classifier, "channels", 1)))
+    return max(1, min(MOST_IMAGES, MOST_VALUES // (channels * height * width)))
+
+
+def halving(work: Callable[[Tensor], T], places: Tensor, size: int) -> Iterator[T]:
+    """Yield what work gives on consecutive parts of places, in halves where the memory is full.
+
+    Args:
+        work: takes int64 (n,); what it gives must not depend on how the places are cut.
+        places: int64 (N,).
+        size: places of a part.
+
+    Raises:
+        RuntimeError: a single place does not fit in memory.
+    """
+    for part in places.split(size):
+        try:
+            done = work(part)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error) or len(part) == 1:
+                raise
+            done = None
+        if done is None:  # outside of the handler, whose traceback holds the tensors of the failed pass
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            yield from halving(work, part, -(-len(part) // 2))
+        else:
+            yield done
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
