@@ -107,7 +107,7 @@ def test_a_broken_image_is_named(tmp_path: Path, kind: str, workers: int) -> Non
         pq.write_table(pa.table({"image": rows, "label": [0, 1]}), file)
         name = f"row [01] of {file}"
     feed = opened(tmp_path, workers=workers, batch_size=2)
-    with pytest.raises(DataError, match=rf"^{name} cannot be decoded \(\w+\): expected a whole .* image\.$"):
+    with pytest.raises(DataError, match=rf"^{name} cannot be decoded \(\w+\): expected a whole image"):
         epoch(feed)
 
 
