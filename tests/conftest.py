@@ -64,6 +64,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep clean predictions where no other run of the tests, and no user, has any."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFERZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands in this process fork none, which has threads of pytest; started ones fork as they do."""
+    monkeypatch.setattr("transferzoo.evaluation.run.usual_jobs", lambda: 1)
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command left: exit code, stdout, stderr."""

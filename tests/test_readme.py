@@ -27,7 +27,7 @@ NAMES = sorted(path.name.removesuffix(SUFFIX) for path in RESULTS.glob(f"*{SUFFI
 def rates(table: str) -> dict[str, float]:
     """Return the success rates of a printed table of one surrogate, by target."""
     cells = [line.split() for line in table.splitlines()]
-    found = {row[0]: float(row[2]) for row in cells if len(row) == 5 and row[-1] == "500"}
+    found = {row[0]: float(row[2]) for row in cells if len(row) == 6 and row[-1] == "500"}
     return found | {row[0]: float(row[1]) for row in cells if row[:1] == ["mean"]}
 
 

@@ -19,30 +19,35 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # ---------------------------------------------------------------- formulas
 
 
+@pytest.mark.parametrize("around", ["point", "image"])
 @pytest.mark.parametrize("look", [False, True])
-def test_variance_tuning(look: bool) -> None:
+def test_variance_tuning(look: bool, around: str) -> None:
     def literal(walk: Walk) -> Tensor:
         image, variance, momentum = walk.clean, torch.zeros_like(walk.clean), torch.zeros_like(walk.clean)
         for _ in range(4):
             at = image + STEP * momentum if look else image
             gradient = walk.slope(at)
-            around = torch.stack([walk.slope(at + walk.noise(0.8 * EPSILON)) for _ in range(3)]).sum(0) / 3
+            centre = at if around == "point" else image
+            slopes = [walk.slope(centre + walk.noise(0.8 * EPSILON)) for _ in range(3)]
             momentum = momentum + unit_mean(gradient + variance)
-            variance = around - gradient
+            variance = torch.stack(slopes).sum(0) / 3 - gradient
             image = walk.boxed(image + STEP * momentum.sign())
         return image
 
-    check(f"vt:copies=3,beta=0.8+{'ni' if look else 'mi'}", literal)
+    check(f"vt:copies=3,beta=0.8,around={around}+{'ni' if look else 'mi'}", literal)
 
 
 @pytest.mark.parametrize(
-    ("reference", "update"), [(torchattacks.VMIFGSM, "mi"), (torchattacks.VNIFGSM, "ni")]
+    ("reference", "update"),
+    [(torchattacks.VMIFGSM, "mi"), (torchattacks.VNIFGSM, "ni"), (torchattacks.VNIFGSM, "point+ni")],
 )
 def test_variance_tuning_is_torchattacks(
     reference: type, update: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """VMI-FGSM with the same draws; its VNI-FGSM takes the neighbours elsewhere, which changes the result."""
-    attack, model, batch = make_attack(f"vt:copies=3+{update}", steps=5), small_cnn().eval(), random_images(1)
+    """VMI-FGSM and VNI-FGSM with the same draws; around the point looked at neighbours are other ones."""
+    point, _, momentum = update.rpartition("+")
+    spec = f"vt:copies=3,around={point or 'image'}+{momentum}"
+    attack, model, batch = make_attack(spec, steps=5), small_cnn().eval(), random_images(1)
     generator = _generator(attack.composition.canonical, batch.ids)
 
     def drawn(tensor: Tensor, low: float, high: float) -> Tensor:
@@ -54,7 +59,7 @@ def test_variance_tuning_is_torchattacks(
     theirs = other(batch.images.double() / 255, batch.labels)
     ours = perturb(attack, model, batch)
     same = torch.allclose(ours, theirs, rtol=0, atol=1e-12)
-    assert same == (update == "mi")
+    assert same == (not point)
 
 
 def _generator(canonical: str, ids: Tensor) -> torch.Generator:

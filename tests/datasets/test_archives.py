@@ -37,8 +37,9 @@ def written(folder: Path, content: bytes, kind: str = "zip") -> Path:
 
 
 def listing(folder: Path) -> list[str]:
-    """Return what lies in a folder, locks aside."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix != ".lock")
+    """Return what lies in a folder, locks and the list of contents aside."""
+    found = (path for path in folder.rglob("*") if path.suffix != ".lock" and path.name != archives.CONTENTS)
+    return sorted(str(path.relative_to(folder)) for path in found)
 
 
 # As they should be
@@ -89,16 +90,34 @@ def test_only_images_tables_and_texts_are_written(tmp_path: Path, cache: Path, k
 
 def test_an_archive_is_unpacked_once_by_its_content(tmp_path: Path, cache: Path) -> None:
     first = archives.unpacked(written(tmp_path, zipped(FILES)))
-    (first / "seen").touch()
+    before = (first / "0" / "1.png").stat().st_mtime_ns
     (cache / f".{first.name}.lock").unlink(missing_ok=True)
     (cache / f".{first.name}.lock").mkdir()  # nobody needs it any more
     (tmp_path / "copies").mkdir()
     again = archives.unpacked(written(tmp_path / "copies", zipped(FILES)))
     assert again == first
-    assert (again / "seen").exists()
+    assert (again / "0" / "1.png").stat().st_mtime_ns == before
     other = archives.unpacked(written(tmp_path, zipped({**FILES, "more.txt": b""})))
     assert other != first
     assert first.parent == other.parent == cache
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "missing file", "another file", "no list", "torn list"])
+def test_what_was_damaged_since_is_unpacked_again(tmp_path: Path, cache: Path, damage: str) -> None:
+    archive = written(tmp_path, zipped(FILES))
+    folder = archives.unpacked(archive)
+    wanted = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    image = folder / "0" / "1.png"
+    if damage == "flipped bit":
+        image.write_bytes(bytes([*PNG[:-1], PNG[-1] ^ 1]))
+    elif damage == "missing file":
+        image.unlink()
+    elif damage == "another file":
+        (folder / "0" / "stray.png").write_bytes(PNG)
+    else:
+        (folder / archives.CONTENTS).write_text("{" if damage == "torn list" else "{}")
+    assert archives.unpacked(archive) == folder
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == wanted
 
 
 def _told(told: list[tuple[int, int]], *numbers: int) -> None:

@@ -186,8 +186,6 @@ def test_targets_behind_defences(cli: Run, few: Path, tmp_path: Path) -> None:
     assert content[0]["target_sha256"] == content[1]["target_sha256"]
     assert content[0]["target_accuracy"] != content[1]["target_accuracy"]
     assert "pillow" in content[0]["versions"]
-    (run,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in (run / "clean").iterdir()} >= {"fashion-mnist--vgg|jpeg:quality=20.json"}
 
 
 def test_defended_surrogates_are_refused(cli: Run, few: Path, tmp_path: Path) -> None:

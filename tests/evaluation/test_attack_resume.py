@@ -71,7 +71,8 @@ def _units(folder: Path) -> dict[str, int]:
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "timings.jsonl")
+    changing = ("timings.jsonl", "started.json")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in changing)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -123,7 +124,7 @@ def _log(run: Path) -> list[tuple[str, int]]:
 
 
 def _reached(folder: Path, units: int) -> bool:
-    return len(_units(folder)) >= units if units else any(folder.glob("runs/*/clean/*.json"))
+    return len(_units(folder)) >= units if units else any(folder.glob("runs/*/selection.json"))
 
 
 def test_ctrl_c(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:

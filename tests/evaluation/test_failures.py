@@ -101,10 +101,15 @@ def test_models_of_different_data_sets(cli: Run, tmp_path: Path) -> None:
 
 def test_two_models_of_one_name(cli: Run, tmp_path: Path, few: Path) -> None:
     copied("resnet18", tmp_path / "vgg")
-    refused(
-        cli(*ATTACK, "-t", "./vgg", "--data", few), 2, "two models are called 'fashion-mnist/vgg'", "rename"
-    )
-    refused(cli("attack", "-s", "./vgg", "-t", "vgg", "--data", few), 2, "two models are called")
+    copied("resnet18", tmp_path / "more" / "vgg")
+    done = cli(*ATTACK, "-t", "./vgg", "-t", "more/vgg", "--data", few, "--json")
+    names = [record["target"] for record in json.loads(done.out)["records"]]
+    assert names[:1] == ["fashion-mnist/vgg"]
+    assert names[1:] == [f"fashion-mnist/vgg ({folder})" for folder in (tmp_path.name, "more")]
+    done = cli("attack", "-s", "./vgg", "-t", "vgg", "--data", few, "--steps", 1, "--json")
+    (record,) = json.loads(done.out)["records"]
+    assert (record["surrogate"], record["white_box"]) == ("fashion-mnist/vgg", False)
+    assert record["target"] == "fashion-mnist/vgg (fashion-mnist)"
 
 
 def test_no_image_left(cli: Run, tmp_path: Path) -> None:
@@ -180,7 +185,8 @@ def test_disk_that_is_full_again_and_again(
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "timings.jsonl")
+    changing = ("timings.jsonl", "started.json")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in changing)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers.checkpoints import copied, data_folder, labels, swapped, with_weights
+from helpers.checkpoints import BUILTIN, copied, data_folder, labels, swapped, with_weights
+from transferzoo.datasets.sources import load_split
+from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.predict import predict
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +30,10 @@ def _records(cli: Run, *arguments: object) -> list[dict[str, Any]]:
     return list(json.loads(result.out)["records"])
 
 
-def _predictions(run: Path, model: str) -> list[int]:
-    return list(json.loads((run / "clean" / f"fashion-mnist--{model}.json").read_text()))
+def _predictions(folder: Path, data: Path) -> list[int]:
+    spec = load_zoo().dataset("fashion-mnist")
+    images = load_split(spec, "sample", root=data).images
+    return [int(label) for label in predict(load_checkpoint(folder, spec), images)]
 
 
 def test_which_images_are_attacked_and_counted(cli: Run, tmp_path: Path) -> None:
@@ -43,8 +49,8 @@ def test_which_images_are_attacked_and_counted(cli: Run, tmp_path: Path) -> None
         first, second = _records(cli, *base, "--images-correct-for", rule, "--runs", runs)
         (run,) = runs.iterdir()
         for model in ("vgg", "odd"):
-            said = _predictions(run, model)
-            right[model] = {i for i, position in enumerate(chosen) if said[i] == known[position]}
+            predicted = _predictions(BUILTIN / "vgg" if model == "vgg" else tmp_path / "odd", data)
+            right[model] = {i for i, position in enumerate(chosen) if predicted[i] == known[position]}
         attacked = len(json.loads((run / "selection.json").read_text())["ids"])
         both = right["vgg"] & right["odd"]
         wanted = {"all": (len(both),) * 3, "none": (60, 60, 60)}.get(

@@ -14,6 +14,7 @@ from helpers.refusals import nothing_written, refused
 from helpers.short_attack import TRY, records
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import UsageError
+from transferzoo.models.resolve import UnlistedOptions, select_models
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -93,14 +94,21 @@ def test_weights_of_a_checkpoint_point_at_their_folder(cli: Run, few: Path, tmp_
     refused(found, 2, "or name its folder, which has a config.json")
 
 
-def test_equal_names_of_different_models_are_refused(cli: Run, few: Path, tmp_path: Path, bare: Path) -> None:
+def test_different_models_have_different_names(
+    tmp_path: Path, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "vgg.onnx").touch()
-    found = cli(*TRY, "--data", few, "-t", "vgg.onnx")
-    refused(found, 2, "two models are called 'fashion-mnist/vgg'", f"onnx:{tmp_path}/vgg.onnx")
     folder = copied("resnet18", tmp_path / "bare")
     bare.rename(folder / "bare.safetensors")
-    flags = ("-t", folder, "-t", folder / "bare.safetensors", "--architecture", "small_vgg")
-    refused(cli(*TRY, "--data", few, *flags), 2, "two models are called", f"{folder / 'bare.safetensors'};")
+    copied("vgg", tmp_path / "other" / "vgg")
+    copied("vgg", tmp_path / "deeper" / "other" / "vgg")
+    texts = ["vgg", "vgg.onnx", "./bare", "bare/bare.safetensors", "other/vgg", "deeper/other/vgg", "./bare"]
+    options = UnlistedOptions(architecture="small_vgg")
+    found = select_models(load_zoo(), texts, "fashion-mnist", "target", options)
+    here = tmp_path.name
+    names = ["vgg", f"vgg ({here})", "bare", "bare (bare)", "vgg (other)", "vgg (2)"]
+    assert [model.name for model in found] == names, "the same model twice is one"
 
 
 def test_what_the_zoo_lists_goes_before_files_of_that_name(cli: Run, few: Path, tmp_path: Path) -> None:

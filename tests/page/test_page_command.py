@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import subprocess
 import sys
@@ -209,37 +208,6 @@ def test_examples_of_several_work_units_are_whole(cli: Run, few: Path, tmp_path:
     (folder,) = (tmp_path / "runs").iterdir()
     shown = example_images(RunFolder(folder), load_zoo(), few)
     assert [len(pictures) for _, pictures in shown.rows] == [len(shown.columns)] * 3 == [5] * 3
-
-
-def test_the_commands_of_a_page_repeat_the_run(cli: Run, run: Path, few: Path, tmp_path: Path) -> None:
-    assert cli("report", run, "--html", "page.html", "--data", few).code == 0
-    tree = Page.of((tmp_path / "page.html").read_text(encoding="utf-8")).root
-    (command,) = [e.text for e in tree.every("pre") if e.attributes.get("class") == "command"]
-    program, *arguments = shlex.split(command)
-    assert program == "transferzoo"
-    plan = json.loads(cli(*arguments, "--data", few, "--runs", run.parent, "--dry-run").out)
-    assert plan["run_folder"] == str(run)
-    assert plan["exists"] is True
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("-a", "mi+di:p=0.7", "-a", "fgsm", "--seed", 3, "--batch-size", 3, "--norm", "l2", "--eps", 2),
-        ("-s", "resnet50-sam", "--ensemble", "--targeted", "next", "--images-correct-for", "target"),
-        ("-t", "vgg|bits:depth=4", "--compile", "--precision", "bf16", "--targeted", "least-likely"),
-    ],
-)
-def test_every_option_is_in_the_commands(cli: Run, few: Path, options: tuple[object, ...]) -> None:
-    from transferzoo.page.commands import attack_commands
-
-    command = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--data", few, "--dry-run")
-    config = json.loads(cli(*command, *options).out)["config"]
-    again = [shlex.split(line) for line in attack_commands(config)]
-    plans = [json.loads(cli(*words[1:], "--data", few, "--dry-run").out)["config"] for words in again]
-    attacks = [attack for plan in plans for attack in plan.pop("attacks")]
-    assert sorted(map(json.dumps, attacks)) == sorted(map(json.dumps, config.pop("attacks")))
-    assert all(plan == config for plan in plans)
 
 
 def test_a_study_of_the_package_is_found_by_name(

@@ -44,7 +44,7 @@ def test_figures_of_runs() -> None:
     ]
     curve = [replace(each, steps=1, outcomes="0000") for each in records]
     drawn = {figure.name: figure.chart for figure in run_report.run_figures(Findings(records, curve))}
-    assert list(drawn) == ["attacks", "success", "means", "steps"]
+    assert list(drawn) == ["attacks", "success", "means", "differences", "steps"]
     matrix, bars, steps = drawn["success"], drawn["means"], drawn["steps"]
     assert isinstance(matrix, Heatmap)
     assert isinstance(bars, Bars)

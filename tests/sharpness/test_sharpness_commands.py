@@ -34,7 +34,8 @@ SMALL = ("--probes", 2, "--steps", 2, "--draws", 2)
 
 def result_files(folder: Path) -> list[Path]:
     """Return the files of results, in order."""
-    return sorted(path for path in folder.glob("runs/sharpness-*/**/*.json") if path.name != "config.json")
+    kept = ("config.json", "started.json")
+    return sorted(path for path in folder.glob("runs/sharpness-*/**/*.json") if path.name not in kept)
 
 
 def flags(few: Path, images: int = 8) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from transferzoo.training.augment import Augmenter
 from transferzoo.training.trainer import Progress, train
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from transferzoo.zoo.schema import DatasetSpec
@@ -141,6 +142,32 @@ def test_a_damaged_state_is_a_sentence(tmp_path: Path, stripes: DatasetSpec, kee
         with pytest.raises(TransferZooError, match=r"cannot read .*resume\.pt: .*; delete it to start"):
             train(config(), stripes, TRAIN, TEST, tmp_path)
         assert content(tmp_path) == {"resume.pt": damaged}
+
+
+def _tensors(value: object) -> Iterator[torch.Tensor]:
+    """Yield the tensors of several floating-point values in nested dictionaries and lists."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel() > 1:
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(inner)
+
+
+@pytest.mark.parametrize("part", ["model", "minimizer", "curve", "seconds"])
+def test_a_state_of_other_bytes_is_a_sentence(tmp_path: Path, stripes: DatasetSpec, part: str) -> None:
+    """A flipped bit would train on, and end well with other weights; the format itself does not see it."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config(minimizer="swa"), stripes, TRAIN, TEST, tmp_path, on_progress=_stop_in_the_second_epoch)
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+    if part in ("model", "minimizer"):
+        next(_tensors(state[part])).view(-1)[0] += 1e-3
+    else:
+        state[part] = state[part] * 2
+    torch.save(state, tmp_path / "resume.pt")
+    before = content(tmp_path)
+    with pytest.raises(TransferZooError, match=r"cannot read .*resume\.pt: .*; delete it to start"):
+        train(config(minimizer="swa"), stripes, TRAIN, TEST, tmp_path)
+    assert content(tmp_path) == before
 
 
 def test_divergence_is_a_sentence(tmp_path: Path, stripes: DatasetSpec) -> None:

@@ -206,7 +206,8 @@ def _climb(
     oracle, stride = ascent(composition, parts, unit), steps_along(composition, unit)
 
     def advance(delta: Tensor, factor: float = 1.0) -> Tensor:
-        move = stride(oracle(unit.images + delta))
+        unit.current = unit.images + delta
+        move = stride(oracle(unit.current))
         return unit.inside(delta + (move if factor == 1 else factor * move))
 
     delta = torch.zeros_like(unit.images)

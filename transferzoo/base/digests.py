@@ -1,4 +1,4 @@
-"""Digests of files, each taken once in a process."""
+"""Digests: of files, each taken once in a process, and of tensors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import Tensor
 
 _digests: dict[tuple[int, str, int, int, int], str] = {}
 
@@ -21,3 +23,15 @@ def digest_of(path: Path, digits: int) -> str:
         with real.open("rb") as stream:
             _digests[key] = hashlib.file_digest(stream, lambda: start).hexdigest()
     return _digests[key]
+
+
+def tensors_digest(*tensors: Tensor) -> str:
+    """Return the SHA-256 of the bytes of tensors on the CPU, one after the other, without a copy of them."""
+    import torch
+
+    state = hashlib.sha256()
+    for tensor in tensors:
+        if tensor.numel():
+            flat = tensor.contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
+            state.update(flat.numpy().data)
+    return state.hexdigest()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 T = TypeVar("T")
+R = TypeVar("R")
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -37,6 +38,18 @@ def usual_jobs() -> int:
     if sys.platform != "linux" or this_device().type != "cpu":
         return 1
     return len(os.sched_getaffinity(0))
+
+
+def counting(on_progress: Callable[[int], None]) -> Callable[[int], None]:
+    """Return a function that adds up what it is called with, and passes the sum on."""
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(done)
+
+    return add
 
 
 @contextmanager
@@ -53,33 +66,27 @@ def one_thread() -> Iterator[None]:
 
 
 def share(
-    work: Callable[[Sequence[T], Callable[[int], None]], None],
+    work: Callable[[Sequence[T], Callable[[R], None]], None],
     items: Sequence[T],
     jobs: int,
-    on_progress: Callable[[int], None] = lambda count: None,
+    on_message: Callable[[R], None],
 ) -> None:
-    """Do work on items, each once, in several processes; what it finds it must write to files.
+    """Do work on items, each once, in several processes of one thread each.
 
     Args:
-        work: takes a share of the items, in order, and a function to call with each bit of progress.
+        work: takes a share of the items, in order, and a function that sends a message to this process:
+            progress or results, small enough to be pickled.
         items: what is shared.
         jobs: processes at most; 1 for this one alone.
-        on_progress: called with all progress since the beginning.
+        on_message: called in this process with each message.
 
     Raises:
         TransferZooError: what `work` raised in a process, or the process was killed.
     """
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        on_progress(done)
-
     jobs = min(jobs, len(items))
     if jobs <= 1:
         with one_thread():
-            work(items, advance)
+            work(items, on_message)
         return
     context = multiprocessing.get_context("fork")
     sys.stdout.flush()
@@ -104,7 +111,7 @@ def share(
                     continue
                 if isinstance(message, BaseException):
                     raise message
-                advance(message)
+                on_message(message)
     finally:
         for each in children.values():
             each.kill()
@@ -123,7 +130,7 @@ def _check_end(child: BaseProcess) -> None:
 
 
 def _be_child(
-    work: Callable[[Sequence[T], Callable[[int], None]], None], items: Sequence[T], writer: Connection
+    work: Callable[[Sequence[T], Callable[[R], None]], None], items: Sequence[T], writer: Connection
 ) -> None:
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its children

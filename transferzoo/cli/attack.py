@@ -20,7 +20,7 @@ from transferzoo.cli.options import (
     complete_minimizers,
     complete_models,
 )
-from transferzoo.cli.output import log, progress_bar, report_once, show_json
+from transferzoo.cli.output import as_written, log, progress_bar, report_once, show_json
 from transferzoo.cli.report import publish
 
 if TYPE_CHECKING:
@@ -159,6 +159,14 @@ def attack(
             help="Of the surrogates' weights; auto: bf16 where the processor has it. Targets have fp32.",
         ),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="one a processor",
+            help="Processes, in one thread each; they share the images and the targets.",
+        ),
+    ] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Let torch.compile make the surrogates faster.")
     ] = False,
@@ -250,7 +258,7 @@ def attack(
     if batch_size == AUTO and not missing:
         job = with_largest_batches(job)
     if dry_run:
-        show_json(plan_of(job, None if missing else RunFolder.of(runs, job.key), tuned, missing))
+        show_json(plan_of(job, None if missing else RunFolder.of(runs, job.key, job.title), tuned, missing))
         return
     with join_team(None, runs) as team, report_once(team.fails_first):
         if missing and team.leads:
@@ -258,8 +266,8 @@ def attack(
         team.wait()
         if batch_size == AUTO and missing:
             job = with_largest_batches(job)
-        folder = RunFolder.of(runs, job.key)
-        found = _run(job, folder, team)
+        folder = RunFolder.of(runs, job.key, job.title)
+        found = _run(job, folder, team, jobs, visibility=visibility)
     if not team.leads:
         return
     publish(found, files, as_json=json, visibility=visibility)
@@ -271,9 +279,8 @@ def attack(
     log(f"Run folder: {folder.path}")
 
 
-def _run(job: Job, folder: RunFolder, team: Team) -> Findings:
+def _run(job: Job, folder: RunFolder, team: Team, jobs: int | None, *, visibility: bool) -> Findings:
     from transferzoo.evaluation.run import run
-    from transferzoo.results.comparisons import Findings
 
     with progress_bar() as bar:
         task = bar.add_task("starting", total=1, note="")
@@ -281,5 +288,6 @@ def _run(job: Job, folder: RunFolder, team: Team) -> Findings:
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        results, by_steps = run(job, folder, team=team, on_progress=advance)
-    return Findings(results, by_steps, folder.seconds(), folder.visibility())
+        return run(
+            job, folder, team=team, jobs=jobs, ssim=visibility, command=as_written(), on_progress=advance
+        )

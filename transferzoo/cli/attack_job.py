@@ -32,13 +32,14 @@ def models(
     Raises:
         UsageError: a name is unknown or stands for two models, or no target is left.
     """
-    from transferzoo.zoo.selection import distinct, is_pattern, parts
+    from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
     crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options)
     tried_on = select_models(zoo, targets, dataset, "target", options)
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options)
     kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)
+    crafted_on, kept = name_apart(crafted_on, kept)
     every = distinct((*crafted_on, *kept))
     options.check_used(zoo.models, every)
     if not kept:
@@ -183,7 +184,7 @@ def precision_of(text: str | None) -> str | None:
 def with_largest_batches(job: Job) -> Job:
     """Return the job with as many images in a work unit as fit in memory."""
     from transferzoo.base.distributed import this_device
-    from transferzoo.evaluation.run import load_surrogates
+    from transferzoo.evaluation.crafting import load_surrogates
     from transferzoo.models.optimize import largest_batch_size
 
     most = min(

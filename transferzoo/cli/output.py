@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,11 @@ PIPE_WIDTH = 120
 def log(message: str) -> None:
     """Tell the user something on stderr, unwrapped and without markup."""
     Console(stderr=True).print(Text(message), soft_wrap=True)
+
+
+def as_written() -> str:
+    """Return the command that the user wrote, for a shell in the same folder."""
+    return shlex.join(["transferzoo", *sys.argv[1:]])
 
 
 def silence() -> None:

@@ -31,12 +31,14 @@ class Batch:
     Attributes:
         images: pixels, uint8 in 0..255, (N, C, H, W) with C = 1 (grey) or 3 (RGB).
         labels: 0-based classes, int64, (N,).
-        ids: what names an image within its split, int64, (N,).
+        ids: what identifies an image within its split, int64, (N,).
+        names: the images' files, relative to where they lie; empty where they have none.
     """
 
     images: Tensor
     labels: Tensor
     ids: Tensor
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check shapes and types.
@@ -59,6 +61,12 @@ class Batch:
                     expected=f"int64 of shape ({len(self.images)},)",
                     got=_form(values),
                 )
+        if self.names and len(self.names) != len(self.images):
+            raise DataError(
+                "the names of a batch do not fit",
+                expected=f"none or {len(self.images)}",
+                got=str(len(self.names)),
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,7 +97,8 @@ class Batch:
                 expected=f"positions in 0..{len(self) - 1}",
                 got=f"{int(strays[0])}",
             )
-        return Batch(self.images[index], self.labels[index], self.ids[index])
+        names = tuple(self.names[place] for place in index.tolist()) if self.names else ()
+        return Batch(self.images[index], self.labels[index], self.ids[index], names)
 
 
 def check_ids(ids: Tensor, where: str) -> None:

@@ -7,9 +7,11 @@ new files, below a new folder, under names that were checked, and no larger than
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 KEPT = SUFFIXES | {".csv", ".json", ".parquet", ".txt"}
 """Suffixes of the files that are unpacked; others are passed over."""
 CHUNK = 2**20
+CONTENTS = ".contents.json"
+"""File of an unpacked archive that lists the others."""
+MOST_READ = 2**30
+"""Bytes of an unpacked archive that are read to see whether they are still the same."""
 
 
 def is_archive(path: Path) -> bool:
@@ -57,21 +63,46 @@ def unpacked(archive: Path, on_progress: OnProgress = lambda *_: None) -> Path:
     cache = Path(os.environ.get("TRANSFERZOO_CACHE") or "~/.cache/transferzoo").expanduser() / "unpacked"
     with whole(archive):
         folder = cache / digest_of(archive, 64)
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
     part = cache / f".{folder.name}.part"
     with writing(cache):
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{folder.name}.lock"):
-            if not folder.is_dir():
-                shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+            if not _is_whole(folder):
+                for old in (part, folder):  # what a killed process left, or what was damaged since
+                    shutil.rmtree(old, ignore_errors=True)
                 try:
                     part.mkdir()
                     _unpack(archive, part, on_progress)
+                    (part / CONTENTS).write_text(json.dumps(_contents(part)), encoding="utf-8")
                     part.rename(folder)
                 finally:
                     shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a folder holds what was unpacked into it, file by file and byte by byte.
+
+    Of more than `MOST_READ` bytes the sizes are compared alone: they are read when they are used.
+    """
+    try:
+        known = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        return bool(known == _contents(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _contents(folder: Path) -> dict[str, list[int]]:
+    """Return the size of every file below a folder, and its CRC-32 where all are few bytes."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != CONTENTS]
+    sizes = {path: path.stat().st_size for path in files}
+    few = sum(sizes.values()) <= MOST_READ
+    return {
+        path.relative_to(folder).as_posix(): [size, *([zlib.crc32(path.read_bytes())] if few else [])]
+        for path, size in sizes.items()
+    }
 
 
 def _unpack(archive: Path, folder: Path, on_progress: OnProgress) -> None:

@@ -74,9 +74,9 @@ class CsvListing:
         chosen = [lines[row] for row in rows]
         labels = [checked(label, spec, f"line {line} of {table}", columns.first) for line, _, label in chosen]
         named = ((_file(table.parent, name), f"{name} (line {line} of {table})") for line, name, _ in chosen)
-        return Batch(
-            stacked(named, len(rows), spec, "squash", on_progress), torch.tensor(labels), torch.tensor(rows)
-        )
+        images = stacked(named, len(rows), spec, "squash", on_progress)
+        names = tuple(name for _, name, _ in chosen)
+        return Batch(images, torch.tensor(labels), torch.tensor(rows), names)
 
 
 def _file(folder: Path, name: str) -> Path:

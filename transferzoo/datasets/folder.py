@@ -56,7 +56,8 @@ class Folder:
         found = [files[row] for row in rows]
         images = stacked(((file, str(file)) for file in found), len(rows), spec, spec.fit, on_progress)
         labels = torch.tensor([label_of[file.relative_to(home).parts[0]] for file in found])
-        return Batch(images, labels, torch.tensor(rows))
+        names = tuple(file.relative_to(home).as_posix() for file in found)
+        return Batch(images, labels, torch.tensor(rows), names)
 
 
 def _images(home: Path) -> Iterator[Path]:

@@ -55,22 +55,24 @@ class Parquet:
         total = sum(table.metadata.num_rows for table in tables)
         if not total:
             raise DataError(f"{files[0]} holds no image")
-        rows, labels, ids = rows_of(total, spec, split), [], []
+        rows, labels, ids, names = rows_of(total, spec, split), [], [], []
         wanted = frozenset(rows)
 
         def encoded() -> Iterator[tuple[bytes, str]]:
             every = (row for file, table in zip(files, tables, strict=True) for row in _rows(file, table))
-            for number, (where, content, label, name) in enumerate(every):
+            for number, (where, content, label, identity, name) in enumerate(every):
                 if number not in wanted:
                     continue
                 if content is None:
                     raise DataError(f"{where} holds no image bytes")
                 labels.append(checked(label, spec, where))
-                ids.append(number if name is None else name)
+                ids.append(number if identity is None else identity)
+                names.append(name or "")
                 yield content, where
 
         images = stacked(encoded(), len(rows), spec, "crop" if spec.fit == "crop" else "exact", on_progress)
-        return Batch(images, torch.tensor(labels), torch.tensor(ids))
+        known = tuple(names) if all(names) else ()
+        return Batch(images, torch.tensor(labels), torch.tensor(ids), known)
 
 
 def _folders(root: Path, split: str) -> list[Path]:
@@ -142,8 +144,11 @@ def _open(file: Path) -> Any:
         raise DataError(f"{file} is not a whole Parquet file", hint="fetch it again") from error
 
 
-def _rows(file: Path, table: Any) -> Iterator[tuple[str, bytes | None, object, int | None]]:
-    """Yield (name in an error, encoded image, label, id or None), a thousand rows in memory at a time."""
+def _rows(file: Path, table: Any) -> Iterator[tuple[str, bytes | None, object, int | None, str | None]]:
+    """Yield (name in an error, encoded image, label, id, file name), a thousand rows in memory at a time.
+
+    Id and file name are None where they are not known.
+    """
     import pyarrow as pa
 
     schema = table.schema_arrow
@@ -158,13 +163,21 @@ def _rows(file: Path, table: Any) -> Iterator[tuple[str, bytes | None, object, i
         )
     number = count()
     named = "id" in schema.names and pa.types.is_integer(schema.field("id").type)
+    kind = schema.field(image).type
+    paths = kind.get_field_index("path") >= 0 and pa.types.is_string(kind.field("path").type)
     try:
-        for chunk in table.iter_batches(
-            1000, columns=[f"{image}.bytes", "label", *(["id"] if named else [])]
-        ):
+        columns = [
+            f"{image}.bytes",
+            "label",
+            *(["id"] if named else []),
+            *([f"{image}.path"] if paths else []),
+        ]
+        for chunk in table.iter_batches(1000, columns=columns):
             encoded = chunk.column(image).field("bytes").to_pylist()
-            ids = chunk.column("id").to_pylist() if named else [None] * len(encoded)
-            for row in zip(encoded, chunk.column("label").to_pylist(), ids, strict=True):
+            nothing = [None] * len(encoded)
+            ids = chunk.column("id").to_pylist() if named else nothing
+            names = chunk.column(image).field("path").to_pylist() if paths else nothing
+            for row in zip(encoded, chunk.column("label").to_pylist(), ids, names, strict=True):
                 yield f"row {next(number)} of {file}", *row
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file} cannot be read to its end", hint="fetch it again") from error

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo.base.errors import DataError, UsageError
+from transferzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -20,36 +20,30 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 
-def draw_images(
-    config: AttackConfig, data: Batch, predictions: Mapping[str, Tensor], target_classes: Tensor | None
-) -> Batch:
-    """Draw the images to attack, in order of id.
+def drawn_order(count: int, seed: int) -> Tensor:
+    """Return the order in which candidates are looked at, int64 (N,), by their number and the seed alone."""
+    return torch.tensor(random.Random(seed).sample(range(count), count), dtype=torch.int64)
+
+
+def eligible(
+    config: AttackConfig, labels: Tensor, predictions: Iterable[Tensor], target_classes: Tensor | None
+) -> Tensor:
+    """Return which candidates may be attacked, bool (N,).
 
     Args:
-        config: how many, by which seed, and for which targets they must be classified correctly.
-        data: candidate images.
-        predictions: target → its classes of the candidates (N,).
-        target_classes: the target classes (N,); None for an untargeted attack. Images whose label is their
+        config: for which targets they must be classified correctly.
+        labels: true classes (N,).
+        predictions: of each target, (N,).
+        target_classes: the classes aimed at (N,); None for an untargeted attack. Images whose label is their
             target class are left out.
-
-    Raises:
-        DataError: none is left.
     """
-    eligible = torch.ones(len(data), dtype=torch.bool)
+    allowed = torch.ones(len(labels), dtype=torch.bool)
     if config.images_correct_for == "all":
-        for predicted in predictions.values():
-            eligible &= predicted == data.labels
+        for predicted in predictions:
+            allowed &= predicted == labels
     if target_classes is not None:
-        eligible &= target_classes != data.labels
-    candidates = data.select(eligible)
-    if not len(candidates):
-        raise DataError(
-            "no image is left to attack: the targets have no correctly classified image in common",
-            hint="use fewer targets or --images-correct-for target",
-        )
-    count = min(config.images, len(candidates))
-    drawn = random.Random(config.seed).sample(range(len(candidates)), count)
-    return candidates.select(sorted(drawn, key=lambda i: int(candidates.ids[i])))
+        allowed &= target_classes != labels
+    return allowed
 
 
 def counted_images(
@@ -61,7 +55,7 @@ def counted_images(
         config: of the run.
         labels: true classes (N,).
         predicted: the target's classes of the clean images (N,).
-        target_classes: the target classes (N,), or None. An image that the target already classifies as its
+        target_classes: the classes aimed at (N,), or None. An image that the target already classifies as its
             target class does not count.
     """
     counts = torch.ones(len(labels), dtype=torch.bool)
@@ -73,24 +67,30 @@ def counted_images(
 
 
 def target_classes(
-    config: AttackConfig, data: Batch, classes: int, listed: Tensor | None, least_likely: Callable[[], Tensor]
+    config: AttackConfig,
+    ids: Tensor,
+    labels: Tensor,
+    classes: int,
+    listed: Tensor | None,
+    least_likely: Callable[[], Tensor],
 ) -> Tensor | None:
-    """Return the target class of each candidate, int64 (N,); None for an untargeted attack.
+    """Return the target class of images, int64 (N,); None for an untargeted attack.
 
     Args:
         config: how it is chosen.
-        data: candidate images.
+        ids: of the images, int64 (N,).
+        labels: true classes (N,).
         classes: how many there are, K.
         listed: the classes of a list (N,).
         least_likely: returns the least likely classes (N,).
     """
     if config.targeted == "random":
-        drawn = (random.Random(f"{config.seed} target {name}") for name in data.ids.tolist())
-        away = torch.tensor([one.randrange(1, classes) for one in drawn])
-        return (data.labels + away) % classes
+        drawn = (random.Random(f"{config.seed} target {name}") for name in ids.tolist())
+        away = torch.tensor([one.randrange(1, classes) for one in drawn], dtype=torch.int64)
+        return (labels + away) % classes
     ways: dict[str, Callable[[], Tensor | None]] = {
         "": lambda: None,
-        "next": lambda: (data.labels + 1) % classes,
+        "next": lambda: (labels + 1) % classes,
         "least-likely": least_likely,
         "file": lambda: listed,
     }

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from transferzoo.attacks.engine import Attack, craft
+from transferzoo.attacks.noise import noise_name, noisy
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.errors import DataError, ModelError, UsageError
 from transferzoo.datasets import Batch, check_ids
-from transferzoo.evaluation import perturbation_metrics
 from transferzoo.evaluation.job import versions
+from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
 from transferzoo.models.classifier import checked, frozen, state_digest, weights_digest
 from transferzoo.models.predict import logits_of, predict
 from transferzoo.results.comparisons import Findings
-from transferzoo.results.records import Record
+from transferzoo.results.records import NOISE_SURROGATE, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ def evaluate(
     """Craft on a surrogate and try the 8-bit images on targets, in memory.
 
     Only images that all targets classify correctly are attacked; techniques that mix draw from all images.
-    `report.tables` makes tables of the result.
+    `tables` makes tables of the result, with random noise of the same budget beside it.
 
     Args:
         what: the attack.
@@ -123,14 +124,13 @@ def _evaluated(
         "selection": hashlib.sha256(repr(chosen.ids.tolist()).encode()).hexdigest(),
         "surrogate_accuracy": _share(own),
         "surrogate_sha256": weights,
+        "clean_images": len(images),
     }
     records = []
     for target, model in targets.items():
-        fooled = predict(model, adversarial) != chosen.labels
-        outcomes = "".join("1" if hit else "0" for hit in fooled.tolist())
         records.append(
             Record.of(
-                outcomes,
+                _outcomes(model, adversarial, chosen.labels),
                 **common,
                 target=target,
                 target_sha256=state_digest(model),
@@ -138,8 +138,33 @@ def _evaluated(
                 target_accuracy=_share(clean[target]),
             )
         )
-    look = perturbation_metrics.measure(name, what.canonical, adversarial, chosen.images)
-    return Findings(records, (), {records[0].pair: seconds}, [look])
+    metrics = PerturbationMetrics()
+    metrics.add(adversarial, chosen.images)
+    visibility = metrics.result(records[0].pair)
+    if visibility.unchanged == len(chosen):
+        raise ModelError(
+            f"the gradient of '{name}' is zero: none of {len(chosen)} images was changed",
+            hint="attack from another model; rounding and thresholds have no gradient",
+        )
+    noise = noisy(chosen.images, chosen.ids.tolist(), what.norm, what.epsilon, what.seed)
+    plain = {"attack": noise_name(what.norm, what.epsilon), "steps": 0, "gradients": 0, "precision": "fp32"}
+    nobody = {"surrogate": NOISE_SURROGATE, "surrogate_accuracy": 0.0, "surrogate_sha256": ""}
+    beside = [
+        Record.of(
+            _outcomes(model, noise, chosen.labels),
+            **{**common, **plain, **nobody},
+            target=target,
+            target_sha256=state_digest(model),
+            white_box=False,
+            target_accuracy=_share(clean[target]),
+        )
+        for target, model in targets.items()
+    ]
+    return Findings(records, (), {records[0].pair: seconds}, [visibility], beside)
+
+
+def _outcomes(model: nn.Module, images: Tensor, labels: Tensor) -> str:
+    return "".join("1" if hit else "0" for hit in (predict(model, images) != labels).tolist())
 
 
 def _crafted(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.atomic import sha256
+from transferzoo.base.digests import tensors_digest
 from transferzoo.base.environment import environment
 from transferzoo.defences import read_defence
 from transferzoo.models import load
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from transferzoo.datasets import Batch
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
+MOST_NAMED, LONGEST_TITLE = 2, 60
+"""Surrogates and attacks that the name of a run folder lists, and its characters without the fingerprint."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -37,6 +41,8 @@ class Job:
         data: candidate images.
         target_classes: as a list gave them, int64 (N,); None without a list.
         trusted: full names of models that may classify badly: it is known how they were trained.
+        cache: folder of clean predictions; None for the user's.
+        remembered: clean predictions of this process, where no cache can be written.
     """
 
     config: AttackConfig
@@ -46,6 +52,8 @@ class Job:
     data: Batch
     target_classes: Tensor | None = None
     trusted: frozenset[str] = frozenset()
+    cache: Path | None = None
+    remembered: dict[Path, dict[str, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def attacks(self) -> tuple[Attack, ...]:
@@ -63,6 +71,33 @@ class Job:
         """Packages whose versions the targets' defences depend on."""
         defences = {m.defence for m in self.targets if m.defence}
         return tuple(sorted({name for spec in defences for name in read_defence(spec).packages}))
+
+    @property
+    def title(self) -> str:
+        """What a run is about, as the name of its folder begins: "resnet50-sam-mi+di"."""
+        surrogates = [model.name for model in self.surrogates]
+        attacks = ["+".join(name for name, _ in a.composition.techniques) or "bim" for a in self.attacks]
+        parts = [
+            " ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} {kind}"
+            for names, kind in ((surrogates, "surrogates"), (list(dict.fromkeys(attacks)), "attacks"))
+        ]
+        return re.sub(r"[^a-z0-9+._-]+", "-", "-".join(parts).lower()).strip("-.")[:LONGEST_TITLE]
+
+    def prediction_key(self, model: ModelSpec) -> dict[str, Any]:
+        """Return all that a model's predictions on the candidates depend on."""
+        return {
+            "weights": self.content["models"][model.full_name],
+            "config": self.content["model_configs"][model.full_name],
+            "defence": model.defence,
+            "classes": self.dataset.classes,
+            "images": self._images_digest,
+            "environment": self.content["environment"],
+            "versions": self.key["versions"],
+        }
+
+    @cached_property
+    def _images_digest(self) -> str:
+        return tensors_digest(self.data.images, self.data.ids)
 
     @cached_property
     def key(self) -> dict[str, Any]:
@@ -97,17 +132,17 @@ class Job:
                 if file is not None
             }.items()
         }
-        state = hashlib.sha256()
         listed = () if self.target_classes is None else (self.target_classes,)
-        for tensor in (self.data.images, self.data.labels, self.data.ids, *listed):
-            state.update(tensor.contiguous().numpy().tobytes())
         return {
             "config": self.config.model_dump(mode="json"),
             "attacks": [attack.canonical for attack in self.attacks],
             "models": {name: weights for name, (weights, _) in identities.items()},
             "model_configs": {name: config for name, (_, config) in identities.items()},
             **({"samples": collected} if collected else {}),
-            "data": {"n": len(self.data), "sha256": state.hexdigest()},
+            "data": {
+                "n": len(self.data),
+                "sha256": tensors_digest(self.data.images, self.data.labels, self.data.ids, *listed),
+            },
             "environment": environment()._asdict(),
             "versions": versions(*self._packages) | needed,
         }

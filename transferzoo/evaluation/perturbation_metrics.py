@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,47 +13,61 @@ from transferzoo.base.atomic import write_bytes
 from transferzoo.results.records import Visibility
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
     from torch import Tensor
+
+    from transferzoo.results.records import SurrogateAttack
 
 ROWS, SCALE, GAP = 10, 4, 4
 WINDOW = 11
 """Side of the smallest image that has an SSIM."""
 
 
-def measure(surrogate: str, attack: str, images: Tensor, clean: Tensor) -> Visibility:
-    """Measure how far images are from the clean ones.
+class PerturbationMetrics:
+    """How far images are from the clean ones, added up batch by batch.
 
     Args:
-        surrogate: full name, to be kept.
-        attack: canonical form, to be kept.
-        images: uint8 (N, C, H, W).
-        clean: uint8 (N, C, H, W).
-
-    Returns:
-        `ssim` is None unless `has_ssim`.
+        ssim: the structural similarity too, where `has_ssim`; it takes some 10 ms an image of 224 pixels.
     """
-    change = images.to(torch.int16) - clean.to(torch.int16)
-    moved = change.flatten(1).any(1)
-    squares = change.double().square().flatten(1)
-    noise = 10 * (255**2 / squares[moved].mean(1)).log10()
-    known: list[float] = []
-    if has_ssim(images):
-        known = [_ssim(a, b) for a, b in zip(images[moved].numpy(), clean[moved].numpy(), strict=True)]
-    return Visibility(
-        surrogate,
-        attack,
-        len(images),
-        int((~moved).sum()),
-        l0=round(float(change.any(1).double().mean()), 6),
-        l2=round(float(squares.sum(1).sqrt().mean() / 255), 6),
-        linf=round(float(change.abs().flatten(1).amax(1).double().mean()), 6),
-        psnr=round(float(noise.mean()), 4) if len(noise) else None,
-        ssim=round(sum(known) / len(known), 6) if known else None,
-    )
+
+    def __init__(self, *, ssim: bool = False) -> None:
+        self._ssim = ssim
+        self._count, self._moved = 0, 0
+        self._sums = dict.fromkeys(("l0", "l2", "linf", "psnr"), 0.0)
+        self._similar: list[float] = []
+
+    def add(self, images: Tensor, clean: Tensor) -> None:
+        """Measure a batch: adversarial and clean images, uint8 (N, C, H, W)."""
+        change = (images.to(torch.int16) - clean.to(torch.int16)).flatten(2)
+        squares = change.to(torch.int32).square().flatten(1).sum(1).double()
+        moved = squares > 0
+        self._count += len(images)
+        self._moved += int(moved.sum())
+        self._sums["l0"] += float((change != 0).any(1).double().mean(1).sum())
+        self._sums["l2"] += float(squares.sqrt().sum() / 255)
+        self._sums["linf"] += float(change.abs().flatten(1).amax(1).double().sum())
+        values = images[0].numel()
+        self._sums["psnr"] += float((10 * (255**2 / (squares[moved] / values)).log10()).sum())
+        if self._ssim and has_ssim(images):
+            pairs = zip(images[moved].numpy(), clean[moved].numpy(), strict=True)
+            self._similar += [_ssim(image, other) for image, other in pairs]
+
+    def result(self, pair: SurrogateAttack) -> Visibility:
+        """Return the means over all images, for what crafted them."""
+        means = {name: total / max(self._count, 1) for name, total in self._sums.items()}
+        return Visibility(
+            pair.surrogate,
+            pair.attack,
+            self._count,
+            self._count - self._moved,
+            l0=round(means["l0"], 6),
+            l2=round(means["l2"], 6),
+            linf=round(means["linf"], 6),
+            psnr=round(self._sums["psnr"] / self._moved, 4) if self._moved else None,
+            ssim=round(sum(self._similar) / len(self._similar), 6) if self._similar else None,
+        )
 
 
 def has_ssim(images: Tensor) -> bool:
@@ -81,17 +97,26 @@ def _ssim(image: np.ndarray, clean: np.ndarray) -> float:
     )
 
 
-def save_pictures(folder: Path, images: Tensor, clean: Tensor, ids: Sequence[int]) -> None:
-    """Write every image as a PNG named by its id, and a sheet of the first ten.
-
-    The sheet's rows are clean, adversarial, and their difference, magnified so that the largest one of the
-    sheet spans black to white, with grey for none.
+def save_picture(folder: Path, image: Tensor, identity: int, name: str) -> None:
+    """Write an image, uint8 (C, H, W), as a PNG named by its id and, where it has one, by its file's name.
 
     Raises:
         TransferZooError: the folder cannot be written.
     """
-    for image, name in zip(images, ids, strict=True):
-        write_bytes(folder / f"{name}.png", _png(image))
+    stem = PurePosixPath(name).stem
+    file = re.sub(r"[^\w.-]+", "-", stem)[:80]
+    write_bytes(folder / (f"{identity}-{file}.png" if file else f"{identity}.png"), _png(image))
+
+
+def save_sheet(folder: Path, images: Tensor, clean: Tensor) -> None:
+    """Write a sheet of the first ten images, uint8 (N, C, H, W).
+
+    Its rows are clean, adversarial, and their difference, magnified so that the largest one of the sheet
+    spans black to white, with grey for none.
+
+    Raises:
+        TransferZooError: the folder cannot be written.
+    """
     write_bytes(folder / "sheet.png", _png(_sheet(images[:ROWS], clean[:ROWS])))
 
 

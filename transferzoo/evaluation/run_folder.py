@@ -1,15 +1,14 @@
 """A run folder: what was asked, the 8-bit images, one record a line; whatever is there is never done again.
 
     config.json            schema version, configuration, weights and data by digest, versions
-    clean/MODEL.json       predictions on the clean images
-    least_likely.json      the first surrogate's least likely classes, where they are what is aimed at
-    selection.json         the images attacked: ids, labels, and the target classes
-    images/SURROGATE/ATTACK/NNNN.safetensors   adversarial images of one work unit: `images` uint8
-                           (N, C, H, W), `ids`, and `after N` for steps of the curve
+    started.json           when the run was begun, and the command as it was written
+    selection.json         the images attacked: ids, labels, names of files, and the target classes
+    images/SURROGATE/ATTACK/NNNN.safetensors   adversarial images of one work unit, see `image_files`
     records.jsonl          one line a surrogate, attack and target
     curve.jsonl            the same after fewer steps
+    noise.jsonl            one line a budget and target: random noise on the same images
     visibility.jsonl       how visible the perturbations of a surrogate and attack are
-    timings.jsonl          seconds of each unit; the only file that differs between two runs
+    timings.jsonl          seconds of each unit; it and started.json alone differ between two runs
 
 Every file is written whole or not at all, so a run may be killed at any moment and started again; the folder
 is named by the fingerprint of all that its content depends on. Nothing here imports torch.
@@ -19,22 +18,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from transferzoo.base.atomic import sha256, write_bytes, write_json, write_text, writing
+from transferzoo.base.atomic import sha256, write_json, write_text, writing
 from transferzoo.base.errors import DataError, TransferZooError, reason
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.results.records import Record, SurrogateAttack, Visibility, flat
+from transferzoo.results.records import Record, SurrogateAttack, Visibility
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
 
 T = TypeVar("T")
-RECORDS, CURVE = "records.jsonl", "curve.jsonl"
+STARTED = "started.json"
+RECORDS, CURVE, NOISE = "records.jsonl", "curve.jsonl", "noise.jsonl"
 SCHEMA = 2
 """Raised when a run folder comes to hold something else, or the same elsewhere."""
 
@@ -50,12 +49,16 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def of(cls, root: Path, key: Mapping[str, Any]) -> RunFolder:
-        """Return the folder under `root` for the key of a run, named by its fingerprint."""
-        return cls(root / fingerprint({"schema": SCHEMA, **key})[:12])
+    def of(cls, root: Path, key: Mapping[str, Any], title: str) -> RunFolder:
+        """Return the folder under `root` for the key of a run, named by its title and its fingerprint."""
+        return cls(root / f"{title}-{fingerprint({'schema': SCHEMA, **key})[:12]}")
 
-    def begin(self, content: Mapping[str, Any]) -> None:
+    def begin(self, content: Mapping[str, Any], command: str = "") -> None:
         """Make the folder and write `config.json`, unless an earlier try did; sweep what it left half-done.
+
+        Args:
+            content: all that the run depends on.
+            command: what the user wrote, to be kept beside it with the time; empty for a program's run.
 
         Raises:
             TransferZooError: the folder cannot be written.
@@ -64,49 +67,41 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             for leftover in self.path.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
-        if not (self.path / "config.json").exists():
-            write_json(self.path / "config.json", {"schema": SCHEMA, **content})
+        if not (self.path / STARTED).exists():
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(self.path / STARTED, {"created": created, "command": command})
+        path, wanted = self.path / "config.json", {"schema": SCHEMA, **json.loads(json.dumps(content))}
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = None  # absent, or damaged: all that it says follows from the command
+        if known == wanted:
+            return
+        write_json(path, wanted)
 
-    # ------------------------------------------------------------ clean predictions and selection
+    # ------------------------------------------------------------ selection
 
-    def clean(self, model: str) -> list[int] | None:
-        """Return a model's predictions on the clean images, None if they are not there yet.
-
-        Raises:
-            DataError: the file is damaged.
-        """
-        path = self._clean(model)
-        return _read(path, _items) if path.exists() else None
-
-    def save_clean(self, model: str, predictions: Sequence[int]) -> None:
-        """Keep a model's predictions on the clean images."""
-        write_text(self._clean(model), json.dumps(list(predictions)) + "\n")
-
-    def _clean(self, model: str) -> Path:
-        return self.path / "clean" / f"{flat(model)}.json"
-
-    def least_likely(self) -> list[int] | None:
-        """Return the least likely class of every clean image, None if they are not there yet.
-
-        Raises:
-            DataError: the file is damaged.
-        """
-        path = self.path / "least_likely.json"
-        return _read(path, _items) if path.exists() else None
-
-    def save_least_likely(self, classes: Sequence[int]) -> None:
-        """Keep the least likely class of every clean image."""
-        write_text(self.path / "least_likely.json", json.dumps(list(classes)) + "\n")
+    def started(self) -> dict[str, str]:
+        """Return when the run was `created`, and by which `command`; empty where that is not known."""
+        try:
+            return dict(json.loads((self.path / STARTED).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
 
     def save_selection(
-        self, ids: Sequence[int], labels: Sequence[int], targets: Sequence[int] | None
+        self,
+        ids: Sequence[int],
+        labels: Sequence[int],
+        target_classes: Sequence[int] | None,
+        names: Sequence[str] | None,
     ) -> None:
-        """Keep which images are attacked, and which classes are aimed at, if any."""
-        content = {"ids": list(ids), "labels": list(labels)}
-        if targets is not None:
-            content["targets"] = list(targets)
-        if not self._selection().exists():  # it follows from the configuration
-            write_text(self._selection(), json.dumps(content) + "\n")
+        """Keep which images are attacked, the names of their files, and their target classes, if any."""
+        content: dict[str, Any] = {"ids": list(ids), "labels": list(labels)}
+        if target_classes is not None:
+            content["targets"] = list(target_classes)
+        if names is not None:
+            content["names"] = list(names)
+        _write_anew(self._selection(), json.dumps(content, ensure_ascii=False) + "\n")
 
     def selected(self) -> tuple[list[int], list[int]]:
         """Return the ids of the images attacked, in order, and their labels.
@@ -115,6 +110,15 @@ class RunFolder:
             DataError: the file is missing or damaged.
         """
         return _read(self._selection(), _ids_and_labels)
+
+    def names(self) -> list[str] | None:
+        """Return the names of the attacked images' files, None where they have none.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        found: list[str] | None = _read(self._selection(), lambda text: json.loads(text).get("names"))
+        return found
 
     def selection(self) -> str:
         """Return the SHA-256 of which images are attacked, and at which classes."""
@@ -125,64 +129,15 @@ class RunFolder:
 
     # ------------------------------------------------------------ adversarial images
 
-    def has_unit(self, pair: SurrogateAttack, unit: int) -> bool:
-        """Return whether a work unit is finished."""
-        return self._unit(pair, unit).exists()
+    def unit_path(self, pair: SurrogateAttack, unit: int) -> Path:
+        """Return where the adversarial images of a work unit lie, made or not."""
+        return self.path / "images" / pair.folder / f"{unit:04d}.safetensors"
 
-    def save_unit(
-        self,
-        pair: SurrogateAttack,
-        unit: int,
-        images: Mapping[int, Tensor],
-        steps: int,
-        ids: Tensor,
-        seconds: float,
-    ) -> None:
-        """Keep the adversarial images of a work unit and how long they took.
-
-        Args:
-            pair: what they were crafted by.
-            unit: number of the unit.
-            images: by the steps after which they were taken.
-            steps: of the whole attack.
-            ids: of the images.
-            seconds: for all of them.
-        """
-        from safetensors.torch import save
-
-        named = {_after(at, steps): taken.contiguous() for at, taken in images.items()}
-        write_bytes(self._unit(pair, unit), save({**named, "ids": ids.contiguous()}))
-        line = {**asdict(pair), "unit": unit, "images": len(ids), "seconds": round(seconds, 3)}
+    def add_timing(self, pair: SurrogateAttack, unit: int, images: int, seconds: float) -> None:
+        """Keep how long a work unit took."""
+        line = {**asdict(pair), "unit": unit, "images": images, "seconds": round(seconds, 3)}
         with writing(self.path), (self.path / "timings.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-
-    def images(self, pair: SurrogateAttack, units: int, at: int, steps: int) -> Tensor:
-        """Return all adversarial images of a pair, uint8 (N, C, H, W), in order of id.
-
-        Args:
-            pair: what they were crafted by.
-            units: how many there are.
-            at: after which step.
-            steps: of the whole attack.
-
-        Raises:
-            DataError: a file is missing or damaged.
-        """
-        import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        parts = []
-        for unit in range(units):
-            path = self._unit(pair, unit)
-            try:
-                parts.append(load_file(path)[_after(at, steps)])
-            except (OSError, SafetensorError, KeyError) as error:
-                raise _unreadable(path, error) from None
-        return torch.cat(parts)
-
-    def _unit(self, pair: SurrogateAttack, unit: int) -> Path:
-        return self.path / "images" / pair.folder / f"{unit:04d}.safetensors"
 
     # ------------------------------------------------------------ records
 
@@ -288,14 +243,16 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
-def _items(text: str) -> list[int]:
-    return list(json.loads(text))
-
-
 def _ids_and_labels(text: str) -> tuple[list[int], list[int]]:
     content = json.loads(text)
     return list(content["ids"]), list(content["labels"])
 
 
-def _after(step: int, steps: int) -> str:
-    return "images" if step == steps else f"after {step}"
+def _write_anew(path: Path, text: str) -> None:
+    """Write a file unless it holds that already: it follows from the configuration, or it is damaged."""
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass
+    write_text(path, text)

@@ -1,31 +1,37 @@
-"""Which images a run attacks: its models' clean predictions, made once and kept, decide."""
+"""Which images a run attacks: candidates in an order drawn by the seed, until enough are found.
+
+Models are asked for clean predictions only as far as the walk goes. The order does not depend on the models,
+so runs with other targets attack the same images wherever their rule allows it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo.base.errors import ModelError
-from transferzoo.defences import read_defence
+from transferzoo.base.errors import DataError
+from transferzoo.base.processes import counting, share
 from transferzoo.evaluation import candidates
-from transferzoo.models import load
-from transferzoo.models.predict import least_likely, predict, predict_defended, require_accuracy
+from transferzoo.evaluation.clean_predictions import are_known, clean_predictions
+from transferzoo.models.predict import require_accuracy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
     from transferzoo.base.distributed import Team
-    from transferzoo.datasets import Batch
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.schema import ModelSpec
 
     OnProgress = Callable[[str, int, int], None]
+
+FIRST_LOOK = 256
+"""Candidates that every model is asked about at least: fewer say little of whether it classifies."""
 
 
 @dataclass(frozen=True)
@@ -33,101 +39,133 @@ class SelectedImages:
     """What is attacked, and the clean predictions on it.
 
     Attributes:
-        images: the selected ones.
+        places: of the selected images among the candidates, in order of id, int64 (N,).
+        ids: of the images, int64 (N,).
+        labels: true classes, int64 (N,).
         target_classes: the classes aimed at (N,); None for an untargeted attack.
-        accuracy: clean accuracy of every model on all candidates.
-        clean: every target's classes of the chosen images (N,).
-        units: the places of the images of each work unit.
+        accuracy: clean accuracy of every model on the candidates it was asked about.
+        asked: how many these are.
+        clean: every target's classes of the selected images (N,).
+        units: the places of the images of each work unit in what is selected.
     """
 
-    images: Batch
+    places: Tensor
+    ids: Tensor
+    labels: Tensor
     target_classes: Tensor | None
     accuracy: Mapping[str, float]
+    asked: int
     clean: Mapping[str, Tensor]
     units: tuple[Tensor, ...]
 
 
-def select(job: Job, folder: RunFolder, team: Team, on_progress: OnProgress) -> SelectedImages:
-    """Choose the images to attack; the processes share the models."""
+def select(job: Job, folder: RunFolder, team: Team, on_progress: OnProgress, jobs: int = 1) -> SelectedImages:
+    """Select the images to attack; the processes share the models.
+
+    Args:
+        job: images, models and rule.
+        folder: where the selection is kept.
+        team: the processes of the run.
+        on_progress: called with what is being done, how much is done and how much there is.
+        jobs: processes of this machine for each of the team.
+
+    Raises:
+        ModelError: a model does not classify, or gives no numbers.
+        DataError: no image is left.
+    """
     models = list({m.full_name: m for m in (*job.surrogates, *job.targets)}.values())
-    for model in models[team.rank :: team.size]:
-        _clean(job, model, folder, team.device, on_progress)
-    if team.leads and job.config.targeted == "least-likely":
-        _least_likely(job, folder, team.device, on_progress)
-    team.wait()
-    predictions = {m.full_name: _clean(job, m, folder, team.device, on_progress) for m in models}
-    classes = len(job.dataset.classes)
-    accuracy = {name: _checked(job, name, found) for name, found in predictions.items()}
-    by_target = {m.full_name: predictions[m.full_name] for m in job.targets}
-    target_classes = candidates.target_classes(
-        job.config,
-        job.data,
-        classes,
-        job.target_classes,
-        lambda: _least_likely(job, folder, team.device, on_progress),
-    )
-    images = candidates.draw_images(job.config, job.data, by_target, target_classes)
-    places = torch.isin(job.data.ids, images.ids).nonzero().flatten()
-    places = places[job.data.ids[places].argsort()]
-    aimed_at = None if target_classes is None else target_classes[places]
-    if team.leads:
-        folder.save_selection(
-            images.ids.tolist(), images.labels.tolist(), None if aimed_at is None else aimed_at.tolist()
+    order = candidates.drawn_order(len(job.data), job.config.seed)
+    asked, found = order[:0], order[:0]
+    while len(found) < job.config.images and len(asked) < len(order):
+        more = order[len(asked) : len(asked) + _next_look(len(found), len(asked), job.config.images)]
+        _ask(job, models, more, team, on_progress, jobs)
+        eligible = _eligible(job, more, team.device)
+        asked, found = torch.cat([asked, more]), torch.cat([found, more[eligible]])
+    found = found[: job.config.images]
+    accuracy = {model.full_name: _accuracy(job, model, asked, team.device) for model in models}
+    if not len(found):
+        raise DataError(
+            "no image is left to attack: the targets have no correctly classified image in common",
+            hint="use fewer targets or --images-correct-for target",
         )
-    clean = {name: found[places] for name, found in by_target.items()}
-    units = torch.arange(len(images)).split(job.config.batch_size)
-    return SelectedImages(images, aimed_at, accuracy, clean, units)
+    places = found[job.data.ids[found].argsort()]
+    aimed_at = _target_classes(job, places, team.device)
+    selected = SelectedImages(
+        places,
+        job.data.ids[places],
+        job.data.labels[places],
+        aimed_at,
+        accuracy,
+        len(asked),
+        {m.full_name: clean_predictions(job, m, places, team.device) for m in job.targets},
+        torch.arange(len(places)).split(job.config.batch_size),
+    )
+    if team.leads:
+        names = [job.data.names[place] for place in places.tolist()] if job.data.names else None
+        folder.save_selection(
+            selected.ids.tolist(),
+            selected.labels.tolist(),
+            None if aimed_at is None else aimed_at.tolist(),
+            names,
+        )
+    return selected
 
 
-def _clean(
-    job: Job, model: ModelSpec, folder: RunFolder, device: torch.device, on_progress: OnProgress
-) -> Tensor:
-    """Return a model's predictions on the candidates; they are kept."""
-    known = folder.clean(model.full_name)
-    if known is not None:
-        return torch.tensor(known)
-    on_progress(f"predicting with {model.name}", 0, 1)
-    predictions = predict_images(model, load_model(job, model, device), job.data.images, job.data.ids)
-    _checked(job, model.full_name, predictions)
-    folder.save_clean(model.full_name, predictions.tolist())
-    return predictions
+def _next_look(found: int, asked: int, wanted: int) -> int:
+    """Return how many more candidates are likely to be enough, with a little to spare."""
+    if not asked:
+        return max(FIRST_LOOK, ceil(1.25 * wanted))
+    return max(FIRST_LOOK, ceil(1.1 * (wanted - found) * (asked + 1) / (found + 1)))
 
 
-def _checked(job: Job, name: str, predictions: Tensor) -> float:
+def _ask(
+    job: Job, models: Sequence[ModelSpec], at: Tensor, team: Team, on_progress: OnProgress, jobs: int
+) -> None:
+    """Ask all models about candidates, each process some of them; the answers lie in the cache then."""
+    unknown = [model for model in models if not are_known(job, model, at)]
+    team.wait()
+    mine = unknown[team.rank :: team.size]
+
+    def ask(some: Sequence[ModelSpec], advance: Callable[[int], None]) -> None:
+        for model in some:
+            clean_predictions(job, model, at, team.device)
+            advance(1)
+
+    if mine:
+        on_progress("predicting clean images", 0, len(mine))
+        show = counting(lambda done: on_progress("predicting clean images", done, len(mine)))
+        share(ask, mine, jobs, show)
+    if job.config.targeted == "least-likely" and team.leads:
+        clean_predictions(job, job.surrogates[0], at, team.device, "least_likely")
+    team.wait()
+
+
+def _eligible(job: Job, at: Tensor, device: torch.device) -> Tensor:
+    """Return which candidates may be attacked, bool (M,)."""
+    predictions = {m.full_name: clean_predictions(job, m, at, device) for m in job.targets}
+    return candidates.eligible(
+        job.config, job.data.labels[at], predictions.values(), _target_classes(job, at, device)
+    )
+
+
+def _target_classes(job: Job, at: Tensor, device: torch.device) -> Tensor | None:
+    return candidates.target_classes(
+        job.config,
+        job.data.ids[at],
+        job.data.labels[at],
+        len(job.dataset.classes),
+        None if job.target_classes is None else job.target_classes[at],
+        lambda: clean_predictions(job, job.surrogates[0], at, device, "least_likely"),
+    )
+
+
+def _accuracy(job: Job, model: ModelSpec, at: Tensor, device: torch.device) -> float:
     """Return the clean accuracy of a model.
 
     Raises:
         ModelError: it does not classify, and is not known to be right all the same.
     """
-    if name in job.trusted:
-        return float((predictions == job.data.labels).float().mean())
-    return require_accuracy(name.rpartition("/")[2], predictions, job.data.labels, len(job.dataset.classes))
-
-
-def _least_likely(job: Job, folder: RunFolder, device: torch.device, on_progress: OnProgress) -> Tensor:
-    """Return the first surrogate's least likely class of every candidate; they are kept."""
-    known = folder.least_likely()
-    if known is None:
-        on_progress(f"predicting with {job.surrogates[0].name}", 0, 1)
-        known = least_likely(load_model(job, job.surrogates[0], device), job.data.images).tolist()
-        folder.save_least_likely(known)
-    return torch.tensor(known)
-
-
-def predict_images(spec: ModelSpec, model: Classifier, images: Tensor, ids: Tensor) -> Tensor:
-    """Return the classes that a model, behind its defence if it has one, predicts.
-
-    Raises:
-        ModelError: it gives no numbers; the sentence names it.
-    """
-    try:
-        if spec.defence:
-            return predict_defended(model, read_defence(spec.defence), images, ids)
-        return predict(model, images)
-    except ModelError as error:
-        raise ModelError(f"'{spec.name}': {str(error).removesuffix('.')}") from None
-
-
-def load_model(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
-    """Return a model on a device."""
-    return load.load_classifier(model, job.dataset).to(device)
+    predictions, labels = clean_predictions(job, model, at, device), job.data.labels[at]
+    if model.full_name in job.trusted:
+        return float((predictions == labels).float().mean())
+    return require_accuracy(model.name, predictions, labels, len(job.dataset.classes))

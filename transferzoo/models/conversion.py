@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import warnings
@@ -64,7 +66,7 @@ def convert_weights(
         raise ModelError(f"{file} is another file", expected=f"the SHA-256 {weights.sha256}", got=sha256)
     known = fingerprint({"layout": LAYOUT, "file": sha256, "weights": weights.key()})
     folder = home() / known
-    if (folder / checkpoint.WEIGHTS).is_file():
+    if _is_whole(folder):
         return folder
     if weights.pickle:
         log(
@@ -74,10 +76,21 @@ def convert_weights(
 
     arguments, model = _built(weights)
     content = serialise(_fitting(_own(file, weights), model, file), metadata={"format": "pt"})
-    write_json(folder / ORIGIN, {**origin, "sha256": sha256})
+    written = hashlib.sha256(content).hexdigest()
+    write_json(folder / ORIGIN, {**origin, "sha256": sha256, "weights_sha256": written})
     write_json(folder / checkpoint.CONFIG, _config(weights, arguments, model))
     write_bytes(folder / checkpoint.WEIGHTS, content)  # the last one: where it is, the folder is whole
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a folder has converted weights, and those that were written."""
+    try:
+        written = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))["weights_sha256"]
+        checkpoint.read_config(folder)
+        return bool(digest_of(folder / checkpoint.WEIGHTS, 64) == written)
+    except (OSError, ValueError, KeyError, TypeError, ModelError):
+        return False
 
 
 def _config(weights: WeightFile, arguments: dict[str, Any], model: Any) -> dict[str, Any]:

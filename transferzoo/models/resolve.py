@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from transferzoo.base.errors import UsageError
 from transferzoo.defences import show_defence
 from transferzoo.zoo.schema import HUB, NAMED_ON_HUB, ROLES, ModelSpec, WeightFile
-from transferzoo.zoo.selection import distinct, is_listed, listed, parts
+from transferzoo.zoo.selection import distinct, is_listed, listed, name_apart, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -110,7 +110,8 @@ def select_models(
         for model in matching:
             options.check(model)
         found += [_defended(model, defence) for model in matching] if defence else matching
-    return distinct(found)
+    (apart,) = name_apart(found)
+    return distinct(apart)
 
 
 def _matching(zoo: Zoo, name: str, dataset: str, role: Role, options: UnlistedOptions) -> list[ModelSpec]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
@@ -79,15 +80,14 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
     dataset = zoo.dataset(config["dataset"])
     clean = load_split(dataset, config["split"], root=root)
     shown = dict(list(rows_of(run.records()).items())[:MOST_ROWS])
-    count = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))
-    ids, labels = (each[:count] for each in run.selected())
+    most = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))
+    ids, labels = (each[:most] for each in run.selected())
     places = {name: place for place, name in enumerate(clean.ids.tolist())}
     chosen = clean.select([places[name] for name in ids if name in places])
     if chosen.labels.tolist() != labels:
         raise DataError("the images are not those of the run", hint="check --data")
     before = chosen.images.numpy()
-    units = -(-len(ids) // config["batch_size"])
-    after = {row: _adversarial_images(run, cells, units)[: len(ids)] for row, cells in shown.items()}
+    after = {row: _adversarial_images(run, cells, ids) for row, cells in shown.items()}
     changes = {row: images.astype(int) - before for row, images in after.items()}
     times = max(1, 127 // max(1, *(int(abs(change).max()) for change in changes.values())))
     names = [dataset.classes[label] for label in labels]
@@ -111,10 +111,12 @@ def _row_title(row: Row) -> str:
     return f"adversarial\n{short(surrogate)}\n{brief(attack.partition('@')[0])}"
 
 
-def _adversarial_images(run: RunFolder, cells: Mapping[str, Record], units: int) -> Pixels:
-    """Return the adversarial images of a row's first work units."""
-    first = next(iter(cells.values()))
-    images: Pixels = run.images(first.pair, units, first.steps, first.steps).numpy()
+def _adversarial_images(run: RunFolder, cells: Mapping[str, Record], ids: Sequence[int]) -> Pixels:
+    """Return the adversarial images of a row."""
+    from transferzoo.evaluation.image_files import read_first
+
+    pair = next(iter(cells.values())).pair
+    images: Pixels = read_first((run.unit_path(pair, unit) for unit in count()), ids).numpy()
     return images
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError, TransferZooError, UsageError
-from transferzoo.evaluation.run_folder import CURVE, open_run
+from transferzoo.evaluation.run_folder import CURVE, NOISE, open_run
 from transferzoo.results.comparisons import Findings, rows_of
 from transferzoo.studies.result_file import SUFFIX, read_results
 from transferzoo.studies.schema import built_in
@@ -116,6 +116,7 @@ def merge_findings(runs: Sequence[RunFolder]) -> Findings:
         [record for run in runs for record in run.records(CURVE)],
         {source: value for run in runs for source, value in run.seconds().items()},
         [line for run in runs for line in run.visibility()],
+        list({(r.attack, r.target): r for run in runs for r in run.records(NOISE)}.values()),
     )
 
 

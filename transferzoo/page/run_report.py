@@ -6,12 +6,11 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.page.charts import Axis, CurvePanel, Curves, Figure, Heatmap, MeanInterval
-from transferzoo.page.commands import attack_commands
+from transferzoo.page.charts import Axis, CurvePanel, Curves, Differences, Figure, Heatmap, MeanInterval
 from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
 from transferzoo.page.parts import Part, format_range, names_or_count, unique_texts
 from transferzoo.results import statistics
-from transferzoo.results.comparisons import brief, per_image, rows_of, short
+from transferzoo.results.comparisons import brief, paired_tests, per_image, rows_of, short
 from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
@@ -45,12 +44,12 @@ def runs_part(findings: Findings, runs: Sequence[RunFolder], examples: Sequence[
         name="runs",
         title="Attack runs" if len(runs) > 1 else f"Attack run {runs[0].path.name}",
         about=f"How often adversarial images fool other models, on {findings.records[0].dataset}.",
-        facts=_facts(findings),
+        facts=_facts(findings, runs),
         verdicts=(),
         figures=run_figures(findings),
         tables=tuple(shown),
         examples=tuple(examples),
-        commands=tuple(line for one in configurations.values() for line in attack_commands(one["config"])),
+        commands=tuple(command for run in runs if (command := run.started().get("command"))),
         configuration={
             f"{name}/config.json": json.dumps(one, indent=2, ensure_ascii=False)
             for name, one in configurations.items()
@@ -84,9 +83,31 @@ def run_figures(findings: Findings) -> tuple[Figure, ...]:
         else None,
         _success_matrix(rows, labels),
         mean_rate_bars({n: each for n, each in full.items() if any(each.values())}, caption),
+        _paired_differences(findings, labels),
         _step_curves(findings, labels),
     )
     return tuple(figure for figure in shown if figure is not None)
+
+
+def _paired_differences(findings: Findings, labels: Mapping[Row, str]) -> Figure | None:
+    """Return how each row differs from the first on the same images, None where none can be paired."""
+    tests = {
+        labels[test["surrogate"], test["attack"]]: test["mean_difference"]
+        for test in paired_tests(findings.records)
+    }
+    if not tests:
+        return None
+    first = labels[next(iter(rows_of(findings.records)))].replace("\n", ", ")
+    values = tuple(
+        MeanInterval(100 * each["mean"], 100 * each["low"], 100 * each["high"]) for each in tests.values()
+    )
+    return Figure(
+        "differences",
+        f"Paired differences from {first}",
+        "Dots: mean success rate of the row minus that of the first row, on the same images and targets. "
+        "Lines: 95 % intervals over images, paired. Whiskers of rates by themselves hide such differences.",
+        Differences(Axis("Difference (percentage points)", signed=True), tuple(tests), values),
+    )
 
 
 def row_names(rows: Iterable[Row]) -> dict[Row, tuple[str, str]]:
@@ -107,7 +128,7 @@ def row_labels(names: Mapping[Row, tuple[str, str]]) -> dict[Row, str]:
     return {row: f"{surrogate}\n{attack}" for row, (surrogate, attack) in names.items()}
 
 
-def _facts(findings: Findings) -> dict[str, tuple[str, ...]]:
+def _facts(findings: Findings, runs: Sequence[RunFolder]) -> dict[str, tuple[str, ...]]:
     records = findings.records
     facts = {
         "Data set": unique_texts(f"{record.dataset}, split {record.split}" for record in records),
@@ -119,6 +140,7 @@ def _facts(findings: Findings) -> dict[str, tuple[str, ...]]:
         "Target classes": unique_texts(record.targeted for record in records if record.targeted),
         "Gradient evaluations an image": format_range(record.gradients for record in records),
         "Precision": unique_texts(record.precision for record in records),
+        "Begun": unique_texts(run.started().get("created", "") for run in runs if run.started()),
         "Made with": unique_texts(
             f"{name} {version}" for r in records for name, version in r.versions.items()
         ),

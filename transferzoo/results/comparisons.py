@@ -28,13 +28,15 @@ class Findings:
         records: at least one; all on one data set.
         curve: records after fewer steps.
         seconds: an image took, by source.
-        visibility: one a source.
+        visibility: one for each surrogate and attack.
+        noise: records of random noise of the same budgets on the same images.
     """
 
     records: Sequence[Record]
     curve: Sequence[Record] = ()
     seconds: Mapping[SurrogateAttack, float] = field(default_factory=dict)
     visibility: Sequence[Visibility] = ()
+    noise: Sequence[Record] = ()
 
 
 def paired_tests(records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.file_names import file_name
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.results.statistics import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+NOISE_SURROGATE = "random noise"
+"""What stands for the surrogate of random noise: no model has such a name, which has a data set."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class SurrogateAttack:
     @property
     def folder(self) -> str:
         """Where its images lie, below `images`."""
-        return f"{flat(self.surrogate)}/{fingerprint(self.attack)[:12]}"
+        return f"{file_name(self.surrogate)}/{fingerprint(self.attack)[:12]}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Record:
         low: lower end of the 95 % Wilson interval of the rate.
         high: upper end.
         white_box: the target has the weights of the surrogate, or of one of the ensemble.
-        surrogate_accuracy: clean accuracy on all candidate images; of an ensemble the mean.
+        surrogate_accuracy: clean accuracy on the candidates that were looked at; of an ensemble the mean.
         target_accuracy: likewise.
         gradients: gradient evaluations an image.
         precision: of the surrogate's weights while it is attacked, "fp32" or "bf16".
@@ -59,6 +64,7 @@ class Record:
         target_sha256: likewise.
         outcomes: a character an attacked image in order of id: 1 fooled, 0 not, - not counted.
         versions: of the packages the result depends on.
+        clean_images: candidates that the clean accuracies are of; 0 where that is not known.
     """
 
     surrogate: str
@@ -84,6 +90,7 @@ class Record:
     target_sha256: str
     outcomes: str
     versions: Mapping[str, str]
+    clean_images: int = 0
 
     @classmethod
     def of(cls, outcomes: str, **fields: Any) -> Record:
@@ -138,8 +145,3 @@ class Visibility:
     def lacks_ssim(self) -> bool:
         """Whether something is changed, and yet nobody measured the structural similarity."""
         return self.psnr is not None and self.ssim is None
-
-
-def flat(name: str) -> str:
-    """Return a full name as a file can have it."""
-    return name.replace("/", "--")

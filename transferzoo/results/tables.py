@@ -1,18 +1,22 @@
 """Records → tables; pure functions, without torch.
 
 One source of images: a row a target. Several: a row a surrogate and attack, a column a target, and below it
-the paired tests against the first row. The mean is over images and all targets but white-box ones.
+the paired tests against the first row. The mean is over images and all targets but white-box ones. Random
+noise of the same budget stands beside or below; a sentence says what it all means.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
 from transferzoo.base.table import Table
 from transferzoo.results import statistics
 from transferzoo.results.comparisons import brief, mcnemar_p, paired, paired_tests, per_image, rows_of, short
+from transferzoo.results.conclusion import conclusion, has_budget, noise_mean
+from transferzoo.results.records import NOISE_SURROGATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,19 +49,29 @@ def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
         more.append(_visibility(found.visibility, rows))
     if len(rows) == 1:
         (cells,) = rows.values()
-        return [_single(list(cells.values()), found.seconds), *more]
+        return [_concluded(_single(list(cells.values()), found), found), *more]
     tests = _tests(rows)
-    return [_matrix(rows, found.seconds), *([tests] if tests.rows else []), *more]
+    return [_concluded(_matrix(rows, found), found), *([tests] if tests.rows else []), *more]
 
 
-def _single(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]) -> Table:
-    first = records[0]
+def _concluded(table: Table, found: Findings) -> Table:
+    """Return a table whose caption ends with what it says, and where its runs do not go together."""
+    versions = {tuple(sorted(record.versions.items())) for record in found.records}
+    note = "" if len(versions) == 1 else "\nThe runs were made with different versions of packages."
+    sentence = conclusion(found)
+    return replace(table, caption=f"{table.caption}{note}" + (f"\n{sentence}" if sentence else ""))
+
+
+def _single(records: Sequence[Record], found: Findings) -> Table:
+    first, seconds = records[0], found.seconds
+    noise = {r.target: r for r in found.noise if has_budget(r.attack, first.attack)}
     rows = [
         (
             short(r.target) + ("*" if r.white_box else ""),
             _percent(r.target_accuracy),
             _percent(r.rate),
             _interval(r.low, r.high),
+            *((_percent(noise[r.target].rate) if r.target in noise else "–",) if noise else ()),
             str(r.n),
         )
         for r in records
@@ -65,10 +79,27 @@ def _single(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     shares = per_image({r.target: r for r in records})
     if shares and len(records) > 1:
         low, high = statistics.mean_interval(shares)
-        rows.append(("mean", "", _percent(sum(shares) / len(shares)), _interval(low, high), str(len(shares))))
+        beside = noise_mean(found.noise, (first.surrogate, first.attack), {r.target: r for r in records})
+        rows.append(
+            (
+                "mean",
+                "",
+                _percent(sum(shares) / len(shares)),
+                _interval(low, high),
+                *(("–" if beside is None else _percent(beside),) if noise else ()),
+                str(len(shares)),
+            )
+        )
     return Table(
         title=f"Success rate of {short(first.surrogate)}{_on(records)} (%)",
-        columns=("target", "clean accuracy", "success rate", "95 % interval", "n"),
+        columns=(
+            "target",
+            "clean accuracy",
+            "success rate",
+            "95 % interval",
+            *(("noise",) if noise else ()),
+            "n",
+        ),
         rows=tuple(rows),
         caption=_caption(records, seconds),
     )
@@ -79,7 +110,8 @@ def _on(records: Sequence[Record]) -> str:
     return f" on {records[0].dataset}" if records[0].dataset else ""
 
 
-def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[SurrogateAttack, float]) -> Table:
+def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
+    seconds = found.seconds
     targets = list(dict.fromkeys(target for cells in rows.values() for target in cells))
     baseline = next(iter(rows.values()))
     lines = []
@@ -93,6 +125,11 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], seconds: Mapping[Surrogate
         )
     records = [record for cells in rows.values() for record in cells.values()]
     extra, costs = _costs(rows, seconds)
+    for name, cells in rows_of(found.noise).items():
+        budget = f"\n{name[1].partition('@')[2]}" if len({r.attack for r in found.noise}) > 1 else ""
+        shown = (_matrix_cell(cells.get(target), None) for target in targets)
+        lines.append((f"{NOISE_SURROGATE}{budget}", _mean(cells), *shown))
+        costs.append(("0", "–") if extra else ())
     note = (
         "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
     )

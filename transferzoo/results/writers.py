@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.results.comparisons import Findings, paired_tests, rows_of
+from transferzoo.results.conclusion import conclusion
 from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 
 def to_json(found: Findings) -> dict[str, Any]:
-    """Return records with the seconds an image took, the curve and paired tests as JSON can hold them."""
+    """Return what was found and its conclusion, with the seconds an image took, as JSON can hold it."""
     tests = paired_tests(found.records) if len(rows_of(found.records)) > 1 else []
     return {
+        "conclusion": conclusion(found),
         "records": [{**asdict(r), "seconds": found.seconds.get(r.pair)} for r in found.records],
+        "noise": [asdict(r) for r in found.noise],
         "curve": [asdict(r) for r in found.curve],
         "paired_tests": tests,
         "visibility": [asdict(one) for one in found.visibility],
@@ -32,8 +35,8 @@ def to_json(found: Findings) -> dict[str, Any]:
 
 
 def _lines(found: Findings) -> list[dict[str, object]]:
-    """Return one line a record, then one a point of the curve, the versions left out."""
-    records = (*found.records, *found.curve)
+    """Return one line a record, then one of noise, then one a point of the curve, the versions left out."""
+    records = (*found.records, *found.noise, *found.curve)
     return [{k: v for k, v in asdict(r).items() if k != "versions"} for r in records]
 
 

@@ -19,11 +19,12 @@ from transferzoo.base.atomic import write_json
 from transferzoo.base.distributed import this_device
 from transferzoo.base.environment import environment
 from transferzoo.base.errors import DataError, reason
+from transferzoo.base.file_names import file_name
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.in_memory import evaluate
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.models.load import identity, load_classifier
-from transferzoo.results.records import Record, flat
+from transferzoo.results.records import Record
 from transferzoo.sharpness import LinePoint, Measures, Sharpness, Slice
 from transferzoo.sharpness.landscape import filter_normalised_directions, interpolate, plane_losses
 from transferzoo.sharpness.measurement import STAGES, measure
@@ -226,7 +227,7 @@ def measure_plane(
 
 def _file_stem(model: ModelSpec) -> str:
     weights, form = identity(model)
-    return f"{flat(model.full_name)}-{weights[:12]}-{form[:6]}"
+    return f"{file_name(model.full_name)}-{weights[:12]}-{form[:6]}"
 
 
 def _path(folder: RunFolder, name: str) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.digests import tensors_digest
 from transferzoo.evaluation.job import versions
 
 if TYPE_CHECKING:
@@ -57,15 +57,15 @@ class MeasurementSetup:
     @property
     def content(self) -> dict[str, Any]:
         """All that results depend on, except models and options."""
-        state = hashlib.sha256()
-        for tensor in (self.data.images, self.data.labels, self.data.ids):
-            state.update(tensor.contiguous().numpy().tobytes())
         return {
             "dataset": self.dataset.name,
             "split": self.split,
             "images": len(self.images),
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "data": {"n": len(self.data), "sha256": state.hexdigest()},
+            "data": {
+                "n": len(self.data),
+                "sha256": tensors_digest(self.data.images, self.data.labels, self.data.ids),
+            },
             "versions": versions("scipy"),
         }

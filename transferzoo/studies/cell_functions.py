@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from transferzoo.base.atomic import write_json
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.distributed import Team
 from transferzoo.base.errors import DataError
-from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import run as run_job
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.models.classifier import load_checkpoint
-from transferzoo.studies.digests import model_digest
 from transferzoo.studies.entries import SharpnessEntry
 from transferzoo.studies.grid import model_spec
 from transferzoo.studies.worker import CELL_FUNCTIONS, training_images
@@ -82,36 +78,14 @@ def attack(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> d
         for model, one in zip((surrogate, *targets), (inputs["surrogate"], *inputs["targets"]), strict=True)
         if "cell" in one
     )
-    job = Job(config, dataset, (surrogate,), targets, context.images(inputs["split"]), trusted=trained_here)
-    run = RunFolder(folder / "run")
-    shared = [
-        (target.full_name, _predictions_file(context, model_digest(target.folder), inputs["images"]))
-        for target in targets
-    ]
-    run.begin(job.content)
-    for name, path in shared:
-        if path.is_file() and run.clean(name) is None:
-            run.save_clean(name, _read_predictions(path))
-    records, _ = run_job(job, run, team=Team())
-    for name, path in shared:
-        if not path.is_file():
-            write_json(path, run.clean(name))
+    images, cache = context.images(inputs["split"]), context.store.root / "clean"
+    job = Job(config, dataset, (surrogate,), targets, images, trusted=trained_here, cache=cache)
+    found = run_job(job, RunFolder(folder / "run"), team=Team())
     dropped = ("versions", "split", "dataset", "targeted", "seed")
-    return {"records": [{k: v for k, v in asdict(r).items() if k not in dropped} for r in records]}
-
-
-def _predictions_file(context: WorkerContext, model: str, images: Mapping[str, Any]) -> Path:
-    """Return the file of a model's predictions on a split's clean images, which all cells share."""
-    return context.store.root / "clean" / f"{fingerprint([model, images])[:16]}.json"
-
-
-def _read_predictions(path: Path) -> list[int]:
-    try:
-        return [int(label) for label in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(
-            f"cannot read {path}: {error}", hint="delete it and run the same command again"
-        ) from None
+    return {
+        kind: [{k: v for k, v in asdict(r).items() if k not in dropped} for r in records]
+        for kind, records in (("records", found.records), ("noise", found.noise))
+    }
 
 
 @CELL_FUNCTIONS.register("sharpness")

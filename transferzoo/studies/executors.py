@@ -174,6 +174,7 @@ class ProcessExecutor:
 
     def __init__(self, count: int) -> None:
         self.capacity = count
+        os.environ["PYTHONSAFEPATH"] = "1"  # workers start in the working folder, which holds no code of ours
         if "forkserver" in get_all_start_methods():  # PyTorch is imported once for all processes
             context = get_context("forkserver")
             context.set_forkserver_preload(["timm", "transferzoo.studies.worker"])

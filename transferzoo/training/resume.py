@@ -8,6 +8,7 @@ tune/           a training of each radius, where one is chosen
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pickle import UnpicklingError
 from tempfile import TemporaryFile
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.base.atomic import write_bytes, writing
+from transferzoo.base.digests import tensors_digest
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.models import checkpoint
@@ -69,6 +71,7 @@ class State:
             "model": loop.model.state_dict(),
             "minimizer": loop.minimizer.state_dict(),
         }
+        state["sha256"] = _digest(state)
         content = io.BytesIO()
         torch.save(state, content)
         write_bytes(self.folder / RESUME, content.getvalue())
@@ -98,6 +101,8 @@ def _read(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, A
     """Return the work and the state in a `resume.pt`."""
     try:
         state = torch.load(path, weights_only=True, map_location=device)
+        if state.pop("sha256") != _digest(state):  # the format has no checksum of what tensors hold
+            raise ValueError("other bytes than were written")
         return dict(state["work"]), state
     except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, UnpicklingError):
         raise TransferZooError(
@@ -106,6 +111,29 @@ def _read(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, A
             got="a truncated or foreign file",
             hint="delete it to start anew",
         ) from None
+
+
+def _digest(state: object) -> str:
+    """Return the SHA-256 of nested dictionaries and lists of tensors and plain values."""
+    found = hashlib.sha256()
+
+    def add(value: object) -> None:
+        if isinstance(value, torch.Tensor):
+            found.update(
+                f"{value.dtype} {tuple(value.shape)} {tensors_digest(value.detach().cpu())}\n".encode()
+            )
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                found.update(f"{key!r}:".encode())
+                add(inner)
+        elif isinstance(value, list | tuple):
+            for inner in value:
+                add(inner)
+        else:
+            found.update(f"{value!r}\n".encode())
+
+    add(state)
+    return found.hexdigest()
 
 
 def holds_other(folder: Path, config: TrainConfig) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from itertools import chain, count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
@@ -90,6 +92,30 @@ def is_pattern(name: str) -> bool:
     return name == "all" or any(character in name for character in "*?[")
 
 
+def name_apart(*groups: Iterable[ModelSpec]) -> tuple[tuple[ModelSpec, ...], ...]:
+    """Return groups of models in which no two models share a name, so that a table tells them apart.
+
+    The later one of two gets the folder that it lies in behind its name, "vgg (mine)", or a number.
+    """
+    known: dict[str, ModelSpec] = {}
+
+    def apart(model: ModelSpec) -> ModelSpec:
+        place = Path(model.source.partition(":")[2])
+        folder = (place if model.weights else place.parent).name
+        names = (model.name, *([f"{model.name} ({folder})"] if folder else []))
+        for name in chain(names, (f"{model.name} ({number})" for number in count(2))):
+            named = model.model_copy(update={"name": name})
+            if _same(known.setdefault(named.full_name, named), named):
+                return named
+        raise AssertionError("numbers do not end")
+
+    return tuple(tuple(apart(model) for model in group) for group in groups)
+
+
+def _same(one: ModelSpec, other: ModelSpec) -> bool:
+    return (one.source, one.weights) == (other.source, other.weights)
+
+
 def distinct(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
     """Return models in order and without repeats.
 
@@ -99,7 +125,7 @@ def distinct(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
     chosen: dict[str, ModelSpec] = {}
     for model in models:
         known = chosen.setdefault(model.full_name, model)
-        if (known.source, known.weights) != (model.source, model.weights):
+        if not _same(known, model):
             raise UsageError(
                 f"two models are called '{model.full_name}'",
                 expected="a name each",

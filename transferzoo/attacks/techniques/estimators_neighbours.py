@@ -7,12 +7,12 @@ multiples of `unit.stride`, so that they mean the same at any budget. The points
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from transferzoo.attacks.techniques import TECHNIQUES, Stage
 from transferzoo.attacks.techniques.checks import require_count, require_length
 from transferzoo.attacks.techniques.oracles import mean, mean_normalised
-from transferzoo.base.spec_strings import require
+from transferzoo.base.spec_strings import added, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 class VarianceTuning:
     """Variance tuning (VT): g + v, where v = mean_i g(x + U(beta)) − g(x) comes from the step before.
 
-    With a look-ahead (`ni`) the neighbours lie around the point looked at; torchattacks' VNI-FGSM takes them
-    around the image, and TransferAttack's around a point that the new momentum gives.
+    With a look-ahead (`ni`) g is taken at the point looked at. The authors' VNI-FGSM takes the neighbours
+    around the image all the same, as the preset `vni` does; TransferAttack takes them around a point that the
+    new momentum gives.
 
     Attributes:
         copies: neighbours, ≥ 1; torchattacks has 5.
         beta: their radius, a multiple of ε, ≥ 0.
+        around: where the neighbours lie: around the "point" that g is taken at, or the "image" so far.
     """
 
     stage: ClassVar[Stage] = Stage.ESTIMATORS
@@ -39,6 +41,7 @@ class VarianceTuning:
 
     copies: int = 20
     beta: float = 1.5
+    around: Literal["point", "image"] = added("point")
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -62,8 +65,9 @@ class VarianceTuning:
             nonlocal variance
             gradient = oracle(images)
             result = gradient + variance
-            around = mean(oracle(images + unit.noise(self.beta * unit.radius)) for _ in range(self.copies))
-            variance = around - gradient
+            centre = unit.current if self.around == "image" else images
+            nearby = mean(oracle(centre + unit.noise(self.beta * unit.radius)) for _ in range(self.copies))
+            variance = nearby - gradient
             return result
 
         return tuned

@@ -46,6 +46,7 @@ class WorkUnit:
             every work unit begins it anew.
         pool: images to mix with; None where there are none.
         done: steps done so far; the engine counts.
+        current: the images so far, (N, C, H, W) in [0, 1]; the engine moves them on.
     """
 
     images: Tensor
@@ -59,6 +60,10 @@ class WorkUnit:
     shared: torch.Generator
     pool: Pool | None = None
     done: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with the clean images."""
+        self.current = self.images
 
     @property
     def radius(self) -> float:
@@ -104,8 +109,10 @@ class WorkUnit:
         """Draw from U[0, 1), every image from its own generator: float64 (N, *shape) on the CPU."""
         import torch
 
-        draws = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators]
-        return torch.stack(draws)
+        draws = torch.empty(len(self.generators), *shape, dtype=torch.float64)
+        for place, generator in zip(draws, self.generators, strict=True):
+            torch.rand(shape, generator=generator, out=place)
+        return draws
 
     def normal(self, *shape: int) -> Tensor:
         """Draw from N(0, 1), every image from its own generator: float32 (N, *shape) on the CPU.
@@ -114,7 +121,10 @@ class WorkUnit:
         """
         import torch
 
-        return torch.stack([torch.randn(shape, generator=g) for g in self.generators])
+        draws = torch.empty(len(self.generators), *shape)
+        for place, generator in zip(draws, self.generators, strict=True):
+            torch.randn(shape, generator=generator, out=place)
+        return draws
 
     def noise(self, radius: float) -> Tensor:
         """Draw from U[−radius, radius) for every value of every image: (N, C, H, W), like the images."""
@@ -131,11 +141,12 @@ class WorkUnit:
         images, others = self._others
         draws = self.uniform(1).flatten().tolist()
         chosen = [other[int(u * len(other))] for u, other in zip(draws, others, strict=True)]
-        return images[torch.stack(chosen).to(images.device)]
+        drawn = images[torch.stack(chosen).to(images.device)].to(self.images)
+        return drawn if images.is_floating_point() else drawn / 255
 
     @cached_property
     def _others(self) -> tuple[Tensor, list[Tensor]]:
-        """The pool's images, like the unit's, and for every image the places of those of other classes."""
+        """The pool's images, as they are, and for every image the places of those of other classes."""
         if self.pool is None:
             raise UsageError(
                 "the attack mixes images with others",
@@ -143,9 +154,10 @@ class WorkUnit:
                 got="none",
                 hint="pass pool=Pool(images, labels)",
             )
-        pool = self.pool.images
-        images = pool.to(self.images) if pool.is_floating_point() else pool.to(self.images) / 255
-        others = [(self.pool.labels != label).nonzero().flatten() for label in self.labels.cpu()]
+        places = {
+            label: (self.pool.labels != label).nonzero().flatten() for label in set(self.labels.tolist())
+        }
+        others = [places[label] for label in self.labels.tolist()]
         if not all(len(other) for other in others):
             raise UsageError("the pool has no image of another class", expected="two classes at least")
-        return images, others
+        return self.pool.images, others

@@ -1,0 +1,109 @@
+"""Work shared among forked processes: each item once, results back, and the first error ends all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from transferzoo.base.errors import DataError, TransferZooError
+from transferzoo.base.processes import share, usual_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 9])
+def test_every_item_is_done_once_and_in_one_thread(jobs: int) -> None:
+    found: list[tuple[int, int, int]] = []
+
+    def work(items: Sequence[int], send: Callable[[tuple[int, int, int]], None]) -> None:
+        for item in items:
+            send((item, torch.get_num_threads(), os.getpid()))
+
+    share(work, range(7), jobs, found.append)
+    assert sorted(item for item, _, _ in found) == list(range(7))
+    assert {threads for _, threads, _ in found} == {1}
+    assert len({process for _, _, process in found}) == min(jobs, 7)
+    assert (os.getpid() in {process for _, _, process in found}) == (jobs == 1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_ends_all(jobs: int) -> None:
+    def work(items: Sequence[int], send: Callable[[int], None]) -> None:
+        for item in items:
+            if item == 1:
+                raise DataError("image 1 is broken", hint="mend it")
+            time.sleep(0 if jobs == 1 else 60)
+
+    started = time.monotonic()
+    with pytest.raises(DataError, match=r"^image 1 is broken; mend it\.$"):
+        share(work, [0, 1], jobs, lambda _: None)
+    assert time.monotonic() - started < 30
+
+
+def test_an_error_of_ours_is_no_sentence() -> None:
+    def work(items: Sequence[int], send: Callable[[int], None]) -> None:
+        raise KeyError("key")
+
+    with pytest.raises(RuntimeError, match="in a process of this command: KeyError"):
+        share(work, [0, 1], 2, lambda _: None)
+
+
+def test_a_killed_process_is_a_sentence() -> None:
+    def work(items: Sequence[int], send: Callable[[int], None]) -> None:
+        if items[0] == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(
+        TransferZooError, match=r"a process of this command was killed: got exit code -9; .*--jobs 1"
+    ):
+        share(work, [0, 1], 2, lambda _: None)
+
+
+PARENT = """
+import os, sys, time
+from transferzoo.base.processes import share
+def work(items, send):
+    with open(f"{sys.argv[1]}/{os.getpid()}", "w"):
+        time.sleep(100)
+share(work, [0, 1], 2, print)
+"""
+
+
+def test_children_end_with_their_parent(tmp_path: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    children = [int(path.name) for path in tmp_path.iterdir()]
+    while any(_lives(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lives(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_as_many_as_processors() -> None:
+    assert usual_jobs() == (1 if torch.cuda.is_available() else len(os.sched_getaffinity(0)))

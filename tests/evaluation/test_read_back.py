@@ -1,0 +1,191 @@
+"""What a run reads back is checked: images, configuration, selection, clean predictions, names of files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from helpers.checkpoints import BUILTIN
+from helpers.refusals import ATTACK
+from transferzoo.base.file_names import file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from helpers.refusals import Run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+Tensors = dict[str, "Tensor"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give every test clean predictions of its own."""
+    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "predictions"
+
+
+def _outcomes(cli: Run, few: Path, *more: object) -> list[str]:
+    done = cli(*ATTACK, "--data", few, "--images", 8, "--batch-size", 4, *more, "--json")
+    assert done.code == 0, done.err
+    return [record["outcomes"] for record in json.loads(done.out)["records"]]
+
+
+def _flip(tensors: Tensors) -> Tensors:
+    tensors["images"].view(-1)[5] ^= 1
+    return tensors
+
+
+DAMAGE: dict[str, Callable[[Tensors], Tensors]] = {
+    "other pixels": lambda t: {**t, "images": 255 - t["images"]},
+    "another order": lambda t: {**t, "images": t["images"].flip(0).contiguous()},
+    "another type": lambda t: {**t, "images": t["images"].float() / 255},
+    "another size": lambda t: {**t, "images": t["images"][:, :, :10].contiguous()},
+    "another count": lambda t: {**t, "images": t["images"][:2].contiguous()},
+    "other ids": lambda t: {**t, "ids": t["ids"] + 1},
+    "no ids": lambda t: {"images": t["images"]},
+    "one flipped bit": _flip,
+}
+
+
+FORGED = ("other pixels", "another type", "another size", "another count", "other ids")
+
+
+@pytest.mark.parametrize(
+    ("damage", "forged"),
+    [*((name, False) for name in (*DAMAGE, "torn", "empty")), *((name, True) for name in FORGED)],
+)
+def test_damaged_images_are_crafted_again(
+    cli: Run, few: Path, tmp_path: Path, damage: str, forged: bool
+) -> None:
+    """With a digest that fits, too, as a program would write it that knows nothing of the run."""
+    from transferzoo.evaluation.image_files import _digest
+
+    whole = _outcomes(cli, few)
+    (run,) = (tmp_path / "runs").iterdir()
+    file = min(run.rglob("*.safetensors"))
+    before = file.read_bytes()
+    if damage in DAMAGE:
+        tensors = DAMAGE[damage](load_file(file))
+        save_file(tensors, file, {"sha256": _digest(tensors)} if forged else None)
+    else:
+        file.write_bytes(before[: len(before) // 2 if damage == "torn" else 0])
+    (run / "records.jsonl").unlink()
+    assert _outcomes(cli, few) == whole
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "selection.json"])
+@pytest.mark.parametrize("content", ["{", "", "[1]", '{"ids": [1], "labels": [2], "config": {}}', "\udcff"])
+def test_a_damaged_file_of_a_run_is_written_anew(
+    cli: Run, few: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    whole = _outcomes(cli, few)
+    (run,) = (tmp_path / "runs").iterdir()
+    before = (run / name).read_bytes()
+    (run / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert _outcomes(cli, few) == whole
+    assert (run / name).read_bytes() == before
+    assert cli("report", run).code == 0
+
+
+def test_clean_predictions_are_asked_for_once(
+    cli: Run, few: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transferzoo.models.predict import predict
+
+    asked: list[int] = []
+
+    def counted(model: Any, images: Any, at: Any = None) -> Any:
+        asked.append(len(images) if at is None else len(at))
+        return predict(model, images, at)
+
+    monkeypatch.setattr("transferzoo.evaluation.clean_predictions.predict", counted)
+    first = _outcomes(cli, few)
+    clean = [count for count in asked if count == 60]
+    assert len(clean) == 2, "surrogate and target, on all candidates"
+    asked.clear()
+    _outcomes(cli, few, "-a", "mi", "--runs", "others")
+    assert 60 not in asked
+    for file in cache.glob("*.safetensors"):
+        content = bytearray(file.read_bytes())
+        content[-9] ^= 1
+        file.write_bytes(content)
+    asked.clear()
+    assert _outcomes(cli, few, "--runs", "again") == first
+    assert asked.count(60) == 2, "what is damaged is asked for again"
+
+
+def test_without_a_cache_all_is_as_before(
+    cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _outcomes(cli, few)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "file"))
+    assert _outcomes(cli, few, "--runs", "others") == first
+
+
+@pytest.mark.parametrize(
+    "pair", [("a/b", "a--b"), ("m", "M"), ("a b", "a_b"), ("x" * 300, "x" * 299), ("ä", "a")]
+)
+def test_names_that_differ_have_files_that_differ(pair: tuple[str, str]) -> None:
+    one, other = (file_name(f"fashion-mnist/{name}") for name in pair)
+    assert one.lower() != other.lower()
+    assert max(len(one), len(other)) < 100
+    assert all(character not in one + other for character in "/\\ \0")
+    assert file_name(one) != one, "a name that looks like a file of another has a digest of its own"
+
+
+def test_surrogates_of_names_alike_have_images_of_their_own(cli: Run, few: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "models:\n  fashion-mnist:\n"
+        f'    "a/b": {{roles: [surrogate], source: "local:{BUILTIN / "resnet50-sgd"}"}}\n'
+        f'    "a--b": {{roles: [surrogate], source: "local:{BUILTIN / "resnet50-lsam"}"}}\n'
+    )
+    base = ("attack", "-t", "vgg", "--data", few, "--images", 8, "--steps", 8, "--zoo", "mine.yaml", "--json")
+
+    def outcomes(*names: str) -> dict[str, str]:
+        words = [word for name in names for word in ("-s", name)]
+        done = cli(*base, *words, "--runs", "+".join(names).replace("/", "_"))
+        return {r["surrogate"]: r["outcomes"] for r in json.loads(done.out)["records"]}
+
+    assert outcomes("a/b", "a--b") == {**outcomes("a/b"), **outcomes("a--b")}
+
+
+def test_a_zero_gradient_is_an_error(cli: Run, few: Path, tmp_path: Path) -> None:
+    (tmp_path / "flat.py").write_text(
+        "from torch import nn\n"
+        "from transferzoo import load_model\n"
+        "class Bits(nn.Module):\n"
+        "    def __init__(self): super().__init__(); self.m = load_model('resnet18')\n"
+        "    def forward(self, x): return self.m((x * 7).round() / 7)\n"
+    )
+    done = cli("attack", "-s", "flat:Bits", "-t", "vgg", "--allow-code", "--data", few, "--steps", 2)
+    assert done.code == 1
+    assert "the gradient of 'fashion-mnist/Bits' is zero: none of" in done.err
+
+
+def test_files_names_reach_pictures_and_records(cli: Run, few: Path, tmp_path: Path) -> None:
+    done = cli(*ATTACK, "--data", few, "--images", 3, "--save-images", "look")
+    assert done.code == 0, done.err
+    (run,) = (tmp_path / "runs").iterdir()
+    selection = json.loads((run / "selection.json").read_text())
+    pictures = sorted(path.name for path in (tmp_path / "look").rglob("[0-9]*.png"))
+    stems = [name.rpartition("/")[2].partition(".")[0] for name in selection.get("names", [""] * 3)]
+    wanted = [f"{i}-{s}.png" if s else f"{i}.png" for i, s in zip(selection["ids"], stems, strict=True)]
+    assert pictures == sorted(wanted)
+
+
+def test_the_order_of_candidates_is_the_seeds_alone() -> None:
+    from transferzoo.evaluation.candidates import drawn_order
+
+    assert torch.equal(drawn_order(50, 3), drawn_order(50, 3))
+    assert sorted(drawn_order(50, 3).tolist()) == list(range(50))
+    assert not torch.equal(drawn_order(50, 3), drawn_order(50, 4))

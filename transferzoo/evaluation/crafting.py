@@ -1,0 +1,173 @@
+"""Crafting: the adversarial images of a run, a work unit at a time, in as many processes as are wanted."""
+
+from __future__ import annotations
+
+import time
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import torch
+
+from transferzoo.attacks.engine import craft
+from transferzoo.attacks.norms import NORMS
+from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.errors import ModelError
+from transferzoo.base.processes import counting, share
+from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
+from transferzoo.models import load
+from transferzoo.models.batches import halving
+from transferzoo.models.optimize import optimize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from transferzoo.base.distributed import Team
+    from transferzoo.evaluation.job import CraftingTask, Job
+    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.evaluation.select_images import SelectedImages
+    from transferzoo.models.classifier import Classifier
+
+    OnProgress = Callable[[str, int, int], None]
+    Item = tuple[CraftingTask, int]
+
+EXAMPLES = 4
+"""Images that a surrogate is shown when it is loaded, to find out whether batch norm can be folded."""
+
+
+def craft_all(
+    job: Job, selected: SelectedImages, folder: RunFolder, team: Team, on_progress: OnProgress, jobs: int
+) -> None:
+    """Craft the work units that are not there, or damaged; the processes share them.
+
+    What is missing is listed before any process begins, so that all of them share the same list.
+
+    Raises:
+        ModelError: a surrogate cannot be loaded, gives no gradient, or does not fit a technique.
+    """
+    every = [(task, unit) for task in job.crafting_tasks for unit in range(len(selected.units))]
+    missing = [item for item in every if not _is_there(job, selected, folder, item)]
+    team.wait()
+    mine = missing[team.rank :: team.size]
+    total = sum(task.attack.steps for task, _ in mine)
+
+    def work(items: Sequence[Item], advance: Callable[[int], None]) -> None:
+        for task, units in groupby(items, key=lambda item: item[0]):
+            models = load_surrogates(job, task, team.device)
+            for _, unit in units:
+                _craft_unit(job, selected, folder, models, (task, unit), advance)
+
+    if mine:
+        names = list(dict.fromkeys(task.pair.surrogate.rpartition("/")[2] for task, _ in mine))
+        what = f"attacking {names[0]}" if len(names) == 1 else f"attacking {len(names)} surrogates"
+        on_progress(what, 0, total)
+        share(work, mine, jobs, counting(lambda done: on_progress(what, done, total)))
+    team.wait()
+
+
+def _is_there(job: Job, selected: SelectedImages, folder: RunFolder, item: Item) -> bool:
+    task, unit = item
+    clean, ids = clean_unit(job, selected, unit)
+    return is_whole(folder.unit_path(task.pair, unit), job.config.curve, clean, ids, task.attack)
+
+
+def clean_unit(job: Job, selected: SelectedImages, unit: int) -> tuple[Tensor, Tensor]:
+    """Return the clean images of a work unit, uint8 (N, C, H, W), and their ids (N,)."""
+    within = selected.units[unit]
+    return job.data.images[selected.places[within]], selected.ids[within]
+
+
+def crafted_units(
+    job: Job, selected: SelectedImages, folder: RunFolder, task: CraftingTask, at: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the adversarial images of each work unit after some steps, and the clean ones.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    for unit in range(len(selected.units)):
+        clean, ids = clean_unit(job, selected, unit)
+        yield read_unit(folder.unit_path(task.pair, unit), at, clean, ids, task.attack), clean
+
+
+def _craft_unit(
+    job: Job,
+    selected: SelectedImages,
+    folder: RunFolder,
+    models: Sequence[Classifier],
+    item: Item,
+    advance: Callable[[int], None],
+) -> None:
+    task, unit = item
+    started, attack = time.monotonic(), task.attack
+    snapshots: dict[int, list[Tensor]] = {}
+    parts = halving(
+        lambda within: _craft_images(job, selected, models, task, within, advance),
+        selected.units[unit],
+        len(selected.units[unit]),
+    )
+    for images in parts:
+        for step, taken in images.items():
+            snapshots.setdefault(step, []).append(taken)
+    whole = {step: torch.cat(taken) for step, taken in snapshots.items()}
+    ids = selected.ids[selected.units[unit]]
+    write_unit(folder.unit_path(task.pair, unit), whole, attack.steps, ids)
+    folder.add_timing(task.pair, unit, len(ids), time.monotonic() - started)
+
+
+def _craft_images(
+    job: Job,
+    selected: SelectedImages,
+    models: Sequence[Classifier],
+    task: CraftingTask,
+    within: Tensor,
+    advance: Callable[[int], None],
+) -> dict[int, Tensor]:
+    """Return adversarial images of some selected ones, uint8 (N, C, H, W) on the CPU, by the steps done."""
+    snapshots: dict[int, Tensor] = {}
+    attack, device = task.attack, models[0].mean.device
+    images = job.data.images[selected.places[within]].to(device)
+
+    def on_step(step: int, delta: Tensor) -> None:
+        if step in job.config.curve and step < attack.steps:
+            snapshots[step] = NORMS[attack.norm].quantise(images / 255 + delta, images, attack.epsilon).cpu()
+        advance(1)
+
+    snapshots[attack.steps] = craft(
+        attack,
+        models,
+        images,
+        selected.labels[within],
+        selected.ids[within],
+        target_classes=None if selected.target_classes is None else selected.target_classes[within],
+        pool=Pool(job.data.images, job.data.labels),
+        on_step=on_step,
+    ).cpu()
+    return snapshots
+
+
+def load_surrogates(job: Job, task: CraftingTask, device: torch.device) -> list[Classifier]:
+    """Load what is attacked together, optimized for many gradients; all of it is in memory at once."""
+    example = job.data.images[:EXAMPLES].to(device)
+    fold = not task.attack.composition.of(Stage.WEIGHTS)
+    loaded = (load.load_classifier(model, job.dataset, file).to(device) for model, file in task.weights)
+    return [
+        optimize(one, example, fold=fold, precision=job.config.precision, compiled=job.config.compile)
+        for one in loaded
+    ]
+
+
+def require_change(task: CraftingTask, unchanged: int, count: int) -> None:
+    """Refuse images that are all as they were: their success rate would be that of clean images.
+
+    Raises:
+        ModelError: none is changed.
+    """
+    if unchanged == count:
+        raise ModelError(
+            f"the gradient of '{task.pair.surrogate}' is zero: none of {count} images was changed",
+            expected="a surrogate whose output follows its input smoothly",
+            hint="attack from another model; rounding, thresholds and saturated outputs have no gradient",
+        )

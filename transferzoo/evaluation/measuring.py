@@ -1,0 +1,234 @@
+"""Measuring: what is saved is classified by the targets, one at a time, and so is random noise beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from transferzoo.attacks.noise import noise_name, noisy
+from transferzoo.base.processes import share
+from transferzoo.evaluation import candidates
+from transferzoo.evaluation.clean_predictions import predict_images
+from transferzoo.evaluation.crafting import clean_unit, crafted_units, require_change
+from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
+from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS
+from transferzoo.models import load
+from transferzoo.models.classifier import weights_digest
+from transferzoo.results.records import NOISE_SURROGATE, Record, SurrogateAttack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from fractions import Fraction
+
+    from torch import Tensor
+
+    from transferzoo.evaluation.job import CraftingTask, Job
+    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.evaluation.select_images import SelectedImages
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.zoo.schema import ModelSpec
+
+    OnProgress = Callable[[str, int, int], None]
+    Row = tuple[SurrogateAttack, int]
+    Budget = tuple[str, Fraction]
+    Measured = dict[str, list[Record]]
+
+
+def measure_perturbations(
+    job: Job, selected: SelectedImages, folder: RunFolder, on_progress: OnProgress, *, ssim: bool
+) -> None:
+    """Measure how visible the perturbations are, those that are not measured yet.
+
+    Args:
+        job: what was crafted.
+        selected: of these images.
+        folder: where the metrics are kept.
+        on_progress: called with what is being done, how much is done and how much there is.
+        ssim: the structural similarity too, which takes a while.
+
+    Raises:
+        ModelError: a surrogate has changed no image.
+        DataError: a file of images is missing or damaged.
+    """
+    known = {SurrogateAttack(one.surrogate, one.attack): one for one in folder.visibility()}
+    for number, task in enumerate(job.crafting_tasks):
+        if task.pair in known and not (ssim and known[task.pair].lacks_ssim):
+            continue
+        on_progress("measuring perturbations", number, len(job.crafting_tasks))
+        metrics = PerturbationMetrics(ssim=ssim)
+        for images, clean in crafted_units(job, selected, folder, task, task.attack.steps):
+            metrics.add(images, clean)
+        known[task.pair] = metrics.result(task.pair)
+        require_change(task, known[task.pair].unchanged, len(selected.places))
+        folder.save_visibility(known[each.pair] for each in job.crafting_tasks if each.pair in known)
+
+
+def measure_targets(
+    job: Job,
+    selected: SelectedImages,
+    folder: RunFolder,
+    device: torch.device,
+    on_progress: OnProgress,
+    jobs: int = 1,
+) -> dict[str, list[Record]]:
+    """Return the records by file, those measured now that are not there yet; processes share the targets.
+
+    Raises:
+        ModelError: a target cannot be loaded, or gives no numbers.
+        DataError: a file of images is missing or damaged.
+    """
+    rows = _rows(job)
+    known = {
+        file: {
+            (r.pair, r.steps, r.target): r for r in folder.records(file) if r.selection == folder.selection()
+        }
+        for file in rows
+    }
+    missing = {
+        target.full_name: {
+            file: [row for row in every if (*row, target.full_name) not in known[file]]
+            for file, every in rows.items()
+        }
+        for target in job.targets
+    }
+    todo = [target for target in job.targets if any(missing[target.full_name].values())]
+    done = 0
+
+    def measure(targets: Sequence[ModelSpec], send: Callable[[Measured], None]) -> None:
+        own = {m.full_name: weights_digest(_load(job, m, device)) for m in job.surrogates}
+        for target in targets:
+            send(_Target(job, selected, folder, target, own, device).measure(missing[target.full_name]))
+
+    def keep(measured: Measured) -> None:
+        nonlocal done
+        for file, records in measured.items():
+            known[file] |= {(r.pair, r.steps, r.target): r for r in records}
+            folder.save_records(_ordered(job, rows[file], known[file]), file)
+        done += 1
+        on_progress("measuring targets", done, len(todo))
+
+    if todo:
+        on_progress("measuring targets", 0, len(todo))
+        share(measure, todo, jobs, keep)
+    return {file: _ordered(job, every, known[file]) for file, every in rows.items()}
+
+
+def _rows(job: Job) -> dict[str, list[Row]]:
+    """Return the rows of each file of records: what was crafted or drawn, and after how many steps."""
+    tasks = job.crafting_tasks
+    curve = [(t.pair, step) for t in tasks for step in job.config.curve if step < t.attack.steps]
+    noise = [(SurrogateAttack(NOISE_SURROGATE, noise_name(*budget)), 0) for budget in budgets(job)]
+    rows = {RECORDS: [(t.pair, t.attack.steps) for t in tasks], NOISE: noise}
+    return {**rows, CURVE: curve} if curve else rows
+
+
+def budgets(job: Job) -> list[Budget]:
+    """Return norm and radius of the attacks, each once."""
+    return list(dict.fromkeys((attack.norm, attack.epsilon) for attack in job.attacks))
+
+
+def _load(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
+    return load.load_classifier(model, job.dataset).to(device)
+
+
+def _ordered(
+    job: Job, rows: Iterable[Row], known: Mapping[tuple[SurrogateAttack, int, str], Record]
+) -> list[Record]:
+    cells = ((pair, step, target.full_name) for pair, step in rows for target in job.targets)
+    return [known[cell] for cell in cells if cell in known]
+
+
+class _Target:
+    """A target in memory, and what it is shown."""
+
+    def __init__(
+        self,
+        job: Job,
+        selected: SelectedImages,
+        folder: RunFolder,
+        target: ModelSpec,
+        own: Mapping[str, str | None],
+        device: torch.device,
+    ) -> None:
+        self.job, self.selected, self.folder, self.target = job, selected, folder, target
+        self.own = own
+        self.model = _load(job, target, device)
+        self.weights = weights_digest(self.model)
+        self.tasks = {task.pair: task for task in job.crafting_tasks}
+        self.budgets = {noise_name(*budget): budget for budget in budgets(job)}
+
+    def measure(self, missing: Mapping[str, Sequence[Row]]) -> dict[str, list[Record]]:
+        """Return the records of some rows of each file."""
+        return {
+            file: [
+                self._noise(pair.attack) if file == NOISE else self._crafted(self.tasks[pair], step)
+                for pair, step in rows
+            ]
+            for file, rows in missing.items()
+        }
+
+    def _crafted(self, task: CraftingTask, step: int) -> Record:
+        images = (images for images, _ in crafted_units(self.job, self.selected, self.folder, task, step))
+        digests, names = self.job.content["models"], [m.full_name for m in task.models]
+        white_box = self.weights is not None and self.weights in [self.own[name] for name in names]
+        accuracies = [self.selected.accuracy[name] for name in names]
+        return self._record(
+            images,
+            surrogate=task.pair.surrogate,
+            attack=task.pair.attack,
+            steps=step,
+            white_box=white_box or digests[self.target.full_name] in [digests[name] for name in names],
+            surrogate_accuracy=round(sum(accuracies) / len(names), 6),
+            gradients=task.attack.composition.cost(step, len(task.weights)),
+            precision=self.job.config.precision,
+            surrogate_sha256=" & ".join(digests[name] for name in names),
+        )
+
+    def _noise(self, name: str) -> Record:
+        norm, epsilon = self.budgets[name]
+
+        def images() -> Iterable[Tensor]:
+            for unit in range(len(self.selected.units)):
+                clean, ids = clean_unit(self.job, self.selected, unit)
+                yield noisy(clean, ids.tolist(), norm, epsilon, self.job.config.seed)
+
+        return self._record(
+            images(),
+            surrogate=NOISE_SURROGATE,
+            attack=name,
+            steps=0,
+            white_box=False,
+            surrogate_accuracy=0.0,
+            gradients=0,
+            precision="fp32",
+            surrogate_sha256="",
+        )
+
+    def _record(self, units: Iterable[Tensor], **fields: Any) -> Record:
+        """Classify images unit by unit and return how many are fooled."""
+        selected, config, name = self.selected, self.job.config, self.target.full_name
+        predictions = torch.cat(
+            [
+                predict_images(self.target, self.model, images, selected.ids[within])
+                for images, within in zip(units, selected.units, strict=True)
+            ]
+        )
+        wanted = selected.target_classes
+        fooled = predictions != selected.labels if wanted is None else predictions == wanted
+        counts = candidates.counted_images(config, selected.labels, selected.clean[name], wanted)
+        marks = zip(fooled.tolist(), counts.tolist(), strict=True)
+        return Record.of(
+            "".join(("1" if hit else "0") if used else "-" for hit, used in marks),
+            **fields,
+            target=name,
+            targeted=config.targeted,
+            dataset=config.dataset,
+            split=config.split,
+            seed=config.seed,
+            selection=self.folder.selection(),
+            target_accuracy=round(selected.accuracy[name], 6),
+            clean_images=selected.asked,
+            target_sha256=self.job.content["models"][name],
+            versions=self.job.content["versions"],
+        )

@@ -1,0 +1,86 @@
+"""What the records of runs say, in one sentence, and no more than they say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferzoo.results import statistics
+from transferzoo.results.comparisons import paired_tests, per_image, rows_of, short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from transferzoo.results.comparisons import Findings, Row
+    from transferzoo.results.records import Record
+
+SIGNIFICANT = 0.05
+
+
+def conclusion(found: Findings) -> str:
+    """Return a sentence on the row with the highest mean: its rate, noise beside it, and the first row.
+
+    Empty where no row has a target that is not white-box.
+    """
+    rows = rows_of(found.records)
+    shares = {name: values for name, cells in rows.items() if (values := per_image(cells))}
+    if not shares:
+        return ""
+    best = max(shares, key=lambda name: sum(shares[name]) / len(shares[name]))
+    values = shares[best]
+    low, high = statistics.mean_interval(values)
+    rate = f"{_percent(sum(values) / len(values))} % ({_percent(low)} to {_percent(high)})"
+    targets = sum(not record.white_box for record in rows[best].values())
+    models = "the target" if targets == 1 else f"{targets} targets in the mean"
+    wrong = "makes" if found.records[0].targeted else "fools"
+    aim = " predict the target class" if found.records[0].targeted else ""
+    sentence = f"{_name(best, rows)} {wrong} {models}{aim} on {rate} of the images"
+    if noise := noise_mean(found.noise, best, rows[best]):
+        sentence += f"; random noise of the same budget on {_percent(noise)} %"
+    return sentence + _against_the_first(found.records, best, rows) + "."
+
+
+def noise_mean(noise: Sequence[Record], row: Row, cells: Mapping[str, Record]) -> float | None:
+    """Return the mean rate of noise of a row's budget on its targets, white-box ones aside."""
+    kept = {target for target, record in cells.items() if not record.white_box}
+    beside = {r.target: r for r in noise if r.target in kept and has_budget(r.attack, row[1])}
+    shares = per_image(beside) if beside.keys() == kept else []
+    return sum(shares) / len(shares) if shares else None
+
+
+def has_budget(noise: str, attack: str) -> bool:
+    """Return whether random noise, as records name it, has the norm and radius of an attack."""
+    budget = attack.partition("@")[2].split(",")[:2]
+    return noise.partition("@")[2].split(",") == budget
+
+
+def _against_the_first(records: Sequence[Record], best: Row, rows: Mapping[Row, object]) -> str:
+    first = next(iter(rows))
+    if len(rows) == 1:
+        return ""
+    if best == first:
+        return "; no other row fools more"
+    for test in paired_tests(records):
+        if (test["surrogate"], test["attack"]) == best:
+            difference = test["mean_difference"]
+            points = f"{100 * difference['mean']:+.1f} points over {_name(first, rows)}"
+            if difference["p"] < SIGNIFICANT:
+                return f"; {points}, paired p {_p_value(difference['p'])}"
+            return f"; {points}, which may be chance (paired p {_p_value(difference['p'])})"
+    return ""
+
+
+def _name(row: Row, rows: Mapping[Row, object]) -> str:
+    surrogate, attack = row
+    attacks = {other for _, other in rows}
+    technique = attack.partition("@")[0].replace(":", " ").split(" ")[0]
+    same = sum(other.partition("@")[0].startswith(technique) for other in attacks) == 1
+    label = technique if same else attack
+    return short(surrogate) if len(attacks) == 1 else f"{short(surrogate)} with {label}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
