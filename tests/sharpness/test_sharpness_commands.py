@@ -97,7 +97,7 @@ def test_results_are_kept_one_by_one(
     with pytest.raises(RuntimeError, match="stopped"):
         cli(*ask)
     (file,) = result_files(tmp_path)
-    assert file.name.startswith("fashion-mnist--vgg-")
+    assert file.name.startswith("fashion-mnist-vgg-")
     first = cli(*ask)
     assert first.code == 0, first.err
     assert len(measured) == 3
