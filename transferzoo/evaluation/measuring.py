@@ -95,8 +95,9 @@ def measure_targets(
     todo = [target for target in job.targets if any(missing[target.full_name].values())]
     done = 0
 
+    own = {m.full_name: weights_digest(_load(job, m, device)) for m in job.surrogates} if todo else {}
+
     def measure(targets: Sequence[ModelSpec], send: Callable[[Measured], None]) -> None:
-        own = {m.full_name: weights_digest(_load(job, m, device)) for m in job.surrogates}
         for target in targets:
             send(_Target(job, selected, folder, target, own, device).measure(missing[target.full_name]))
 
