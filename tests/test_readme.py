@@ -1,25 +1,27 @@
-"""What the README says of the package's studies is what their committed records say."""
+"""What the READMEs say of the package's studies is what their committed records say, and links have ends."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
-from make_readme import BLOCK, README
+from make_readme import BLOCK, README, READMES
 from transferzoo.page.inputs import RESULTS
 from transferzoo.studies.result_file import SUFFIX, read_results
 from transferzoo.studies.schema import built_in, find_study
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import Result
 
 TEXT = README.read_text(encoding="utf-8")
-TOLD = [block for block in BLOCK.finditer(TEXT) if " report " in block["command"]]
+EVERY = "".join(file.read_text(encoding="utf-8") for file in READMES)
+TOLD = [block for block in BLOCK.finditer(EVERY) if " report " in block["command"]]
 FIRST = "transferzoo attack --surrogate resnet50-sam --targets all"
 NAMES = sorted(path.name.removesuffix(SUFFIX) for path in RESULTS.glob(f"*{SUFFIX}"))
 
@@ -64,3 +66,15 @@ def test_records_are_of_the_study_as_it_stands(name: str) -> None:
     assert found.study == find_study(name)
     assert {one.surrogate for one in found.outcomes} == found.study.surrogates.keys()
     assert {one.seed for one in found.outcomes} == set(found.study.seeds)
+
+
+@pytest.mark.parametrize("file", READMES, ids=lambda file: file.parent.name)
+def test_links_lead_to_files(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
+    assert not [link for link in links if not (file.parent / link).exists()]
+    assert text.startswith("# ")
+
+
+def test_a_newcomer_reads_little() -> None:
+    assert TEXT.count("\n") <= 270

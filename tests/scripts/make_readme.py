@@ -1,4 +1,6 @@
-"""Fill the README's outputs in: `python tests/scripts/make_readme.py [--long] [WORD]`.
+"""Fill the outputs in the READMEs in: `python tests/scripts/make_readme.py [--long] [WORD]`.
+
+The README of the checkout and those of the package's rooms.
 
 Every block that begins `<!-- output of: COMMAND -->` and ends `<!-- end -->` is replaced by what
 COMMAND prints on stdout, run in an empty folder; so no number there is typed by hand. Those that begin
@@ -18,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 README = Path(__file__).parent.parent.parent / "README.md"
+READMES = (README, *sorted(README.parent.glob("transferzoo/*/README.md")))
 BLOCK = re.compile(r"<!-- (?P<kind>|long )output of: (?P<command>[^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -40,8 +43,10 @@ def main() -> None:
     parser.add_argument("--long", action="store_true")
     asked = parser.parse_args()
     os.environ["PYTHONUTF8"] = "1"
-    text = README.read_text(encoding="utf-8")
-    README.write_text(BLOCK.sub(partial(printed, word=asked.word, long=asked.long), text), encoding="utf-8")
+    for file in READMES:
+        text = file.read_text(encoding="utf-8")
+        filled = BLOCK.sub(partial(printed, word=asked.word, long=asked.long), text)
+        file.write_text(filled, encoding="utf-8")
 
 
 if __name__ == "__main__":
