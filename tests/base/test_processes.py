@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from transferzoo.base.atomic import replacing
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.base.processes import share, usual_jobs
 
@@ -52,6 +53,22 @@ def test_an_error_ends_all(jobs: int) -> None:
     with pytest.raises(DataError, match=r"^image 1 is broken; mend it\.$"):
         share(work, [0, 1], jobs, lambda _: None)
     assert time.monotonic() - started < 30
+
+
+def test_processes_that_are_ended_sweep_up_what_they_were_writing(tmp_path: Path) -> None:
+    def work(items: Sequence[int], send: Callable[[int], None]) -> None:
+        with replacing(tmp_path / "images.bin") as temporary:
+            temporary.write_bytes(b"half")
+            send(items[0])
+            time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        share(work, [0, 1], 2, _interrupt)
+    assert not list(tmp_path.iterdir())
+
+
+def _interrupt(_: int) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_error_of_ours_is_no_sentence() -> None:

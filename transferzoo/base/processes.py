@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+PATIENCE = 5.0
+"""Seconds that a process has to sweep up before it is killed."""
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -114,8 +116,10 @@ def share(
                 on_message(message)
     finally:
         for each in children.values():
-            each.kill()
+            each.terminate()
         for each in children.values():
+            each.join(PATIENCE)
+            each.kill()
             each.join()
 
 
@@ -134,12 +138,15 @@ def _be_child(
 ) -> None:
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its children
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a file half written is swept away
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return  # it died before we asked to be told
     try:
         with one_thread():
             work(items, writer.send)
+    except KeyboardInterrupt:
+        pass  # the parent ends
     except TransferZooError as error:
         writer.send(error)
     except BaseException as error:
