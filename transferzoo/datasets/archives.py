@@ -8,7 +8,6 @@ new files, below a new folder, under names that were checked, and no larger than
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import zlib
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import writing
+from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import DataError
 from transferzoo.datasets.members import BY_HAND, damaged, members, whole
@@ -60,7 +60,7 @@ def unpacked(archive: Path, on_progress: OnProgress = lambda *_: None) -> Path:
     """
     from filelock import FileLock
 
-    cache = Path(os.environ.get("TRANSFERZOO_CACHE") or "~/.cache/transferzoo").expanduser() / "unpacked"
+    cache = cache_folder("unpacked")
     with whole(archive):
         folder = cache / digest_of(archive, 64)
     if _is_whole(folder):

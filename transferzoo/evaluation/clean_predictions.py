@@ -7,8 +7,6 @@ one process writes it at a time.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from transferzoo.base.atomic import write_bytes, writing
+from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import tensors_digest
 from transferzoo.base.errors import ModelError, TransferZooError
 from transferzoo.base.frozen_model import fingerprint
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 KINDS = ("most_likely", "least_likely")
-
-
-def cache_folder() -> Path:
-    """Return where predictions are kept."""
-    return Path(os.environ.get("TRANSFERZOO_CACHE") or "~/.cache/transferzoo").expanduser() / "predictions"
 
 
 def clean_predictions(
@@ -104,7 +98,7 @@ class _File:
 
     def __init__(self, job: Job, model: ModelSpec) -> None:
         key = fingerprint(job.prediction_key(model))
-        folder = cache_folder() if job.cache is None else job.cache
+        folder = job.cache or cache_folder("predictions")
         self._path, self._count = folder / f"{key[:32]}.safetensors", len(job.data)
         self._classes = len(job.dataset.classes)
         self._remembered = job.remembered.setdefault(self._path, {})

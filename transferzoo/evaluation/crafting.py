@@ -12,7 +12,6 @@ from transferzoo.attacks.engine import craft
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Stage
 from transferzoo.attacks.techniques.work_unit import Pool
-from transferzoo.base.errors import ModelError
 from transferzoo.base.processes import counting, share
 from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
 from transferzoo.models import load
@@ -157,17 +156,3 @@ def load_surrogates(job: Job, task: CraftingTask, device: torch.device) -> list[
         optimize(one, example, fold=fold, precision=job.config.precision, compiled=job.config.compile)
         for one in loaded
     ]
-
-
-def require_change(task: CraftingTask, unchanged: int, count: int) -> None:
-    """Refuse images that are all as they were: their success rate would be that of clean images.
-
-    Raises:
-        ModelError: none is changed.
-    """
-    if unchanged == count:
-        raise ModelError(
-            f"the gradient of '{task.pair.surrogate}' is zero: none of {count} images was changed",
-            expected="a surrogate whose output follows its input smoothly",
-            hint="attack from another model; rounding, thresholds and saturated outputs have no gradient",
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,14 +16,14 @@ from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.errors import DataError, ModelError, UsageError
 from transferzoo.datasets import Batch, check_ids
 from transferzoo.evaluation.job import versions
-from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
+from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
 from transferzoo.models.classifier import checked, frozen, state_digest, weights_digest
 from transferzoo.models.predict import logits_of, predict
 from transferzoo.results.comparisons import Findings
-from transferzoo.results.records import NOISE_SURROGATE, Record
+from transferzoo.results.records import NOISE_FIELDS, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from torch import nn
 
@@ -109,57 +109,50 @@ def _evaluated(
     if not len(chosen):
         raise DataError("no image is left to attack: the targets classify none of them correctly together")
     adversarial, seconds = _crafted(what, surrogate, chosen, Pool(images, labels), batch_size)
-    weights, learned = state_digest(surrogate), weights_digest(surrogate)
+    learned = weights_digest(surrogate)
     common = {
-        "surrogate": name,
-        "attack": what.canonical,
-        "steps": what.steps,
         "targeted": "",
         "dataset": "",
         "split": "",
         "seed": what.seed,
-        "gradients": what.cost(),
-        "precision": _precision(surrogate),
         "versions": versions(),
         "selection": hashlib.sha256(repr(chosen.ids.tolist()).encode()).hexdigest(),
-        "surrogate_accuracy": _share(own),
-        "surrogate_sha256": weights,
         "clean_images": len(images),
     }
-    records = []
-    for target, model in targets.items():
-        records.append(
+    same = {target for target, model in targets.items() if learned and learned == weights_digest(model)}
+    digests = {target: state_digest(model) for target, model in targets.items()}
+
+    def tried(images: Tensor, white_box: Collection[str], **fields: Any) -> list[Record]:
+        return [
             Record.of(
-                _outcomes(model, adversarial, chosen.labels),
+                _outcomes(model, images, chosen.labels),
                 **common,
+                **fields,
                 target=target,
-                target_sha256=state_digest(model),
-                white_box=learned is not None and learned == weights_digest(model),
+                target_sha256=digests[target],
+                white_box=target in white_box,
                 target_accuracy=_share(clean[target]),
             )
-        )
+            for target, model in targets.items()
+        ]
+
+    records = tried(
+        adversarial,
+        same,
+        surrogate=name,
+        surrogate_accuracy=_share(own),
+        surrogate_sha256=state_digest(surrogate),
+        attack=what.canonical,
+        steps=what.steps,
+        gradients=what.cost(),
+        precision=_precision(surrogate),
+    )
     metrics = PerturbationMetrics()
     metrics.add(adversarial, chosen.images)
     visibility = metrics.result(records[0].pair)
-    if visibility.unchanged == len(chosen):
-        raise ModelError(
-            f"the gradient of '{name}' is zero: none of {len(chosen)} images was changed",
-            hint="attack from another model; rounding and thresholds have no gradient",
-        )
+    require_change(visibility)
     noise = noisy(chosen.images, chosen.ids.tolist(), what.norm, what.epsilon, what.seed)
-    plain = {"attack": noise_name(what.norm, what.epsilon), "steps": 0, "gradients": 0, "precision": "fp32"}
-    nobody = {"surrogate": NOISE_SURROGATE, "surrogate_accuracy": 0.0, "surrogate_sha256": ""}
-    beside = [
-        Record.of(
-            _outcomes(model, noise, chosen.labels),
-            **{**common, **plain, **nobody},
-            target=target,
-            target_sha256=state_digest(model),
-            white_box=False,
-            target_accuracy=_share(clean[target]),
-        )
-        for target, model in targets.items()
-    ]
+    beside = tried(noise, (), **NOISE_FIELDS, attack=noise_name(what.norm, what.epsilon))
     return Findings(records, (), {records[0].pair: seconds}, [visibility], beside)
 
 

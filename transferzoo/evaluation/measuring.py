@@ -10,12 +10,12 @@ from transferzoo.attacks.noise import noise_name, noisy
 from transferzoo.base.processes import share
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import predict_images
-from transferzoo.evaluation.crafting import clean_unit, crafted_units, require_change
-from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
+from transferzoo.evaluation.crafting import clean_unit, crafted_units
+from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS
 from transferzoo.models import load
 from transferzoo.models.classifier import weights_digest
-from transferzoo.results.records import NOISE_SURROGATE, Record, SurrogateAttack
+from transferzoo.results.records import NOISE_FIELDS, NOISE_SURROGATE, Record, SurrogateAttack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,7 +60,7 @@ def measure_perturbations(
         for images, clean in crafted_units(job, selected, folder, task, task.attack.steps):
             metrics.add(images, clean)
         known[task.pair] = metrics.result(task.pair)
-        require_change(task, known[task.pair].unchanged, len(selected.places))
+        require_change(known[task.pair])
         folder.save_visibility(known[each.pair] for each in job.crafting_tasks if each.pair in known)
 
 
@@ -78,11 +78,9 @@ def measure_targets(
         ModelError: a target cannot be loaded, or gives no numbers.
         DataError: a file of images is missing or damaged.
     """
-    rows = _rows(job)
+    rows, selection = _rows(job), folder.selection()
     known = {
-        file: {
-            (r.pair, r.steps, r.target): r for r in folder.records(file) if r.selection == folder.selection()
-        }
+        file: {(r.pair, r.steps, r.target): r for r in folder.records(file) if r.selection == selection}
         for file in rows
     }
     missing = {
@@ -94,7 +92,6 @@ def measure_targets(
     }
     todo = [target for target in job.targets if any(missing[target.full_name].values())]
     done = 0
-
     own = {m.full_name: weights_digest(_load(job, m, device)) for m in job.surrogates} if todo else {}
 
     def measure(targets: Sequence[ModelSpec], send: Callable[[Measured], None]) -> None:
@@ -194,17 +191,7 @@ class _Target:
                 clean, ids = clean_unit(self.job, self.selected, unit)
                 yield noisy(clean, ids.tolist(), norm, epsilon, self.job.config.seed)
 
-        return self._record(
-            images(),
-            surrogate=NOISE_SURROGATE,
-            attack=name,
-            steps=0,
-            white_box=False,
-            surrogate_accuracy=0.0,
-            gradients=0,
-            precision="fp32",
-            surrogate_sha256="",
-        )
+        return self._record(images(), **NOISE_FIELDS, attack=name, white_box=False)
 
     def _record(self, units: Iterable[Tensor], **fields: Any) -> Record:
         """Classify images unit by unit and return how many are fooled."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from transferzoo.base.atomic import write_bytes
+from transferzoo.base.errors import ModelError
 from transferzoo.results.records import Visibility
 
 if TYPE_CHECKING:
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
 ROWS, SCALE, GAP = 10, 4, 4
 WINDOW = 11
 """Side of the smallest image that has an SSIM."""
+
+
+def require_change(found: Visibility) -> None:
+    """Refuse images that are all as they were: their success rate would be that of clean images.
+
+    Raises:
+        ModelError: none is changed.
+    """
+    if found.unchanged == found.n:
+        raise ModelError(
+            f"the gradient of '{found.surrogate}' is zero: none of {found.n} images was changed",
+            expected="a surrogate whose output follows its input smoothly",
+            hint="attack from another model; rounding, thresholds and saturated outputs have no gradient",
+        )
 
 
 class PerturbationMetrics:

@@ -75,11 +75,8 @@ class RunFolder:
             known = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             known = None  # absent, or damaged: all that it says follows from the command
-        if known == wanted:
-            return
-        write_json(path, wanted)
-
-    # ------------------------------------------------------------ selection
+        if known != wanted:
+            write_json(path, wanted)
 
     def started(self) -> dict[str, str]:
         """Return when the run was `created`, and by which `command`; empty where that is not known."""
@@ -87,6 +84,8 @@ class RunFolder:
             return dict(json.loads((self.path / STARTED).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return {}
+
+    # ------------------------------------------------------------ selection
 
     def save_selection(
         self,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_bytes, write_json
+from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.frozen_model import fingerprint
@@ -21,6 +20,7 @@ from transferzoo.models.state_dict import check_finite, check_fit, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 ORIGIN = "origin.json"
 LAYOUT = 1
 """Counts changes of what a conversion writes."""
-
-
-def home() -> Path:
-    """Return the folder of what is converted: `converted` in `TRANSFERZOO_CACHE` or ~/.cache/transferzoo."""
-    return Path(os.environ.get("TRANSFERZOO_CACHE") or "~/.cache/transferzoo").expanduser() / "converted"
 
 
 def convert_weights(
@@ -65,7 +60,7 @@ def convert_weights(
     if weights.sha256 not in (None, sha256):
         raise ModelError(f"{file} is another file", expected=f"the SHA-256 {weights.sha256}", got=sha256)
     known = fingerprint({"layout": LAYOUT, "file": sha256, "weights": weights.key()})
-    folder = home() / known
+    folder = cache_folder("converted") / known
     if _is_whole(folder):
         return folder
     if weights.pickle:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from transferzoo.results.records import Record, SurrogateAttack, Visibility
 
+SIGNIFICANT = 0.05
+"""p below which a difference is called one."""
 Row = tuple[str, str]
 """What a row of the matrix stands for: surrogate and attack."""
 
@@ -124,6 +126,16 @@ def mcnemar_p(first: Record, second: Record) -> float:
     """Return the p-value of McNemar's exact test between two paired records."""
     pairs = [(a == "1", b == "1") for a, b in zip(first.outcomes, second.outcomes, strict=True) if a != "-"]
     return statistics.mcnemar([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, "35.5"."""
+    return f"{100 * share:.1f}"
+
+
+def p_value(p: float) -> str:
+    """Return what follows "p": "= 0.030" or "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def short(full_name: str) -> str:

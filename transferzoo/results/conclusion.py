@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.results import statistics
-from transferzoo.results.comparisons import paired_tests, per_image, rows_of, short
+from transferzoo.results.comparisons import (
+    SIGNIFICANT,
+    brief,
+    p_value,
+    paired_tests,
+    per_image,
+    percent,
+    rows_of,
+    short,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from transferzoo.results.comparisons import Findings, Row
     from transferzoo.results.records import Record
-
-SIGNIFICANT = 0.05
 
 
 def conclusion(found: Findings) -> str:
@@ -28,14 +35,14 @@ def conclusion(found: Findings) -> str:
     best = max(shares, key=lambda name: sum(shares[name]) / len(shares[name]))
     values = shares[best]
     low, high = statistics.mean_interval(values)
-    rate = f"{_percent(sum(values) / len(values))} % ({_percent(low)} to {_percent(high)})"
+    rate = f"{percent(sum(values) / len(values))} % ({percent(low)} to {percent(high)})"
     targets = sum(not record.white_box for record in rows[best].values())
     models = "the target" if targets == 1 else f"{targets} targets in the mean"
     wrong = "makes" if found.records[0].targeted else "fools"
     aim = " predict the target class" if found.records[0].targeted else ""
     sentence = f"{_name(best, rows)} {wrong} {models}{aim} on {rate} of the images"
-    if noise := noise_mean(found.noise, best, rows[best]):
-        sentence += f"; random noise of the same budget on {_percent(noise)} %"
+    if (noise := noise_mean(found.noise, best, rows[best])) is not None:
+        sentence += f"; random noise of the same budget on {percent(noise)} %"
     return sentence + _against_the_first(found.records, best, rows) + "."
 
 
@@ -64,23 +71,16 @@ def _against_the_first(records: Sequence[Record], best: Row, rows: Mapping[Row, 
             difference = test["mean_difference"]
             points = f"{100 * difference['mean']:+.1f} points over {_name(first, rows)}"
             if difference["p"] < SIGNIFICANT:
-                return f"; {points}, paired p {_p_value(difference['p'])}"
-            return f"; {points}, which may be chance (paired p {_p_value(difference['p'])})"
+                return f"; {points}, paired p {p_value(difference['p'])}"
+            return f"; {points}, which may be chance (paired p {p_value(difference['p'])})"
     return ""
 
 
 def _name(row: Row, rows: Mapping[Row, object]) -> str:
     surrogate, attack = row
     attacks = {other for _, other in rows}
-    technique = attack.partition("@")[0].replace(":", " ").split(" ")[0]
-    same = sum(other.partition("@")[0].startswith(technique) for other in attacks) == 1
-    label = technique if same else attack
-    return short(surrogate) if len(attacks) == 1 else f"{short(surrogate)} with {label}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    if len(attacks) == 1:
+        return short(surrogate)
+    techniques = attack.partition("@")[0]
+    alone = sum(other.partition("@")[0] == techniques for other in attacks) == 1
+    return f"{short(surrogate)} with {brief(techniques) if alone else attack}"

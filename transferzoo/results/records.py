@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 NOISE_SURROGATE = "random noise"
 """What stands for the surrogate of random noise: no model has such a name, which has a data set."""
+NOISE_FIELDS: dict[str, Any] = {
+    "surrogate": NOISE_SURROGATE,
+    "surrogate_accuracy": 0.0,
+    "surrogate_sha256": "",
+    "steps": 0,
+    "gradients": 0,
+    "precision": "fp32",
+}
+"""What records of random noise say where others speak of a surrogate."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.base.errors import UsageError
 from transferzoo.base.table import Table
 from transferzoo.results import statistics
-from transferzoo.results.comparisons import brief, mcnemar_p, paired, paired_tests, per_image, rows_of, short
+from transferzoo.results.comparisons import (
+    SIGNIFICANT,
+    brief,
+    mcnemar_p,
+    p_value,
+    paired,
+    paired_tests,
+    per_image,
+    percent,
+    rows_of,
+    short,
+)
 from transferzoo.results.conclusion import conclusion, has_budget, noise_mean
 from transferzoo.results.records import NOISE_SURROGATE
 
@@ -24,7 +35,6 @@ if TYPE_CHECKING:
     from transferzoo.results.comparisons import Findings, Row
     from transferzoo.results.records import Record, SurrogateAttack, Visibility
 
-SIGNIFICANT = 0.05
 MOST_NAMED = 4
 """Attacks that a caption writes out at most; the records have them all."""
 
@@ -68,10 +78,10 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
     rows = [
         (
             short(r.target) + ("*" if r.white_box else ""),
-            _percent(r.target_accuracy),
-            _percent(r.rate),
+            percent(r.target_accuracy),
+            percent(r.rate),
             _interval(r.low, r.high),
-            *((_percent(noise[r.target].rate) if r.target in noise else "–",) if noise else ()),
+            *((percent(noise[r.target].rate) if r.target in noise else "–",) if noise else ()),
             str(r.n),
         )
         for r in records
@@ -84,9 +94,9 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
             (
                 "mean",
                 "",
-                _percent(sum(shares) / len(shares)),
+                percent(sum(shares) / len(shares)),
                 _interval(low, high),
-                *(("–" if beside is None else _percent(beside),) if noise else ()),
+                *(("–" if beside is None else percent(beside),) if noise else ()),
                 str(len(shares)),
             )
         )
@@ -187,7 +197,7 @@ def _visibility(found: Sequence[Visibility], rows: Mapping[Row, object]) -> Tabl
                 _label((one.surrogate, one.attack), rows),
                 shown(one.linf, ".1f"),
                 shown(one.l2, ".3f"),
-                _percent(one.l0),
+                percent(one.l0),
                 shown(one.psnr, ".1f"),
                 shown(one.ssim, ".3f"),
                 f"{one.unchanged} of {one.n}",
@@ -217,7 +227,7 @@ def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
                 _label(name, rows),
                 f"{100 * difference['mean']:+.1f}",
                 interval,
-                _p_value(difference["p"]),
+                p_value(difference["p"]).removeprefix("= "),
                 f"{signs.count(1)} of {len(ps)}",
                 f"{signs.count(-1)} of {len(ps)}",
             )
@@ -243,7 +253,7 @@ def _matrix_cell(record: Record | None, baseline: Record | None) -> str:
 
 
 def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
-    return f"{_percent(rate)}{mark}\n{_interval(low, high)}"
+    return f"{percent(rate)}{mark}\n{_interval(low, high)}"
 
 
 def _caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]) -> str:
@@ -289,13 +299,5 @@ def _budget(attack: str) -> list[str]:
     return attack.partition("@")[2].split(",")
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
 def _interval(low: float, high: float) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}"
-
-
-def _p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
