@@ -96,6 +96,36 @@ def test_a_damaged_file_of_a_run_is_written_anew(
     assert cli("report", run).code == 0
 
 
+@pytest.mark.parametrize("damage", ["half", "another rate", "no text"])
+@pytest.mark.parametrize("name", ["records.jsonl", "noise.jsonl"])
+def test_damaged_records_are_measured_again(
+    cli: Run, few: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    whole = _outcomes(cli, few)
+    (run,) = (tmp_path / "runs").iterdir()
+    before = (run / name).read_bytes()
+    changed = {
+        "half": before[:50],
+        "another rate": before.replace(b'"rate": 0', b'"rate": 0.9').replace(b'"rate": 1', b'"rate": 0.9'),
+        "no text": b"\xff\xfe",
+    }
+    assert changed[damage] != before
+    (run / name).write_bytes(changed[damage])
+    assert cli("report", run).code == 1
+    assert _outcomes(cli, few) == whole
+    assert (run / name).read_bytes() == before
+
+
+def test_damaged_timings_cost_no_result(cli: Run, few: Path, tmp_path: Path) -> None:
+    whole = _outcomes(cli, few)
+    (run,) = (tmp_path / "runs").iterdir()
+    first = json.loads((run / "timings.jsonl").read_text().splitlines()[0])
+    (run / "timings.jsonl").write_bytes(json.dumps({**first, "images": 0}).encode() + b"\n\xff\xfe\x00\n5\n")
+    (run / "started.json").write_text("5")
+    assert _outcomes(cli, few) == whole
+    assert cli("report", run).code == 0
+
+
 def test_clean_predictions_are_asked_for_once(
     cli: Run, few: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from helpers.records import record
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.base.table import Table
 from transferzoo.cli.tables import render as render_table
@@ -19,38 +20,6 @@ from transferzoo.results.records import Record
 from transferzoo.results.statistics import mcnemar, wilson
 from transferzoo.results.tables import tables
 from transferzoo.results.writers import check_output, render, to_json, to_latex, to_markdown
-
-
-def record(surrogate: str, target: str, outcomes: str, **changes: object) -> Record:
-    n, successes = len(outcomes.replace("-", "")), outcomes.count("1")
-    low, high = wilson(successes, n)
-    values: dict[str, object] = {
-        "surrogate": f"toys/{surrogate}",
-        "target": f"toys/{target}",
-        "attack": "bim@linf,eps=8/255",
-        "steps": 10,
-        "targeted": "",
-        "dataset": "toys",
-        "split": "test",
-        "seed": 0,
-        "selection": "s",
-        "n": n,
-        "successes": successes,
-        "rate": successes / n,
-        "low": low,
-        "high": high,
-        "white_box": surrogate == target,
-        "surrogate_accuracy": 0.95,
-        "target_accuracy": 0.9,
-        "gradients": 10,
-        "precision": "fp32",
-        "surrogate_sha256": surrogate,
-        "target_sha256": target,
-        "outcomes": outcomes,
-        "versions": {"torch": "2"},
-    }
-    return Record(**(values | changes))  # type: ignore[arg-type]
-
 
 ONE = [record("a", "a", "1111"), record("a", "b", "1100"), record("a", "c", "1000")]
 MATRIX = [

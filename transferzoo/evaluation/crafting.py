@@ -17,6 +17,7 @@ from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
 from transferzoo.models import load
 from transferzoo.models.batches import halving
 from transferzoo.models.optimize import optimize
+from transferzoo.results.comparisons import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,7 @@ def craft_all(
                 _craft_unit(job, selected, folder, models, (task, unit), advance)
 
     if mine:
-        names = list(dict.fromkeys(task.pair.surrogate.rpartition("/")[2] for task, _ in mine))
+        names = list(dict.fromkeys(short(task.pair.surrogate) for task, _ in mine))
         what = f"attacking {names[0]}" if len(names) == 1 else f"attacking {len(names)} surrogates"
         on_progress(what, 0, total)
         share(work, mine, jobs, counting(lambda done: on_progress(what, done, total)))

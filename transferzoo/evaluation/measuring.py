@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from transferzoo.attacks.noise import noise_name, noisy
+from transferzoo.base.errors import DataError
 from transferzoo.base.processes import share
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import predict_images
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     Measured = dict[str, list[Record]]
 
 
+T = TypeVar("T")
+
+
 def measure_perturbations(
     job: Job, selected: SelectedImages, folder: RunFolder, on_progress: OnProgress, *, ssim: bool
 ) -> None:
@@ -51,7 +56,7 @@ def measure_perturbations(
         ModelError: a surrogate has changed no image.
         DataError: a file of images is missing or damaged.
     """
-    known = {SurrogateAttack(one.surrogate, one.attack): one for one in folder.visibility()}
+    known = {SurrogateAttack(one.surrogate, one.attack): one for one in _intact(folder.visibility)}
     for number, task in enumerate(job.crafting_tasks):
         if task.pair in known and not (ssim and known[task.pair].lacks_ssim):
             continue
@@ -80,7 +85,11 @@ def measure_targets(
     """
     rows, selection = _rows(job), folder.selection()
     known = {
-        file: {(r.pair, r.steps, r.target): r for r in folder.records(file) if r.selection == selection}
+        file: {
+            (r.pair, r.steps, r.target): r
+            for r in _intact(partial(folder.records, file))
+            if r.selection == selection
+        }
         for file in rows
     }
     missing = {
@@ -110,6 +119,14 @@ def measure_targets(
         on_progress("measuring targets", 0, len(todo))
         share(measure, todo, jobs, keep)
     return {file: _ordered(job, every, known[file]) for file, every in rows.items()}
+
+
+def _intact(read: Callable[[], list[T]]) -> list[T]:
+    """Return what a file of the run holds: nothing where it is damaged, so that it is measured again."""
+    try:
+        return read()
+    except DataError:
+        return []
 
 
 def _rows(job: Job) -> dict[str, list[Row]]:

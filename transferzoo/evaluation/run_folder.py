@@ -82,7 +82,7 @@ class RunFolder:
         """Return when the run was `created`, and by which `command`; empty where that is not known."""
         try:
             return dict(json.loads((self.path / STARTED).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return {}
 
     # ------------------------------------------------------------ selection
@@ -149,7 +149,7 @@ class RunFolder:
         path = self.path / file
         if not path.exists():
             return []
-        return _read(path, lambda text: [Record(**json.loads(line)) for line in text.splitlines()])
+        return _read(path, lambda text: [_record(line) for line in text.splitlines()])
 
     def save_records(self, records: Iterable[Record], file: str = RECORDS) -> None:
         """Replace the records, or those of the curve."""
@@ -176,7 +176,8 @@ class RunFolder:
         """Return the seconds an image took, by pair."""
         path = self.path / "timings.jsonl"
         totals: dict[SurrogateAttack, tuple[float, int]] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        for line in text.splitlines():
             try:
                 entry = json.loads(line)
                 pair = SurrogateAttack(entry["surrogate"], entry["attack"])
@@ -184,7 +185,7 @@ class RunFolder:
                 totals[pair] = (seconds + entry["seconds"], images + entry["images"])
             except (ValueError, KeyError, TypeError):
                 continue  # the last line of a killed run
-        return {pair: seconds / images for pair, (seconds, images) in totals.items()}
+        return {pair: seconds / images for pair, (seconds, images) in totals.items() if images > 0}
 
 
 def open_run(path: Path) -> RunFolder:
@@ -230,7 +231,7 @@ def _read(path: Path, parse: Callable[[str], T]) -> T:
     """
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -240,6 +241,19 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(
         f"cannot read {path}: {reason(error)}", hint="delete it and run the attack command again"
     )
+
+
+def _record(line: str) -> Record:
+    """Return the record that a line holds.
+
+    Raises:
+        ValueError: its counts are not those of its outcomes.
+    """
+    record = Record(**json.loads(line))
+    fooled, counted = record.outcomes.count("1"), len(record.outcomes) - record.outcomes.count("-")
+    if (record.successes, record.n, record.rate) != (fooled, counted, fooled / max(counted, 1)):
+        raise ValueError(f"the rate of '{record.target}' is not that of its outcomes")
+    return record
 
 
 def _ids_and_labels(text: str) -> tuple[list[int], list[int]]:

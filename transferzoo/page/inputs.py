@@ -110,13 +110,16 @@ def _share_a_table(records: Sequence[Record]) -> bool:
 
 
 def merge_findings(runs: Sequence[RunFolder]) -> Findings:
-    """Return the findings of all runs as one."""
+    """Return the findings of all runs as one; runs on the same images share their noise."""
+    noise = {
+        (r.attack, r.target, r.selection, r.seed, r.targeted): r for run in runs for r in run.records(NOISE)
+    }
     return Findings(
         [record for run in runs for record in run.records()],
         [record for run in runs for record in run.records(CURVE)],
         {source: value for run in runs for source, value in run.seconds().items()},
         [line for run in runs for line in run.visibility()],
-        list({(r.attack, r.target): r for run in runs for r in run.records(NOISE)}.values()),
+        list(noise.values()),
     )
 
 

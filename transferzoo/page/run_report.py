@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.page.charts import Axis, CurvePanel, Curves, Differences, Figure, Heatmap, MeanInterval
 from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
 from transferzoo.page.parts import Part, format_range, names_or_count, unique_texts
-from transferzoo.results import statistics
-from transferzoo.results.comparisons import brief, paired_tests, per_image, rows_of, short
+from transferzoo.results.comparisons import brief, mean_rate, paired_tests, rows_of, short
 from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
@@ -170,8 +169,8 @@ def _success_matrix(rows: Mapping[Row, Mapping[str, Record]], labels: Mapping[Ro
 
 def _mean_interval(cells: Mapping[str, Record]) -> MeanInterval | None:
     """Return the mean over images and targets with its interval, None where all targets are white-box."""
-    shares = per_image(cells)
-    return MeanInterval(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else None
+    mean = mean_rate(cells)
+    return MeanInterval(*mean) if mean else None
 
 
 def _step_curves(findings: Findings, labels: Mapping[Row, str]) -> Figure | None:

@@ -10,6 +10,7 @@ from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms, show_term
 from transferzoo.results import statistics
+from transferzoo.results.records import NOISE_SURROGATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ def paired_tests(records: Sequence[Record]) -> list[dict[str, Any]]:
     baseline, *others = rows
     result = []
     for row in others:
-        if not _comparable(rows[baseline], rows[row]):
+        if not comparable(rows[baseline], rows[row]):
             continue
         first, second = (per_image(rows[name]) for name in (baseline, row))
         result.append(
@@ -106,6 +107,61 @@ def per_image(cells: Mapping[str, Record]) -> list[float]:
     return [image.count("1") / len(image) for image in images if image]
 
 
+def mean_rate(cells: Mapping[str, Record]) -> tuple[float, float, float] | None:
+    """Return the mean rate over images and targets that are not white-box, and its 95 % interval.
+
+    The interval is Wilson's where there is one such target, else the t interval over images. None where there
+    is no such target.
+    """
+    transfer = [record for record in cells.values() if not record.white_box]
+    if len(transfer) == 1:
+        return transfer[0].rate, transfer[0].low, transfer[0].high
+    shares = per_image(cells)
+    return (sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else None
+
+
+def noise_beside(noise: Sequence[Record], record: Record) -> Record | None:
+    """Return the record of random noise of a record's budget, on the same images and target."""
+    for other in noise:
+        if other.seed == record.seed and has_budget(other.attack, record.attack) and paired(other, record):
+            return other
+    return None
+
+
+def noise_mean(noise: Sequence[Record], cells: Mapping[str, Record]) -> float | None:
+    """Return the mean rate of noise on the images and targets of a row, white-box ones aside."""
+    found = {name: noise_beside(noise, r) for name, r in cells.items() if not r.white_box}
+    known = {name: record for name, record in found.items() if record is not None}
+    mean = mean_rate(known) if len(known) == len(found) else None
+    return mean and mean[0]
+
+
+def noise_rows(found: Findings) -> dict[str, dict[str, Record]]:
+    """Return the records of noise by what their row is called, and by target: a row a budget and images."""
+    rows: dict[tuple[str, str, int], dict[str, Record]] = defaultdict(dict)
+    for record in found.noise:
+        rows[record.attack, record.selection, record.seed][record.target] = record
+    budgets = {attack for attack, _, _ in rows}
+    images = {(r.selection, r.seed): short(r.surrogate) for r in reversed(found.records)}
+    return {
+        NOISE_SURROGATE
+        + (f"\n{attack.partition('@')[2]}" if len(budgets) > 1 else "")
+        + (f"\non images of {images[selection, seed]}" if len(images) > 1 else ""): cells
+        for (attack, selection, seed), cells in rows.items()
+        if (selection, seed) in images
+    }
+
+
+def has_budget(noise: str, attack: str) -> bool:
+    """Return whether random noise, as records name it, has the norm and radius of an attack."""
+    return noise.partition("@")[2] == budget_of(attack)
+
+
+def budget_of(attack: str) -> str:
+    """Return norm and radius of an attack's canonical form, "linf,eps=16/255"."""
+    return ",".join(attack.partition("@")[2].split(",")[:2])
+
+
 def paired(first: Record, second: Record) -> bool:
     """Return whether two records speak of the same images, counted alike, and of the same target."""
     images = [(r.dataset, r.split, r.selection, r.targeted) for r in (first, second)]
@@ -113,7 +169,8 @@ def paired(first: Record, second: Record) -> bool:
     return images[0] == images[1] and first.target_sha256 == second.target_sha256 and counted[0] == counted[1]
 
 
-def _comparable(first: Mapping[str, Record], second: Mapping[str, Record]) -> bool:
+def comparable(first: Mapping[str, Record], second: Mapping[str, Record]) -> bool:
+    """Return whether two rows have the same images and targets, white-box ones aside."""
     kept = [{t: r for t, r in cells.items() if not r.white_box} for cells in (first, second)]
     return (
         bool(kept[0])
@@ -139,8 +196,8 @@ def p_value(p: float) -> str:
 
 
 def short(full_name: str) -> str:
-    """Return a name without its data set."""
-    return full_name.rpartition("/")[2]
+    """Return a name, or those of an ensemble, without the data set."""
+    return " & ".join(name.partition("/")[2] or name for name in full_name.split(" & "))
 
 
 def brief(spec: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.results import statistics
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
     brief,
+    budget_of,
+    comparable,
+    mean_rate,
+    noise_mean,
     p_value,
     paired_tests,
-    per_image,
     percent,
     rows_of,
     short,
@@ -22,50 +24,46 @@ if TYPE_CHECKING:
     from transferzoo.results.comparisons import Findings, Row
     from transferzoo.results.records import Record
 
+    Rows = Mapping[Row, Mapping[str, Record]]
+
 
 def conclusion(found: Findings) -> str:
     """Return a sentence on the row with the highest mean: its rate, noise beside it, and the first row.
 
-    Empty where no row has a target that is not white-box.
+    Only rows with the images, targets and budget of the first that has a mean are compared. Empty where none
+    has a target that is not white-box.
     """
     rows = rows_of(found.records)
-    shares = {name: values for name, cells in rows.items() if (values := per_image(cells))}
-    if not shares:
+    means = {name: mean for name, cells in rows.items() if (mean := mean_rate(cells))}
+    if not means:
         return ""
-    best = max(shares, key=lambda name: sum(shares[name]) / len(shares[name]))
-    values = shares[best]
-    low, high = statistics.mean_interval(values)
-    rate = f"{percent(sum(values) / len(values))} % ({percent(low)} to {percent(high)})"
-    targets = sum(not record.white_box for record in rows[best].values())
-    models = "the target" if targets == 1 else f"{targets} targets in the mean"
-    wrong = "makes" if found.records[0].targeted else "fools"
-    aim = " predict the target class" if found.records[0].targeted else ""
-    sentence = f"{_name(best, rows)} {wrong} {models}{aim} on {rate} of the images"
-    if (noise := noise_mean(found.noise, best, rows[best])) is not None:
+    leader = next(iter(means))
+    rivals = {name: rows[name] for name in means if name == leader or _compete(rows, leader, name)}
+    best = max(rivals, key=lambda name: means[name][0])
+    rate, low, high = means[best]
+    targets = [name for name, record in rows[best].items() if not record.white_box]
+    models = short(targets[0]) if len(targets) == 1 else f"{len(targets)} targets in the mean"
+    targeted, several = found.records[0].targeted, "" if " & " in best[0] else "s"
+    verb = f"make{several} {models} predict the target class" if targeted else f"fool{several} {models}"
+    share = f"{percent(rate)} % ({percent(low)} to {percent(high)})"
+    sentence = f"{_name(best, rows)} {verb} on {share} of the images"
+    if (noise := noise_mean(found.noise, rows[best])) is not None:
         sentence += f"; random noise of the same budget on {percent(noise)} %"
-    return sentence + _against_the_first(found.records, best, rows) + "."
+    sentence += _against_the_first(found.records, best, rivals, rows)
+    others = len(means) - len(rivals)
+    return sentence + ("; rows of other images, targets or budgets are not compared." if others else ".")
 
 
-def noise_mean(noise: Sequence[Record], row: Row, cells: Mapping[str, Record]) -> float | None:
-    """Return the mean rate of noise of a row's budget on its targets, white-box ones aside."""
-    kept = {target for target, record in cells.items() if not record.white_box}
-    beside = {r.target: r for r in noise if r.target in kept and has_budget(r.attack, row[1])}
-    shares = per_image(beside) if beside.keys() == kept else []
-    return sum(shares) / len(shares) if shares else None
+def _compete(rows: Rows, leader: Row, other: Row) -> bool:
+    return comparable(rows[leader], rows[other]) and budget_of(leader[1]) == budget_of(other[1])
 
 
-def has_budget(noise: str, attack: str) -> bool:
-    """Return whether random noise, as records name it, has the norm and radius of an attack."""
-    budget = attack.partition("@")[2].split(",")[:2]
-    return noise.partition("@")[2].split(",") == budget
-
-
-def _against_the_first(records: Sequence[Record], best: Row, rows: Mapping[Row, object]) -> str:
+def _against_the_first(records: Sequence[Record], best: Row, rivals: Rows, rows: Rows) -> str:
     first = next(iter(rows))
-    if len(rows) == 1:
+    if len(rivals) == 1:
         return ""
-    if best == first:
-        return "; no other row fools more"
+    if best == next(iter(rivals)):
+        return "; no other row has a higher mean"
     for test in paired_tests(records):
         if (test["surrogate"], test["attack"]) == best:
             difference = test["mean_difference"]

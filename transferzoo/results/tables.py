@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
 from transferzoo.base.table import Table
-from transferzoo.results import statistics
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
     brief,
     mcnemar_p,
+    mean_rate,
+    noise_beside,
+    noise_mean,
+    noise_rows,
     p_value,
     paired,
     paired_tests,
@@ -26,8 +29,7 @@ from transferzoo.results.comparisons import (
     rows_of,
     short,
 )
-from transferzoo.results.conclusion import conclusion, has_budget, noise_mean
-from transferzoo.results.records import NOISE_SURROGATE
+from transferzoo.results.conclusion import conclusion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,7 +76,7 @@ def _concluded(table: Table, found: Findings) -> Table:
 
 def _single(records: Sequence[Record], found: Findings) -> Table:
     first, seconds = records[0], found.seconds
-    noise = {r.target: r for r in found.noise if has_budget(r.attack, first.attack)}
+    noise = {r.target: other for r in records if (other := noise_beside(found.noise, r))}
     rows = [
         (
             short(r.target) + ("*" if r.white_box else ""),
@@ -86,18 +88,17 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
         )
         for r in records
     ]
-    shares = per_image({r.target: r for r in records})
-    if shares and len(records) > 1:
-        low, high = statistics.mean_interval(shares)
-        beside = noise_mean(found.noise, (first.surrogate, first.attack), {r.target: r for r in records})
+    cells = {r.target: r for r in records}
+    if (mean := mean_rate(cells)) and len(records) > 1:
+        beside = noise_mean(found.noise, cells)
         rows.append(
             (
                 "mean",
                 "",
-                percent(sum(shares) / len(shares)),
-                _interval(low, high),
+                percent(mean[0]),
+                _interval(*mean[1:]),
                 *(("–" if beside is None else percent(beside),) if noise else ()),
-                str(len(shares)),
+                str(len(per_image(cells))),
             )
         )
     return Table(
@@ -135,10 +136,9 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
         )
     records = [record for cells in rows.values() for record in cells.values()]
     extra, costs = _costs(rows, seconds)
-    for name, cells in rows_of(found.noise).items():
-        budget = f"\n{name[1].partition('@')[2]}" if len({r.attack for r in found.noise}) > 1 else ""
+    for label, cells in noise_rows(found).items():
         shown = (_matrix_cell(cells.get(target), None) for target in targets)
-        lines.append((f"{NOISE_SURROGATE}{budget}", _mean(cells), *shown))
+        lines.append((label, _mean(cells), *shown))
         costs.append(("0", "–") if extra else ())
     note = (
         "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
@@ -209,8 +209,8 @@ def _visibility(found: Sequence[Visibility], rows: Mapping[Row, object]) -> Tabl
 
 
 def _mean(cells: Mapping[str, Record]) -> str:
-    shares = per_image(cells)
-    return _cell(sum(shares) / len(shares), *statistics.mean_interval(shares)) if shares else "–"
+    mean = mean_rate(cells)
+    return _cell(*mean) if mean else "–"
 
 
 def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
