@@ -108,7 +108,9 @@ def test_kill_9(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> Non
         seen = now
     assert 3 <= len(seen) <= UNITS * SOURCES
     (run,) = (tmp_path / "runs").iterdir()
-    (run / "images" / ".0004.safetensors.1.tmp").write_bytes(b"what a kill in the middle of a write leaves")
+    (run / "images" / ".0004.safetensors.5000000.tmp").write_bytes(
+        b"what a kill in the middle of a write leaves"
+    )
     code, out, error = _end(start_command(_command(few), tmp_path), tmp_path)
     assert code == 0, error
     assert "vgg" in out

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,29 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and below, not what is being written.
+
+    A number of a killed process that another has got since keeps its file until a later sweep.
+    """
+    for leftover in folder.rglob(".*.tmp"):
+        writer = leftover.name.split(".")[-2]
+        if not writer.isdecimal() or int(writer) == os.getpid() or not _is_alive(int(writer)):
+            leftover.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":
+        return False  # asking would end it there
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def _umask() -> int:

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from transferzoo.base.atomic import sha256, write_json, write_text, writing
+from transferzoo.base.atomic import sha256, sweep, write_json, write_text, writing
 from transferzoo.base.errors import DataError, TransferZooError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.results.records import Record, SurrogateAttack, Visibility
@@ -65,8 +65,7 @@ class RunFolder:
         """
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in self.path.rglob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+            sweep(self.path)
         if not (self.path / STARTED).exists():
             created = datetime.now(UTC).isoformat(timespec="seconds")
             write_json(self.path / STARTED, {"created": created, "command": command})

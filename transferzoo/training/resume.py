@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from transferzoo.base.atomic import write_bytes, writing
+from transferzoo.base.atomic import sweep, write_bytes, writing
 from transferzoo.base.digests import tensors_digest
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.base.train_config import TrainConfig
@@ -190,8 +190,8 @@ def finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
 
 def tidy(folder: Path) -> None:
     """Remove the resume state of a finished run, and what a kill while saving left behind."""
-    for path in (folder / RESUME, *folder.rglob(".*.tmp")):
-        path.unlink(missing_ok=True)
+    (folder / RESUME).unlink(missing_ok=True)
+    sweep(folder)
 
 
 def folder_in_use(folder: Path) -> UsageError:
