@@ -56,6 +56,9 @@ def _app(*names: str) -> typer.Typer:
 app = _app(*COMMANDS)
 
 
+INTERRUPTED = "Interrupted; the same command goes on from here."
+
+
 class Interrupted(BaseException):
     """Ctrl-C; no `Exception`, so that nothing on the way up takes it for a failure of its own."""
 
@@ -69,6 +72,9 @@ def main() -> None:
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         nonlocal interrupted
         interrupted = True
+        if _is_half_imported("torch"):  # its C++ aborts on an exception from here; nothing is begun yet
+            os.write(2, f"{INTERRUPTED}\n".encode())
+            os._exit(130)
         raise Interrupted
 
     signal.signal(signal.SIGINT, interrupt)
@@ -77,9 +83,13 @@ def main() -> None:
         (_app(*named) if named else app)()  # Typer reads the options of every command it has
     except BaseException as error:
         if interrupted:  # whatever it has become: an import that is interrupted raises errors of its own
-            log("Interrupted; the same command goes on from here.")
+            log(INTERRUPTED)
             sys.exit(130)
         _end(error)
+
+
+def _is_half_imported(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 def _end(error: BaseException) -> NoReturn:
