@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from transferzoo.base.version import __version__
 from transferzoo.models.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
     "Pool",
     "TrainConfig",
     "TransferZooError",
+    "__version__",
     "craft",
     "evaluate",
     "load_images",

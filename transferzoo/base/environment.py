@@ -6,9 +6,11 @@ so a new option orphans no finished work, and what would give other bytes is nev
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import NamedTuple
 
 from transferzoo.base.distributed import this_device
+from transferzoo.base.version import __version__
 
 ARITHMETIC = 1
 """Raised whenever the same configuration comes to give other bytes: a formula, a draw, a default."""
@@ -37,3 +39,8 @@ def environment() -> Environment:
     rounds = device == "cuda" and torch.backends.cudnn.allow_tf32
     math = torch.get_float32_matmul_precision() + ("+tf32" if rounds else "")
     return Environment(ARITHMETIC, device, math)
+
+
+def versions(*others: str) -> dict[str, str]:
+    """Return the versions of the packages that results depend on, this one's as the code has it."""
+    return {"transferzoo": __version__, **{name: version(name) for name in ("torch", "timm", *others)}}

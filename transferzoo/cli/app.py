@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from transferzoo.base.distributed import follows
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.version import __version__
 from transferzoo.cli.attack import attack
 from transferzoo.cli.list import list_
-from transferzoo.cli.output import log, silence
+from transferzoo.cli.output import log, show_line, silence
 from transferzoo.cli.pull import pull
 from transferzoo.cli.push import push
 from transferzoo.cli.report import report
@@ -39,15 +40,28 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        show_line(f"transferzoo {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Evaluate how adversarial examples transfer between image classifiers."""
+
+
 def _app(*names: str) -> typer.Typer:
     """Return the command line with these commands."""
     found = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        help="Evaluate how adversarial examples transfer between image classifiers.",
     )
-    found.callback()(lambda: None)  # a single command keeps its name
+    found.callback()(_root)
     for name in names:
         found.command(name)(COMMANDS[name])
     return found

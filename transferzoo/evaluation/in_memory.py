@@ -13,9 +13,9 @@ from torch import Tensor
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.attacks.noise import noise_name, noisy
 from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.environment import versions
 from transferzoo.base.errors import DataError, ModelError, UsageError
 from transferzoo.datasets import Batch, check_ids
-from transferzoo.evaluation.job import versions
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
 from transferzoo.models.classifier import checked, frozen, state_digest, weights_digest
 from transferzoo.models.predict import logits_of, predict

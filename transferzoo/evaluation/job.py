@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.atomic import sha256
 from transferzoo.base.digests import tensors_digest
-from transferzoo.base.environment import environment
+from transferzoo.base.environment import environment, versions
 from transferzoo.defences import read_defence
 from transferzoo.models import load
 from transferzoo.results.records import SurrogateAttack
@@ -187,8 +186,3 @@ class CraftingTask:
 def weights_of(model: ModelSpec, *, every: bool) -> list[Path] | list[None]:
     """Return the files of a model's weights: all that were collected, or None, for the main ones."""
     return (load.collected(model) if every else []) or [None]
-
-
-def versions(*others: str) -> dict[str, str]:
-    """Return the versions of the packages that results depend on."""
-    return {name: version(name) for name in ("transferzoo", "torch", "timm", *others)}

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.digests import tensors_digest
-from transferzoo.evaluation.job import versions
+from transferzoo.base.environment import versions
 
 if TYPE_CHECKING:
     import torch

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from transferzoo.base.environment import Environment, environment
+from transferzoo.base.environment import Environment, environment, versions
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.processes import one_thread
 from transferzoo.base.registry import Registry
 from transferzoo.datasets.sources import load_split
-from transferzoo.evaluation.job import versions
 from transferzoo.studies.derived import read_derived
 from transferzoo.studies.digests import split_root
 from transferzoo.studies.grid import build_grid

@@ -8,14 +8,13 @@ on the same machine, with the same bytes as one that was never stopped.
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from transferzoo.base.atomic import sha256, write_bytes, write_json
 from transferzoo.base.distributed import Team
-from transferzoo.base.environment import environment
+from transferzoo.base.environment import environment, versions
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets import Batch
 from transferzoo.models import build, checkpoint
@@ -220,7 +219,7 @@ class _Run:
             "weights_sha256": checkpoint.digest(self.folder),
             "samples": self._samples(),
             "seconds": round(self.state.seconds, 1),
-            "versions": {name: version(name) for name in ("transferzoo", "torch", "timm")},
+            "versions": versions(),
         }
         recipe = {key: value for key, value in recipe.items() if key == "accuracy" or value is not None}
         write_json(self.folder / checkpoint.RECIPE, recipe)
