@@ -6,10 +6,15 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from helpers.installed_copy import require_checkout
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared with the other workers
     os.environ["OMP_NUM_THREADS"] = "1"
+else:
+    require_checkout()
 
 import pytest
 import torch
@@ -23,6 +28,7 @@ from transferzoo.models.optimize import best_precision
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from torch import Tensor
 
@@ -53,6 +59,18 @@ def bf16_support(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     monkeypatch.setattr("transferzoo.models.optimize.best_precision", best_precision)
     return bool(request.param)
+
+
+@pytest.fixture(scope="session")
+def torchattacks() -> ModuleType:
+    """Return torchattacks, or skip the test; with TRANSFERZOO_NO_SKIPS=1, as in CI, it must be there.
+
+    It is in no extra, because it pins requests and urllib3 to versions of 2020.
+    """
+    if os.environ.get("TRANSFERZOO_NO_SKIPS") == "1":
+        return import_module("torchattacks")
+    reason = "compares with torchattacks: pip install --no-deps torchattacks==3.5.1"
+    return cast("ModuleType", pytest.importorskip("torchattacks", reason=reason))
 
 
 @pytest.fixture(scope="module")

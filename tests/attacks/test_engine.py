@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-import torchattacks
 from torch import Tensor, nn
 
 from helpers.attacks import (
@@ -31,6 +31,9 @@ from transferzoo.attacks.techniques import TECHNIQUES, Stage
 from transferzoo.attacks.techniques.starts import RandomStart
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SINGLE = [
@@ -47,28 +50,30 @@ CASES = [(spec, norm) for spec in COMPOSITIONS for norm in NORM_BUDGETS if (spec
 # ---------------------------------------------------------------- references
 
 
-@pytest.mark.parametrize(("spec", "reference"), [("", torchattacks.BIM), ("mi", torchattacks.MIFGSM)])
+@pytest.mark.parametrize(("spec", "reference"), [("", "BIM"), ("mi", "MIFGSM")])
 class TestTorchattacks:
-    def test_float64(self, spec: str, reference: type) -> None:
-        found = against_torchattacks(make_attack(spec), reference, small_cnn(), random_images())
+    def test_float64(self, spec: str, reference: str, torchattacks: ModuleType) -> None:
+        theirs = getattr(torchattacks, reference)
+        found = against_torchattacks(make_attack(spec), theirs, small_cnn(), random_images())
         assert found.share == 0
         assert found.largest < 1e-12
 
-    def test_float32(self, spec: str, reference: type) -> None:
+    def test_float32(self, spec: str, reference: str, torchattacks: ModuleType) -> None:
+        theirs = getattr(torchattacks, reference)
         model, batch = small_cnn(dtype=torch.float32), random_images()
-        first = against_torchattacks(make_attack(spec, steps=1), reference, model, batch, torch.float32)
-        last = against_torchattacks(make_attack(spec, steps=10), reference, model, batch, torch.float32)
+        first = against_torchattacks(make_attack(spec, steps=1), theirs, model, batch, torch.float32)
+        last = against_torchattacks(make_attack(spec, steps=10), theirs, model, batch, torch.float32)
         assert first.share == 0
         assert last.share < 0.005
 
 
-def test_decay_of_momentum_is_torchattacks_decay() -> None:
+def test_decay_of_momentum_is_torchattacks_decay(torchattacks: ModuleType) -> None:
     attack = make_attack("mi:decay=0.4")
     found = against_torchattacks(attack, torchattacks.MIFGSM, small_cnn(), random_images(), decay=0.4)
     assert found.share == 0
 
 
-def test_one_step_of_length_epsilon_is_fgsm() -> None:
+def test_one_step_of_length_epsilon_is_fgsm(torchattacks: ModuleType) -> None:
     attack = make_attack(steps=1, step=Fraction(16, 255))
     model, batch = small_cnn().eval(), random_images()
     theirs = torchattacks.FGSM(model, eps=16 / 255)(batch.images.double() / 255, batch.labels)
@@ -77,7 +82,7 @@ def test_one_step_of_length_epsilon_is_fgsm() -> None:
     assert found.largest < 1e-12
 
 
-def test_random_start_is_pgd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_start_is_pgd(torchattacks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     attack, model, batch = make_attack("rs"), small_cnn(), random_images()
     start = RandomStart().start(work_unit(attack, batch), lambda delta, _: delta)
     monkeypatch.setattr(torch.Tensor, "uniform_", lambda *_: start)
@@ -87,8 +92,8 @@ def test_random_start_is_pgd(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("spec", "decay"), [("ti", 0.0), ("mi+ti", 1.0)])
-def test_translation_invariance_is_torchattacks(spec: str, decay: float) -> None:
-    def reference(model: nn.Module, **options: float) -> torchattacks.attack.Attack:
+def test_translation_invariance_is_torchattacks(spec: str, decay: float, torchattacks: ModuleType) -> None:
+    def reference(model: nn.Module, **options: float) -> Any:
         other = torchattacks.TIFGSM(model, diversity_prob=0.0, decay=decay, **options)  # 0: without its DI
         other.stacked_kernel = torch.from_numpy(np.stack([other.gkern()] * 3)[:, None])  # theirs, unrounded
         return other

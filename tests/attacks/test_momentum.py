@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-import torchattacks
 from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy
 
@@ -18,13 +18,16 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques import TECHNIQUES, Stage
 from transferzoo.base.errors import UsageError
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---------------------------------------------------------------- momentum
 
 
-def test_nesterov_is_torchattacks() -> None:
+def test_nesterov_is_torchattacks(torchattacks: ModuleType) -> None:
     found = against_torchattacks(make_attack("ni"), torchattacks.NIFGSM, small_cnn(), random_images())
     assert found.share == 0
     assert found.largest < 1e-12
@@ -110,7 +113,7 @@ def test_patch_wise(gamma: float, kernel: int) -> None:
     check(f"pi-patch:gamma={gamma},kernel={kernel}", literal)
 
 
-def test_patch_wise_is_torchattacks() -> None:
+def test_patch_wise_is_torchattacks(torchattacks: ModuleType) -> None:
     """Theirs has a step of ε / number, and its gamma is a step's length: ε times beta / number."""
     model, batch = small_cnn(dtype=torch.float32).eval(), random_images()
     attack = make_attack("pi-patch:beta=4,gamma=0.4", steps=10)

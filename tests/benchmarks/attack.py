@@ -1,9 +1,10 @@
 """What attacks cost, beside other tools and bare gradients: `python tests/benchmarks/attack.py`.
 
-Needs `pip install -e '.[bench]'`. MI in 10 steps on four networks, in turn; rounds are interleaved, each in
-another order, and ratios are of medians. Making a surrogate ready (folding, rounding) is done once for a run
-and timed by itself. Then, on the built-in surrogate, what techniques of many gradients take over as many bare
-ones, and what two processes do. Memory is the peak that the profiler sees allocated.
+Needs `pip install -e '.[bench]'` and `pip install --no-deps torchattacks==3.5.1`. MI in 10 steps on four
+networks, in turn; rounds are interleaved, each in another order, and ratios are of medians. Making a
+surrogate ready (folding, rounding) is done once for a run and timed by itself. Then, on the built-in
+surrogate, what techniques of many gradients take over as many bare ones, and what two processes do. Memory
+is the peak that the profiler sees allocated.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,6 @@ from transferzoo.attacks.techniques.work_unit import Pool, WorkUnit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import torchattacks
 
     Surrogate = nn.Module | Sequence[nn.Module]
 
@@ -157,7 +155,7 @@ def agreement(attack: Attack, ours: Tensor, theirs: Tensor, clean: Tensor) -> Ag
 
 def against_torchattacks(
     attack: Attack,
-    reference: Callable[..., torchattacks.attack.Attack],
+    reference: Callable[..., Any],
     model: nn.Module,
     batch: Images,
     dtype: torch.dtype = DOUBLE,
