@@ -23,6 +23,11 @@ TEXT = README.read_text(encoding="utf-8")
 EVERY = "".join(file.read_text(encoding="utf-8") for file in READMES)
 TOLD = [block for block in BLOCK.finditer(EVERY) if " report " in block["command"]]
 FIRST = "transferzoo attack --surrogate resnet50-sam --targets all"
+PAGES = (
+    *READMES,
+    *(README.parent / "transferzoo").glob("*.md"),
+    README.parent / ".github" / "CONTRIBUTING.md",
+)
 NAMES = sorted(path.name.removesuffix(SUFFIX) for path in RESULTS.glob(f"*{SUFFIX}"))
 
 
@@ -70,7 +75,7 @@ def test_records_are_of_the_study_as_it_stands(name: str) -> None:
     assert {one.seed for one in found.outcomes} == set(found.study.seeds)
 
 
-@pytest.mark.parametrize("file", READMES, ids=lambda file: file.parent.name)
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_links_lead_to_files(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
