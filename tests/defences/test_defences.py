@@ -147,12 +147,12 @@ def test_draws_belong_to_the_image(name: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("jpeg:quality=0", "quality of jpeg is out of range: expected 1 to 95, got 0"),
-        ("bits:depth=9", "depth of bits"),
-        ("median:side=4", "side of median is out of range: expected an odd number"),
-        ("smooth:sigma=0", "sigma of smooth"),
-        ("smooth:n=0", "n of smooth"),
-        ("resize-pad:ratio=0.5", "ratio of resize-pad"),
+        ("jpeg:quality=0", "option 'quality' of 'jpeg' is out of range: expected 1 to 95, got 0"),
+        ("bits:depth=9", "option 'depth' of 'bits'"),
+        ("median:side=4", "option 'side' of 'median' is an odd number of pixels: expected 1 to 99, got 4"),
+        ("smooth:sigma=0", "option 'sigma' of 'smooth'"),
+        ("smooth:n=0", "option 'n' of 'smooth'"),
+        ("resize-pad:ratio=0.5", "option 'ratio' of 'resize-pad'"),
         ("blur", "unknown defence 'blur'"),
         ("jpeg+bits", "cannot read the defence: expected one name"),
     ],

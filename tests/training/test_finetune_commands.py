@@ -222,7 +222,7 @@ def test_attack_resumes_the_fine_tuning(
         (("samm",), 2, ("unknown minimizer 'samm'", "did you mean")),
         (("sam+sgd",), 2, ("cannot read --finetune", "as in sam:rho=0.4,epochs=2", "'sam+sgd'")),
         (("",), 2, ("cannot read --finetune", "''")),
-        (("sam:rho=-1",), 2, ("rho of sam is out of range",)),
+        (("sam:rho=-1",), 2, ("option 'rho' of 'sam' is out of range",)),
         (("sam:roh=1",), 2, ("option 'roh' of minimizer 'sam' and of fine-tuning", "did you mean rho")),
         (("sam:tune=1",), 2, ("unknown option 'tune'", "expected one of")),
         (("sam:epochs=0",), 2, ("'epochs'", "greater than or equal to 1", "'0'")),

@@ -263,7 +263,7 @@ def test_training_images_are_no_test_images(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "sentence"),
     [
-        (["--rho", "-1"], 2, "rho of sam is out of range: expected a number of at least 0, got -1.0."),
+        (["--rho", "-1"], 2, "option 'rho' of 'sam' is out of range: expected at least 0, got -1.0."),
         (["--rho", "nan"], 2, "cannot read option 'rho' of minimizer 'sam': expected a number, got 'nan'."),
         (["--learning-rate", "inf"], 2, "option 'learning_rate' is wrong: "),
         (["--architecture", "small_vgg:width=0"], 2, "bad width of small_vgg: "),

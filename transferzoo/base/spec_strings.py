@@ -60,6 +60,17 @@ def _exact(text: str) -> Fraction:
     return Fraction(text)
 
 
+def parse_number(text: str) -> float:
+    """Read "0.03", "1e-3" or "1/20".
+
+    Raises:
+        ValueError: no finite number.
+        ZeroDivisionError: the divisor is 0.
+        OverflowError: too large for a float.
+    """
+    return float(_exact(text))
+
+
 def parse_epsilon(text: str | float | Fraction, norm: str) -> Fraction:
     """Read a budget in [0, 1] pixels; in L∞ anything above 1 is taken for a slip of units.
 

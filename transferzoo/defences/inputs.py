@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.base.spec_strings import require
-from transferzoo.defences import DEFENCES
+from pydantic import Field
+
+from transferzoo.base.options import ODD
+from transferzoo.defences import DEFENCES, Defence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,10 +17,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Views = Annotated[int, Field(ge=1, le=10_000)]
+
 
 @DEFENCES.register("jpeg")
 @dataclass(frozen=True)
-class Jpeg:
+class Jpeg(Defence):
     """JPEG compression and decompression, by Pillow with its default chroma subsampling.
 
     Attributes:
@@ -28,16 +32,7 @@ class Jpeg:
     paper: ClassVar[str] = "Dziugaite et al. 2016, https://arxiv.org/abs/1608.00853"
     packages: ClassVar[tuple[str, ...]] = ("pillow",)
 
-    quality: int = 75
-
-    def __post_init__(self) -> None:
-        """Check the quality.
-
-        Raises:
-            UsageError: out of range.
-        """
-        valid = 1 <= self.quality <= 95
-        require(valid, "quality of jpeg is out of range", expected="1 to 95", got=self.quality)
+    quality: Annotated[int, Field(ge=1, le=95)] = 75
 
     def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
         """See `Defence.views`."""
@@ -59,7 +54,7 @@ class Jpeg:
 
 @DEFENCES.register("bits")
 @dataclass(frozen=True)
-class Bits:
+class Bits(Defence):
     """Fewer levels: x → round((2ᵇ − 1) x) / (2ᵇ − 1).
 
     Attributes:
@@ -67,17 +62,8 @@ class Bits:
     """
 
     paper: ClassVar[str] = "Xu et al. 2018, https://arxiv.org/abs/1704.01155"
-    packages: ClassVar[tuple[str, ...]] = ()
 
-    depth: int = 5
-
-    def __post_init__(self) -> None:
-        """Check the depth.
-
-        Raises:
-            UsageError: out of range.
-        """
-        require(1 <= self.depth <= 8, "depth of bits is out of range", expected="1 to 8", got=self.depth)
+    depth: Annotated[int, Field(ge=1, le=8)] = 5
 
     def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
         """See `Defence.views`."""
@@ -87,7 +73,7 @@ class Bits:
 
 @DEFENCES.register("median")
 @dataclass(frozen=True)
-class Median:
+class Median(Defence):
     """The median of a square around each pixel, by SciPy; the image is mirrored at its edges.
 
     Attributes:
@@ -97,16 +83,7 @@ class Median:
     paper: ClassVar[str] = "Xu et al. 2018, https://arxiv.org/abs/1704.01155"
     packages: ClassVar[tuple[str, ...]] = ("scipy",)
 
-    side: int = 3
-
-    def __post_init__(self) -> None:
-        """Check the side.
-
-        Raises:
-            UsageError: even or out of range.
-        """
-        valid = 1 <= self.side <= 99 and self.side % 2 == 1
-        require(valid, "side of median is out of range", expected="an odd number, 1 to 99", got=self.side)
+    side: Annotated[int, Field(ge=1, le=99, description="an odd number of pixels"), ODD] = 3
 
     def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
         """See `Defence.views`."""
@@ -119,7 +96,7 @@ class Median:
 
 @DEFENCES.register("resize-pad")
 @dataclass(frozen=True)
-class ResizePad:
+class ResizePad(Defence):
     """A random size and a random place: the side s becomes r ~ U{s, …, ⌊ratio·s⌋}, padded with black.
 
     The resize is bilinear. A model that reads one size only then shrinks the whole to that size.
@@ -130,21 +107,9 @@ class ResizePad:
     """
 
     paper: ClassVar[str] = "Xie et al. 2018, https://arxiv.org/abs/1711.01991"
-    packages: ClassVar[tuple[str, ...]] = ()
 
-    ratio: float = 331 / 299
-    n: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: out of range.
-        """
-        require(
-            1 <= self.ratio <= 4, "ratio of resize-pad is out of range", expected="1 to 4", got=self.ratio
-        )
-        _require_views("resize-pad", self.n)
+    ratio: Annotated[float, Field(ge=1, le=4)] = 331 / 299
+    n: Views = 1
 
     def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
         """See `Defence.views`."""
@@ -167,7 +132,7 @@ class ResizePad:
 
 @DEFENCES.register("smooth")
 @dataclass(frozen=True)
-class Smoothing:
+class Smoothing(Defence):
     """Randomised smoothing: the class that is seen in most of n noisy copies, x + N(0, sigma²), not clipped.
 
     Of classes with equally many votes the first one wins; nothing is certified.
@@ -178,20 +143,9 @@ class Smoothing:
     """
 
     paper: ClassVar[str] = "Cohen et al. 2019, https://arxiv.org/abs/1902.02918"
-    packages: ClassVar[tuple[str, ...]] = ()
 
-    sigma: float = 0.1
-    n: int = 50
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: out of range.
-        """
-        valid = 0 < self.sigma <= 10
-        require(valid, "sigma of smooth is out of range", expected="above 0, at most 10", got=self.sigma)
-        _require_views("smooth", self.n)
+    sigma: Annotated[float, Field(gt=0, le=10)] = 0.1
+    n: Views = 50
 
     def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
         """See `Defence.views`."""
@@ -210,7 +164,3 @@ def _generators(defence: object, ids: Tensor) -> list[torch.Generator]:
     texts = (f"{defence} {name}".encode() for name in ids.tolist())
     seeds = (int.from_bytes(hashlib.sha256(text).digest()[:8]) for text in texts)
     return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def _require_views(name: str, n: int) -> None:
-    require(1 <= n <= 10_000, f"n of {name} is out of range", expected="1 to 10000", got=n)

@@ -5,6 +5,19 @@ joins a rule, a model and a `torch.optim` optimizer, counts the steps and keeps 
 minimizer only through `step(closure)` and `collect()`; the closure sets the gradients to None, runs forward
 and backward, and returns the loss. A rule may call it as often as it needs.
 
+A rule of your own is a subclass of `Rule` under `@MINIMIZERS.register("name")`, in a file here or elsewhere:
+
+    @MINIMIZERS.register("half")
+    @dataclass(frozen=True)
+    class Half(Rule):
+        share: Annotated[float, Field(gt=0, le=1)] = 0.5
+        passes: ClassVar[float] = 1
+
+        def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
+            loss = closure()
+            minimizer.weights.give(scaled(minimizer.weights.take(), self.share))
+            return loss
+
 Conventions that hold for every rule: norms are over all parameters together; the perturbation is made of the
 gradient of the loss alone, weight decay is the base optimizer's and acts at the unperturbed weights; every
 pass normalises with batch statistics, running averages count the first pass only; weights are restored from
@@ -14,11 +27,11 @@ size of a micro-batch), what they leave is averaged, and so are their running av
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from transferzoo.base.registry import Registry
-from transferzoo.base.spec_strings import build_one, parse_terms, show_term
+from transferzoo.base.options import Options, Terms
 from transferzoo.minimizers.perturbation import Weights
 
 if TYPE_CHECKING:
@@ -47,40 +60,44 @@ class Averaging:
     rate: float
 
 
-class Rule(Protocol):
+BaseOptimizer = Literal["sgd", "adamw"]
+
+
+@dataclass(frozen=True)
+class Rule(Options, ABC):
     """Which gradient the base optimizer uses.
 
     Attributes:
         paper: where it comes from.
     """
 
-    paper: ClassVar[str]
+    paper: ClassVar[str] = ""
 
     @property
+    @abstractmethod
     def passes(self) -> float:
         """Forward and backward passes a step, in the mean."""
-        ...
 
     @property
     def base(self) -> str:
-        """Name of the base optimizer, "sgd" or "adamw"."""
-        ...
+        """Name of the base optimizer, "sgd" or "adamw"; an option of most rules."""
+        return "sgd"
 
     @property
     def averaging(self) -> Averaging | None:
         """When the trainer shall call `Minimizer.collect`; None for never."""
-        ...
+        return None
 
+    @abstractmethod
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Leave in `.grad` what the base optimizer shall use, the weights as they were.
 
         Returns:
             The loss at the unperturbed weights, a scalar.
         """
-        ...
 
 
-MINIMIZERS: Registry[type[Rule]] = Registry("minimizer", "transferzoo.minimizers")
+MINIMIZERS: Terms[Rule] = Terms("minimizer", "transferzoo.minimizers", "sam:rho=0.05")
 
 
 class Minimizer:
@@ -224,16 +241,15 @@ def _add(total: Vector, tensors: Sequence[Tensor | None], factor: float) -> None
 
 
 def read_rule(spec: str) -> Rule:
-    """Read a minimizer spec such as "sam:rho=0.05".
+    """Read a minimizer such as "sam:rho=0.05".
 
     Raises:
         UsageError: it cannot be read or an option is out of range.
         UnknownNameError: no such minimizer or option.
     """
-    return build_one(spec, MINIMIZERS, "sam:rho=0.05")
+    return MINIMIZERS.read(spec)
 
 
 def show_rule(spec: str) -> str:
-    """Return the canonical form of a minimizer spec, every option filled in."""
-    rule = read_rule(spec)
-    return show_term(parse_terms(spec)[0].name, rule)
+    """Return the canonical form of a minimizer, every option filled in."""
+    return read_rule(spec).spec

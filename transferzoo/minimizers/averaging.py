@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.base.spec_strings import require
-from transferzoo.minimizers import MINIMIZERS, Averaging
-from transferzoo.minimizers.perturbation import at_the_worst, require_radius, spherical
+from pydantic import Field
+
+from transferzoo.base.options import NonNegative
+from transferzoo.minimizers import MINIMIZERS, Averaging, BaseOptimizer, Rule
+from transferzoo.minimizers.perturbation import at_the_worst, spherical
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.minimizers import Closure, Minimizer
 
+Start = Annotated[float, Field(ge=0, lt=1, description="a fraction of the training")]
+
 
 @MINIMIZERS.register("swa")
 @dataclass(frozen=True)
-class Swa:
+class Swa(Rule):
     """The equal mean of the weights along the last part of the training.
 
     w̄ ← w̄ + (w − w̄) / (n + 1), from `start` on. The mean is what is measured and stored, after its
@@ -30,16 +34,13 @@ class Swa:
         base: base optimizer.
     """
 
-    start: float = 0.75
-    per_epoch: int = 1
-    rate: float = 0.0
-    base: Literal["sgd", "adamw"] = "sgd"
+    start: Start = 0.75
+    per_epoch: Annotated[int, Field(ge=1)] = 1
+    rate: NonNegative = 0.0
+    base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 1
     paper: ClassVar[str] = "Izmailov et al. 2018, arXiv 1803.05407"
-
-    def __post_init__(self) -> None:
-        _require_averaging("swa", self.averaging)
 
     @property
     def averaging(self) -> Averaging:
@@ -53,7 +54,7 @@ class Swa:
 
 @MINIMIZERS.register("wasam")
 @dataclass(frozen=True)
-class Wasam:
+class Wasam(Rule):
     """SWA over the weights that SAM finds. SAM's step is unchanged.
 
     Attributes:
@@ -64,18 +65,14 @@ class Wasam:
         base: base optimizer.
     """
 
-    rho: float = 0.05
-    start: float = 0.75
-    per_epoch: int = 1
-    rate: float = 0.0
-    base: Literal["sgd", "adamw"] = "sgd"
+    rho: NonNegative = 0.05
+    start: Start = 0.75
+    per_epoch: Annotated[int, Field(ge=1)] = 1
+    rate: NonNegative = 0.0
+    base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 2
     paper: ClassVar[str] = "Kaddour et al. 2022, arXiv 2202.00661"
-
-    def __post_init__(self) -> None:
-        require_radius("wasam", self.rho)
-        _require_averaging("wasam", self.averaging)
 
     @property
     def averaging(self) -> Averaging:
@@ -86,12 +83,3 @@ class Wasam:
         """Use the gradient at w + e, as SAM does."""
         rho = self.rho * minimizer.rho_factor
         return at_the_worst(minimizer.weights, closure, (lambda g: spherical(g, rho)) if rho else None)
-
-
-def _require_averaging(name: str, averaging: Averaging) -> None:
-    valid, wanted = 0 <= averaging.start < 1, "a fraction of the training in [0, 1)"
-    require(valid, f"start of {name} is out of range", expected=wanted, got=averaging.start)
-    valid = averaging.per_epoch >= 1
-    require(valid, f"per_epoch of {name} is out of range", expected="at least 1", got=averaging.per_epoch)
-    valid = 0 <= averaging.rate < float("inf")
-    require(valid, f"rate of {name} is out of range", expected="a number of at least 0", got=averaging.rate)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from transferzoo.base.spec_strings import require
-from transferzoo.minimizers import MINIMIZERS
+from transferzoo.base.options import NonNegative
+from transferzoo.minimizers import MINIMIZERS, BaseOptimizer, Rule
 from transferzoo.minimizers.perturbation import (
     TINY,
     combined,
@@ -14,7 +14,6 @@ from transferzoo.minimizers.perturbation import (
     norm,
     products,
     rejection,
-    require_radius,
     scaled,
     sizes_of,
     spherical,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 @MINIMIZERS.register("gsam")
 @dataclass(frozen=True)
-class Gsam:
+class Gsam(Rule):
     """Descend the perturbed loss, and ascend the part of the plain loss's gradient orthogonal to that.
 
     e = ρ g / ‖g‖ with g = ∇L(w); g_s = ∇L(w + e); g⊥ = g − (⟨g, g_s⟩ / ‖g_s‖²) g_s; the base optimizer uses
@@ -45,17 +44,12 @@ class Gsam:
         base: base optimizer.
     """
 
-    rho: float = 0.05
-    alpha: float = 0.4
-    base: Literal["sgd", "adamw"] = "sgd"
+    rho: NonNegative = 0.05
+    alpha: NonNegative = 0.4
+    base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 2
     paper: ClassVar[str] = "Zhuang et al. 2022, arXiv 2203.08065"
-    averaging: ClassVar[None] = None
-
-    def __post_init__(self) -> None:
-        require_radius("gsam", self.rho)
-        _require_alpha("gsam", self.alpha)
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use g_s − α g⊥."""
@@ -65,7 +59,7 @@ class Gsam:
 
 @MINIMIZERS.register("agsam")
 @dataclass(frozen=True)
-class Agsam:
+class Agsam(Rule):
     """GSAM whose perturbation scales with the weights. The decomposition is GSAM's, with plain norms.
 
     Two conventions exist, and their radii are not interchangeable:
@@ -81,18 +75,13 @@ class Agsam:
         base: base optimizer.
     """
 
-    rho: float = 2.0
-    alpha: float = 0.4
+    rho: NonNegative = 2.0
+    alpha: NonNegative = 0.4
     convention: Literal["repository", "paper"] = "repository"
-    base: Literal["sgd", "adamw"] = "sgd"
+    base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 2
     paper: ClassVar[str] = "Zhuang et al. 2022, arXiv 2203.08065"
-    averaging: ClassVar[None] = None
-
-    def __post_init__(self) -> None:
-        require_radius("agsam", self.rho)
-        _require_alpha("agsam", self.alpha)
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use g_s − α g⊥."""
@@ -121,8 +110,3 @@ def _surrogate_gap(
     perturbed = weights.take()
     weights.give(combined(perturbed, rejection(plain, perturbed), -alpha))
     return loss
-
-
-def _require_alpha(name: str, alpha: float) -> None:
-    valid = 0 <= alpha < float("inf")
-    require(valid, f"alpha of {name} is out of range", expected="a number of at least 0", got=alpha)

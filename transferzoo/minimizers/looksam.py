@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.base.spec_strings import require
-from transferzoo.minimizers import MINIMIZERS
+from pydantic import Field
+
+from transferzoo.base.options import NonNegative
+from transferzoo.minimizers import MINIMIZERS, BaseOptimizer, Rule
 from transferzoo.minimizers.perturbation import (
     combined,
     norm,
     rejection,
-    require_radius,
     spherical,
 )
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @MINIMIZERS.register("looksam")
 @dataclass(frozen=True)
-class LookSam:
+class LookSam(Rule):
     """SAM at every k-th step; in between its change of direction is added to the plain gradient.
 
     At steps 0, k, 2k, …: e = ρ g / ‖g‖, g_s = ∇L(w + e) is used as in SAM, and
@@ -38,19 +39,12 @@ class LookSam:
         base: base optimizer.
     """
 
-    rho: float = 0.1
-    k: int = 5
-    alpha: float = 0.7
-    base: Literal["sgd", "adamw"] = "sgd"
+    rho: NonNegative = 0.1
+    k: Annotated[int, Field(ge=1)] = 5
+    alpha: NonNegative = 0.7
+    base: BaseOptimizer = "sgd"
 
     paper: ClassVar[str] = "Liu et al. 2022, arXiv 2203.02714"
-    averaging: ClassVar[None] = None
-
-    def __post_init__(self) -> None:
-        require_radius("looksam", self.rho)
-        require(self.k >= 1, "k of looksam is out of range", expected="at least 1", got=self.k)
-        valid = 0 <= self.alpha < float("inf")
-        require(valid, "alpha of looksam is out of range", expected="a number of at least 0", got=self.alpha)
 
     @property
     def passes(self) -> float:

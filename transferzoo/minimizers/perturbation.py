@@ -10,8 +10,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from transferzoo.base.spec_strings import require
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -22,16 +20,6 @@ if TYPE_CHECKING:
 
 TINY = 1e-12
 """Added to the norm of a gradient before dividing by it, as the published codes do."""
-
-
-def require_radius(name: str, rho: float) -> None:
-    """Check the radius of a rule.
-
-    Raises:
-        UsageError: negative, NaN or infinite.
-    """
-    valid = 0 <= rho < float("inf")
-    require(valid, f"rho of {name} is out of range", expected="a number of at least 0", got=rho)
 
 
 class Weights:

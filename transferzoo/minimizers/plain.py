@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.minimizers import MINIMIZERS
+from transferzoo.minimizers import MINIMIZERS, Rule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 @MINIMIZERS.register("sgd")
 @dataclass(frozen=True)
-class Sgd:
+class Sgd(Rule):
     """Stochastic gradient descent with momentum: w ← w − η m, m ← μ m + ∇L(w) + λ w."""
 
     passes: ClassVar[float] = 1
     paper: ClassVar[str] = "Robbins and Monro 1951; Polyak 1964"
-    base: ClassVar[str] = "sgd"
-    averaging: ClassVar[None] = None
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at the weights."""
@@ -30,13 +28,12 @@ class Sgd:
 
 @MINIMIZERS.register("adamw")
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(Rule):
     """Adam with decoupled weight decay."""
 
     passes: ClassVar[float] = 1
     paper: ClassVar[str] = "Loshchilov and Hutter 2019, arXiv 1711.05101"
     base: ClassVar[str] = "adamw"
-    averaging: ClassVar[None] = None
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at the weights."""

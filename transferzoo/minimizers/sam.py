@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from transferzoo.base.spec_strings import require
-from transferzoo.minimizers import MINIMIZERS
+from transferzoo.base.options import NonNegative
+from transferzoo.minimizers import MINIMIZERS, BaseOptimizer, Rule
 from transferzoo.minimizers.perturbation import (
     at_the_worst,
     elliptic,
     offset,
-    require_radius,
     sizes_of,
     spherical,
 )
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @MINIMIZERS.register("sam")
 @dataclass(frozen=True)
-class Sam:
+class Sam(Rule):
     """Minimise the worst loss in a ball around the weights, to first order.
 
     e = ρ g / ‖g‖₂ with g = ∇L(w); the base optimizer then uses ∇L(w + e), taken on the same batch, at w.
@@ -35,15 +34,11 @@ class Sam:
         base: base optimizer.
     """
 
-    rho: float = 0.05
-    base: Literal["sgd", "adamw"] = "sgd"
+    rho: NonNegative = 0.05
+    base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 2
     paper: ClassVar[str] = "Foret et al. 2021, arXiv 2010.01412"
-    averaging: ClassVar[None] = None
-
-    def __post_init__(self) -> None:
-        require_radius("sam", self.rho)
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at w + e."""
@@ -53,7 +48,7 @@ class Sam:
 
 @MINIMIZERS.register("asam")
 @dataclass(frozen=True)
-class Asam:
+class Asam(Rule):
     """SAM in an ellipsoid whose axes are as long as the weights: rescaling a layer does not change it.
 
     e = ρ T² g / ‖T g‖₂, so that ‖T⁻¹ e‖ = ρ, with a diagonal T. There are two conventions, and their radii
@@ -70,19 +65,13 @@ class Asam:
         base: base optimizer.
     """
 
-    rho: float = 0.5
-    eta: float = 0.01
+    rho: NonNegative = 0.5
+    eta: NonNegative = 0.01
     convention: Literal["official", "all"] = "official"
-    base: Literal["sgd", "adamw"] = "sgd"
+    base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 2
     paper: ClassVar[str] = "Kwon et al. 2021, arXiv 2102.11600"
-    averaging: ClassVar[None] = None
-
-    def __post_init__(self) -> None:
-        require_radius("asam", self.rho)
-        valid = 0 <= self.eta < float("inf")
-        require(valid, "eta of asam is out of range", expected="a number of at least 0", got=self.eta)
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use the gradient at w + e."""

@@ -132,7 +132,7 @@ def read_spec(spec: str) -> tuple[str, dict[str, str], dict[str, str]]:
             got=f"'{spec}'",
         )
     name, options = terms[0].name, terms[0].options
-    own = {field.name for field in dataclasses.fields(MINIMIZERS[name])}  # type: ignore[arg-type]
+    own = {field.name for field in dataclasses.fields(MINIMIZERS[name])}
     others = TrainConfig.model_fields.keys() - FIXED - own
     changes: dict[str, str] = {}
     for key, value in options.items():

@@ -1,0 +1,235 @@
+"""Options of techniques, minimizers and defences: frozen dataclasses whose values pydantic checks.
+
+An option's annotation says what it may be, `p: Annotated[float, Field(ge=0, le=1)] = 0.5`. It is read when an
+option is first set: to read those of all techniques takes as long as a short command. No torch here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cache
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.registry import Registry
+from transferzoo.base.spec_strings import parse_number, parse_terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from transferzoo.base.spec_strings import Term
+
+T = TypeVar("T", bound="Options")
+
+_ADDED = "added"
+_CONFIG = ConfigDict(strict=True, allow_inf_nan=False)  # strict: True is no number, and 2.0 no whole number
+_KINDS = {int: "a whole number", float: "a number", str: "a word"}
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
+"""Keys of a JSON schema, and how an error says them."""
+
+
+def _check_odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError
+    return value
+
+
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+ODD = AfterValidator(_check_odd)
+"""In an annotation after a `Field` that says so in its description."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be set of a technique, minimizer or defence; each is a subclass, a frozen dataclass too.
+
+    Attributes:
+        kind: what it is, as an error names it: "minimizer"; its registry's.
+        name: what it is registered under: "sam".
+
+    Raises:
+        UnknownNameError: made with an option that it does not have, or with none of an option's words.
+        UsageError: made with a value of the wrong type, not finite or out of range.
+    """
+
+    kind: ClassVar[str] = "term"
+    name: ClassVar[str] = ""
+
+    def __new__(cls, *args: object, **given: object) -> Self:
+        """Check what is given; defaults are taken as they are."""
+        if args or given:
+            given |= zip(cls._options(), args, strict=False)
+            for key, value in given.items():
+                cls._option(key).check(value)
+        return super().__new__(cls)
+
+    @classmethod
+    def of(cls, term: Term) -> Self:
+        """Make what a term of a spec string stands for.
+
+        Raises:
+            UnknownNameError: no such option, or none of its words.
+            UsageError: a value is of the wrong type or out of range.
+        """
+        values: dict[str, Any] = {key: cls._option(key).read(text) for key, text in term.options.items()}
+        return cls(**values)
+
+    @property
+    def spec(self) -> str:
+        """The term with every option filled in, `added` ones unless at their default: "sam:rho=0.05"."""
+        pairs = [
+            f"{field.name}={_show(getattr(self, field.name))}"
+            for field in dataclasses.fields(self)
+            if not (field.metadata.get(_ADDED) and getattr(self, field.name) == field.default)
+        ]
+        return f"{self.name}:{','.join(pairs)}" if pairs else self.name
+
+    @classmethod
+    @cache
+    def _options(cls) -> dict[str, _Option]:
+        hints = get_type_hints(cls, include_extras=True)
+        return {field.name: _Option(cls, field.name, hints[field.name]) for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def _option(cls, key: str) -> _Option:
+        options = cls._options()
+        if key not in options:
+            raise UnknownNameError(f"option of {cls.kind} '{cls.name}'", key, options)
+        return options[key]
+
+
+def added(default: Any) -> Any:
+    """Return a field for an option that a term did not have from the beginning.
+
+    `Options.spec` leaves it out at its default: it changes no key, no row and no seeded draw there was.
+    """
+    return dataclasses.field(default=default, metadata={_ADDED: True})
+
+
+def _show(value: object) -> str:
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+class _Option:
+    """An option of a class: how its values are read and checked.
+
+    Args:
+        owner: the class.
+        key: name of the option.
+        hint: its annotation, of int, float, str or a `Literal`.
+    """
+
+    def __init__(self, owner: type[Options], key: str, hint: Any) -> None:
+        self._name, self._of = f"option '{key}' of", owner
+        self._kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        self._checks = TypeAdapter(hint, config=_CONFIG)
+
+    def read(self, text: str) -> object:
+        """Return the value that a text stands for; a word is itself.
+
+        Raises:
+            UsageError: it is no number.
+        """
+        if self._kind not in (int, float):
+            return text
+        try:
+            return parse_number(text) if self._kind is float else int(text)
+        except (ValueError, ZeroDivisionError, OverflowError):
+            raise self._unreadable(f"'{text}'") from None
+
+    def check(self, value: object) -> None:
+        """Check a value.
+
+        Raises:
+            UnknownNameError: none of the words.
+            UsageError: of the wrong type, not finite or out of range.
+        """
+        try:
+            self._checks.validate_python(value)
+        except ValidationError as error:
+            if get_origin(self._kind) is Literal:
+                what = f"value of {self._name} {self._of.kind} '{self._of.name}'"
+                raise UnknownNameError(what, str(value), get_args(self._kind)) from None
+            if error.errors()[0]["type"].endswith("_type"):
+                raise self._unreadable(repr(value)) from None
+            schema = self._checks.json_schema()
+            what = f"{self._name} '{self._of.name}' is {schema.get('description', 'out of range')}"
+            raise UsageError(what, expected=_range(schema), got=str(value)) from None
+
+    def _unreadable(self, got: str) -> UsageError:
+        what = f"cannot read {self._name} {self._of.kind} '{self._of.name}'"
+        return UsageError(what, expected=_KINDS[self._kind], got=got)
+
+
+def _range(schema: dict[str, Any]) -> str:
+    """Return the bounds in a JSON schema, in words."""
+    if "minimum" in schema and "maximum" in schema:
+        return f"{schema['minimum']} to {schema['maximum']}"
+    return (
+        ", ".join(f"{word} {schema[key]}" for key, word in _BOUNDS.items() if key in schema)
+        or "a finite number"
+    )
+
+
+# ---------------------------------------------------------------- registries
+
+
+class Terms(Registry[type[T]]):
+    """Names that terms of spec strings have, each of a class of options.
+
+    Args:
+        kind: what is registered, as an error names it ("technique").
+        package: the package whose modules register things, imported at the first look-up.
+        example: a term, for errors.
+    """
+
+    def __init__(self, kind: str, package: str, example: str) -> None:
+        super().__init__(kind, package)
+        self._example = example
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Return a decorator that files its class under `name`.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        file = super().register(name)
+
+        def decorate(cls: type[T]) -> type[T]:
+            cls.kind, cls.name = self.kind, name
+            return file(cls)
+
+        return decorate
+
+    def read(self, spec: str) -> T:
+        """Return what a single term stands for.
+
+        Raises:
+            UnknownNameError: no such name, or no such option.
+            UsageError: it cannot be read, or an option is of the wrong type or out of range.
+        """
+        terms = parse_terms(spec)
+        if len(terms) != 1:
+            wanted = f"one name, as in {self._example}"
+            raise UsageError(f"cannot read the {self.kind}", expected=wanted, got=f"'{spec}'")
+        return self[terms[0].name].of(terms[0])
