@@ -5,19 +5,6 @@ joins a rule, a model and a `torch.optim` optimizer, counts the steps and keeps 
 minimizer only through `step(closure)` and `collect()`; the closure sets the gradients to None, runs forward
 and backward, and returns the loss. A rule may call it as often as it needs.
 
-A rule of your own is a subclass of `Rule` under `@MINIMIZERS.register("name")`, in a file here or elsewhere:
-
-    @MINIMIZERS.register("half")
-    @dataclass(frozen=True)
-    class Half(Rule):
-        share: Annotated[float, Field(gt=0, le=1)] = 0.5
-        passes: ClassVar[float] = 1
-
-        def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
-            loss = closure()
-            minimizer.weights.give(scaled(minimizer.weights.take(), self.share))
-            return loss
-
 Conventions that hold for every rule: norms are over all parameters together; the perturbation is made of the
 gradient of the loss alone, weight decay is the base optimizer's and acts at the unperturbed weights; every
 pass normalises with batch statistics, running averages count the first pass only; weights are restored from
@@ -29,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from transferzoo.base.options import Options, Terms
@@ -238,6 +226,37 @@ def _add(total: Vector, tensors: Sequence[Tensor | None], factor: float) -> None
             continue
         known = total[index]
         total[index] = tensor * factor if known is None else known.add_(tensor, alpha=factor)
+
+
+def __getattr__(name: str) -> Callable[..., Minimizer]:
+    """Return a minimizer for a loop of your own, by its registered name in capitals (`-` becomes `_`).
+
+    `GSAM(model, optimizer, alpha=0.2).step(closure)`: the rule's options are keyword arguments, `clip` and
+    `average` are those of `Minimizer`.
+    """
+    if name in (names := _public()):
+        return partial(_minimizer, MINIMIZERS[names[name]])
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_public()})
+
+
+def _public() -> dict[str, str]:
+    return {name.upper().replace("-", "_"): name for name in MINIMIZERS}
+
+
+def _minimizer(
+    rule: type[Rule],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    clip: float = 0.0,
+    average: Callable[[Sequence[Tensor]], None] | None = None,
+    **options: Any,
+) -> Minimizer:
+    return Minimizer(rule(**options), model, optimizer, clip=clip, average=average)
 
 
 def read_rule(spec: str) -> Rule:

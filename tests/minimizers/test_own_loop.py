@@ -1,0 +1,78 @@
+"""Minimizers in a user's own loop, and one of a user's own: the README's examples, and the same numbers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import transferzoo.minimizers
+from helpers.minimizers import NAMES, Net, closure_on, make, same, weights
+from transferzoo.base.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+README = Path(transferzoo.minimizers.__file__).with_name("README.md")
+USE = """
+model = nn.Linear(2, 1, bias=False)
+minimizer = transferzoo.minimizers.RAW_SAM(model, torch.optim.SGD(model.parameters(), lr=0.0), rho=0.5)
+batch = torch.tensor([[1.0, 2.0]])
+def closure():
+    minimizer.optimizer.zero_grad()
+    loss = model(batch).square().sum()
+    loss.backward()
+    return loss
+plain = closure() and model.weight.grad.clone()
+minimizer.step(closure)
+moved = 2 * ((model.weight + 0.5 * plain) @ batch.T) * batch
+torch.testing.assert_close(model.weight.grad, moved)
+print(transferzoo.minimizers.show_rule("raw-sam"))
+"""
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_examples_of_the_readme() -> None:
+    loop, rule = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert float(run(loop)) < 2.3
+    imports = "import torch, transferzoo.minimizers\nfrom torch import nn\n"
+    assert run(rule + imports + USE) == "raw-sam:rho=0.05\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_the_trainers(name: str) -> None:
+    """The name in capitals on a model and a base optimizer steps as the trainer's spec string does."""
+    ours, trained = Net(), Net()
+    minimizer = make(name, trained)
+    kind = type(minimizer.optimizer)
+    groups = {
+        k: v for k, v in minimizer.optimizer.defaults.items() if k in ("lr", "weight_decay", "momentum")
+    }
+    mine = getattr(transferzoo.minimizers, name.upper().replace("-", "_"))(
+        ours, kind(ours.parameters(), **groups)
+    )
+    for step in range(3):
+        assert torch.equal(mine.step(closure_on(ours, step)), minimizer.step(closure_on(trained, step)))
+    assert same(weights(ours), weights(trained))
+    assert mine.rule == minimizer.rule
+
+
+def test_options_are_keywords() -> None:
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    made = transferzoo.minimizers.GSAM(net, optimizer, alpha=0.2, clip=1.0)
+    assert (made.rule.spec, made.clip) == ("gsam:rho=0.05,alpha=0.2,base=sgd", 1.0)
+    with pytest.raises(
+        UsageError, match=r"unknown option 'alhpa' of minimizer 'gsam': .* did you mean alpha"
+    ):
+        transferzoo.minimizers.GSAM(net, optimizer, alhpa=0.2)
+    with pytest.raises(AttributeError, match="no attribute 'GSM'"):
+        transferzoo.minimizers.GSM  # noqa: B018
+    assert "GSAM" in dir(transferzoo.minimizers)
