@@ -109,6 +109,8 @@ class TrainConfig(FrozenModel):
         mixup: α of the Beta distribution images are mixed by; 0 for none; streamed images only.
         cutmix: likewise of the pasted area; with `mixup`, each batch is mixed by one of the two.
         label_smoothing: probability spread evenly over the classes, in [0, 1).
+        input_gradient: λ ≥ 0; λ times the mean length of the loss's gradient at the pixels of an image, in
+            [0, 1], is added to the loss (Zhang et al. 2024, arXiv 2307.07873).
         adversarial: training on adversarial images instead of clean ones; None for clean ones.
         collect: weights kept after the training; None for none.
         validation: images held out of the training set, the same for every seed; 0 for none.
@@ -147,6 +149,7 @@ class TrainConfig(FrozenModel):
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    input_gradient: float = Field(default=0.0, ge=0)
     adversarial: Adversarial | None = None
     collect: Collection | None = None
     validation: int = Field(default=0, ge=0)
@@ -176,4 +179,6 @@ class TrainConfig(FrozenModel):
             raise ValueError("either collected weights or the selection of an epoch")
         if self.tune and self.select != "last":
             raise ValueError("either a choice of rho or the selection of an epoch")
+        if self.compile and self.input_gradient:
+            raise ValueError("either compile or input_gradient: a compiled model has no second derivative")
         return self

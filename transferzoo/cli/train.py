@@ -149,6 +149,10 @@ def train(
     label_smoothing: Annotated[
         float | None, typer.Option(help="Probability spread over the classes.", rich_help_panel=METHODS)
     ] = None,
+    input_gradient: Annotated[
+        float | None,
+        typer.Option(help="Weight of the gradient's length at the pixels, 0.1.", rich_help_panel=METHODS),
+    ] = None,
     adversarial: Annotated[
         str | None,
         typer.Option(

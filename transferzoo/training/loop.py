@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch.optim.swa_utils import update_bn
 
 from transferzoo.attacks.composition import compose
@@ -18,6 +17,7 @@ from transferzoo.attacks.engine import Attack, perturb
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step
 from transferzoo.minimizers import Minimizer, read_rule
+from transferzoo.training.objective import objective
 from transferzoo.training.schedules import learning_rate, rho_factor
 
 if TYPE_CHECKING:
@@ -197,14 +197,10 @@ class Loop:
 
     def _closure(self, images: Tensor, targets: Tensor, hits: dict[int, Tensor], number: int) -> Closure:
         """Return the closure of a micro-batch; its first pass leaves the number of hits."""
-        bf16 = self.config.precision == "bf16"
 
         def closure() -> Tensor:
             self.minimizer.weights.take()
-            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
-                logits = self.classifier(images)
-            logits = logits.float() if bf16 else logits
-            loss = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+            loss, logits = objective(self.config, self.classifier, images, targets)
             loss.backward()
             if number not in hits:
                 classes = targets if targets.ndim == 1 else targets.argmax(1)
