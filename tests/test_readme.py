@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from make_readme import BLOCK, README, READMES
-from transferzoo.page.inputs import RESULTS
-from transferzoo.studies.result_file import SUFFIX, read_results
+from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
 from transferzoo.studies.schema import built_in, find_study
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from helpers.browser import Browser, browsing, chromium
 from helpers.pages import few_results, results
 from transferzoo.page import study_report
 from transferzoo.page.html import render_page
-from transferzoo.page.inputs import RESULTS
 from transferzoo.page.parts import with_unique_names
-from transferzoo.studies.result_file import SUFFIX, read_results
+from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

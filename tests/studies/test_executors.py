@@ -62,7 +62,7 @@ def test_a_deadly_cell_fails_alone(
     monkeypatch.setattr(executors, "TRIES", 2)
     finished: list[tuple[str, TransferZooError | None]] = []
     failed = executors.run_grid(
-        Task("", tmp_path), grid(), processes, lambda cell, error: finished.append((cell.label, error))
+        Task("", tmp_path), grid().cells, processes, lambda cell, error: finished.append((cell.label, error))
     )
     assert [cell.label for cell, _ in failed] == [DEADLY]
     assert sorted(label for label, error in finished if error is None) == ["one", "three", "two"]
@@ -107,7 +107,7 @@ def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_pa
     exceptions = pytest.importorskip("ray").exceptions
     kind = getattr(exceptions, name)
     cluster = Lost(kind() if name == "WorkerCrashedError" else kind("killed"))
-    failed = executors.run_grid(Task("", tmp_path), grid(), cluster, lambda *_: None)
+    failed = executors.run_grid(Task("", tmp_path), grid().cells, cluster, lambda *_: None)
     assert len(failed) == len(grid().cells)
     assert cluster.begun == executors.TRIES * len(failed)
     assert all(f"has died: got {name}" in str(error) for _, error in failed)
@@ -116,11 +116,11 @@ def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_pa
 def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> None:
     task_error: Any = pytest.importorskip("ray").exceptions.RayTaskError
     error_of_cell = task_error("run_cell", "", DataError("no images")).as_instanceof_cause()
-    failed = executors.run_grid(Task("", tmp_path), grid(), Lost(error_of_cell), lambda *_: None)
+    failed = executors.run_grid(Task("", tmp_path), grid().cells, Lost(error_of_cell), lambda *_: None)
     assert [error for _, error in failed] == [error_of_cell] * len(grid().cells)
     defect = task_error("run_cell", "", ZeroDivisionError("zero")).as_instanceof_cause()
     with pytest.raises(ZeroDivisionError):
-        executors.run_grid(Task("", tmp_path), grid(), Lost(defect), lambda *_: None)
+        executors.run_grid(Task("", tmp_path), grid().cells, Lost(defect), lambda *_: None)
 
 
 def test_sharpness_is_measured_in_one_thread_by_scipy_too(

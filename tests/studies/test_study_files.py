@@ -30,7 +30,7 @@ WRONG = {
     "an unknown field": (STUDY + "colour: red\n", "line 17, key 'colour': unknown key 'colour'"),
     "an unknown field of a part that may be absent": (
         STUDY.replace("images: 32", "image: 3"),
-        "unknown key 'image': expected one of draws, images, only,",
+        "unknown key 'image': expected one of draws, epochs, images, only,",
     ),
     "an unknown field in a list": (
         STUDY + "attacks: [{spec: bim, stps: 3}]\n",
@@ -59,6 +59,13 @@ WRONG = {
     "a name twice": (STUDY.replace("  judge:", "  sgd:"), "key 'others.sgd'"),
     "no mapping": ("- a\n", "expected a mapping"),
     "a seed twice": (STUDY.replace("seeds: [0, 1]", "seeds: [1, 1]"), "seeds that differ"),
+    "an epoch twice": (STUDY.replace("epoch: all", "epoch: [1, 1]"), "epochs that differ"),
+    "no epochs": (STUDY.replace("epoch: all", "epoch: []"), "epochs that differ"),
+    "sharpness at no epochs": (STUDY.replace("only: [sam]", "epochs: []"), "epochs that differ"),
+    "the sharpness of a seed that is not trained": (
+        STUDY.replace("only: [sam]", "seeds: [0, 7]"),
+        "key 'sharpness.seeds': 7 is no training seed: expected 0, 1",
+    ),
     "no epoch": (STUDY.replace("epoch: all", "epoch: 0"), "key 'surrogates.sgd.epoch"),
     "two measures in a claim": (
         STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: accuracy}"),
@@ -80,6 +87,14 @@ LATER = {
     "a target that does not exist": (STUDY.replace("[judge]", "[nobody]"), "unknown target 'nobody'"),
     "a technique that does not exist": (STUDY.replace("spec: pgd", "spec: nothing"), "unknown attack"),
     "an epoch after the last": (STUDY.replace("epoch: all", "epoch: 3"), "expected 1 to 2, got 3"),
+    "an epoch of several after the last": (
+        STUDY.replace("epoch: all", "epoch: [1, 3]"),
+        "expected 1 to 2, got 3",
+    ),
+    "sharpness at an epoch after the last": (
+        STUDY.replace("only: [sam]", "only: [sam], epochs: [3]"),
+        "surrogate 'sam': there is no such epoch: expected 1 to 2, got 3",
+    ),
     "a selected epoch where none is selected": (
         STUDY.replace("epoch: all", "epoch: selected"),
         "surrogate 'sgd': no epoch is selected",

@@ -12,17 +12,17 @@ import pytest
 
 from helpers.stripes import ZOO
 from helpers.studies import STUDY, write_study
-from transferzoo.base.environment import environment
+from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import DataError, TransferZooError
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.studies.finished import Finished, RecordedCells
 from transferzoo.studies.grid import build_grid
-from transferzoo.studies.result_file import collect
 from transferzoo.studies.schema import read_study
 from transferzoo.studies.store import Store
 from transferzoo.studies.worker import Task, run_cell
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
-    from transferzoo.base.environment import Environment
     from transferzoo.studies.cells import Cell, Grid
 
 VGG = Path(str(files("transferzoo"))) / "assets" / "fashion-mnist" / "vgg"
@@ -161,4 +161,75 @@ def test_results_tell_the_versions_that_cells_were_done_with(tmp_path: Path) -> 
     grid, store = _grid(tmp_path), Store(tmp_path / "store")
     for cell, version in zip(_cells(grid, "train")[:3], ("2.13", "2.14", "2.13"), strict=True):
         store.save(cell, {"curve": [{}, {}]}, 1.0, {"torch": version})
-    assert collect(grid, store).versions == {"torch": "2.13, 2.14"}
+    assert Finished(grid, store, RecordedCells()).results().versions == {"torch": "2.13, 2.14"}
+
+
+def _points(grid: Grid, name: str, seed: int = 0) -> dict[int | str, tuple[bool, bool]]:
+    """Return epoch → whether it is attacked, and whether its sharpness is measured."""
+    own = [point for point in grid.points if (point.surrogate, point.seed) == (name, seed)]
+    return {point.epoch: (bool(point.attacks), point.sharpness is not None) for point in own}
+
+
+def test_a_list_of_epochs_is_cells_of_all_of_them(tmp_path: Path) -> None:
+    every = _grid(tmp_path / "all", STUDY.replace("epochs: 2", "epochs: 3"))
+    few = _grid(
+        tmp_path / "few", STUDY.replace("epochs: 2", "epochs: 3").replace("epoch: all", "epoch: [1, 3]")
+    )
+    assert list(_points(few, "sgd")) == [1, 3]
+    assert few.cells.keys() < every.cells.keys()
+    left_out = [cell.label for key, cell in every.cells.items() if key not in few.cells]
+    assert left_out == [
+        f"{what} sgd, seed {s}, epoch 2" for s in (0, 1) for what in ("bim from", "robustness of")
+    ]
+
+
+def test_a_list_of_the_last_epoch_saves_no_others(tmp_path: Path) -> None:
+    alone = STUDY.replace("epoch: all", "epoch: [last]")
+    assert (
+        _grid(tmp_path / "list", alone).cells.keys()
+        == _grid(tmp_path / "one", STUDY.replace("epoch: all", "epoch: last")).cells.keys()
+    )
+    both = _grid(tmp_path / "both", STUDY.replace("epoch: all", "epoch: [1, last]"))
+    assert list(_points(both, "sgd")) == [1, "last"]
+
+
+def test_sharpness_has_epochs_and_seeds_of_its_own(tmp_path: Path) -> None:
+    own = STUDY.replace("only: [sam]", "only: [sgd], epochs: [2, 1], seeds: [1]")
+    own = own.replace("{epoch: all}", "{epoch: 2}")
+    grid = _grid(tmp_path / "own", own)
+    assert _points(grid, "sgd", 0) == {2: (True, False)}
+    assert _points(grid, "sgd", 1) == {2: (True, True), 1: (False, True)}
+    assert _points(grid, "sam", 1) == {"last": (True, False)}
+    usual = _grid(tmp_path / "usual", STUDY.replace("only: [sam]", "only: [sgd]"))
+    assert grid.cells.keys() < usual.cells.keys(), "where and of which seeds is in no key"
+
+
+def test_a_claim_about_sharpness_has_the_seeds_that_it_is_measured_of(tmp_path: Path) -> None:
+    sides = (
+        "higher: {surrogate: sam, measure: sharpness.top}, lower: {surrogate: sam, measure: sharpness.top}"
+    )
+    study = STUDY.replace("{surrogate: sam}", "SAM").replace("{surrogate: sgd}", "SGD")
+    study = study.replace("higher: SAM, lower: SGD", sides)
+    _grid(tmp_path / "some", study.replace("only: [sam]", "only: [sam], seeds: [1]"))
+    with pytest.raises(TransferZooError, match=r"'sharpness.top' of 'sam' is not measured"):
+        _grid(tmp_path / "none", study.replace("only: [sam]", "only: [sgd], seeds: [1]"))
+
+
+def test_seeds_come_one_after_the_other(tmp_path: Path) -> None:
+    """What is done of a study that still runs is whole seeds; results are by surrogate all the same."""
+    grid = _grid(tmp_path)
+    trained = [cell.label for cell in _cells(grid, "train") if "judge" not in cell.label]
+    assert trained == [f"train {name}, seed {seed}" for seed in (0, 1) for name in ("sgd", "sam")]
+    order = [(point.surrogate, point.seed) for point in grid.points]
+    assert list(dict.fromkeys(order)) == [("sgd", 0), ("sgd", 1), ("sam", 0), ("sam", 1)]
+
+
+PINNED = {"train": "9385c71442586c9f", "attack": "d37ae296cf1a2113", "sharpness": "47c80c6dda975bf1"}
+
+
+@pytest.mark.parametrize("kind", PINNED)
+def test_keys_are_those_of_committed_records(kind: str, tmp_path: Path) -> None:
+    """Records carry keys: those of what was computed must stay; another arithmetic is another environment."""
+    grid = _grid(tmp_path, machine=Environment(1, "cpu", "highest"))
+    keys = sorted(cell.key for cell in _cells(grid, kind))
+    assert fingerprint(keys)[:16] == PINNED[kind]

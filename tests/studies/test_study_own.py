@@ -16,11 +16,11 @@ from transferzoo.base.errors import TransferZooError
 from transferzoo.studies.worker import Task, run_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from conftest import Result
-    from transferzoo.studies.cells import Grid
+    from transferzoo.studies.cells import Cell
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COUNT = 12
@@ -102,10 +102,10 @@ def test_a_worker_elsewhere_finds_relative_paths(
 ) -> None:
     (tmp_path / "own.yaml").write_text(OWN)
     (tmp_path / "zoo.yaml").write_text("suites: {mine: [bim]}")
-    tasks: list[tuple[Task, Grid]] = []
+    tasks: list[tuple[Task, Mapping[str, Cell]]] = []
 
-    def remember(task: Task, grid: Grid, *_: object) -> list[object]:
-        tasks.append((task, grid))
+    def remember(task: Task, cells: Mapping[str, Cell], *_: object) -> list[object]:
+        tasks.append((task, cells))
         return []
 
     monkeypatch.setattr("transferzoo.studies.executors.run_grid", remember)
@@ -115,9 +115,9 @@ def test_a_worker_elsewhere_finds_relative_paths(
     assert cli("study", "own.yaml", "--data", "images", *option).code == 0
     monkeypatch.delenv("TRANSFERZOO_ZOO", raising=False)
     monkeypatch.chdir("/")
-    ((task, grid),) = tasks
+    ((task, cells),) = tasks
     assert task.zoo == tmp_path / "zoo.yaml"
-    run_cell(task, next(iter(grid.cells)))
+    run_cell(task, next(iter(cells)))
     assert list((tmp_path / "studies").rglob("cell.json"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -173,6 +174,58 @@ def test_a_failing_cell_leaves_out_those_that_need_it(tmp_path: Path) -> None:
     found = json.loads((broken.folder / "said.out").read_text())
     assert found["verdicts"][0]["verdict"] == "not measured"
     assert {line["surrogate"] for line in found["measured"]} == {"sgd"}
+
+
+def _without(lines: Callable[[dict[str, Any]], bool], path: Path, to: Path) -> None:
+    """Copy a result file but for some lines."""
+    first, *rest = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    kept = [line for line in rest if not lines(json.loads(line))]
+    to.write_bytes(gzip.compress(b"".join([first, *kept])))
+
+
+def test_records_stand_for_a_store_that_is_gone(undisturbed: Place, tmp_path: Path) -> None:
+    place = Place(tmp_path / "gone")
+    (place.folder / "found.jsonl.gz").write_bytes(undisturbed.results)
+    messages = place.run()
+    assert "Done" not in messages
+    assert not place.cells()
+    assert place.results == undisturbed.results
+
+
+def test_what_records_lack_is_computed_alone(undisturbed: Place, tmp_path: Path) -> None:
+    place = Place(tmp_path / "partial")
+    missing = {"surrogate": "sam", "seed": 1}
+    _without(
+        lambda line: (
+            missing.items() <= line.items() and ("outcomes" in line or line.get("measure") == "accuracy")
+        ),
+        undisturbed.folder / "found.jsonl.gz",
+        place.folder / "found.jsonl.gz",
+    )
+    messages = place.run()
+    done = [line.removeprefix("Done: ") for line in messages.splitlines() if line.startswith("Done")]
+    assert sorted(done) == ["bim from sam, seed 1", "train judge, seed 9", "train sam, seed 1"]
+    assert place.results == undisturbed.results
+
+
+def test_records_of_other_cells_are_not_used_and_not_lost(undisturbed: Place, tmp_path: Path) -> None:
+    place = Place(tmp_path / "other", STUDY.replace("epochs: 2", "epochs: 2, momentum: 0.8"))
+    (place.folder / "found.jsonl.gz").write_bytes(undisturbed.results)
+    process = place.start()
+    process.join(200)
+    messages = (place.folder / "said.err").read_text()
+    lines = len(undisturbed.results and read_results(place.folder / "found.jsonl.gz").lines)
+    assert f"Not used: {lines} of {lines} records" in messages
+    assert process.exitcode == 2
+    assert (
+        f"has records that this run would lose: expected those of finished cells of this study, got {lines}"
+        in messages
+    )
+    assert place.results == undisturbed.results
+    assert not (place.folder / "store").exists()
+    process = place.start("--ignore-records", "--dry-run")
+    process.join(200)
+    assert "Not used" not in (place.folder / "said.err").read_text()
 
 
 def test_another_study_finds_what_is_there(undisturbed: Place) -> None:

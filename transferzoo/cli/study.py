@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +13,18 @@ from transferzoo.cli.options import DataRoot, Json, Output, ZooFile, complete_st
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transferzoo.studies.cells import Cell, Grid
     from transferzoo.studies.executors import Executor
+    from transferzoo.studies.finished import Finished
     from transferzoo.studies.result_file import Results
+    from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
     from transferzoo.zoo.schema import DatasetSpec
+
+WRITE_EVERY = 60
+"""Seconds after which the file of results is written again, once a cell is done."""
 
 
 def study(
@@ -41,8 +47,15 @@ def study(
         ),
     ] = False,
     results: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write all outcomes, compactly (.jsonl.gz).")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write all outcomes (.jsonl.gz), again every minute; what it holds is not computed.",
+        ),
     ] = None,
+    ignore_records: Annotated[
+        bool, typer.Option("--ignore-records", help="Compute also what the package's records have.")
+    ] = False,
     output: Output = None,
     json: Json = False,
     zoo: ZooFile = None,
@@ -51,7 +64,7 @@ def study(
     from transferzoo.results.writers import check_output
     from transferzoo.studies.grid import build_grid
     from transferzoo.studies.preflight import check_architectures, check_images
-    from transferzoo.studies.result_file import check_results, collect, write_results
+    from transferzoo.studies.result_file import RESULTS, SUFFIX, check_results, write_results
     from transferzoo.studies.schema import find_study
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
@@ -67,27 +80,56 @@ def study(
     task = Task(chosen.model_dump_json(), store.absolute(), root, own_file(zoo))
     grid = build_grid(chosen, records, task.root)
     check_architectures(grid, records.dataset(chosen.dataset))
-    if dry_run:
-        _plan(grid, task, records.dataset(chosen.dataset), jobs, as_json=json)
-        return
     cell_store = Store(task.store)
     cell_store.check()
-    check_images(
-        (c for c in grid.cells.values() if not cell_store.is_done(c)), records.dataset(chosen.dataset), root
+    found = _read_finished(
+        grid, cell_store, None if ignore_records else results or RESULTS / f"{name}{SUFFIX}"
     )
+    missing = found.missing()
+    if dry_run:
+        _plan(found, missing, task, records.dataset(chosen.dataset), jobs, as_json=json)
+        return
+    if results is not None:
+        found.check_keeps(results)
+    check_images(missing.values(), records.dataset(chosen.dataset), root)
     executor: Executor = _executor(jobs, ray)
     try:
-        failed = _run(task, grid, executor)
+        failed = _run(task, found, missing, executor, results)
     finally:
         executor.close()
-    found = collect(grid, cell_store)
+    all_found = found.results()
     if results is not None:
-        write_results(found, results)
+        write_results(all_found, results)
         log(f"Written: {results}")
-    if found.outcomes or found.values:
-        publish(found, files, as_json=json)
+    if all_found.outcomes or all_found.values:
+        publish(all_found, files, as_json=json)
     if failed:
         raise _incomplete(failed, grid)
+
+
+def _read_finished(grid: Grid, store: Store, own: Path | None) -> Finished:
+    """Return what is finished of a grid: in the store, and in result files, the package's and the own.
+
+    Args:
+        grid: the grid.
+        store: the store.
+        own: file of the study's results, which may be absent; None to use no result files at all.
+    """
+    from transferzoo.studies.finished import Finished, RecordedCells
+    from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
+
+    if own is None:
+        return Finished(grid, store, RecordedCells())
+    paths = dict.fromkeys([*sorted(RESULTS.glob(f"*{SUFFIX}")), own])
+    files = {path: read_results(path) for path in paths if path.is_file()}
+    found = Finished(grid, store, RecordedCells.of(files.values()))
+    if own in files and (strangers := found.strangers(files[own])):
+        count = len(files[own].lines)
+        log(
+            f"Not used: {strangers} of {count} records in {own}, whose cells have no key or another: of "
+            "other images, another configuration, arithmetic or kind of device."
+        )
+    return found
 
 
 def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool = False) -> None:
@@ -125,38 +167,44 @@ def _executor(jobs: int, address: str | None) -> Executor:
     return executors.ProcessExecutor(jobs) if jobs > 1 else executors.InProcessExecutor()
 
 
-def _run(task: Task, grid: Grid, executor: Executor) -> list[tuple[Cell, TransferZooError]]:
-    """Run the cells that are not done, with a progress bar."""
+def _run(
+    task: Task, found: Finished, missing: Mapping[str, Cell], executor: Executor, results: Path | None
+) -> list[tuple[Cell, TransferZooError]]:
+    """Run the cells that are missing, with a progress bar; keep a file of the results up to date."""
     from transferzoo.studies.executors import run_grid
-    from transferzoo.studies.store import Store
+    from transferzoo.studies.result_file import write_results
 
-    store = Store(task.store)
-    todo = [cell for cell in grid.cells.values() if not store.is_done(cell)]
-    if todo:
-        log(f"{len(grid.cells) - len(todo)} of {len(grid.cells)} cells are there; {len(todo)} to do.")
+    count = len(found.grid.cells)
+    written = time.monotonic()
+    if missing:
+        log(f"{count - len(missing)} of {count} cells are there; {len(missing)} to do.")
     with progress_bar() as bar:
-        place = bar.add_task("study", total=len(grid.cells), completed=len(grid.cells) - len(todo), note="")
+        place = bar.add_task("study", total=count, completed=count - len(missing), note="")
 
         def on_done(cell: Cell, error: TransferZooError | None) -> None:
+            nonlocal written
             bar.update(place, advance=1, note=cell.label)
             if error is not None:
                 log(f"Failed: {cell.label}: {error}")
             elif bar.disable:
                 log(f"Done: {cell.label}")
+            if results is not None and time.monotonic() - written > WRITE_EVERY:
+                write_results(found.results(), results)
+                written = time.monotonic()
 
-        return run_grid(task, grid, executor, on_done)
+        return run_grid(task, missing, executor, on_done)
 
 
-def _plan(grid: Grid, task: Task, dataset: DatasetSpec, jobs: int, *, as_json: bool) -> None:
+def _plan(
+    found: Finished, todo: Mapping[str, Cell], task: Task, dataset: DatasetSpec, jobs: int, *, as_json: bool
+) -> None:
     """Print the cells to do, and an estimate of how long they take."""
     from transferzoo.base.table import Table
     from transferzoo.cli.tables import render
     from transferzoo.studies.estimate import estimate_seconds
     from transferzoo.studies.preflight import count_images
-    from transferzoo.studies.store import Store
 
-    store = Store(task.store)
-    todo = {key: cell for key, cell in grid.cells.items() if not store.is_done(cell)}
+    grid = found.grid
     trained = any(cell.kind == "train" for cell in todo.values())
     images = grid.study.training_images or (count_images(dataset, task.root) if trained else 0)
     left = estimate_seconds(grid, todo, dataset, images) / jobs

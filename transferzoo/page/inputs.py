@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.evaluation.run_folder import CURVE, NOISE, open_run
 from transferzoo.results.comparisons import Findings, rows_of
-from transferzoo.studies.result_file import SUFFIX, read_results
+from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
 from transferzoo.studies.schema import built_in
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.results.records import Record
     from transferzoo.studies.result_file import Results
-
-RESULTS = Path(__file__).parent.parent / "studies" / "results"
-"""Results of the package's own studies."""
 
 
 @dataclass(frozen=True)

@@ -49,15 +49,6 @@ def measurements(results: Results) -> dict[Key, dict[int, float]]:
     return found
 
 
-def last_epoch(results: Results, surrogate: str) -> Epoch:
-    """Return the epoch that stands for a surrogate: its own, or the last one where all were measured."""
-    own = results.study.surrogates[surrogate].epoch
-    if own != "all":
-        return own
-    epochs = [epoch for name, epoch, *_ in measurements(results) if name == surrogate]
-    return max((epoch for epoch in epochs if isinstance(epoch, int)), default="last")
-
-
 def attack_specs(results: Results) -> list[str]:
     """Return the attacks that were made, as the study writes them."""
     return list(dict.fromkeys(one.attack for one in results.outcomes))

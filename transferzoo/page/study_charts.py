@@ -11,7 +11,6 @@ from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
 from transferzoo.page.measurements import (
     SHARPNESS_LABELS,
     attack_specs,
-    last_epoch,
     measure_axis,
     measurements,
 )
@@ -78,7 +77,7 @@ def charted_attacks(attacks: Sequence[str]) -> Sequence[str]:
 
 def _attack_matrix(results: Results) -> Figure:
     found = measurements(results)
-    last = {name: last_epoch(results, name) for name in results.study.surrogates}
+    last = {name: results.own_epoch(name) for name in results.study.surrogates}
     return mean_rate_matrix(
         {
             name: {
@@ -94,7 +93,7 @@ def _attack_matrix(results: Results) -> Figure:
 
 def _success_matrix(results: Results, attack: str) -> Heatmap:
     cells: dict[tuple[str, str], list[Outcomes]] = defaultdict(list)
-    last = {name: last_epoch(results, name) for name in results.study.surrogates}
+    last = {name: results.own_epoch(name) for name in results.study.surrogates}
     for one in results.outcomes:
         if (one.epoch, one.attack) == (last[one.surrogate], attack):
             cells[one.surrogate, one.target].append(one)
@@ -131,7 +130,7 @@ def mean_rates(results: Results) -> Figure | None:
 
 def _mean_interval(results: Results, surrogate: str, attack: str) -> MeanInterval | None:
     """Return the mean rate of a surrogate with its interval over seeds and images, which one image lacks."""
-    found = outcomes_by_target(results, surrogate, last_epoch(results, surrogate), attack)
+    found = outcomes_by_target(results, surrogate, results.own_epoch(surrogate), attack)
     if not found:
         return None
     seeds = {seed for by_seed in found.values() for seed in by_seed}
@@ -149,7 +148,7 @@ def sharpness_scatter(results: Results) -> list[Figure]:
     """Return success against each measure of sharpness, a figure an attack."""
     found, last = (
         measurements(results),
-        {name: last_epoch(results, name) for name in results.study.surrogates},
+        {name: results.own_epoch(name) for name in results.study.surrogates},
     )
     measures = [f"{SHARPNESS}.{kind}{name}" for name in SHARPNESS_LABELS for kind in ("", "adaptive_")]
     attacks = attack_specs(results)

@@ -13,7 +13,6 @@ from transferzoo.minimizers import show_rule
 from transferzoo.page.charts import Axis, CurvePanel, Curves, Figure
 from transferzoo.page.measurements import (
     attack_specs,
-    last_epoch,
     mean_over_seeds,
     measure_axis,
     measurements,
@@ -46,7 +45,7 @@ def epoch_curves(results: Results) -> list[Figure]:
     """Return what was measured after each epoch, a figure for trainings whose rates decay alike."""
     epochs: dict[str, set[int]] = defaultdict(set)
     for surrogate, epoch, *_ in measurements(results):
-        if isinstance(epoch, int) and results.study.surrogates[surrogate].epoch == "all":
+        if isinstance(epoch, int) and not isinstance(results.study.surrogates[surrogate].epoch, int):
             epochs[surrogate].add(epoch)
     found, groups = learning_rate_decays(results), defaultdict[tuple[float, ...], list[str]](list)
     for name in epochs:
@@ -75,11 +74,11 @@ def rho_curves(results: Results) -> Figure | None:
     families: dict[_Training, list[Position]] = defaultdict(list)
     for name, (training, rho) in trainings.items():
         if rho is not None:
-            families[training].append((rho, name, last_epoch(results, name)))
+            families[training].append((rho, name, results.own_epoch(name)))
     families = {one: sorted(each) for one, each in families.items() if len({x for x, _, _ in each}) > 1}
     rests = {_without(one.rest, RADIUS) for one in families}
     plain = {
-        name: last_epoch(results, name)
+        name: results.own_epoch(name)
         for name, (training, rho) in trainings.items()
         if training.minimizer == NO_RADIUS and _without(training.rest, RADIUS) in rests
     }

@@ -47,7 +47,8 @@ def _seeds(claim: Claim, operand: Operand, points: Sequence[GridPoint]) -> set[i
     """Return the training seeds that an operand is measured at."""
     own = [point for point in points if point.surrogate == operand.surrogate]
     epochs = list(dict.fromkeys(point.epoch for point in own))
-    epoch = epochs[-1] if operand.epoch is None else operand.epoch
+    attacked = [point.epoch for point in own if point.attacks]
+    epoch = attacked[-1] if operand.epoch is None else operand.epoch
     if epoch not in epochs:
         raise _claim_error(
             claim, f"epoch {epoch} of '{operand.surrogate}' is not measured", [str(each) for each in epochs]
@@ -56,13 +57,12 @@ def _seeds(claim: Claim, operand: Operand, points: Sequence[GridPoint]) -> set[i
     measures = dict.fromkeys(name for point in there for name in _measures(point))
     if operand.measure not in measures:
         raise _claim_error(claim, f"'{operand.measure}' of '{operand.surrogate}' is not measured", measures)
-    return {point.seed for point in there}
+    return {point.seed for point in there if operand.measure in _measures(point)}
 
 
 def _measures(point: GridPoint) -> tuple[str, ...]:
     return (
-        SUCCESS,
-        ACCURACY,
+        *((SUCCESS, ACCURACY) if point.attacks else ()),
         *((ROBUST,) if point.robust else ()),
         *(SHARPNESS_MEASURES if point.sharpness else ()),
         *(CURVE if point.train and isinstance(point.epoch, int) else ()),

@@ -120,7 +120,7 @@ def _values(operand: Operand, results: Results) -> dict[str, dict[int, Array]]:
     """Return target → seed → a value an image; of another measure, or of one target, that alone as ""."""
     import numpy as np
 
-    epoch = _epoch(operand, results)
+    epoch = results.own_epoch(operand.surrogate) if operand.epoch is None else operand.epoch
     if operand.measure != SUCCESS:
         found = {
             v.seed: np.array([v.value])
@@ -147,16 +147,6 @@ def outcomes_by_target(
         if (one.surrogate, one.epoch, one.attack) == (surrogate, epoch, attack) and not one.white_box:
             by_target.setdefault(one.target, {})[one.seed] = _outcome_values(one)
     return by_target
-
-
-def _epoch(operand: Operand, results: Results) -> int | str:
-    """Return the epoch meant: the surrogate's own where a claim names none; the last of all by its number."""
-    own = results.study.surrogates[operand.surrogate].epoch
-    epoch = operand.epoch if operand.epoch is not None else own
-    if own != "all" or isinstance(epoch, int):
-        return epoch
-    measured = (one.epoch for one in results.values if one.surrogate == operand.surrogate)
-    return max((number for number in measured if isinstance(number, int)), default="last")
 
 
 def _outcome_values(one: Outcomes) -> Array:

@@ -12,7 +12,8 @@ from transferzoo.base.train_config import TrainConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Epoch = Annotated[int, Field(ge=1)]
+Epoch = Annotated[int, Field(ge=1)] | Literal["last", "selected"]
+"""Which weights of a training: after an epoch, from 1, the last, or the selected."""
 SUCCESS = "success"
 """The default measure of a claim: mean success rate over the targets, in [0, 1]."""
 
@@ -26,14 +27,15 @@ class ModelEntry(FrozenModel):
         model: name of an existing model, as `Zoo.select` takes it; empty for a training.
         train: fields of `TrainConfig`, laid over the study's own.
         data: one of the study's derived data sets that it is trained on; empty for the data set itself.
-        epoch: which weights: the last, the selected, those of an epoch (from 1), or of "all" epochs.
+        epoch: which weights: the last, the selected, those of an epoch (from 1), of several in a list, or of
+            "all" epochs. Of several the last that is named stands for the model where a claim names none.
         seeds: training seeds; the study's by default.
     """
 
     model: str = ""
     train: dict[str, Any] = Field(default_factory=dict)
     data: str = ""
-    epoch: Epoch | Literal["last", "selected", "all"] = "last"
+    epoch: Epoch | tuple[Epoch, ...] | Literal["all"] = "last"
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
@@ -44,7 +46,7 @@ class ModelEntry(FrozenModel):
         own = {key: item for key, item in value.items() if key in cls.model_fields}
         return {**own, "train": {key: item for key, item in value.items() if key not in own}}
 
-    @field_validator("seeds", mode="before")
+    @field_validator("epoch", "seeds", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
@@ -54,10 +56,21 @@ class ModelEntry(FrozenModel):
     def _seeds(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return value and check_distinct_seeds(value)
 
+    @field_validator("epoch")
+    @classmethod
+    def _distinct(cls, value: object) -> object:
+        return check_distinct_epochs(value) if isinstance(value, tuple) else value
+
     @field_validator("train")
     @classmethod
     def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
         return check_train_fields(value)
+
+    def epochs(self, last: int) -> tuple[int | str, ...]:
+        """Return the epochs that are evaluated, of a training of `last` epochs."""
+        if self.epoch == "all":
+            return tuple(range(1, last + 1))
+        return self.epoch if isinstance(self.epoch, tuple) else (self.epoch,)
 
     @model_validator(mode="after")
     def _either(self) -> ModelEntry:
@@ -99,6 +112,8 @@ class SharpnessEntry(FrozenModel):
         probes: random vectors of the trace.
         draws: of the average rise.
         only: surrogates it is measured of; all by default.
+        epochs: of trainings, whether they are attacked there or not; by default those that are attacked.
+        seeds: training seeds it is measured of; all by default.
     """
 
     images: int = Field(default=500, ge=1)
@@ -106,6 +121,26 @@ class SharpnessEntry(FrozenModel):
     probes: int = Field(default=10, ge=2)
     draws: int = Field(default=10, ge=2)
     only: tuple[str, ...] | None = None
+    epochs: tuple[Epoch, ...] | None = None
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+
+    @field_validator("epochs")
+    @classmethod
+    def _epochs(cls, value: tuple[Epoch, ...] | None) -> tuple[Epoch, ...] | None:
+        return None if value is None else check_distinct_epochs(value)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return value and check_distinct_seeds(value)
+
+    def measures(self, surrogate: str, seed: int) -> bool:
+        """Return whether it is measured of a training of a surrogate."""
+        return (self.only is None or surrogate in self.only) and (self.seeds is None or seed in self.seeds)
+
+    def options(self) -> dict[str, Any]:
+        """Return how it is measured, in cells, which leave out what is at its default."""
+        return {name: value for name, value in self.key().items() if name in ("rho", "probes", "draws")}
 
     @classmethod
     def of_cell(cls, inputs: Mapping[str, Any]) -> SharpnessEntry:
@@ -157,7 +192,7 @@ class Operand(FrozenModel):
     """
 
     surrogate: str
-    epoch: Epoch | Literal["last", "selected"] | None = None
+    epoch: Epoch | None = None
     attack: str | None = None
     target: str | None = None
     measure: str = SUCCESS
@@ -198,6 +233,13 @@ def check_distinct_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise ValueError("seeds that differ")
     return seeds
+
+
+def check_distinct_epochs(epochs: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+    """Return a list of epochs if there are any, and they are distinct."""
+    if not epochs or len(set(epochs)) < len(epochs):
+        raise ValueError("epochs that differ, at least one")
+    return epochs
 
 
 def check_train_fields(value: dict[str, Any]) -> dict[str, Any]:

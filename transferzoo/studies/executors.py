@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.optional import import_optional
-from transferzoo.studies.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
 
-    from transferzoo.studies.cells import Cell, Grid
+    from transferzoo.studies.cells import Cell
     from transferzoo.studies.worker import Task
 
 TRIES = 4
@@ -53,27 +52,29 @@ class Executor(Protocol):
 
 
 def run_grid(
-    task: Task, grid: Grid, executor: Executor, on_done: Callable[[Cell, TransferZooError | None], None]
+    task: Task,
+    cells: Mapping[str, Cell],
+    executor: Executor,
+    on_done: Callable[[Cell, TransferZooError | None], None],
 ) -> list[tuple[Cell, TransferZooError]]:
-    """Run the cells that are not done; if one fails, those that need it are skipped, and the others go on.
+    """Run cells; if one fails, those that need it are skipped, and the others go on.
 
     Args:
-        task: of the grid.
-        grid: the cells.
+        task: of their grid.
+        cells: by key; what else they need is there.
         executor: it runs them.
         on_done: called with every cell that is done or has failed.
 
     Returns:
         The cells that failed, with their errors.
     """
-    store = Store(task.store)
-    todo = {key: cell for key, cell in grid.cells.items() if not store.is_done(cell)}
-    done = grid.cells.keys() - todo.keys()
+    todo = dict(cells)
+    unfinished = set(cells)
     failed: dict[str, TransferZooError] = {}
     running: dict[Future[None], str] = {}
     deaths: dict[str, int] = {}
     while todo or running:
-        for key in _cells_to_start(_ready_cells(todo, done), running.values(), deaths, executor):
+        for key in _cells_to_start(_ready_cells(todo, unfinished), running.values(), deaths, executor):
             running[executor.submit(task, key)] = key
             del todo[key]
         if not running:
@@ -84,18 +85,18 @@ def run_grid(
             if isinstance(error, WorkerDiedError):
                 deaths[key] = deaths.get(key, 0) + 1
                 if deaths[key] < TRIES:
-                    todo[key] = grid.cells[key]
+                    todo[key] = cells[key]
                     continue
             if error is None:
-                done = done | {key}
+                unfinished.remove(key)
             else:
                 failed[key] = error
-            on_done(grid.cells[key], error)
-    return [(grid.cells[key], error) for key, error in failed.items()]
+            on_done(cells[key], error)
+    return [(cells[key], error) for key, error in failed.items()]
 
 
-def _ready_cells(todo: Mapping[str, Cell], done: Collection[str]) -> list[str]:
-    return [key for key, cell in todo.items() if all(need in done for need in cell.needs)]
+def _ready_cells(todo: Mapping[str, Cell], unfinished: Collection[str]) -> list[str]:
+    return [key for key, cell in todo.items() if not any(need in unfinished for need in cell.needs)]
 
 
 def _cells_to_start(

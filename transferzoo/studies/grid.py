@@ -70,7 +70,16 @@ class _GridBuilder:
         return self.study.split or self.dataset.attack.split
 
     def build(self) -> Grid:
-        points = [point for name in self.study.surrogates for point in self._points(name)]
+        names = list(self.study.surrogates)
+        seeds = dict.fromkeys(seed for name in names for seed in self._seeds(name))
+        points = [
+            point  # one seed after the other, so that those that are done are done with all surrogates
+            for seed in seeds
+            for name in names
+            if seed in self._seeds(name)
+            for point in self._points(name, seed)
+        ]
+        points.sort(key=lambda point: names.index(point.surrogate))
         check_claims(self.study, points, [target["name"] for target in self._targets])
         return Grid(self.study, self.cells, tuple(points), self.model_folders)
 
@@ -81,40 +90,60 @@ class _GridBuilder:
 
     # ------------------------------------------------------------ measurements
 
-    def _points(self, name: str) -> Iterator[GridPoint]:
+    def _seeds(self, name: str) -> tuple[int, ...]:
+        """Return the training seeds of a surrogate; 0 of an existing model."""
         entry = self.study.surrogates[name]
-        for seed in (0,) if entry.model else entry.seeds or self.study.seeds:
-            train, config = (None, None) if entry.model else self._add_training(name, seed)
-            epochs: tuple[int | str, ...] = (entry.epoch,)
-            if config and entry.epoch == "all":
-                epochs = tuple(range(1, config.epochs + 1))
-            for epoch in epochs:
-                if train is None:
-                    model = self._existing_model(entry.model, "surrogate")
-                else:
-                    model = _trained_weights(train, epoch, config)
-                yield self._grid_point(name, seed, epoch, train, model)
+        return (0,) if entry.model else entry.seeds or self.study.seeds
+
+    def _points(self, name: str, seed: int) -> Iterator[GridPoint]:
+        entry, sharpness = self.study.surrogates[name], self.study.sharpness
+        has_sharpness = sharpness is not None and sharpness.measures(name, seed)
+        if entry.model:
+            model = self._existing_model(entry.model, "surrogate")
+            yield self._grid_point(name, seed, "last", None, model, attacked=True, measured=has_sharpness)
+            return
+        train, config = self._add_training(name, seed)
+        attacked = entry.epochs(config.epochs)
+        measured = ((sharpness and sharpness.epochs) or attacked) if has_sharpness else ()
+        for epoch in dict.fromkeys([*attacked, *measured]):
+            yield self._grid_point(
+                name,
+                seed,
+                epoch,
+                train,
+                _trained_weights(train, epoch, config),
+                attacked=epoch in attacked,
+                measured=epoch in measured,
+            )
 
     def _grid_point(
-        self, name: str, seed: int, epoch: int | str, train: str | None, model: dict[str, Any]
+        self,
+        name: str,
+        seed: int,
+        epoch: int | str,
+        train: str | None,
+        model: dict[str, Any],
+        *,
+        attacked: bool,
+        measured: bool,
     ) -> GridPoint:
         label = f"{name}, seed {seed}" + ("" if epoch == "last" else f", epoch {epoch}")
         needs = [train] if train else []
-        attacks = {
-            entry.spec: self._add_attack(entry, model, needs, f"{entry.spec} from {label}")
-            for entry in self.study.attacks
-        }
-        robust = None
-        if self.study.robust is not None:
+        attacks, robust, sharpness = dict[str, str](), None, None
+        if attacked:
+            attacks = {
+                entry.spec: self._add_attack(entry, model, needs, f"{entry.spec} from {label}")
+                for entry in self.study.attacks
+            }
+        if attacked and self.study.robust is not None:
             robust = self._add_attack(self.study.robust, model, needs, f"robustness of {label}", itself=True)
-        sharp, sharpness = self.study.sharpness, None
-        if sharp and (sharp.only is None or name in sharp.only):
+        if measured and self.study.sharpness is not None:
             inputs = {
                 "model": model,
                 "dataset": self.study.dataset,
                 "images": self._training_images,
-                "count": sharp.images,
-                **{key: value for key, value in sharp.key().items() if key not in ("only", "images")},
+                "count": self.study.sharpness.images,
+                **self.study.sharpness.options(),
             }
             sharpness = self._add("sharpness", inputs, needs, f"sharpness of {label}")
         return GridPoint(name, seed, epoch, train, attacks, robust, sharpness)
@@ -162,7 +191,7 @@ class _GridBuilder:
         if entry.model:
             return [{**self._existing_model(entry.model, "target"), "name": name}]
         key, config = self._add_training(name, (entry.seeds or self.study.seeds)[0])
-        epoch = "last" if entry.epoch == "all" else entry.epoch
+        epoch = "last" if entry.epoch == "all" else entry.epochs(config.epochs)[-1]
         return [{**_trained_weights(key, epoch, config), "name": name}]
 
     # ------------------------------------------------------------ trainings and data sets
@@ -172,22 +201,23 @@ class _GridBuilder:
         entry = self.study.models[name]
         flags = {**self.study.train, **entry.train, "dataset": self.study.dataset, "seed": seed}
         selected = flags.get("select", "last") != "last"
-        if selected or entry.epoch != "last":
+        named = self._named_epochs(name)
+        if selected or named != {"last"}:
             flags["save_every"] = "epoch"  # the checkpoint itself has the weights that are selected
         try:
             found = plan(self.zoo, None, flags)
         except UsageError as error:
             raise UsageError(f"surrogate '{name}': {str(error).removesuffix('.')}") from None
         config = found.config
-        if entry.epoch == "selected" and not selected:
+        if "selected" in named and not selected:
             raise UsageError(
                 f"surrogate '{name}': no epoch is selected", expected="select: accuracy or transfer"
             )
-        if isinstance(entry.epoch, int) and entry.epoch > config.epochs:
+        if beyond := [epoch for epoch in named if isinstance(epoch, int) and epoch > config.epochs]:
             raise UsageError(
                 f"surrogate '{name}': there is no such epoch",
                 expected=f"1 to {config.epochs}",
-                got=str(entry.epoch),
+                got=str(max(beyond)),
             )
         data = self._training_images
         if entry.data:
@@ -202,6 +232,14 @@ class _GridBuilder:
         needs = [data["cell"]] if entry.data else []
         label = f"train {name}, seed {seed}"
         return self._add("train", inputs, needs, label), config
+
+    def _named_epochs(self, name: str) -> set[int | str]:
+        """Return the epochs of a training that the study names, "all" among them."""
+        entry, sharpness = self.study.models[name], self.study.sharpness
+        named: set[int | str] = {*entry.epoch} if isinstance(entry.epoch, tuple) else {entry.epoch}
+        if sharpness and name in (sharpness.only or self.study.surrogates):
+            named |= {*(sharpness.epochs or ())}
+        return named
 
     def _add_derived_dataset(self, name: str) -> str:
         """Add a derived data set; return its key."""

@@ -1,7 +1,8 @@
 """Results of a study outside its store: outcomes of images and measured values, in one compact file.
 
 A result file is gzipped JSON, one line each: the study first, then outcomes and values. It holds all that
-claims, tables and figures need, so that studies can be reported again without weights and images.
+claims, tables and figures need, so that studies can be reported again without weights and images. Each line
+has the key of the cell that found it: what a file holds need not be computed again (`recorded`).
 Nothing here imports torch.
 """
 
@@ -11,6 +12,7 @@ import gzip
 import json
 import zlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_bytes
@@ -20,14 +22,12 @@ from transferzoo.studies.entries import SUCCESS
 from transferzoo.studies.schema import Study
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from transferzoo.studies.cells import Grid, GridPoint
-    from transferzoo.studies.store import Store
+    from collections.abc import Mapping
 
 ACCURACY, ROBUST, SHARPNESS = "accuracy", "robust", "sharpness"
 SUFFIX = ".jsonl.gz"
+RESULTS = Path(__file__).parent / "results"
+"""Results of the package's own studies, a file each."""
 SCHEMA = 1
 """Version of the format; files before there was one are of the first."""
 CURVE = ("learning_rate", "loss", "train_accuracy", "validation_accuracy")
@@ -46,6 +46,7 @@ class Outcomes:
         target: name.
         white_box: the target has the surrogate's weights.
         outcomes: a character an image: 1 fooled, 0 not, - not counted.
+        cell: key of the cell that found them; empty where that is not known.
     """
 
     surrogate: str
@@ -55,6 +56,7 @@ class Outcomes:
     target: str
     white_box: bool
     outcomes: str
+    cell: str = ""
 
     @property
     def n(self) -> int:
@@ -77,6 +79,7 @@ class Value:
         epoch: 1..E, "last" or "selected".
         measure: "accuracy", "robust", "sharpness.top", "learning_rate", ….
         value: the number.
+        cell: key of the cell that found it; empty where that is not known.
     """
 
     surrogate: str
@@ -84,74 +87,54 @@ class Value:
     epoch: int | str
     measure: str
     value: float
+    cell: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of a study; studies that share trainings have equal cells.
+
+    Attributes:
+        surrogate: its name in the study.
+        seed: of the training.
+        training: key of its cell.
+    """
+
+    surrogate: str
+    seed: int
+    training: str
 
 
 @dataclass(frozen=True)
 class Results:
-    """All results of a study.
+    """All results of a study, or what is finished of them.
 
     Attributes:
         study: the study.
         outcomes: of images.
         values: of surrogates.
         versions: of the packages that they were computed with; several of one are separated by commas.
+        trainings: of the surrogates that were measured; none in files from before there were keys.
     """
 
     study: Study
     outcomes: tuple[Outcomes, ...]
     values: tuple[Value, ...]
     versions: Mapping[str, str]
+    trainings: tuple[Training, ...] = ()
 
+    @property
+    def lines(self) -> tuple[Outcomes | Value, ...]:
+        """All outcomes and values."""
+        return (*self.outcomes, *self.values)
 
-def collect(grid: Grid, store: Store) -> Results:
-    """Return the results of the cells of a study that are done."""
-    outcomes: list[Outcomes] = []
-    values: list[Value] = []
-    for point in grid.points:
-        outcomes += _outcomes(point, store)
-        values += [
-            Value(point.surrogate, point.seed, point.epoch, measure, value)
-            for measure, value in _values(point, store)
-        ]
-    return Results(grid.study, tuple(outcomes), tuple(values), _versions(grid, store))
-
-
-def _versions(grid: Grid, store: Store) -> dict[str, str]:
-    """Return the versions that all cells were done with."""
-    found: dict[str, set[str]] = {}
-    for key, cell in grid.cells.items():
-        for package, version in store.versions(cell.kind, key).items():
-            found.setdefault(package, set()).add(version)
-    return {package: ", ".join(sorted(versions)) for package, versions in sorted(found.items())}
-
-
-def _outcomes(point: GridPoint, store: Store) -> Iterator[Outcomes]:
-    for attack, key in point.attacks.items():
-        for record in (store.result("attack", key) or {}).get("records", ()):
-            yield Outcomes(
-                point.surrogate,
-                point.seed,
-                point.epoch,
-                attack,
-                record["target"].partition("/")[2],
-                record["white_box"],
-                record["outcomes"],
-            )
-
-
-def _values(point: GridPoint, store: Store) -> Iterator[tuple[str, float]]:
-    known = [store.result("attack", key) for key in point.attacks.values()]
-    if found := next((one["records"][0] for one in known if one), None):
-        yield ACCURACY, found["surrogate_accuracy"]
-    if point.robust and (itself := store.result("attack", point.robust)):
-        (record,) = itself["records"]
-        yield ROBUST, record["surrogate_accuracy"] * (1 - record["rate"])
-    if point.sharpness and (flatness := store.result("sharpness", point.sharpness)):
-        for measure, value in flatness.items():
-            yield f"{SHARPNESS}.{measure}", value
-    if point.train and isinstance(point.epoch, int) and (trained := store.result("train", point.train)):
-        line = trained["curve"][point.epoch - 1]
-        yield from ((measure, line[measure]) for measure in CURVE if measure in line)
+    def own_epoch(self, surrogate: str) -> int | str:
+        """Return the epoch that stands for a surrogate: the last that the study names, or was measured."""
+        own = self.study.surrogates[surrogate].epoch
+        if own != "all":
+            return own[-1] if isinstance(own, tuple) else own
+        measured = (one.epoch for one in self.lines if one.surrogate == surrogate)
+        return max((epoch for epoch in measured if isinstance(epoch, int)), default="last")
 
 
 def write_results(results: Results, path: Path) -> None:
@@ -162,6 +145,7 @@ def write_results(results: Results, path: Path) -> None:
             "study": results.study.model_dump(mode="json"),
             "versions": dict(results.versions),
         },
+        *(asdict(one) for one in results.trainings),
         *({**asdict(one), "outcomes": _pack(one.outcomes)} for one in results.outcomes),
         *(asdict(one) for one in results.values),
     ]
@@ -197,8 +181,9 @@ def read_results(path: Path) -> Results:
             for line in lines[1:]
             if "outcomes" in line
         )
-        values = tuple(Value(**line) for line in lines[1:] if "outcomes" not in line)
-        return Results(study, outcomes, values, dict(lines[0]["versions"]))
+        values = tuple(Value(**line) for line in lines[1:] if not {"outcomes", "training"} & line.keys())
+        trainings = tuple(Training(**line) for line in lines[1:] if "training" in line)
+        return Results(study, outcomes, values, dict(lines[0]["versions"]), trainings)
     except (OSError, EOFError, zlib.error, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(
             f"cannot read the results {path}",

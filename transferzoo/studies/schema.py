@@ -114,6 +114,13 @@ def read_study(path: Path) -> Study:
     for name in (study.sharpness and study.sharpness.only) or ():
         if name not in study.surrogates:
             raise file.unknown(("sharpness", "only"), "surrogate", name, study.surrogates)
+    seeds = {*study.seeds}.union(*(entry.seeds or () for entry in study.surrogates.values()))
+    if strange := {*((study.sharpness and study.sharpness.seeds) or ())} - seeds:
+        raise file.error(
+            ("sharpness", "seeds"),
+            f"{min(strange)} is no training seed",
+            expected=", ".join(map(str, sorted(seeds))),
+        )
     for name in study.surrogates.keys() & study.others.keys():
         raise file.error(("others", name), f"'{name}' is a surrogate already", expected="another name")
     for name, made in study.data.items():
