@@ -125,7 +125,6 @@ def test_terms() -> None:
         "mi:=1",
         "mi:p=1,",
         "mi:p=1,p=2",
-        "MI",
         "1mi",
         "mi di",
         "mi;di",

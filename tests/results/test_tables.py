@@ -227,4 +227,5 @@ def test_a_row_is_named_by_what_it_does_not_share() -> None:
 def test_brief_specs() -> None:
     for spec in ("", "bim", "mi", "mi:decay=0.5", "vt:copies=5+mi", "unknown:a=1", "ens:fuse=losses"):
         assert brief(spec) == spec
-    assert brief("vt:copies=20,beta=1.5+mi:decay=1,normalise=mean") == "vt+mi"
+    assert brief("vt:copies=20,beta=1.5+mi:decay=0.9,normalise=mean") == "vt+mi:decay=0.9"
+    assert brief("vt:copies=20,beta=1.5+mi:decay=1,normalise=mean") == "vmi"

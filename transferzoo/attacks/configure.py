@@ -1,7 +1,8 @@
 """From what a user asks of an attack to its configuration: presets, data set defaults, flags, in that order.
 
 A preset's name stands for its techniques anywhere in a spec string, and brings its budget where it has one:
-`pgd+mi` is a random start with momentum, `fgsm` is one step of length ε.
+`pgd+mi` is a random start with momentum, `fgsm` is one step of length ε. Aliases are what papers call
+attacks, `MI-FGSM`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from transferzoo.attacks.composition import Composition, compose
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.errors import UnknownNameError, UsageError
-from transferzoo.base.spec_strings import parse_epsilon, parse_step, parse_terms, show_fraction, show_step
+from transferzoo.base.spec_strings import (
+    Term,
+    parse_epsilon,
+    parse_step,
+    parse_terms,
+    show_fraction,
+    show_step,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from transferzoo.base.spec_strings import Term
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import Preset
 
@@ -39,7 +46,7 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
     """
     techniques: list[str] = []
     budget: dict[str, Any] = {}
-    for term in parse_terms(spec):
+    for term in _without_aliases(spec, zoo):
         preset = zoo.presets.get(term.name)
         if preset is None:
             if term.name not in TECHNIQUES:
@@ -59,6 +66,43 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
                     f"the presets of '{spec}' disagree on the {key}", got=f"{budget[key]} and {value}"
                 )
     return compose("+".join(techniques)), budget
+
+
+def _without_aliases(spec: str, zoo: Zoo) -> Iterator[Term]:
+    """Yield the terms of a spec, those of an alias in its place.
+
+    Raises:
+        UsageError: the spec cannot be read, or an alias of several techniques is given options.
+    """
+    for term in parse_terms(spec):
+        name = spelled(term.name, zoo)
+        if name not in zoo.aliases:
+            yield Term(name, term.options)
+            continue
+        terms = parse_terms(zoo.aliases[name])
+        if len(terms) > 1 and term.options:
+            raise UsageError(
+                f"'{name}' in '{spec}' stands for several techniques and takes no options",
+                hint=f"write '{zoo.aliases[name]}' out",
+            )
+        yield from (Term(one.name, {**one.options, **term.options}) for one in terms)
+
+
+def spelled(name: str, zoo: Zoo) -> str:
+    """Return the name of an attack as the zoo writes it, whatever capitals, hyphens or underscores it has.
+
+    Args:
+        name: of a preset, a suite, a technique or an alias, "MIFGSM"; any other is returned as it is.
+        zoo: what names mean.
+    """
+    known: dict[str, str] = {
+        _plain(one): one for one in (*zoo.aliases, *TECHNIQUES, *zoo.suites, *zoo.presets)
+    }
+    return known.get(_plain(name), name)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "").replace("_", "")
 
 
 def configure(
@@ -88,7 +132,7 @@ def configure(
         UsageError: something is out of range or cannot be read, or an attack needs more surrogates.
     """
     given = {key: value for key, value in flags.items() if value is not None}
-    named = [one for attack in attacks for one in zoo.suites.get(attack, (attack,))]
+    named = [one for attack in attacks for one in zoo.suites.get(spelled(attack, zoo), (attack,))]
     specs = [resolve(zoo, dataset, attack, given) for attack in named]
     defaults = zoo.dataset(dataset).attack.model_dump(exclude={*BUDGET})
     values = {**defaults, **{key: value for key, value in given.items() if key not in BUDGET}}

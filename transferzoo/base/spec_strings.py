@@ -134,7 +134,7 @@ def show_step(step: Fraction, epsilon: Fraction) -> str:
 
 @dataclass(frozen=True)
 class Term:
-    """One `name:key=value,…` of a spec string."""
+    """One `name:key=value,…` of a spec string; the name without capitals."""
 
     name: str
     options: Mapping[str, str]
@@ -153,6 +153,7 @@ def parse_terms(spec: str) -> tuple[Term, ...]:
 
 def _parse_term(part: str, spec: str) -> Term:
     name, colon, rest = part.partition(":")
+    name = name.lower()
     if not _NAME.match(name) or (colon and not rest):
         raise UsageError(
             f"cannot read '{part}' in '{spec}'", expected="name[:key=value,…] joined by +, as in mi+di:p=0.7"

@@ -26,7 +26,7 @@ def _zoo() -> Zoo:
     try:
         return load_zoo()
     except TransferZooError:
-        return Zoo({}, {}, {}, {}, {})
+        return Zoo({}, {}, {}, {}, {}, {})
 
 
 def complete_models(incomplete: str) -> list[str]:

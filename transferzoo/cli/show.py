@@ -60,6 +60,7 @@ def _checkpoint(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
 
 
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
+    from transferzoo.attacks.configure import spelled
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.base.spec_strings import show_term
     from transferzoo.defences import DEFENCES, show_defence
@@ -70,14 +71,18 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     yield from (_model(m) for m in zoo.models.values() if name in (m.name, m.full_name))
     if name in zoo.datasets:
         yield _dataset(zoo.datasets[name])
-    if name in zoo.presets:
+    attack = spelled(name, zoo)
+    if attack in zoo.aliases:
+        yield {"kind": "another name", "name": attack, "stands for": zoo.aliases[attack]}
+        attack = zoo.aliases[attack]
+    if attack in zoo.presets:
         yield {
             "kind": "attack preset",
-            "name": name,
-            **zoo.presets[name].model_dump(mode="json", exclude_none=True),
+            "name": attack,
+            **zoo.presets[attack].model_dump(mode="json", exclude_none=True),
         }
-    if name in zoo.suites:
-        yield {"kind": "suite of attacks", "name": name, "attacks": list(zoo.suites[name])}
+    if attack in zoo.suites:
+        yield {"kind": "suite of attacks", "name": attack, "attacks": list(zoo.suites[attack])}
     if name in zoo.recipes:
         yield {"kind": "recipe", "name": name, **zoo.recipes[name].model_dump(mode="json")}
     if name in built_in():
@@ -93,12 +98,12 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
             "claims": [claim.say for claim in study.claims],
             "definition": built_in()[name].read_text(encoding="utf-8"),
         }
-    if name in TECHNIQUES:
-        technique = TECHNIQUES[name]
+    if attack in TECHNIQUES:
+        technique = TECHNIQUES[attack]
         yield {
             "kind": "technique",
-            "name": name,
-            "defaults": show_term(name, technique()),
+            "name": attack,
+            "defaults": show_term(attack, technique()),
             "source": technique.paper,
             "stage": technique.stage.name.lower(),
             "gradient evaluations": technique().cost,

@@ -108,7 +108,7 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
 
 def _row_title(row: Row) -> str:
     surrogate, attack = row
-    return f"adversarial\n{short(surrogate)}\n{brief(attack.partition('@')[0])}"
+    return f"adversarial\n{short(surrogate)}\n{brief(attack)}"
 
 
 def _adversarial_images(run: RunFolder, cells: Mapping[str, Record], ids: Sequence[int]) -> Pixels:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.page.charts import Axis, CurvePanel, Curves, Differences, Figure, Heatmap, MeanInterval
 from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
 from transferzoo.page.parts import Part, format_range, names_or_count, unique_texts
-from transferzoo.results.comparisons import brief, mean_rate, paired_tests, rows_of, short
+from transferzoo.results.comparisons import attack_name, brief, mean_rate, paired_tests, rows_of, short
 from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
@@ -112,9 +112,12 @@ def _paired_differences(findings: Findings, labels: Mapping[Row, str]) -> Figure
 def row_names(rows: Iterable[Row]) -> dict[Row, tuple[str, str]]:
     """Return how surrogate and attack of each row are called: by techniques where these are unique."""
     attacks = {attack for _, attack in rows}
-    short_names = {attack: brief(attack.partition("@")[0]) for attack in attacks}
+    short_names = {attack: brief(attack) for attack in attacks}
     clash = len(set(short_names.values())) < len(attacks)
-    return {(name, attack): (short(name), attack if clash else short_names[attack]) for name, attack in rows}
+    return {
+        (name, attack): (short(name), attack_name(attack) if clash else short_names[attack])
+        for name, attack in rows
+    }
 
 
 def row_labels(names: Mapping[Row, tuple[str, str]]) -> dict[Row, str]:
@@ -135,7 +138,7 @@ def _facts(findings: Findings, runs: Sequence[RunFolder]) -> dict[str, tuple[str
         "Seed": unique_texts(record.seed for record in records),
         "Surrogates": unique_texts(short(record.surrogate) for record in records),
         "Targets": unique_texts(short(record.target) for record in records),
-        "Attacks": names_or_count(unique_texts(record.attack for record in records), "attacks"),
+        "Attacks": names_or_count(unique_texts(attack_name(record.attack) for record in records), "attacks"),
         "Target classes": unique_texts(record.targeted for record in records if record.targeted),
         "Gradient evaluations an image": format_range(record.gradients for record in records),
         "Precision": unique_texts(record.precision for record in records),

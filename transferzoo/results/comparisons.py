@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms, show_term
 from transferzoo.results import statistics
 from transferzoo.results.records import NOISE_SURROGATE
+from transferzoo.zoo.reader import read_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -200,8 +203,27 @@ def short(full_name: str) -> str:
     return " & ".join(name.partition("/")[2] or name for name in full_name.split(" & "))
 
 
-def brief(spec: str) -> str:
-    """Return a spec string of techniques without the options that have their default values."""
+@cache
+def _presets() -> dict[str, str]:
+    """Return the package's presets that are nothing but techniques: canonical techniques → name."""
+    fields = {"spec", "about"}
+    presets = {
+        name: p for name, p in read_zoo(None).presets.items() if p.model_fields_set <= fields and p.spec
+    }
+    return {compose(preset.spec).canonical: name for name, preset in reversed(presets.items())}
+
+
+def attack_name(attack: str) -> str:
+    """Return an attack's canonical form, a preset's name for its techniques: "pgd@linf,eps=16/255"."""
+    techniques, at, budget = attack.partition("@")
+    return _presets().get(techniques, techniques) + at + budget
+
+
+def brief(attack: str) -> str:
+    """Return an attack without its budget: a preset's name, or techniques and what is not their default."""
+    spec = attack.partition("@")[0]
+    if spec in _presets():
+        return _presets()[spec]
     parts = []
     for term in parse_terms(spec):
         usual: list[str] = []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
+    attack_name,
     brief,
     budget_of,
     comparable,
@@ -81,4 +82,4 @@ def _name(row: Row, rows: Mapping[Row, object]) -> str:
         return short(surrogate)
     techniques = attack.partition("@")[0]
     alone = sum(other.partition("@")[0] == techniques for other in attacks) == 1
-    return f"{short(surrogate)} with {brief(techniques) if alone else attack}"
+    return f"{short(surrogate)} with {brief(attack) if alone else attack_name(attack)}"

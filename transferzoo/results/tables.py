@@ -15,6 +15,7 @@ from transferzoo.base.errors import UsageError
 from transferzoo.base.table import Table
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
+    attack_name,
     brief,
     mcnemar_p,
     mean_rate,
@@ -259,7 +260,7 @@ def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
 def _caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]) -> str:
     counts = sorted({r.n for r in records})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    names = list(dict.fromkeys(r.attack for r in records))
+    names = list(dict.fromkeys(attack_name(r.attack) for r in records))
     attacks = " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} attacks"
     gradients = _range(sorted({r.gradients for r in records}), str)
     known = sorted({seconds[r.pair] for r in records if r.pair in seconds})
@@ -291,8 +292,7 @@ def _label(name: Row, rows: Mapping[Row, object]) -> str:
         return short(surrogate)
     shared = set.intersection(*(set(_budget(other)) for other in others))
     own = ",".join(part for part in _budget(attack) if part not in shared)
-    techniques = brief(attack.partition("@")[0])
-    return f"{short(surrogate)}\n{techniques}{'@' if own else ''}{own}"
+    return f"{short(surrogate)}\n{brief(attack)}{'@' if own else ''}{own}"
 
 
 def _budget(attack: str) -> list[str]:

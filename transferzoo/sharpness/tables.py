@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Table
 from transferzoo.results import statistics
-from transferzoo.results.comparisons import per_image, short
+from transferzoo.results.comparisons import attack_name, per_image, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ def line_table(points: Sequence[LinePoint], ends: tuple[str, str], images: str, 
     """
     records = points[0].records
     targets = tuple(short(record.target) for record in records)
-    attacked = f"; {attack}, n = {records[0].n}" if records else ""
+    attacked = f"; {attack_name(attack)}, n = {records[0].n}" if records else ""
     return Table(
         title=f"From {short(ends[0])} (0) to {short(ends[1])} (1)",
         columns=("position", "loss", "accuracy", *(("mean", *targets) if targets else ())),

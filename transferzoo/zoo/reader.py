@@ -32,6 +32,7 @@ class _File(FrozenModel):
     models: dict[str, dict[str, ModelSpec]] = Field(default_factory=dict)
     attacks: dict[str, Preset] = Field(default_factory=dict)
     recipes: dict[str, TrainConfig] = Field(default_factory=dict)
+    aliases: dict[str, str] = Field(default_factory=dict)
     suites: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
@@ -45,6 +46,7 @@ class Zoo:
         presets: name → named attack.
         recipes: name → training configuration.
         suites: name → spec strings of attacks to compare.
+        aliases: name that others use → spec string of presets and techniques.
     """
 
     datasets: Mapping[str, DatasetSpec]
@@ -52,6 +54,7 @@ class Zoo:
     presets: Mapping[str, Preset]
     recipes: Mapping[str, TrainConfig]
     suites: Mapping[str, tuple[str, ...]]
+    aliases: Mapping[str, str]
 
     @property
     def default_dataset(self) -> str:
@@ -127,6 +130,7 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
     presets: dict[str, Preset] = {}
     recipes: dict[str, TrainConfig] = {}
     suites: dict[str, tuple[str, ...]] = {}
+    aliases: dict[str, str] = {}
     for folder, part in parts:
         for name, data in part.datasets.items():
             splits = {s: tuple(_beside(folder, p) for p in places) for s, places in data.splits.items()}
@@ -139,7 +143,8 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
         presets |= part.attacks
         recipes |= part.recipes
         suites |= part.suites
-    return Zoo(datasets, models, presets, recipes, suites)
+        aliases |= part.aliases
+    return Zoo(datasets, models, presets, recipes, suites, aliases)
 
 
 def _beside(folder: Path, source: str) -> str:
