@@ -55,7 +55,8 @@ def slope_of(classifier: Classifier, images: Tensor, labels: Tensor) -> Callable
 
     def own_loss(weights: Weights, image: Tensor, label: Tensor) -> Tensor:
         logits: Tensor = functional_call(classifier, weights, (image[None],))
-        return cross_entropy(logits, label[None])
+        loss: Tensor = cross_entropy(logits, label[None])
+        return loss
 
     def whole(weights: Weights) -> Tensor:
         losses = vmap(own_loss, (None, 0, 0))(weights, images, labels)

@@ -106,7 +106,7 @@ class TrainConfig(FrozenModel):
         augment: "crop-flip" pads by 1/14 of the size, crops at random and flips half of the images; of
             streamed images it crops 8 to 100 % of the area, scaled to the size. "crop" does not flip; "none".
         auto_augment: timm's notation of a policy, "rand-m9-mstd0.5", on top of it; streamed images only.
-        mixup: α of the Beta distribution images are mixed by; 0 for none; streamed images only.
+        mixup: α of the Beta distribution that pairs of images and their labels are mixed by; 0 for none.
         cutmix: likewise of the pasted area; with `mixup`, each batch is mixed by one of the two.
         label_smoothing: probability spread evenly over the classes, in [0, 1).
         input_gradient: λ ≥ 0; λ times the mean length of the loss's gradient at the pixels of an image, in

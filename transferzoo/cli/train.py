@@ -149,6 +149,13 @@ def train(
     label_smoothing: Annotated[
         float | None, typer.Option(help="Probability spread over the classes.", rich_help_panel=METHODS)
     ] = None,
+    mixup: Annotated[
+        float | None, typer.Option(help="α of mixup: pairs of images are mixed.", rich_help_panel=METHODS)
+    ] = None,
+    cutmix: Annotated[
+        float | None,
+        typer.Option(help="α of CutMix: a part is pasted from the other.", rich_help_panel=METHODS),
+    ] = None,
     input_gradient: Annotated[
         float | None,
         typer.Option(help="Weight of the gradient's length at the pixels, 0.1.", rich_help_panel=METHODS),
@@ -167,8 +174,6 @@ def train(
         str | None,
         typer.Option(help="timm's policy, as in rand-m9-mstd0.5.", rich_help_panel=STREAMED),
     ] = None,
-    mixup: Annotated[float | None, typer.Option(help="α of mixup.", rich_help_panel=STREAMED)] = None,
-    cutmix: Annotated[float | None, typer.Option(help="α of CutMix.", rich_help_panel=STREAMED)] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=STREAMED)
     ] = 2,

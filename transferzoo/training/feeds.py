@@ -9,6 +9,7 @@ import torch
 
 from transferzoo.base.errors import DataError, UsageError
 from transferzoo.training.augment import Augmenter
+from transferzoo.training.pipeline import mixed, mixing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,16 +58,17 @@ class Memory:
         config: says how they are augmented and how many are held out.
 
     Raises:
-        UsageError: an option is for streamed images only, or no image would be left to train on.
+        UsageError: a policy of augmentation, which is for streamed images only, or no image would be left to
+            train on.
         DataError: fewer images than a batch has.
     """
 
     def __init__(self, data: Batch, dataset: DatasetSpec, config: TrainConfig) -> None:
-        if config.auto_augment or config.mixup or config.cutmix:
+        if config.auto_augment:
             raise UsageError(
-                f"the images of '{dataset.name}' are too small for auto_augment, mixup and cutmix",
+                f"the images of '{dataset.name}' are too small for auto_augment",
                 expected="a data set that is streamed",
-                hint="leave them out",
+                hint="leave it out",
             )
         self.identity = _digest(data, dataset)
         data, self.held = hold_out(data, config.validation)
@@ -79,18 +81,27 @@ class Memory:
         self.count = len(data)
         self._batch_size = config.batch_size
         self._augmenter = Augmenter(data.images, config.augment)
+        self._mixup = mixing(config, dataset)
         self._labels = data.labels
 
     def epoch(self, seed: int, rank: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `Feed.epoch`; order and augmentation are drawn for whole batches, whoever sees them."""
+        """See `Feed.epoch`; order, augmentation and mixture are drawn for whole batches, whoever sees them.
+
+        Raises:
+            UsageError: images are mixed and the part has an odd number of them.
+        """
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.count, generator=generator)
         share = self._batch_size // size
         part = slice(rank * share, (rank + 1) * share)
-        for start in range(0, self.count - self._batch_size + 1, self._batch_size):
+        starts = range(0, self.count - self._batch_size + 1, self._batch_size)
+        for number, start in enumerate(starts):
             chosen = order[start : start + self._batch_size]
-            images = self._augmenter.batch(chosen, generator, part)
-            yield images.float() / 255, self._labels[chosen[part]]
+            images, labels = self._augmenter.batch(chosen, generator, part), self._labels[chosen[part]]
+            if self._mixup:
+                yield mixed(self._mixup, images, labels, seed, number)
+            else:
+                yield images.float() / 255, labels
 
 
 HELD_OUT = "transferzoo validation"

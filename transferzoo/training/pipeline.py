@@ -188,7 +188,7 @@ def _room(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(*shape)
 
 
-def mixed(mix: Mix, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def mixed(mix: Mix, pixels: Tensor, labels: Tensor, seed: int, number: int) -> tuple[Tensor, Tensor]:
     """Mix images 0 and 1, 2 and 3, …: the same pairs whatever part of a batch a process sees.
 
     timm's mixes the first image with the last, the second with the last but one, and so on.
@@ -197,14 +197,27 @@ def mixed(mix: Mix, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         mix: timm's.
         pixels: uint8 (B, C, S, S), an even number of them.
         labels: int64 (B,).
+        seed: of the epoch; with `number` it is what the share of a batch is drawn by.
+        number: of the batch in the epoch.
 
     Returns:
         Images in [0, 1], float32 (B, C, S, S), and probabilities, float32 (B, K).
+
+    Raises:
+        UsageError: an odd number of images.
     """
     count = len(pixels)
+    if count % 2:
+        raise UsageError(
+            "images cannot be mixed in pairs",
+            expected="an even number of them a process",
+            got=f"{count}",
+            hint="change --batch-size, or leave out --mixup and --cutmix",
+        )
     there = torch.cat([torch.arange(0, count, 2), torch.arange(1, count, 2).flip(0)])
     back = there.argsort()
-    images, targets = mix(floats(pixels[there]), labels[there])
+    with seeded(seed, number, 1):
+        images, targets = mix(floats(pixels[there]), labels[there])
     images = images.permute(0, 2, 3, 1)
     room = _room(images.shape, images.dtype)
     return torch.index_select(images, 0, back, out=room).permute(0, 3, 1, 2), targets[back]

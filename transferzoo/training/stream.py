@@ -143,24 +143,15 @@ class Stream:
             DataError: an image cannot be read.
         """
         batch, share = self._batch_size, self._batch_size // size
-        if self._mixup and share % 2:
-            raise UsageError(
-                "images cannot be mixed in pairs",
-                expected="an even number of them a process",
-                got=f"{share}",
-                hint="change --batch-size, or leave out --mixup and --cutmix",
-            )
         order = self._order(seed)[: self.count // batch * batch].reshape(-1, batch)
         rows = order[:, rank * share : (rank + 1) * share].reshape(-1)
         view = pipeline.View(self._source, rows, self._dataset.channels, seed)
         loader = pipeline.data_loader(view, self._transform, self._dataset, share, self._workers)
         for number, (pixels, labels) in enumerate(pipeline.batches(loader)):
-            if not self._mixup:
+            if self._mixup:
+                yield pipeline.mixed(self._mixup, pixels, labels, seed, number)
+            else:
                 yield pipeline.floats(pixels), labels
-                continue
-            with pipeline.seeded(seed, number, 1):
-                mixtures = pipeline.mixed(self._mixup, pixels, labels)
-            yield mixtures
 
     def _order(self, seed: int) -> NDArray[np.int64]:
         """Return the images of an epoch in random order.
