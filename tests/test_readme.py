@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pytest
 
-from make_readme import BLOCK, README, READMES
+from make_readme import BLOCK, FIGURE, PICTURES, README, READMES
 from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
 from transferzoo.studies.schema import built_in, find_study
 
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 
 TEXT = README.read_text(encoding="utf-8")
 EVERY = "".join(file.read_text(encoding="utf-8") for file in READMES)
-TOLD = [block for block in BLOCK.finditer(EVERY) if " report " in block["command"]]
+QUICK = [block for block in BLOCK.finditer(EVERY) if re.search("zoo (list|report)", block["command"])]
+TOLD = [block for block in QUICK if " report " in block["command"]]
 FIRST = "transferzoo attack --surrogate resnet50-sam --targets all"
+TWELVE = "transferzoo attack --surrogate resnet50-* --targets all"
 PAGES = (
     *READMES,
     *(README.parent / "transferzoo").glob("*.md"),
@@ -51,8 +55,46 @@ def test_the_first_command_prints_the_same_on_every_processor(cli: Callable[...,
     assert "in bf16" not in " ".join(done.out.split())
 
 
-@pytest.mark.parametrize("block", TOLD, ids=[block["command"] for block in TOLD])
-def test_what_was_found_is_what_the_command_prints(block: re.Match[str], cli: Callable[..., Result]) -> None:
+def twelve() -> str:
+    """Return the table of the zoo's surrogates."""
+    (block,) = (found[0] for found in BLOCK.finditer(EVERY) if found["command"] == TWELVE)
+    return block
+
+
+def test_the_table_of_the_zoos_surrogates_is_what_the_command_prints(cli: Callable[..., Result]) -> None:
+    """Of two rows, whose images depend on the targets alone."""
+    rows = re.findall(r"^ (resnet50-\S+) +([\d.]+)  ", twelve().partition("vit\n")[0], re.M)
+    means = {name: float(mean) for name, mean in rows}
+    assert len(means) == 12
+    names = ("resnet50-sgd", "resnet50-sat")
+    done = cli("attack", *(part for name in names for part in ("-s", name)), "--targets", "all", "--json")
+    assert done.code == 0, done.err
+    records = json.loads(done.out)["records"]
+    for name in names:
+        rates = [record["rate"] for record in records if record["surrogate"].endswith(name)]
+        assert 100 * sum(rates) / len(rates) == pytest.approx(means[name], abs=0.5)
+
+
+def test_the_figure_is_of_the_table() -> None:
+    (figure,) = FIGURE.finditer(TEXT)
+    assert figure["command"] == TWELVE
+    drawn = ElementTree.parse(PICTURES / f"{figure['name']}.svg").getroot()
+    texts = [(e.text or "", float(e.attrib["x"])) for e in drawn.iterfind(".//{*}text")]
+    ticks = {float(text): x for text, x in texts if re.fullmatch(r"\+?\d+", text)}
+    unit = (ticks[20] - ticks[0]) / 20
+    names = [text for text, _ in texts if text.startswith("resnet50-")]
+    lines = [group for group in drawn.iterfind(".//{*}g") if group.get("id", "").startswith("line2d_")]
+    marks = [float(mark.attrib["x"]) for line in lines for mark in line.iterfind(".//{*}use")]
+    told = re.findall(r"^ (resnet50-\S+) +([+-][\d.]+) +\[", twelve(), re.M)
+    assert names == [name for name, _ in told]
+    found = [(x - ticks[0]) / unit for x in marks]
+    assert found == pytest.approx([float(value) for _, value in told], abs=0.06)
+
+
+@pytest.mark.parametrize("block", QUICK, ids=[block["command"] for block in QUICK])
+def test_what_a_readme_prints_is_what_the_command_prints(
+    block: re.Match[str], cli: Callable[..., Result]
+) -> None:
     program, *arguments = shlex.split(block["command"])
     done = cli(*arguments)
     assert (program, done.code, done.err) == ("transferzoo", 0, "")
@@ -83,4 +125,5 @@ def test_links_lead_to_files(file: Path) -> None:
 
 
 def test_a_newcomer_reads_little() -> None:
-    assert TEXT.count("\n") <= 270
+    assert TEXT.count("\n") <= 260
+    assert len(TEXT.encode()) <= 18 * 1024
