@@ -6,19 +6,18 @@ import hashlib
 import math
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch.optim.swa_utils import update_bn
 
-from transferzoo.attacks.composition import compose
-from transferzoo.attacks.engine import Attack, perturb
+from transferzoo.attacks.engine import perturb
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
-from transferzoo.base.spec_strings import parse_epsilon, parse_step
 from transferzoo.minimizers import Minimizer, read_rule
 from transferzoo.training.objective import objective
+from transferzoo.training.progress import Progress
 from transferzoo.training.schedules import learning_rate, rho_factor
+from transferzoo.training.setup import attack_of, base_optimizer, check_collections, perturbed_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,33 +25,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from transferzoo.base.distributed import Team
-    from transferzoo.base.train_config import Adversarial, Collection, TrainConfig
-    from transferzoo.minimizers import Averaging, Closure
+    from transferzoo.base.train_config import TrainConfig
+    from transferzoo.minimizers import Closure
     from transferzoo.models.classifier import Classifier
     from transferzoo.training.feeds import Feed
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training run is.
-
-    Attributes:
-        epoch: the current one, from 1.
-        epochs: of the whole run.
-        step: steps done in all.
-        steps: steps of the whole run.
-        loss: mean over the epoch so far.
-        accuracy: on the augmented training images of the epoch so far, in [0, 1].
-        images_per_second: of the epoch so far.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    images_per_second: float
 
 
 class Loop:
@@ -72,7 +48,7 @@ class Loop:
         self.config, self.feed, self.team = config, feed, team
         self.model: nn.Module = classifier.model
         self.classifier = classifier
-        self.m = _perturbed_together(config, team)
+        self.m = perturbed_together(config, team)
         self._micro_batch = config.micro_batch or config.batch_size // team.size
         if config.precision == "fp64":
             classifier.double()
@@ -88,15 +64,15 @@ class Loop:
         self.minimizer = Minimizer(
             rule,
             self.model,
-            _base_optimizer(rule.base, self.model, config),
+            base_optimizer(rule.base, self.model, config),
             clip=config.clip,
             average=None if config.sync_perturbation else team.average,
         )
-        self._attack = _attack(config.adversarial)
+        self._attack = attack_of(config.adversarial)
         self.steps_per_epoch = feed.count // config.batch_size
         self.steps = self.steps_per_epoch * config.epochs
         self.epochs = config.epochs + (config.collect.epochs if config.collect else 0)
-        _check_collections(rule.averaging or config.collect, self.steps_per_epoch, self.steps)
+        check_collections(rule.averaging or config.collect, self.steps_per_epoch, self.steps)
 
     def epoch(
         self, epoch: int, on_progress: Callable[[Progress], None], on_collect: Callable[[int], None]
@@ -256,56 +232,3 @@ class Loop:
 def seed_of(seed: int, purpose: str) -> int:
     """Return the seed of one purpose within a run."""
     return int.from_bytes(hashlib.sha256(f"{seed}|{purpose}".encode()).digest()[:7], "big")
-
-
-def _perturbed_together(config: TrainConfig, team: Team) -> int:
-    """Return m, the images that share a perturbation.
-
-    Raises:
-        UsageError: processes and micro-batches do not divide the batch.
-    """
-    share = config.batch_size // team.size
-    size = config.micro_batch or share
-    if config.batch_size % team.size or share % size:
-        raise UsageError(
-            "the batch cannot be shared out evenly",
-            expected=f"a batch that {team.size} process(es) with micro-batches of {size} divide",
-            got=f"{config.batch_size} images",
-            hint="change --batch-size or --micro-batch",
-        )
-    return config.batch_size if config.sync_perturbation else size
-
-
-def _check_collections(plan: Averaging | Collection | None, steps_per_epoch: int, steps: int) -> None:
-    """Check that as many weights are collected as were asked for.
-
-    Raises:
-        UsageError: more an epoch than it has steps, or none before the training ends.
-    """
-    if plan is not None and plan.per_epoch > steps_per_epoch:
-        most = f"per_epoch of at most {steps_per_epoch}, an epoch's steps"
-        raise UsageError("weights cannot be collected that often", expected=most, got=str(plan.per_epoch))
-    if (start := getattr(plan, "start", 0.0)) > (last := (steps - 1) / steps):
-        most = f"a start of at most {last:.4g}, the last step's"
-        raise UsageError("no weights would be averaged", expected=most, got=str(start))
-
-
-def _base_optimizer(name: str, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    if name == "adamw":
-        return torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-
-
-def _attack(adversarial: Adversarial | None) -> Attack | None:
-    if adversarial is None:
-        return None
-    epsilon = parse_epsilon(adversarial.epsilon, adversarial.norm)
-    step = parse_step(adversarial.step, epsilon)
-    return Attack(compose(""), adversarial.norm, epsilon, step, adversarial.steps)

@@ -24,7 +24,8 @@ from transferzoo.models.state_dict import serialised
 from transferzoo.training.early_stopping import TransferScorer
 from transferzoo.training.feeds import Memory
 from transferzoo.training.finetuning import begin, identity
-from transferzoo.training.loop import Loop, Progress, seed_of
+from transferzoo.training.loop import Loop, seed_of
+from transferzoo.training.progress import Progress
 from transferzoo.training.resume import EPOCHS, State, finished, require_writable, tidy
 
 if TYPE_CHECKING:
