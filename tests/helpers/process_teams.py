@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import pytest
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from helpers.processes import CONTEXT
-from helpers.stripes import ZOO, config, draw, write_idx
+from helpers.stripes import ZOO, config, draw, save_every_step, write_idx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,9 +73,11 @@ class Bench:
         target = ["--output", str(self.folder / output)]
         return ["train", *model, *OPTIONS, *map(str, places), *target, *options]
 
-    def command(self, output: str, *options: str, size: int = 2, fate: str = "") -> Outcome:
-        """Run the command line in the processes of a team."""
-        return self._run(size, command, self.arguments(output, *options), fate)
+    def command(
+        self, output: str, *options: str, size: int = 2, fate: str = "", every_step: bool = False
+    ) -> Outcome:
+        """Run the command line in the processes of a team; they may keep the state after every step."""
+        return self._run(size, command, self.arguments(output, *options), fate, every_step)
 
     def cases(self, cases: Mapping[str, Mapping[str, Any]], size: int) -> Path:
         """Train every case, keep the state its last epoch left, and return the folder of the cases."""
@@ -105,14 +108,17 @@ def member(rank: int, size: int, port: int, output: Path, job: Callable[..., Non
     job(*arguments)
 
 
-def command(arguments: list[str], fate: str) -> None:
+def command(arguments: list[str], fate: str, every_step: bool) -> None:
     """Be the process of a command line.
 
     Args:
         arguments: what follows `transferzoo`.
-        fate: "KIND RANK" lets that process meet a NaN, an error, a bug or a SIGKILL in the second epoch, or
-            have a folder of its own.
+        fate: "KIND RANK" lets that process meet a NaN, an error, a bug or a SIGKILL in the second step of the
+            second epoch, or have a folder of its own.
+        every_step: whether the state is kept after every step.
     """
+    if every_step:
+        save_every_step(pytest.MonkeyPatch())
     kind, _, rank = fate.partition(" ")
     if kind and rank == os.environ.get("RANK"):
         if kind == "elsewhere":
@@ -130,19 +136,19 @@ def _doom(kind: str) -> None:
 
     undisturbed, epochs = Memory.epoch, []
 
-    def epoch(self: Memory, seed: int, rank: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self: Memory, seed: int, *shares: int) -> Iterator[tuple[Tensor, Tensor]]:
         epochs.append(seed)
-        for images, labels in undisturbed(self, seed, rank, size):
-            if len(epochs) > 1:
-                if kind == "error":
-                    raise DataError("the disk is gone")
-                if kind == "bug":
-                    raise LookupError("a bug")
-                if kind == "kill":
-                    os.kill(os.getpid(), signal.SIGKILL)
-            yield images * float("nan") if kind == "nan" and len(epochs) > 1 else images, labels
+        for step, (images, labels) in enumerate(undisturbed(self, seed, *shares), 1):
+            doomed = (len(epochs), step) == (2, 2)
+            if doomed and kind == "error":
+                raise DataError("the disk is gone")
+            if doomed and kind == "bug":
+                raise LookupError("a bug")
+            if doomed and kind == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield images * float("nan") if doomed and kind == "nan" else images, labels
 
-    Memory.epoch = epoch  # type: ignore[method-assign]
+    Memory.epoch = epoch  # type: ignore[method-assign, assignment]
 
 
 def train_cases(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:

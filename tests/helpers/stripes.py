@@ -9,6 +9,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 
 from transferzoo.base.train_config import TrainConfig
@@ -109,6 +110,12 @@ def stop_at(step: int) -> Callable[[Progress], None]:
     return watch
 
 
+def save_every_step(patch: pytest.MonkeyPatch) -> None:
+    """Let trainings keep their state after every step, however long that takes."""
+    patch.setattr("transferzoo.training.resume.SAVE_SECONDS", 0.0)
+    patch.setattr("transferzoo.training.resume.SAVE_SHARE", float("inf"))
+
+
 def write_idx(folder: Path, stem: str, batch: Batch) -> None:
     """Write images and labels as IDX files."""
     folder.mkdir(exist_ok=True)
@@ -118,7 +125,7 @@ def write_idx(folder: Path, stem: str, batch: Batch) -> None:
         (folder / f"{stem}-{kind}-idx{values.ndim}-ubyte").write_bytes(content)
 
 
-def run_command(arguments: list[str], output: Path, fate: str) -> None:
+def run_command(arguments: list[str], output: Path, fate: str, *, every_step: bool = False) -> None:
     """Be the process of a command line; what it says goes to `output`.out and `output`.err.
 
     Args:
@@ -127,6 +134,7 @@ def run_command(arguments: list[str], output: Path, fate: str) -> None:
         fate: when this process is killed: "before" or "after" the first file it saved takes its place,
             "after 3" for the third one, "step 5" after its fifth step; "limit 9" lets it write no file
             longer than 9 bytes; "" lets it run.
+        every_step: whether a training keeps its state after every step.
     """
     for stream, suffix in ((1, ".out"), (2, ".err")):
         file = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -157,6 +165,8 @@ def run_command(arguments: list[str], output: Path, fate: str) -> None:
         Minimizer.step = step_and_die  # type: ignore[method-assign, assignment]
     elif moment:
         os.replace = replace_and_die  # type: ignore[assignment]
+    if every_step:
+        save_every_step(pytest.MonkeyPatch())
     sys.argv = ["transferzoo", *arguments]
     from transferzoo.cli.app import main
 

@@ -138,9 +138,10 @@ def test_bf16(states: tuple[Path, Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def accelerated(bench: Bench) -> subprocess.Popen[str]:
+def accelerated(bench: Bench) -> Iterator[subprocess.Popen[str]]:
     """A run by `accelerate launch`, under way."""
-    return launch(bench, ACCELERATE, "accelerated")
+    with launch(bench, ACCELERATE, "accelerated") as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +210,22 @@ def test_a_killed_process_ends_all_and_the_same_command_goes_on(
     )
     together = bench.command("killed")
     assert together.codes == [0, 0], together.err
-    assert not together.err[0].startswith("epoch 1/")
+    assert together.err[0].startswith("Going on after step ")
     assert bench.weights("killed") == bench.weights("launched")
+
+
+def test_stopped_within_an_epoch_they_go_on_after_the_last_step(
+    bench: Bench, launched: tuple[str, str]
+) -> None:
+    """Each with its own running averages and hits."""
+    done = bench.command("stopped", fate="kill 1", every_step=True)
+    assert done.codes == [1, -signal.SIGKILL], done.err
+    again = bench.command("stopped")
+    assert again.codes == [0, 0], again.err
+    assert again.err[0].startswith("Going on after step 4 of 9.\nepoch 2/3 ")
+    assert bench.weights("stopped") == bench.weights("launched")
+    recipes = [json.loads((bench.folder / n / "recipe.json").read_text()) for n in ("stopped", "launched")]
+    assert recipes[0]["curve"] == recipes[1]["curve"]
 
 
 def second(launcher: int) -> int:
@@ -225,10 +240,8 @@ def second(launcher: int) -> int:
 # ---------------------------------------------------------------- how they end
 
 
-DIVERGED = (
-    "Error: training diverged at step 4: the loss is nan; lower the learning rate or rho; the last whole "
-)
-DIVERGED += "epoch, if any, is kept.\n"
+DIVERGED = "Error: training diverged at step 5: the loss is nan; lower the learning rate or rho; the state "
+DIVERGED += "kept last, if any, stays.\n"
 GONE = "Error: another process of this command has stopped; the same command goes on from what is finished.\n"
 
 

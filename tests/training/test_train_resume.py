@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 
 from helpers.processes import CONTEXT
 from helpers.stripes import ZOO, draw, run_command, validators, write_idx
-from transferzoo.minimizers import MINIMIZERS, read_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,23 +49,28 @@ class Bench:
         places = ["--zoo", self.folder / "zoo.yaml", "--data", self.folder / data]
         return ["train", *model, *map(str, places), "--output", str(self.folder / output)]
 
-    def start(self, output: str, *options: str, data: str = "data", fate: str = "") -> ForkServerProcess:
-        return self.launch([*self.arguments(output, data), *options], output, fate)
+    def start(self, output: str, *options: str, data: str = "data", **how: Any) -> ForkServerProcess:
+        return self.launch([*self.arguments(output, data), *options], output, **how)
 
-    def launch(self, arguments: list[str], output: str, fate: str) -> ForkServerProcess:
-        process = CONTEXT.Process(target=run_command, args=(arguments, self.folder / output, fate))
+    def launch(
+        self, arguments: list[str], output: str, fate: str = "", *, every_step: bool = False
+    ) -> ForkServerProcess:
+        how = {"every_step": every_step}
+        process = CONTEXT.Process(
+            target=run_command, args=(arguments, self.folder / output, fate), kwargs=how
+        )
         process.start()
         return process
 
-    def small(self, output: str, options: list[str], fate: str = "") -> int | None:
+    def small(self, output: str, options: list[str], **how: Any) -> int | None:
         """Run a training of three epochs of four steps and return its exit code."""
         size = ["--batch-size", "48", "--epochs", "3"]
-        process = self.launch([*self.command(output), *size, *options], output, fate)
+        process = self.launch([*self.command(output), *size, *options], output, **how)
         process.join(120)
         return process.exitcode
 
-    def finish(self, output: str, *options: str, data: str = "data", fate: str = "") -> int | None:
-        process = self.start(output, *options, data=data, fate=fate)
+    def finish(self, output: str, *options: str, data: str = "data", **how: Any) -> int | None:
+        process = self.start(output, *options, data=data, **how)
         process.join(120)
         return process.exitcode
 
@@ -77,7 +81,7 @@ class Bench:
         return (self.folder / output / "model.safetensors").read_bytes()
 
     def wait_for_save(self, output: str, process: ForkServerProcess) -> None:
-        """Return as soon as the training has kept another epoch, or ended."""
+        """Return as soon as the training has kept another state, or ended."""
         kept, before = self.folder / output / "resume.pt", self._changed(output)
         while process.is_alive() and (not kept.exists() or self._changed(output) == before):
             time.sleep(0.001)
@@ -131,29 +135,37 @@ def test_killed_at_every_save(bench: Bench, undisturbed: bytes) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_random(bench: Bench, undisturbed: bytes, seed: int) -> None:
+    """Anywhere, of a training that keeps the state after every step: while it computes, or writes."""
     epoch = json.loads((bench.folder / "undisturbed" / "recipe.json").read_text())["seconds"] / EPOCHS
-    generator, output, ends, first_epochs = random.Random(seed), f"random{seed}", [], []
+    generator, output, ends, begins = random.Random(seed), f"random{seed}", [], []
     for _ in range(3):
-        process = bench.start(output)
+        process = bench.start(output, every_step=True)
         bench.wait_for_save(output, process)
         time.sleep(generator.uniform(0, epoch))
         process.kill()
         process.join(60)
         ends.append(process.exitcode)
-        first_epochs += re.findall(r"\Aepoch (\d)/", bench.said(output))
+        begins += re.findall(r"\AGoing on after step (\d+) of 80\.", bench.said(output))
     assert bench.finish(output) == 0
     assert ends[0] == -signal.SIGKILL
-    assert first_epochs == sorted(set(first_epochs)), "every process went on where the last one was"
+    assert re.match(r"Going on after step \d+ of 80\.", bench.said(output)) or ends[-1] == 0
+    steps = [int(step) for step in begins]
+    assert len(steps) >= 1
+    assert steps == sorted(set(steps)), "every process went on where the last one was"
     assert bench.weights(output) == undisturbed
     recipe = json.loads((bench.folder / output / "recipe.json").read_text())
     assert [line["epoch"] for line in recipe["curve"]] == list(range(1, EPOCHS + 1))
 
 
 def _survives(bench: Bench, name: str, options: list[str], fates: list[str]) -> None:
-    """Check that a training that is killed again and again leaves the files of one that is not."""
+    """Check that a training that is killed again and again leaves the files of one that is not.
+
+    The one that is killed keeps its state after every step.
+    """
     assert bench.small(f"{name} whole", options) == 0, bench.said(f"{name} whole")
     for fate in fates:
-        assert bench.small(f"{name} cut", options, fate) == -signal.SIGKILL, bench.said(f"{name} cut")
+        killed = bench.small(f"{name} cut", options, fate=fate, every_step=True)
+        assert killed == -signal.SIGKILL, bench.said(f"{name} cut")
     assert bench.small(f"{name} cut", options) == 0, bench.said(f"{name} cut")
     whole, cut = (_files(bench.folder / f"{name} {end}") for end in ("whole", "cut"))
     recipes = [json.loads(files.pop("recipe.json")) for files in (whole, cut)]
@@ -176,34 +188,17 @@ def _untime(recipe: dict[str, Any]) -> None:
         assert part.pop("seconds") >= 0
 
 
-def _moments(name: str, count: int = 2) -> list[str]:
-    """Return when to kill, drawn for each name: first after some whole epoch, then anywhere."""
-    generator = random.Random(name)
-    first = f"step {generator.randint(5, 12)}"
-    others = [generator.choice(["step 1", "step 3", "before", "after", "after 2"]) for _ in range(count - 1)]
-    return [first, *others]
-
-
-@pytest.mark.parametrize("minimizer", [*MINIMIZERS, "sam:base=adamw"])
-def test_every_minimizer_survives_kills(bench: Bench, minimizer: str) -> None:
-    """Averages start in the second epoch, LookSAM keeps a gradient over its second step."""
-    more = {"swa": ":start=0.4,per_epoch=2", "wasam": ":start=0.4,per_epoch=2", "looksam": ":k=3"}
-    rate = "0.01" if read_rule(minimizer).base == "adamw" else "0.1"
-    spec = minimizer + more.get(minimizer, "")
-    options = ["--minimizer", spec, "--lr", rate, "--rho-schedule", "rate", "--schedule", "linear"]
-    _survives(bench, minimizer, options, _moments(minimizer))
-
-
 METHODS = {
     "select": ["--select", "transfer", "--validation", "64", "--save-every", "epoch", "--epochs", "4"],
     "collect": ["--collect", "lgv:epochs=2,per-epoch=2", "--epochs", "2"],
     "tune": ["--tune", "rho=0.05,0.2", "--minimizer", "sam", "--validation", "64", "--epochs", "1"],
 }
 FATES = {
-    "select": ["step 6", "after 6", "step 3", "before"],
-    "collect": ["step 10", "step 7", "after", "step 6", "after 2"],
-    "tune": ["step 3", "step 4", "after 3", "step 2", "after 6"],
+    "select": ["step 3", "after 6", "step 6", "before"],
+    "collect": ["step 4", "after 5", "step 7", "after 2", "step 3"],
+    "tune": ["step 3", "step 2", "after 3", "step 2", "after 6"],
 }
+"""When a process is killed: in its third step, for example, or after the sixth file it wrote."""
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -229,18 +224,27 @@ def test_a_full_disk_keeps_the_last_epoch(bench: Bench, undisturbed: bytes) -> N
 
 
 def test_interrupted(bench: Bench, undisturbed: bytes) -> None:
-    process = bench.start("interrupted")
-    bench.wait_for_save("interrupted", process)
+    """The last sentence says what is kept, and there the same command goes on."""
+    process = bench.start("interrupted", every_step=True)
+    for _ in range(3):
+        bench.wait_for_save("interrupted", process)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
     assert process.exitcode == 130
     *epochs, last = bench.said("interrupted").splitlines()
-    assert last == "Interrupted; the same command goes on from here."
-    assert all(line.startswith("epoch ") for line in epochs)
+    place = re.escape(str(bench.folder / "interrupted"))
+    told = re.fullmatch(
+        rf"Interrupted; step (\d+) of 80 \(epoch 1 of {EPOCHS}\) is kept in {place}, "
+        r"and the same command goes on from there\.",
+        last,
+    )
+    assert told, last
+    assert int(told[1]) >= 3
+    assert epochs == []
     assert (bench.folder / "interrupted.out").read_text() == ""
     assert bench.finish("interrupted") == 0
-    assert not bench.said("interrupted").startswith("epoch 1/")
+    assert bench.said("interrupted").startswith(f"Going on after step {told[1]} of 80.\nepoch 1/{EPOCHS} ")
     assert bench.weights("interrupted") == undisturbed
 
 

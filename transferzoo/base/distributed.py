@@ -45,6 +45,10 @@ def _no_log(line: Mapping[str, Any], epoch: int, folder: Path) -> None:
     pass
 
 
+def _alone(value: Any) -> list[Any]:
+    return [value]
+
+
 def _first() -> bool:
     return True
 
@@ -58,6 +62,7 @@ class Team:
         size: number of processes.
         device: where this process computes.
         average: replaces tensors by their means over the processes, in place; None where there is one.
+        gather: returns what every process gives it, in the order of their ranks; tensors are on the CPU.
         wait: returns when every process has come here.
         log: takes a line of a run's curve, its epoch and the run's folder, for a tracker; an empty line opens
             the tracker.
@@ -68,6 +73,7 @@ class Team:
     size: int = 1
     device: torch.device = field(default_factory=this_device)
     average: Callable[[Sequence[Tensor]], None] | None = None
+    gather: Callable[[Any], list[Any]] = _alone
     wait: Callable[[], None] = lambda: None
     log: Callable[[Mapping[str, Any], int, Path], None] = _no_log
     fails_first: Callable[[], bool] = _first
@@ -87,6 +93,16 @@ class Team:
         mean, square = moments.tolist()
         return bool(abs(square - mean**2) < 1e-6)
 
+    def any(self, holds: bool) -> bool:
+        """Return whether something holds in any of the processes."""
+        if self.average is None:
+            return holds
+        import torch
+
+        share = torch.tensor([float(holds)])
+        self.average([share])
+        return bool(share > 0)
+
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         """Seed PyTorch's own generators inside the block and put them back afterwards."""
@@ -95,6 +111,21 @@ class Team:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             yield
+
+    def random_states(self) -> list[Tensor]:
+        """Return the states of the generators that `seeded` seeds, on the CPU."""
+        import torch
+
+        cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return [torch.get_rng_state(), *cuda]
+
+    def set_random_states(self, states: Sequence[Tensor]) -> None:
+        """Take up what `random_states` returned, wherever it is now."""
+        import torch
+
+        torch.set_rng_state(states[0].cpu())
+        for state in states[1:]:
+            torch.cuda.set_rng_state(state.cpu(), self.device)
 
 
 def follows() -> bool:
@@ -144,6 +175,7 @@ def join_team(log_with: str | None, folder: Path) -> Iterator[Team]:
         size=accelerator.num_processes,
         device=device,
         average=_averaging(accelerator) if several else None,
+        gather=_gathering() if several else _alone,
         wait=_waiting(accelerator),
         log=_logging(accelerator, log_with, folder) if log_with else _no_log,
         fails_first=_failing(accelerator.process_index) if several else _first,
@@ -215,6 +247,16 @@ def _averaging(accelerator: Accelerator) -> Callable[[Sequence[Tensor]], None]:
                 tensor.copy_(part.view(tensor.shape))
 
     return average
+
+
+def _gathering() -> Callable[[Any], list[Any]]:
+    from accelerate.utils import gather_object
+
+    def gather(value: Any) -> list[Any]:
+        with _in_company():
+            return list(gather_object([value]))
+
+    return gather
 
 
 def _waiting(accelerator: Accelerator) -> Callable[[], None]:

@@ -13,6 +13,7 @@ from transferzoo.base.distributed import follows
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.version import __version__
 from transferzoo.cli.attack import attack
+from transferzoo.cli.interrupted import SENTENCE, Interrupted, sentence
 from transferzoo.cli.list import list_
 from transferzoo.cli.output import log, show_line, silence
 from transferzoo.cli.pull import pull
@@ -70,13 +71,6 @@ def _app(*names: str) -> typer.Typer:
 app = _app(*COMMANDS)
 
 
-INTERRUPTED = "Interrupted; the same command goes on from here."
-
-
-class Interrupted(BaseException):
-    """Ctrl-C; no `Exception`, so that nothing on the way up takes it for a failure of its own."""
-
-
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] == ["train"] and follows():
@@ -87,7 +81,7 @@ def main() -> None:
         nonlocal interrupted
         interrupted = True
         if _is_half_imported("torch"):  # its C++ aborts on an exception from here; nothing is begun yet
-            os.write(2, f"{INTERRUPTED}\n".encode())
+            os.write(2, f"{SENTENCE}\n".encode())
             os._exit(130)
         raise Interrupted
 
@@ -97,7 +91,7 @@ def main() -> None:
         (_app(*named) if named else app)()  # Typer reads the options of every command it has
     except BaseException as error:
         if interrupted:  # whatever it has become: an import that is interrupted raises errors of its own
-            log(INTERRUPTED)
+            log(sentence(error))
             sys.exit(130)
         _end(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferzoo.cli.images import training_images
+from transferzoo.cli.interrupted import Interrupted
 from transferzoo.cli.options import (
     DataRoot,
     Dataset,
@@ -23,6 +25,8 @@ from transferzoo.cli.options import (
 from transferzoo.cli.output import log, progress_bar, report_once, show_json, show_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transferzoo.base.distributed import Team
     from transferzoo.training.recipes import Plan
     from transferzoo.training.trainer import Progress
@@ -259,10 +263,15 @@ def _run(
     from transferzoo.training.rho_search import train_or_tune
 
     images, test = training_images(dataset, root, what.config, workers)
-    with progress_bar() as bar:
+    with progress_bar() as bar, _telling_what_is_kept(folder):
         task = bar.add_task("training", total=None, note="")
+        first = True
 
         def advance(at: Progress) -> None:
+            nonlocal first
+            if first and at.step > 1:
+                log(f"Going on after step {at.step - 1:,} of {at.steps:,}.")
+            first = False
             note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
             title = f"epoch {at.epoch}/{at.epochs}"
             bar.update(task, completed=at.step, total=at.steps, description=title, note=note)
@@ -280,3 +289,22 @@ def _run(
             team=team,
             on_progress=advance,
         )
+
+
+@contextmanager
+def _telling_what_is_kept(folder: Path) -> Iterator[None]:
+    """Let the sentence after Ctrl-C say where the same command goes on."""
+    from transferzoo.models.checkpoint import RECIPE
+    from transferzoo.training.resume import TRIALS, kept
+
+    try:
+        yield
+    except Interrupted as stop:
+        if at := kept(folder):
+            place = (
+                f"step {at.step:,} of {at.steps:,} (epoch {at.epoch} of {at.epochs}) is kept in {at.folder}"
+            )
+            stop.add_note(f"Interrupted; {place}, and the same command goes on from there.")
+        elif not any((folder / name).exists() for name in (RECIPE, TRIALS)):
+            stop.add_note("Interrupted; nothing was kept yet, and the same command starts anew.")
+        raise

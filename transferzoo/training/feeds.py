@@ -34,13 +34,14 @@ class Feed(Protocol):
     held: Batch | None
     identity: dict[str, Any]
 
-    def epoch(self, seed: int, rank: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, seed: int, rank: int, size: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this process's share of every batch of an epoch.
 
         Args:
             seed: of the order and the augmentation.
             rank: of this process, 0..size-1.
             size: number of processes; together they see every batch whole.
+            skip: batches to leave out at the beginning; the others are as they would be.
 
         Yields:
             Images in [0, 1], float32 (B, C, H, W), and targets: classes int64 (B,), or probabilities
@@ -84,7 +85,7 @@ class Memory:
         self._mixup = mixing(config, dataset)
         self._labels = data.labels
 
-    def epoch(self, seed: int, rank: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, seed: int, rank: int, size: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Feed.epoch`; order, augmentation and mixture are drawn for whole batches, whoever sees them.
 
         Raises:
@@ -97,6 +98,9 @@ class Memory:
         starts = range(0, self.count - self._batch_size + 1, self._batch_size)
         for number, start in enumerate(starts):
             chosen = order[start : start + self._batch_size]
+            if number < skip:
+                self._augmenter.batch(chosen, generator, slice(0))  # its draws alone
+                continue
             images, labels = self._augmenter.batch(chosen, generator, part), self._labels[chosen[part]]
             if self._mixup:
                 yield mixed(self._mixup, images, labels, seed, number)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.swa_utils import update_bn
@@ -15,7 +15,7 @@ from transferzoo.attacks.engine import perturb
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer, read_rule
 from transferzoo.training.objective import objective
-from transferzoo.training.progress import Progress
+from transferzoo.training.progress import EpochSums, Progress
 from transferzoo.training.schedules import learning_rate, rho_factor
 from transferzoo.training.setup import attack_of, base_optimizer, check_collections, perturbed_together
 
@@ -39,6 +39,9 @@ class Loop:
         classifier: the model with its preprocessing, on the team's device.
         feed: the images.
         team: the processes that train together.
+
+    Attributes:
+        sums: of the epoch so far.
 
     Raises:
         UsageError: the batch cannot be shared by the processes and micro-batches.
@@ -68,6 +71,8 @@ class Loop:
             clip=config.clip,
             average=None if config.sync_perturbation else team.average,
         )
+        self.sums = EpochSums()
+        self._random: list[Tensor] = []
         self._attack = attack_of(config.adversarial)
         self.steps_per_epoch = feed.count // config.batch_size
         self.steps = self.steps_per_epoch * config.epochs
@@ -75,45 +80,88 @@ class Loop:
         check_collections(rule.averaging or config.collect, self.steps_per_epoch, self.steps)
 
     def epoch(
-        self, epoch: int, on_progress: Callable[[Progress], None], on_collect: Callable[[int], None]
+        self,
+        epoch: int,
+        on_progress: Callable[[Progress], None],
+        on_collect: Callable[[int], None],
+        after_step: Callable[[], None] = lambda: None,
     ) -> dict[str, float]:
-        """Run one epoch, from 0, and return its line of the curve.
+        """Run one epoch, from 0, or what is left of it, and return its line of the curve.
 
         Args:
             epoch: which.
             on_progress: called after every step.
             on_collect: called with the number of weights collected so far, whenever there is one more.
+            after_step: called when everything a step changes is as the next one will find it.
 
         Raises:
             TransferZooError: the loss is no longer finite.
         """
-        config = self.config
-        seed = seed_of(config.seed, f"epoch {epoch}")
+        config, team, sums = self.config, self.team, self.sums
+        total = self.epochs * self.steps_per_epoch
         self.model.train()
-        started, losses, hits, seen = time.monotonic(), 0.0, torch.zeros(()), 0
-        worker = f" of {self.team.rank}" if self.team.rank else ""
-        with self.team.seeded(seed_of(config.seed, f"dropout {epoch}{worker}")):
-            for index, batch in enumerate(self.feed.epoch(seed, self.team.rank, self.team.size)):
-                step = epoch * self.steps_per_epoch + index
+        begun, started = sums.steps, time.monotonic()
+        share = config.batch_size // team.size
+        worker = f" of {team.rank}" if team.rank else ""
+        with team.seeded(seed_of(config.seed, f"dropout {epoch}{worker}")):
+            if self._random:
+                team.set_random_states(self._random)
+                self._random = []
+            seed = seed_of(config.seed, f"epoch {epoch}")
+            for batch in self.feed.epoch(seed, team.rank, team.size, sums.steps):
+                step = epoch * self.steps_per_epoch + sums.steps
                 self._set_rates(step)
-                loss, right = self._step(*batch)
-                losses, hits, seen = losses + loss, hits + right, seen + len(batch[0])
+                sums.add(*self._step(*batch))
                 if self._collects(step):
                     self._share_statistics()
                     self.minimizer.collect()
                     on_collect(self.minimizer.averaged)
-                speed = self.team.size * seen / max(time.monotonic() - started, 1e-9)
-                done, mean = step + 1, losses / (index + 1)
-                total = self.epochs * self.steps_per_epoch
-                on_progress(Progress(epoch + 1, self.epochs, done, total, mean, float(hits) / seen, speed))
-        share = hits / seen
-        self._share_statistics(share)
+                after_step()
+                speed = team.size * share * (sums.steps - begun) / max(time.monotonic() - started, 1e-9)
+                accuracy = float(sums.hits) / (share * sums.steps)
+                on_progress(
+                    Progress(epoch + 1, self.epochs, step + 1, total, sums.mean_loss, accuracy, speed)
+                )
+        accuracy_of_all = sums.hits / (share * sums.steps)
+        self._share_statistics(accuracy_of_all)
+        self.sums = EpochSums()
         return {
             "epoch": epoch + 1,
             "learning_rate": self.minimizer.optimizer.param_groups[0]["lr"],
-            "loss": round(losses / self.steps_per_epoch, 6),
-            "train_accuracy": round(float(share), 6),
+            "loss": round(sums.mean_loss, 6),
+            "train_accuracy": round(float(accuracy_of_all), 6),
         }
+
+    def own_state(self) -> dict[str, Any]:
+        """Return what of an unfinished epoch is this process's own, on the CPU."""
+        return {
+            "hits": self.sums.hits,
+            "buffers": {name: buffer.cpu() for name, buffer in self.model.named_buffers()},
+            "random": self.team.random_states(),
+        }
+
+    def state_dict(self, own: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return everything that the next step depends on, configuration and data aside.
+
+        Args:
+            own: what `own_state` returns in each process, within an epoch; empty after a whole one.
+        """
+        state = {"model": self.model.state_dict(), "minimizer": self.minimizer.state_dict()}
+        if own:
+            state["epoch"] = {"steps": self.sums.steps, "losses": self.sums.losses, "own": [*own]}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.minimizer.load_state_dict(state["minimizer"])
+        if "epoch" not in state:
+            return
+        epoch = state["epoch"]
+        own = epoch["own"][self.team.rank]
+        self.model.load_state_dict(own["buffers"], strict=False)
+        self.sums = EpochSums(epoch["steps"], epoch["losses"], own["hits"].cpu())
+        self._random = own["random"]
 
     def _share_statistics(self, *others: Tensor) -> None:
         """Average running statistics, and other tensors, over the processes.
@@ -201,7 +249,7 @@ class Loop:
         """Return the error that ends a run whose numbers are no longer finite."""
         return TransferZooError(
             f"training diverged at step {self.minimizer.steps}: {sign}",
-            hint="lower the learning rate or rho; the last whole epoch, if any, is kept",
+            hint="lower the learning rate or rho; the state kept last, if any, stays",
         )
 
     @contextmanager

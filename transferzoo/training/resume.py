@@ -1,6 +1,7 @@
 """The state of an unfinished training run, kept in its checkpoint folder.
 
-resume.pt       everything the next epoch depends on, after every whole epoch; removed at the end
+resume.pt       everything the next step depends on, after every epoch and every minute within one; removed at
+                the end
 epochs/NNNN/    a checkpoint of every epoch, where they are asked for
 samples/NNNN.safetensors   weights collected after the training (LGV)
 tune/           a training of each radius, where one is chosen
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import time
 from pickle import UnpicklingError
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -21,13 +24,19 @@ from transferzoo.base.digests import tensors_digest
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.models import checkpoint
+from transferzoo.training.progress import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from transferzoo.training.loop import Loop
 
 RESUME, EPOCHS, TRIALS = "resume.pt", "epochs", "tune"
+SAVE_SECONDS = 60.0
+"""How often the state is kept within an epoch."""
+SAVE_SHARE = 0.02
+"""Largest share of the time that this may take: what is slow to write is written less often."""
 
 
 class State:
@@ -50,6 +59,7 @@ class State:
         self.seconds = 0.0
         self.best: dict[str, Any] = {}
         self._loop = loop
+        self._counted = self._saved = self._took = 0.0
 
     def check(self) -> None:
         """Check that the weights and running averages can be measured and kept.
@@ -60,21 +70,47 @@ class State:
         if not all(bool(tensor.isfinite().all()) for tensor in self._loop.model.state_dict().values()):
             raise self._loop.diverged("a weight is not finite")
 
-    def save(self) -> None:
-        """Keep everything a resume needs, atomically."""
-        loop = self._loop
+    def start_clock(self) -> None:
+        """Count seconds from now on."""
+        self._counted = self._saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Return whether an unfinished epoch is to be kept again."""
+        return time.monotonic() - self._saved >= max(SAVE_SECONDS, self._took / SAVE_SHARE)
+
+    def save(self, own: Sequence[dict[str, Any]] = ()) -> None:
+        """Keep everything a resume needs, atomically.
+
+        Args:
+            own: what each process has of an unfinished epoch, `Loop.own_state`; nothing after a whole one.
+        """
+        started = time.monotonic()
+        self.seconds += started - self._counted
+        self._counted = started
         state = {
             "work": self.work,
             "curve": self.curve,
             "seconds": self.seconds,
             "best": self.best,
-            "model": loop.model.state_dict(),
-            "minimizer": loop.minimizer.state_dict(),
+            "position": self._position(),
+            **self._loop.state_dict(own),
         }
         state["sha256"] = _digest(state)
         content = io.BytesIO()
         torch.save(state, content)
         write_bytes(self.folder / RESUME, content.getvalue())
+        self._saved = time.monotonic()
+        self._took = self._saved - started
+
+    def _position(self) -> dict[str, int]:
+        loop = self._loop
+        step, every = loop.minimizer.steps, loop.steps_per_epoch
+        return {
+            "step": step,
+            "steps": every * loop.epochs,
+            "epoch": math.ceil(step / every),
+            "epochs": loop.epochs,
+        }
 
     def resume(self) -> None:
         """Take up an earlier run's state, if there is one.
@@ -91,8 +127,7 @@ class State:
         work, state = _read(path, self._loop.team.device)
         if work != self.work:
             raise folder_in_use(self.folder)
-        self._loop.model.load_state_dict(state["model"])
-        self._loop.minimizer.load_state_dict(state["minimizer"])
+        self._loop.load_state_dict(state)
         self.curve, self.seconds = list(state["curve"]), float(state["seconds"])
         self.best = state["best"]
 
@@ -111,6 +146,20 @@ def _read(path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, A
             got="a truncated or foreign file",
             hint="delete it to start anew",
         ) from None
+
+
+def kept(folder: Path) -> Position | None:
+    """Return where the state stands that a folder, or that of a radius in it, holds; None where none is.
+
+    Only what tells this is read, not the tensors, and their digest is not checked.
+    """
+    for place in (folder, *sorted((folder / TRIALS).glob("*"))):
+        try:
+            state = torch.load(place / RESUME, weights_only=True, map_location="cpu", mmap=True)
+            return Position(**state["position"], folder=place)
+        except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, UnpicklingError):
+            continue
+    return None
 
 
 def _digest(state: object) -> str:

@@ -135,7 +135,7 @@ class Stream:
             )
         self.held = _decoded(source, held, dataset, workers) if config.validation else None
 
-    def epoch(self, seed: int, rank: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, seed: int, rank: int, size: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Feed.epoch`; every process sees a contiguous part of each batch.
 
         Raises:
@@ -144,10 +144,10 @@ class Stream:
         """
         batch, share = self._batch_size, self._batch_size // size
         order = self._order(seed)[: self.count // batch * batch].reshape(-1, batch)
-        rows = order[:, rank * share : (rank + 1) * share].reshape(-1)
+        rows = order[skip:, rank * share : (rank + 1) * share].reshape(-1)
         view = pipeline.View(self._source, rows, self._dataset.channels, seed)
         loader = pipeline.data_loader(view, self._transform, self._dataset, share, self._workers)
-        for number, (pixels, labels) in enumerate(pipeline.batches(loader)):
+        for number, (pixels, labels) in enumerate(pipeline.batches(loader), skip):
             if self._mixup:
                 yield pipeline.mixed(self._mixup, pixels, labels, seed, number)
             else:

@@ -1,13 +1,12 @@
 """A training run, from a configuration to a checkpoint folder.
 
 A run is a function of its configuration and the data alone: the order of images and the augmentation of an
-epoch are drawn from a generator seeded by (seed, epoch), so that a run resumed at the last whole epoch ends,
-on the same machine, with the same bytes as one that was never stopped.
+epoch are drawn from a generator seeded by (seed, epoch), and what an unfinished epoch has come to is kept, so
+that a run resumed at any step ends, on the same machine, with the same bytes as one that was never stopped.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,14 +79,13 @@ def train(
     recipe = finished(folder, run.state.work)
     if recipe is None:
         run.state.resume()
-    done = len(run.state.curve) if recipe is None else run.loop.epochs
-    if not team.agrees(done):
+    if not team.agrees(run.loop.minimizer.steps if recipe is None else -1):
         raise UsageError(
             f"the processes find different states of the training in {folder}",
             hint="choose an --output that all of them share",
         )
     if recipe is None:
-        team.log({}, done, folder)
+        team.log({}, len(run.state.curve), folder)
         run.prepare()
         for epoch in range(len(run.state.curve), run.loop.epochs):
             run.epoch(epoch, on_progress)
@@ -143,20 +141,26 @@ class _Run:
             require_writable(self.folder)
         if self.validators and self.team.leads and self.feed.held is not None:
             self._judge = TransferScorer.of(self.dataset, self.feed.held, self.validators, self.team.device)
+        self.state.start_clock()
 
     def epoch(self, epoch: int, on_progress: Callable[[Progress], None]) -> None:
         """Run an epoch, measure it and keep the state."""
-        started = time.monotonic()
-        line = self.loop.epoch(epoch, on_progress, self._keep_sample)
+        line = self.loop.epoch(epoch, on_progress, self._keep_sample, self._keep_step)
         if self.team.leads:
             self.state.check()
             line |= self._measured(epoch)
             self.team.log(line, epoch + 1, self.folder)
-            self.state.curve.append(line)
-            self.state.seconds += time.monotonic() - started
+        self.state.curve.append(line)
+        if self.team.leads:
             self.state.save()
-        else:
-            self.state.curve.append(line)
+
+    def _keep_step(self) -> None:
+        """Keep the state within an epoch now and then: when the first process's clock says so."""
+        if self.team.any(self.team.leads and self.state.due()):
+            own = self.team.gather(self.loop.own_state())
+            if self.team.leads:
+                self.state.check()
+                self.state.save(own)
 
     def _measured(self, epoch: int) -> dict[str, Any]:
         """Return what the validation images say of the epoch; keep its weights where they are wanted."""
