@@ -44,7 +44,7 @@ def test_patch_out_keeps_random_patches_of_every_image(times: int) -> None:
         for number in sorted(range(16), key=numbers.__getitem__)[:6]:  # 0.4 · 16 = 6.4
             row, column = number // 4 * 4, number % 4 * 4
             mask[image, :, row : row + 4, column : column + 4] = 1
-    technique = compose("pna:keep=0.4").techniques[0][1]
+    technique = compose("pna:keep=0.4").techniques[0]
     assert isinstance(technique, PayNoAttention)
     shift = torch.rand(unit.images.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

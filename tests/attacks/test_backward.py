@@ -17,7 +17,7 @@ from helpers.attacks import (
 )
 from helpers.networks import literal_cnn, literal_vit, narrow, residual_cnn, tiny_vit
 from helpers.patches import by_rule, passes, patched, same
-from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques import Patch
 from transferzoo.attacks.techniques.backward import SmoothBackward, _soft_pool
 from transferzoo.attacks.techniques.layers import branches
 from transferzoo.models.architectures import ARCHITECTURES
@@ -73,8 +73,8 @@ def test_every_familys_branches_are_found(name: str) -> None:
         assert not branches(model)
         return
     attack = make_attack("sgm")
-    (technique,) = attack.composition.of(Stage.PATCHES)
-    with frozen(model), technique.patch(model, work_unit(attack, batch)) as acted:  # type: ignore[attr-defined]
+    (technique,) = attack.composition.of(Patch)
+    with frozen(model), technique.patch(model, work_unit(attack, batch)) as acted:
         passes(model, batch)
         assert acted() == BRANCHES[name]
 
@@ -110,8 +110,8 @@ def _foreign(name: str) -> nn.Module:
 def test_blocks_of_other_families_are_known(name: str, spec: str, count: int) -> None:
     model, attack = _foreign(name), make_attack(spec)
     batch = random_images(1, 3, 32 if name == "convnext" else 16)
-    (technique,) = attack.composition.of(Stage.PATCHES)
-    with frozen(model), technique.patch(model, work_unit(attack, batch)) as acted:  # type: ignore[attr-defined]
+    (technique,) = attack.composition.of(Patch)
+    with frozen(model), technique.patch(model, work_unit(attack, batch)) as acted:
         passes(model, batch)
         assert acted() == count
 

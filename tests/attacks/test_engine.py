@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SINGLE = [
-    f"{name}+mi" if getattr(TECHNIQUES[name], "needs", None) is Stage.MOMENTUM else name
+    f"{name}+mi" if TECHNIQUES[name].needs is Stage.MOMENTUM else name
     for name in TECHNIQUES
     if TECHNIQUES[name].stage is not Stage.ENSEMBLES
 ]

@@ -235,16 +235,16 @@ def test_a_gradient_of_zero_is_neither_nan_nor_the_end() -> None:
     def flat_at_the_image(images: Tensor) -> Tensor:
         return torch.ones_like(images) * bool(images.any())
 
-    alone = compose("gra:copies=2").techniques[0][1].wrap(lambda x: (x == 0.5).double(), unit)  # type: ignore[attr-defined]
+    alone = compose("gra:copies=2").techniques[0].wrap(lambda x: (x == 0.5).double(), unit)  # type: ignore[attr-defined]
     assert (alone(unit.images + 0.5) == 1).all(), "neighbours without a gradient leave the image's own"
     for spec in ("gra:copies=2", "vt:copies=2", "pgn:copies=2", "mef:copies=2", "emi:copies=3"):
-        ((_, technique),) = compose(spec).techniques
+        (technique,) = compose(spec).techniques
         oracle = technique.wrap(flat_at_the_image, unit)  # type: ignore[attr-defined]
         first, second = oracle(unit.images), oracle(unit.images + 0.01)
         assert first.isfinite().all()
         assert second.isfinite().all()
         assert (second > 0).all()
-    assert (compose("gra:copies=2").techniques[0][1].wrap(flat_at_the_image, unit)(unit.images) == 1).all()  # type: ignore[attr-defined]
+    assert (compose("gra:copies=2").techniques[0].wrap(flat_at_the_image, unit)(unit.images) == 1).all()  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- costs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def features_of(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def objective_at(spec: str, model: nn.Module, images: Tensor, unit: WorkUnit) -> tuple[Tensor, Tensor]:
     """Return an objective's values and gradients at some images."""
-    (technique,) = cast("list[Features]", compose(spec).of(Stage.FEATURES))
+    (technique,) = compose(spec).of(Features)
     with frozen(model), technique.objective(model, unit) as objective:
         leaf = images.detach().requires_grad_()
         values = objective(leaf)

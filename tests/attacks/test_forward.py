@@ -46,7 +46,7 @@ def test_skip_gradients_of_a_ghost_leave_its_skips_alone(spec: str) -> None:
         return factor * skip + 0.4 * branch + 0.6 * branch.detach()
 
     with frozen(model), ExitStack() as block:
-        for _, technique in compose(spec).techniques:
+        for technique in compose(spec).techniques:
             block.enter_context(technique.patch(model, unit))  # type: ignore[attr-defined]
         found = passes(model)
     same(found, passes(lambda x: literal_cnn(model, x, join=join)))
@@ -101,7 +101,7 @@ def test_smooth_relus_keep_what_a_ghost_drops() -> None:
     for spec in ("bpa:layer=0+ghost:drop=0.3", "ghost:drop=0.3+bpa:layer=0"):
         unit = work_unit(make_attack("ghost:drop=0.3"), BATCH)
         with frozen(model), ExitStack() as block:
-            for _, technique in compose(spec).techniques:
+            for technique in compose(spec).techniques:
                 block.enter_context(technique.patch(model, unit))  # type: ignore[attr-defined]
             torch.testing.assert_close(passes(model)[0], wanted)
 

@@ -193,7 +193,7 @@ VALUES = {
 
 def value(spec: str, logits: Tensor, labels: Tensor) -> Tensor:
     name, _, options = spec.partition(":")
-    loss = TECHNIQUES[name]() if not options else compose(spec).techniques[0][1]
+    loss = TECHNIQUES[name]() if not options else compose(spec).techniques[0]
     return loss.value(logits, labels)  # type: ignore[attr-defined, no-any-return]
 
 
@@ -218,7 +218,7 @@ def test_scaled_losses_do_not_see_the_scale() -> None:
 def test_dlr_needs_three_classes() -> None:
     with pytest.raises(UsageError, match="'dlr' needs more classes: expected at least 3, got 2"):
         value("dlr", LOGITS[:, :2], LABELS.clamp(max=1))
-    loss = compose("dlr").techniques[0][1]
+    loss = compose("dlr").techniques[0]
     third = loss.value(LOGITS, torch.tensor([1, 1, 1]), targeted=True)  # type: ignore[attr-defined]
     assert third[0].item() == pytest.approx((3 - 1) / (3 - (1 - 1) / 2))
 

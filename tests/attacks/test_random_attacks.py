@@ -18,9 +18,8 @@ from transferzoo.attacks.configure import configure
 from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.engine import craft as on_several
 from transferzoo.attacks.norms import NORMS
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques import TECHNIQUES, Ensemble
 from transferzoo.base.errors import TransferZooError, UsageError
-from transferzoo.base.spec_strings import show_term
 from transferzoo.zoo.reader import load_zoo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,7 +32,7 @@ BUDGETS = {"linf": Fraction(16, 255), "l2": Fraction(3, 2)}
 
 def term(name: str, draw: random.Random) -> str:
     """Return a technique with cheap options; a share of its numbers is halved."""
-    usual: Any = TECHNIQUES[name]()
+    usual = TECHNIQUES[name]()
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(usual):
         value = getattr(usual, field.name)
@@ -42,7 +41,7 @@ def term(name: str, draw: random.Random) -> str:
         elif isinstance(value, float) and draw.random() < 0.3:
             changes[field.name] = value / 2
     try:
-        return show_term(name, dataclasses.replace(usual, **changes))
+        return dataclasses.replace(usual, **changes).spec
     except UsageError:  # half of it is out of range
         return name
 
@@ -67,7 +66,7 @@ IMAGES, OTHERS = random_images(2, side=12), random_images(1, side=12, seed=2)
 
 def surrogates(spec: str) -> list[nn.Module]:
     first = fitting_model(spec)
-    return [first, fitting_model(spec)] if compose(spec).of(Stage.ENSEMBLES) else [first]
+    return [first, fitting_model(spec)] if compose(spec).of(Ensemble) else [first]
 
 
 def crafted(attack: Attack, models: list[nn.Module], batch: Any) -> torch.Tensor:
@@ -153,5 +152,5 @@ def test_random_specs_end_in_a_sentence() -> None:
 
 def test_techniques_that_are_drawn() -> None:
     """The random compositions leave no technique out."""
-    drawn = {name for spec, _ in DRAWN for name, _ in compose(spec).techniques}
+    drawn = {technique.name for spec, _ in DRAWN for technique in compose(spec).techniques}
     assert drawn >= set(TECHNIQUES) - {"ce"}

@@ -50,7 +50,7 @@ def test_every_technique_declares_itself() -> None:
         assert isinstance(technique.stage, Stage)
         assert technique().cost >= (technique.stage is not Stage.START)
         assert "https://" in technique.paper
-        spec = f"{name}+mi" if getattr(technique, "needs", None) else name
+        spec = f"{name}+mi" if technique.needs else name
         assert compose(compose(spec).spec) == compose(spec)
 
 
@@ -74,8 +74,8 @@ def test_listing_does_not_import_torch() -> None:
     [
         ("di:p=1.5", "option 'p' of 'di' is a probability: expected 0 to 1, got 1.5"),
         ("di:ratio=0.9", "option 'ratio' of 'di' is out of range: expected 1 to 4, got 0.9"),
-        ("ti:kernel=4", "expected an odd number from 1, got 4"),
-        ("ti:kernel=-1", "expected an odd number from 1, got -1"),
+        ("ti:kernel=4", "option 'kernel' of 'ti' is an odd number of pixels: expected at least 1, got 4"),
+        ("ti:kernel=-1", "is an odd number of pixels: expected at least 1, got -1"),
         ("ti:sigma=0", "option 'sigma' of 'ti'"),
         ("mi:decay=-1", "option 'decay' of 'mi' is out of range: expected at least 0, got -1"),
         ("ti:kernel=a", "expected a whole number, got 'a'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from helpers.attacks import (
 from helpers.views import chained, gradient, noise_images, slopes, uniform
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import seeded
-from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques import Refinement, Wrapper
 from transferzoo.attacks.techniques.views_blocks import MaskBlock
 from transferzoo.attacks.techniques.views_frequency import SpectrumSimulation
 from transferzoo.attacks.techniques.views_resize import DiverseInputs
@@ -33,7 +33,6 @@ from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from transferzoo.attacks.techniques import Refinement, Wrapper
     from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -46,8 +45,8 @@ ONCE += ["bsr:copies=1", "bsr:splits=3,copies=1", "decowa:copies=1", "decowa:mes
 
 
 def view_of(spec: str) -> Wrapper:
-    ((_, technique),) = compose(spec).techniques
-    return cast("Wrapper", technique)
+    (technique,) = compose(spec).of(Wrapper)
+    return technique
 
 
 def unit_with_pool() -> WorkUnit:
@@ -138,7 +137,7 @@ def test_dem_attack_is_the_literal_loop() -> None:
 
 
 def test_dem_spreads_its_ratios() -> None:
-    (technique,) = compose("dem:copies=3,smallest=1,largest=2").of(Stage.LOGITS)
+    (technique,) = compose("dem:copies=3,smallest=1,largest=2").of(Refinement)
     sides: list[int] = []
 
     def resampling(self: DiverseInputs, images: Tensor, draws: Tensor) -> Tensor:
@@ -147,7 +146,7 @@ def test_dem_spreads_its_ratios() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DiverseInputs, "transform", resampling)
-        cast("Refinement", technique).refine(lambda x: x.flatten(1), blank_unit())(torch.rand(3, 3, 8, 8))
+        technique.refine(lambda x: x.flatten(1), blank_unit())(torch.rand(3, 3, 8, 8))
     assert sides == [100, 150, 200]
 
 
@@ -169,14 +168,14 @@ def test_cost_is_the_number_of_gradients(spec: str) -> None:
 
 @pytest.mark.parametrize("copies", [1, 5])
 def test_cost_of_dem_is_the_number_of_passes(copies: int) -> None:
-    (technique,) = compose(f"dem:copies={copies}").of(Stage.LOGITS)
+    (technique,) = compose(f"dem:copies={copies}").of(Refinement)
     seen: list[int] = []
 
     def counted(images: Tensor) -> Tensor:
         seen.append(len(images))
         return images.flatten(1)
 
-    cast("Refinement", technique).refine(counted, blank_unit())(noise_images(3, (3, 8, 8)))
+    technique.refine(counted, blank_unit())(noise_images(3, (3, 8, 8)))
     assert seen == [3] * technique.cost == [3] * copies
 
 

@@ -15,7 +15,7 @@ from helpers.refusals import refused
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.engine import craft as engine_craft
-from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques import Draw
 from transferzoo.base.atomic import sha256
 from transferzoo.base.attack_config import AttackSpec
 from transferzoo.base.errors import ModelError, UsageError
@@ -53,8 +53,8 @@ def normed(seed: int) -> nn.Module:
 
 def draws(spec: str, *models: nn.Module) -> list[nn.Module]:
     attack = make_attack(spec)
-    (technique,) = attack.composition.of(Stage.WEIGHTS)
-    found: list[nn.Module] = technique.draw(models, work_unit(attack, BATCH))  # type: ignore[attr-defined]
+    (technique,) = attack.composition.of(Draw)
+    found: list[nn.Module] = technique.draw(models, work_unit(attack, BATCH))
     return found
 
 

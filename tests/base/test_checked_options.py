@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.errors import UsageError
 from transferzoo.base.options import ODD, Options, Terms, added
 from transferzoo.defences import DEFENCES
@@ -91,7 +92,7 @@ def test_options_are_frozen_values() -> None:
     assert [*inspect.signature(Blur).parameters][:2] == ["p", "side"]
 
 
-@pytest.mark.parametrize("registry", [MINIMIZERS, DEFENCES], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", [TECHNIQUES, MINIMIZERS, DEFENCES], ids=lambda registry: registry.kind)
 def test_a_misspelt_option_of_anything_registered(registry: Terms[Options]) -> None:
     for name in registry:
         with pytest.raises(UsageError, match=rf"unknown option 'rhoo' of {registry.kind} '{name}'"):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.distributed import this_device
 from transferzoo.base.environment import ARITHMETIC, environment
 from transferzoo.base.frozen_model import FrozenModel
-from transferzoo.base.spec_strings import _ADDED, added, show_term
+from transferzoo.base.options import _ADDED, Options, added
 from transferzoo.base.train_config import Adversarial, Collection, TrainConfig
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
@@ -78,14 +78,15 @@ def test_a_new_field_changes_no_key() -> None:
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(Options):
+    name: ClassVar[str] = "x"
     p: float = 0.5
     q: int = added(2)
 
 
 def test_an_added_option_changes_no_spec_string() -> None:
-    assert show_term("x", Term()) == "x:p=0.5"
-    assert show_term("x", Term(q=3)) == "x:p=0.5,q=3"
+    assert Term().spec == "x:p=0.5"
+    assert Term(q=3).spec == "x:p=0.5,q=3"
 
 
 def test_the_environment_is_part_of_every_key(

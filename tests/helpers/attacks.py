@@ -14,7 +14,7 @@ from transferzoo.attacks import engine
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, seeded
 from transferzoo.attacks.norms import NORMS
-from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques import Features, Patch
 from transferzoo.attacks.techniques.work_unit import Pool, WorkUnit
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def small_cnn(channels: int = 3, dtype: torch.dtype = DOUBLE, seed: int = 0) -> 
 
 def fitting_model(spec: str, dtype: torch.dtype = DOUBLE) -> nn.Module:
     """Return a small model that has what a spec's techniques change: blocks or attention, else any."""
-    changing = compose(spec).of(Stage.PATCHES, Stage.FEATURES)
+    changing = compose(spec).of(Patch, Features)
     if any("attention" in getattr(technique, "place", "") for technique in changing):
         vit: nn.Module = tiny_vit(dtype)
         return vit

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.attacks import Images, make_attack, random_images, work_unit
-from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques import Patch
 from transferzoo.models.classifier import frozen
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def passes(forward: Callable[[Tensor], Tensor], batch: Images = BATCH) -> tuple[
 def patched(spec: str, model: nn.Module, batch: Images = BATCH, times: int = 1) -> tuple[Tensor, Tensor]:
     """Return the same of a patched model, the last of some times."""
     attack = make_attack(spec)
-    (technique,) = attack.composition.of(Stage.PATCHES)
-    with frozen(model), technique.patch(model, work_unit(attack, batch)) as acted:  # type: ignore[attr-defined]
+    (technique,) = attack.composition.of(Patch)
+    with frozen(model), technique.patch(model, work_unit(attack, batch)) as acted:
         assert acted() == 0
         for _ in range(times):
             found = passes(model, batch)

@@ -25,7 +25,7 @@ import torch
 
 from transferzoo.attacks.configure import configure
 from transferzoo.attacks.engine import Attack, craft
-from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques import Draw
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets.sources import load_split
@@ -121,7 +121,7 @@ def rate(spec: str, surrogates: list[str], images: int, gradients: int, data: Pa
         return None
     attack = Attack.of(config.attacks[0], seed=0)
     held, right = validation(data)
-    chosen, fold = right.select(range(images)), not attack.composition.of(Stage.WEIGHTS)
+    chosen, fold = right.select(range(images)), not attack.composition.of(Draw)
     fooled = []
     for name in surrogates:
         loaded = load_checkpoint(ZOO.models[f"fashion-mnist/{name}"].folder, SPEC)

@@ -6,11 +6,25 @@ The engine runs the loop; here the parts are put together, each technique at its
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo.attacks.techniques import DEFAULT_FUSION, DEFAULT_LOSS, OUTER, TECHNIQUES, Stage
+from transferzoo.attacks.techniques import (
+    Accumulator,
+    Ensemble,
+    Estimator,
+    Features,
+    Filter,
+    Fusion,
+    Loss,
+    Patch,
+    Refinement,
+    Stepper,
+    View,
+)
+from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
+from transferzoo.attacks.techniques.surrogates import DEFAULT_FUSION
 from transferzoo.base.errors import ModelError
 
 if TYPE_CHECKING:
@@ -20,19 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from transferzoo.attacks.composition import Composition
-    from transferzoo.attacks.techniques import (
-        Ensemble,
-        Features,
-        Fusion,
-        Logits,
-        Loss,
-        Objective,
-        Oracle,
-        Patch,
-        Refinement,
-        Stepper,
-        Wrapper,
-    )
+    from transferzoo.attacks.techniques import Logits, Objective, Oracle, Wrapper
     from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 
@@ -47,12 +49,11 @@ def objectives(
         unit: what is attacked.
         block: where changes to the surrogates' passes live.
     """
-    for name, technique in composition.techniques:
-        if technique.stage is Stage.PATCHES:
-            for model in surrogates:
-                block.enter_context(_watched(name, cast("Patch", technique), model, unit))
-    features = cast("list[Features]", composition.of(Stage.FEATURES))
-    loss = cast("Loss", (composition.of(Stage.LOSS) or [TECHNIQUES[DEFAULT_LOSS]()])[0])
+    for patch in composition.of(Patch):
+        for model in surrogates:
+            block.enter_context(_watched(patch, model, unit))
+    features = composition.of(Features)
+    loss = (composition.of(Loss) or [DEFAULT_LOSS])[0]
 
     def value(scores: Tensor) -> Tensor:
         return scores if features else unit.maximised(loss, scores)
@@ -61,14 +62,14 @@ def objectives(
         models = [block.enter_context(features[0].objective(model, unit)) for model in surrogates]
     else:
         models = [_refined(composition, model, unit) for model in surrogates]
-    if composition.of(Stage.ENSEMBLES):
+    if composition.of(Ensemble):
         return [_of(value, model) for model in models]
-    fusion = composition.of(Stage.SURROGATES) or [TECHNIQUES[DEFAULT_FUSION]()]
-    return [cast("Fusion", fusion[0]).join(models, value, unit)]
+    fusion = (composition.of(Fusion) or [DEFAULT_FUSION])[0]
+    return [fusion.join(models, value, unit)]
 
 
 def _refined(composition: Composition, model: Logits, unit: WorkUnit) -> Logits:
-    for refinement in cast("list[Refinement]", composition.of(Stage.LOGITS)):
+    for refinement in composition.of(Refinement):
         model = refinement.refine(model, unit)
     return model
 
@@ -78,7 +79,7 @@ def _of(value: Objective, logits: Logits) -> Objective:
 
 
 @contextmanager
-def _watched(name: str, technique: Patch, classifier: nn.Module, unit: WorkUnit) -> Iterator[None]:
+def _watched(technique: Patch, classifier: nn.Module, unit: WorkUnit) -> Iterator[None]:
     """Patch a model, and see to it that the patch acts.
 
     Raises:
@@ -88,7 +89,7 @@ def _watched(name: str, technique: Patch, classifier: nn.Module, unit: WorkUnit)
         yield
         if not acted():
             raise ModelError(
-                f"'{name}' changed nothing of the surrogate",
+                f"'{technique.name}' changed nothing of the surrogate",
                 hint="leave the technique out, or choose a surrogate of another architecture",
             )
 
@@ -114,17 +115,16 @@ def _gradient(objective: Objective) -> Oracle:
 
 def ascent(composition: Composition, parts: Sequence[Objective], unit: WorkUnit) -> Oracle:
     """Return the ascent direction that the step follows, images (N, C, H, W) → same shape."""
-    oracles = [_wrapped(composition, (Stage.VIEWS,), _gradient(part), unit) for part in parts]
-    ensemble = cast("list[Ensemble]", composition.of(Stage.ENSEMBLES))
+    oracles = [_wrapped(composition.of(View), _gradient(part), unit) for part in parts]
+    ensemble = composition.of(Ensemble)
     joint = ensemble[0].combine(oracles, parts, unit) if ensemble else oracles[0]
-    return _wrapped(composition, OUTER, joint, unit)
+    return _wrapped(composition.of(Estimator, Filter, Accumulator), joint, unit)
 
 
-def _wrapped(composition: Composition, stages: Sequence[Stage], oracle: Oracle, unit: WorkUnit) -> Oracle:
-    for technique in cast("list[Wrapper]", composition.of(*stages)):
+def _wrapped(techniques: Sequence[Wrapper], oracle: Oracle, unit: WorkUnit) -> Oracle:
+    for technique in techniques:
         outer = technique.wrap(oracle, unit)
-        after = getattr(technique, "after", 0)
-        oracle = _joining(oracle, outer, unit, after) if after else outer
+        oracle = _joining(oracle, outer, unit, technique.after) if technique.after else outer
     return oracle
 
 
@@ -136,6 +136,6 @@ def _joining(before: Oracle, later: Oracle, unit: WorkUnit, after: int) -> Oracl
 def steps_along(composition: Composition, unit: WorkUnit) -> Oracle:
     """Return how an ascent direction becomes a step."""
     stride: Oracle = unit.along
-    for technique in cast("list[Stepper]", composition.of(Stage.STEP)):
+    for technique in composition.of(Stepper):
         stride = technique.stride(stride, unit)
     return stride

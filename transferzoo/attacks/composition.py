@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, cast
+from typing import TypeVar
 
-from transferzoo.attacks.techniques import DEFAULT_LOSS, TECHNIQUES, Stage
+from transferzoo.attacks.techniques import (
+    TECHNIQUES,
+    Draw,
+    Ensemble,
+    Features,
+    Joint,
+    Stage,
+    Starter,
+    Technique,
+)
+from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
 from transferzoo.base.errors import UsageError
-from transferzoo.base.spec_strings import build, parse_terms, show_term
+from transferzoo.base.spec_strings import parse_terms
 
-if TYPE_CHECKING:
-    from transferzoo.attacks.techniques import Draw, Ensemble, Fusion, Technique
+T = TypeVar("T", bound=Technique)
 
 SINGLE = (
     (Stage.WEIGHTS,),
@@ -31,33 +40,33 @@ class Composition:
     """Techniques in the order of their stages.
 
     Attributes:
-        techniques: name and technique, sorted by stage; inside a stage as written.
+        techniques: sorted by stage; inside a stage as written.
     """
 
-    techniques: tuple[tuple[str, Technique], ...]
+    techniques: tuple[Technique, ...]
 
     @property
     def spec(self) -> str:
         """The spec string with every option filled in, as `compose` reads it; empty without techniques."""
-        return "+".join(show_term(name, technique) for name, technique in self.techniques)
+        return "+".join(technique.spec for technique in self.techniques)
 
     @property
     def canonical(self) -> str:
         """The same for people: "bim" where there is no technique."""
         return self.spec or "bim"
 
-    def of(self, *stages: Stage) -> list[Technique]:
-        """Return the techniques of some stages, in order."""
-        return [technique for _, technique in self.techniques if technique.stage in stages]
+    def of(self, *kinds: type[T]) -> list[T]:
+        """Return the techniques of some kinds, in order."""
+        return [technique for technique in self.techniques if isinstance(technique, kinds)]
 
     @property
     def joins(self) -> bool:
         """Whether it says what several surrogates make together: it then takes all weights of a surrogate."""
-        return bool(self.of(Stage.WEIGHTS, Stage.SURROGATES, Stage.ENSEMBLES))
+        return bool(self.of(Draw, Joint))
 
     def _models(self, surrogates: int) -> int:
         """Return how many models are attacked: those drawn, where a technique draws."""
-        draws = cast("list[Draw]", self.of(Stage.WEIGHTS))
+        draws = self.of(Draw)
         return draws[0].n if draws else surrogates
 
     def check(self, surrogates: int, *, alone: bool = True) -> None:
@@ -72,11 +81,10 @@ class Composition:
         """
         if not surrogates:
             raise UsageError("an attack needs a surrogate", expected="one at least", got="none")
-        several = (Stage.ENSEMBLES,) if alone else (Stage.SURROGATES, Stage.ENSEMBLES)
-        for name, technique in self.techniques:
-            if technique.stage in several and self._models(surrogates) < 2:
+        for technique in self.of(Ensemble if alone else Joint):
+            if self._models(surrogates) < 2:
                 raise UsageError(
-                    f"'{name}' attacks several surrogates together",
+                    f"'{technique.name}' attacks several surrogates together",
                     expected="two at least",
                     got=str(surrogates),
                     hint="name more of them, with --ensemble, or one with several weights (train --collect)",
@@ -85,15 +93,15 @@ class Composition:
     def cost(self, steps: int, models: int = 1) -> int:
         """Return the gradient evaluations an image of an attack of so many steps on so many models."""
         models = self._models(models)
-        before = sum(technique.cost for technique in self.of(Stage.START))
-        setup = sum(getattr(technique, "setup", 0) for technique in self.of(Stage.FEATURES))
-        together = self.of(Stage.SURROGATES, Stage.ENSEMBLES)
-        factor = cast("Fusion | Ensemble", together[0]).evaluations(models) if together else models
+        starts, features, together = self.of(Starter), self.of(Features), self.of(Joint)
+        before = sum(start.cost for start in starts)
+        setup = sum(feature.setup for feature in features)
+        factor = together[0].evaluations(models) if together else models
         by_steps = before * self._cost_at(0) + sum(map(self._cost_at, range(steps)))
         return models * setup + factor * by_steps
 
     def _cost_at(self, step: int) -> int:
-        active = (t for t in self.of(*sorted(set(Stage) - {Stage.START})) if step >= getattr(t, "after", 0))
+        active = (t for t in self.techniques if t.stage is not Stage.START and step >= t.after)
         return prod(technique.cost for technique in active)
 
 
@@ -109,9 +117,9 @@ def compose(spec: str) -> Composition:
     names = [term.name for term in terms]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"technique '{min(repeated)}' stands twice in '{spec}'", expected="each name once")
-    built = [(term.name, build(term, TECHNIQUES)) for term in terms]
+    built = [TECHNIQUES[term.name].of(term) for term in terms]
     for group in SINGLE:
-        rivals = [name for name, technique in built if technique.stage in group]
+        rivals = [technique.name for technique in built if technique.stage in group]
         if len(rivals) > 1:
             kind = " or ".join(stage.name.lower() for stage in group)
             raise UsageError(
@@ -121,31 +129,31 @@ def compose(spec: str) -> Composition:
             )
     _check_needs(built)
     _check_places(spec, built)
-    explicit = [(name, technique) for name, technique in built if name != DEFAULT_LOSS]
-    return Composition(tuple(sorted(explicit, key=lambda pair: pair[1].stage)))
+    explicit = [technique for technique in built if technique != DEFAULT_LOSS]
+    return Composition(tuple(sorted(explicit, key=lambda technique: technique.stage)))
 
 
-def _check_needs(built: list[tuple[str, Technique]]) -> None:
+def _check_needs(built: list[Technique]) -> None:
     """Check that techniques have those that they make no sense without."""
-    stages = {technique.stage for _, technique in built}
-    for name, technique in built:
-        needed = getattr(technique, "needs", None)
+    stages = {technique.stage for technique in built}
+    for technique in built:
+        needed = technique.needs
         if needed is not None and needed not in stages:
             others = ", ".join(n for n in TECHNIQUES if TECHNIQUES[n].stage is needed)
-            what = f"'{name}' needs a technique of the stage {needed.name.lower()}"
+            what = f"'{technique.name}' needs a technique of the stage {needed.name.lower()}"
             raise UsageError(what, expected=others)
 
 
-def _check_places(spec: str, built: list[tuple[str, Technique]]) -> None:
+def _check_places(spec: str, built: list[Technique]) -> None:
     """Check that no two techniques change the same part of the model."""
     places: dict[str, str] = {}
-    for name, technique in built:
-        place = getattr(technique, "place", None)
+    for technique in built:
+        place = technique.place
         if place in places:
             raise UsageError(
                 f"'{spec}' has two techniques that change {place}",
                 expected="one",
-                got=f"{places[place]} and {name}",
+                got=f"{places[place]} and {technique.name}",
             )
-        if place is not None:
-            places[place] = name
+        if place:
+            places[place] = technique.name

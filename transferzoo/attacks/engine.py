@@ -14,7 +14,7 @@ import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from torch import nn
 from transferzoo.attacks.assembly import ascent, objectives, steps_along
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.norms import NORMS
-from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques import Draw, Starter
 from transferzoo.attacks.techniques.work_unit import WorkUnit
 from transferzoo.base.errors import UnknownNameError
 from transferzoo.base.spec_strings import parse_epsilon, parse_step, require, show_fraction, show_step
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.composition import Composition
-    from transferzoo.attacks.techniques import Draw, Objective, Starter
+    from transferzoo.attacks.techniques import Objective
     from transferzoo.attacks.techniques.work_unit import Pool
     from transferzoo.base.attack_config import AttackSpec
 
@@ -187,7 +187,7 @@ def perturb(
     )
     surrogates = (surrogate,) if isinstance(surrogate, nn.Module) else tuple(surrogate)
     attack.composition.check(len(surrogates))
-    for technique in cast("list[Draw]", attack.composition.of(Stage.WEIGHTS)):
+    for technique in attack.composition.of(Draw):
         surrogates = tuple(technique.draw(surrogates, unit))
     with ExitStack() as block:
         for model in surrogates:
@@ -211,7 +211,7 @@ def _climb(
         return unit.inside(delta + (move if factor == 1 else factor * move))
 
     delta = torch.zeros_like(unit.images)
-    for starter in cast("list[Starter]", composition.of(Stage.START)):
+    for starter in composition.of(Starter):
         delta = unit.inside(starter.start(unit, advance))
     for done in range(1, unit.steps + 1):
         delta = advance(delta)

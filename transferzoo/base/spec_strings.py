@@ -6,22 +6,16 @@ needs no shell quoting. Numbers stay exact fractions until they meet a tensor. N
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from transferzoo.base.registry import Registry
-
-T = TypeVar("T")
-
-_ADDED = "added"
 SLIP = Fraction(1, 10**6)
 """Largest relative error of a decimal that stands for a whole number of levels: single precision has 6e-8."""
 _NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
@@ -168,80 +162,6 @@ def _parse_term(part: str, spec: str) -> Term:
             raise UsageError(f"option '{key}' of '{name}' is given twice in '{spec}'")
         options[key] = value
     return Term(name, options)
-
-
-def build(term: Term, registry: Registry[type[T]]) -> T:
-    """Make the object a term stands for: its registered dataclass with the term's options.
-
-    Raises:
-        UnknownNameError: no such name, or no such option.
-        UsageError: an option's value is of the wrong type or out of range.
-    """
-    cls = registry[term.name]
-    hints = get_type_hints(cls)
-    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    values: dict[str, object] = {}
-    for key, text in term.options.items():
-        if key not in fields:
-            raise UnknownNameError(f"option of {registry.kind} '{term.name}'", key, fields)
-        values[key] = _convert(text, fields[key], f"option '{key}' of {registry.kind} '{term.name}'")
-    return cls(**values)
-
-
-def build_one(spec: str, registry: Registry[type[T]], example: str) -> T:
-    """Make the object that a spec of a single term stands for.
-
-    Args:
-        spec: "sam:rho=0.05".
-        registry: where its name is looked up.
-        example: of a spec, for the error.
-
-    Raises:
-        UnknownNameError: no such name, or no such option.
-        UsageError: it cannot be read, or an option is of the wrong type or out of range.
-    """
-    terms = parse_terms(spec)
-    if len(terms) != 1:
-        wanted = f"one name, as in {example}"
-        raise UsageError(f"cannot read the {registry.kind}", expected=wanted, got=f"'{spec}'")
-    return build(terms[0], registry)
-
-
-def _convert(text: str, kind: Any, what: str) -> object:
-    if get_origin(kind) is Literal:
-        if text not in get_args(kind):
-            raise UnknownNameError(f"value of {what}", text, get_args(kind))
-        return text
-    if kind is str:
-        return text
-    try:
-        value = float(_exact(text)) if kind is float else kind(text)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        wanted = {int: "a whole number", float: "a number"}[kind]
-        raise UsageError(f"cannot read {what}", expected=wanted, got=f"'{text}'") from None
-    return value
-
-
-def added(default: Any) -> Any:
-    """Return a field for an option that a term did not have from the beginning.
-
-    `show_term` leaves it out at its default, so that it changes no key, no row and no seeded draw there was.
-    """
-    return dataclasses.field(default=default, metadata={_ADDED: True})
-
-
-def show_term(name: str, options: object) -> str:
-    """Write a dataclass of options as a term with every option filled in, `added` ones unless at default."""
-    pairs = [
-        f"{f.name}={_show(getattr(options, f.name))}"
-        for f in dataclasses.fields(options)  # type: ignore[arg-type]
-        if not (f.metadata.get(_ADDED) and getattr(options, f.name) == f.default)
-    ]
-    return f"{name}:{','.join(pairs)}" if pairs else name
-
-
-def _show(value: object) -> str:
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def require(condition: bool, what: str, *, expected: str, got: object) -> None:

@@ -132,7 +132,6 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
 
 def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
     from transferzoo.attacks.techniques import TECHNIQUES
-    from transferzoo.base.spec_strings import show_term
 
     presets = [
         {
@@ -164,7 +163,7 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "kind": "technique",
-                "spec": show_term(name, cls()),
+                "spec": cls().spec,
                 "stage": cls.stage.name.lower(),
                 "cost": cls().cost,
                 "source": cls.paper,
@@ -175,12 +174,11 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
 
 
 def _minimizers() -> list[dict[str, Any]]:
-    from transferzoo.base.spec_strings import show_term
     from transferzoo.minimizers import MINIMIZERS
 
     rules = ((name, MINIMIZERS[name]()) for name in MINIMIZERS)
     return [
-        {"name": name, "defaults": show_term(name, rule), "passes": f"{rule.passes:g}", "source": rule.paper}
+        {"name": name, "defaults": rule.spec, "passes": f"{rule.passes:g}", "source": rule.paper}
         for name, rule in rules
     ]
 

@@ -62,7 +62,6 @@ def _checkpoint(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     from transferzoo.attacks.configure import spelled
     from transferzoo.attacks.techniques import TECHNIQUES
-    from transferzoo.base.spec_strings import show_term
     from transferzoo.defences import DEFENCES, show_defence
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.models.architectures import ARCHITECTURES
@@ -103,7 +102,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         yield {
             "kind": "technique",
             "name": attack,
-            "defaults": show_term(attack, technique()),
+            "defaults": technique().spec,
             "source": technique.paper,
             "stage": technique.stage.name.lower(),
             "gradient evaluations": technique().cost,
@@ -114,7 +113,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         yield {
             "kind": "minimizer",
             "name": name,
-            "defaults": show_term(name, rule),
+            "defaults": rule.spec,
             "source": rule.paper,
             "passes a step": rule.passes,
             "about": inspect.getdoc(rule),

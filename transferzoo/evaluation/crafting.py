@@ -10,7 +10,7 @@ import torch
 
 from transferzoo.attacks.engine import craft
 from transferzoo.attacks.norms import NORMS
-from transferzoo.attacks.techniques import Stage
+from transferzoo.attacks.techniques import Draw
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.processes import counting, share
 from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
@@ -151,7 +151,7 @@ def _craft_images(
 def load_surrogates(job: Job, task: CraftingTask, device: torch.device) -> list[Classifier]:
     """Load what is attacked together, optimized for many gradients; all of it is in memory at once."""
     example = job.data.images[:EXAMPLES].to(device)
-    fold = not task.attack.composition.of(Stage.WEIGHTS)
+    fold = not task.attack.composition.of(Draw)
     loaded = (load.load_classifier(model, job.dataset, file).to(device) for model, file in task.weights)
     return [
         optimize(one, example, fold=fold, precision=job.config.precision, compiled=job.config.compile)

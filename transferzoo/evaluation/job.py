@@ -75,7 +75,7 @@ class Job:
     def title(self) -> str:
         """What a run is about, as the name of its folder begins: "resnet50-sam-mi+di"."""
         surrogates = [model.name for model in self.surrogates]
-        attacks = ["+".join(name for name, _ in a.composition.techniques) or "bim" for a in self.attacks]
+        attacks = ["+".join(t.name for t in a.composition.techniques) or "bim" for a in self.attacks]
         parts = [
             " ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} {kind}"
             for names, kind in ((surrogates, "surrogates"), (list(dict.fromkeys(attacks)), "attacks"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.errors import UsageError
-from transferzoo.base.spec_strings import parse_terms, show_term
+from transferzoo.base.spec_strings import parse_terms
 from transferzoo.results import statistics
 from transferzoo.results.records import NOISE_SURROGATE
 from transferzoo.zoo.reader import read_zoo
@@ -228,7 +228,7 @@ def brief(attack: str) -> str:
     for term in parse_terms(spec):
         usual: list[str] = []
         if term.name in TECHNIQUES:
-            usual = show_term(term.name, TECHNIQUES[term.name]()).partition(":")[2].split(",")
+            usual = TECHNIQUES[term.name]().spec.partition(":")[2].split(",")
         options = [f"{key}={value}" for key, value in term.options.items()]
         changed = ",".join(option for option in options if option not in usual)
         parts.append(f"{term.name}:{changed}" if changed else term.name)

@@ -1,7 +1,8 @@
 """Attack techniques: the contract.
 
-A technique is a frozen dataclass of hyper-parameters. Its stage fixes its place in the one attack loop, so
-`ti+mi+di` and `mi+di+ti` are the same attack. From the model outwards:
+A technique is a frozen dataclass of options on the base class of its stage, which says what it has to do. The
+stage fixes its place in the one attack loop, so `ti+mi+di` and `mi+di+ti` are the same attack. From the model
+outwards:
 
     weights → patches → loss or features → logits → surrogates → views → ensembles → estimators → filters
     → momentum → step, and start before the first
@@ -10,19 +11,16 @@ Most techniques wrap a function of images by another: a gradient oracle, images 
 direction of the same shape. Inside a stage the order is as written, nearest the model first. State lives in
 the closure that `wrap` returns, for one work unit: nothing leaks from one batch to the next. Draws and
 reductions are per image.
-
-A technique says what it costs: `cost` gradient evaluations where what it wraps has one. Three attributes are
-optional: with `after` it joins the attack at that step, from 0, and the engine leaves it out until then; with
-`needs` it makes sense only together with a technique of that stage; with `place`, a few words, it wants that
-part of the model for itself, and two of the same place exclude each other.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.base.registry import Registry
+from transferzoo.base.options import Options, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
     Oracle = Callable[[Tensor], Tensor]
     Logits = Callable[[Tensor], Tensor]
     Objective = Callable[[Tensor], Tensor]
-
-DEFAULT_LOSS = "ce"
-DEFAULT_FUSION = "ens"
 
 
 class Stage(IntEnum):
@@ -66,36 +61,46 @@ class Stage(IntEnum):
     START = 13
 
 
-OUTER = (Stage.ESTIMATORS, Stage.FILTERS, Stage.MOMENTUM)
-"""Stages whose techniques wrap the gradient of all models together, in this order."""
-
-
-class Technique(Protocol):
-    """What every technique declares; see the module for the contract.
+@dataclass(frozen=True)
+class Technique(Options, ABC):
+    """What every technique declares; what it leaves out is as here.
 
     Attributes:
         stage: its place in the loop.
         paper: where it comes from.
+        needs: a stage without a technique of which it makes no sense.
+        place: the part of the model that it wants for itself, in a few words: two of the same place exclude
+            each other.
     """
 
     stage: ClassVar[Stage]
-    paper: ClassVar[str]
+    paper: ClassVar[str] = ""
+    needs: ClassVar[Stage | None] = None
+    place: ClassVar[str] = ""
 
     @property
     def cost(self) -> int:
         """Gradient evaluations it makes of one; of START: steps made before the first."""
-        ...
+        return 1
+
+    @property
+    def after(self) -> int:
+        """The step at which it joins the attack, from 0; the engine leaves it out until then."""
+        return 0
 
 
-class Draw(Technique, Protocol):
-    """A technique of the stage WEIGHTS.
+@dataclass(frozen=True)
+class Draw(Technique):
+    """A technique that makes several surrogates of those that are given."""
 
-    Attributes:
-        n: how many surrogates it makes.
-    """
+    stage: ClassVar[Stage] = Stage.WEIGHTS
 
-    n: int
+    @property
+    @abstractmethod
+    def n(self) -> int:
+        """How many surrogates it makes."""
 
+    @abstractmethod
     def draw(self, models: Sequence[nn.Module], unit: WorkUnit) -> list[nn.Module]:
         """Return `n` new models made from the surrogates, which stay as they are.
 
@@ -103,12 +108,15 @@ class Draw(Technique, Protocol):
             ModelError: the surrogates do not go together.
             UsageError: it needs a pool, and there is none.
         """
-        ...
 
 
-class Patch(Technique, Protocol):
-    """A technique of the stage PATCHES."""
+@dataclass(frozen=True)
+class Patch(Technique):
+    """A technique that changes a model's passes."""
 
+    stage: ClassVar[Stage] = Stage.PATCHES
+
+    @abstractmethod
     def patch(self, model: nn.Module, unit: WorkUnit) -> AbstractContextManager[Callable[[], int]]:
         """Change the model inside the block and hand it back as it was.
 
@@ -117,52 +125,69 @@ class Patch(Technique, Protocol):
         Raises:
             ModelError: the model has nothing that can be patched.
         """
-        ...
 
 
-class Loss(Technique, Protocol):
-    """A technique of the stage LOSS."""
+@dataclass(frozen=True)
+class Loss(Technique):
+    """What is maximised of the logits."""
 
+    stage: ClassVar[Stage] = Stage.LOSS
+
+    @abstractmethod
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """Return how far the logits (N, K) are from the classes (N,): larger is farther, (N,), not reduced.
 
         A targeted attack minimises it, with the target classes.
         """
-        ...
 
 
-class Features(Technique, Protocol):
-    """A technique of the stage FEATURES."""
+@dataclass(frozen=True)
+class Features(Technique):
+    """What is maximised of the output of a layer."""
+
+    stage: ClassVar[Stage] = Stage.FEATURES
 
     @property
+    @abstractmethod
     def setup(self) -> int:
         """Gradient evaluations made once, before the first step."""
-        ...
 
+    @abstractmethod
     def objective(self, model: nn.Module, unit: WorkUnit) -> AbstractContextManager[Objective]:
         """Give what is maximised, images (N, C, H, W) → (N,), by hooks that live as long as the block.
 
         Raises:
             ModelError: the model has no such layer.
         """
-        ...
 
 
-class Refinement(Technique, Protocol):
-    """A technique of the stage LOGITS."""
+@dataclass(frozen=True)
+class Refinement(Technique):
+    """Logits of an image made of the logits of others."""
 
+    stage: ClassVar[Stage] = Stage.LOGITS
+
+    @abstractmethod
     def refine(self, logits: Logits, unit: WorkUnit) -> Logits:
         """Return a function, images (N, C, H, W) → logits (N, K), around `logits`; it is differentiable."""
-        ...
 
 
-class Fusion(Technique, Protocol):
-    """A technique of the stage SURROGATES."""
+@dataclass(frozen=True)
+class Joint(Technique):
+    """What several models make together."""
 
+    @abstractmethod
     def evaluations(self, models: int) -> int:
-        """Return how many models a gradient of the objective takes."""
-        ...
+        """Return how many gradients of single models it takes for one."""
 
+
+@dataclass(frozen=True)
+class Fusion(Joint):
+    """One objective of several models."""
+
+    stage: ClassVar[Stage] = Stage.SURROGATES
+
+    @abstractmethod
     def join(self, models: Sequence[Logits], value: Objective, unit: WorkUnit) -> Objective:
         """Return what is maximised of several models, images (N, C, H, W) → (N,).
 
@@ -171,40 +196,79 @@ class Fusion(Technique, Protocol):
             value: logits → what is maximised of one model, (N,).
             unit: what is attacked.
         """
-        ...
 
 
-class Ensemble(Technique, Protocol):
-    """A technique of the stage ENSEMBLES; it needs two models at least."""
+@dataclass(frozen=True)
+class Ensemble(Joint):
+    """One gradient of the gradients of several models, two at least."""
 
-    def evaluations(self, models: int) -> int:
-        """Return how many gradients of single models it takes for one."""
-        ...
+    stage: ClassVar[Stage] = Stage.ENSEMBLES
 
+    @abstractmethod
     def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: WorkUnit) -> Oracle:
         """Return one oracle for several models, from the oracle and the objective of each."""
-        ...
 
 
-class Wrapper(Technique, Protocol):
-    """A technique of the stages VIEWS and ESTIMATORS to MOMENTUM."""
+@dataclass(frozen=True)
+class Wrapper(Technique):
+    """A gradient oracle made of another."""
 
+    @abstractmethod
     def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """Return an oracle, images (N, C, H, W) → ascent direction of the same shape, around `oracle`."""
-        ...
 
 
-class Stepper(Technique, Protocol):
-    """A technique of the stage STEP."""
+@dataclass(frozen=True)
+class View(Wrapper):
+    """The gradient of one model through transformed images."""
 
+    stage: ClassVar[Stage] = Stage.VIEWS
+
+
+@dataclass(frozen=True)
+class Estimator(Wrapper):
+    """An average or a correction of gradients; this and what follows is of all models together."""
+
+    stage: ClassVar[Stage] = Stage.ESTIMATORS
+
+
+@dataclass(frozen=True)
+class Filter(Wrapper):
+    """The gradient filtered as an image."""
+
+    stage: ClassVar[Stage] = Stage.FILTERS
+
+
+@dataclass(frozen=True)
+class Accumulator(Wrapper):
+    """Gradients accumulated over steps."""
+
+    stage: ClassVar[Stage] = Stage.MOMENTUM
+
+
+@dataclass(frozen=True)
+class Stepper(Technique):
+    """How far each value goes along the direction."""
+
+    stage: ClassVar[Stage] = Stage.STEP
+
+    @abstractmethod
     def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """Return a function, ascent direction (N, C, H, W) → what is added to δ, around `stride`."""
-        ...
 
 
-class Starter(Technique, Protocol):
-    """A technique of the stage START."""
+@dataclass(frozen=True)
+class Starter(Technique):
+    """The perturbation before the first step."""
 
+    stage: ClassVar[Stage] = Stage.START
+
+    @property
+    def cost(self) -> int:
+        """Steps made before the first."""
+        return 0
+
+    @abstractmethod
     def start(self, unit: WorkUnit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
         """Return the perturbation (N, C, H, W) before the first step; the engine projects it.
 
@@ -212,7 +276,6 @@ class Starter(Technique, Protocol):
             unit: what is attacked.
             advance: a perturbation and a factor → the perturbation after one step that many times as long.
         """
-        ...
 
 
-TECHNIQUES: Registry[type[Technique]] = Registry("technique", "transferzoo.attacks.techniques")
+TECHNIQUES: Terms[Technique] = Terms("technique", "transferzoo.attacks.techniques", "di:p=0.7")

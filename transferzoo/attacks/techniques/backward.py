@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques import TECHNIQUES, Patch
 from transferzoo.attacks.techniques.layers import (
     MIDDLE,
     branches,
@@ -17,8 +17,9 @@ from transferzoo.attacks.techniques.layers import (
     on_gradient,
     with_gradient_of,
 )
+from transferzoo.attacks.techniques.ranges import Factor
 from transferzoo.base.errors import ModelError
-from transferzoo.base.spec_strings import require
+from transferzoo.base.options import Positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("sgm")
 @dataclass(frozen=True)
-class SkipGradient:
+class SkipGradient(Patch):
     """Skip gradients (SGM): the gradient through every residual branch shrinks, ∂(x + f(x)) → I + γ ∂f.
 
     What comes back through skip connections counts for more. Branches are found by what a block looks like:
@@ -45,22 +46,10 @@ class SkipGradient:
         gamma: γ, 0..1; at 1 nothing changes.
     """
 
-    stage: ClassVar[Stage] = Stage.PATCHES
     place: ClassVar[str] = "the ReLUs of residual branches"
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Wu et al. 2020, https://arxiv.org/abs/2002.05990"
 
-    gamma: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            0 <= self.gamma <= 1, "option 'gamma' of 'sgm' is a factor", expected="0 to 1", got=self.gamma
-        )
+    gamma: Factor = 0.2
 
     @contextmanager
     def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
@@ -88,7 +77,7 @@ class SkipGradient:
 
 @TECHNIQUES.register("bpa")
 @dataclass(frozen=True)
-class SmoothBackward:
+class SmoothBackward(Patch):
     """Backward propagation attack (BPA): ReLUs and max-pools keep no gradient from flowing.
 
     Backward, ReLU'(u) = 1[u > 0] becomes the derivative of SiLU(u) = u·σ(u), for the ReLUs that are defined
@@ -104,26 +93,11 @@ class SmoothBackward:
         temperature: of the softmax, above 0.
     """
 
-    stage: ClassVar[Stage] = Stage.PATCHES
     place: ClassVar[str] = "the ReLUs of residual branches"
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Wang et al. 2023, https://arxiv.org/abs/2306.12685"
 
     layer: str = MIDDLE
-    temperature: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            0 < self.temperature < float("inf"),
-            "option 'temperature' of 'bpa' is out of range",
-            expected="above 0",
-            got=self.temperature,
-        )
+    temperature: Positive = 10.0
 
     @contextmanager
     def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Patch
 from transferzoo.attacks.techniques.layers import (
     PROJECTIONS,
     attentions,
@@ -16,8 +18,8 @@ from transferzoo.attacks.techniques.layers import (
     on_output,
     unfused,
 )
+from transferzoo.attacks.techniques.ranges import Factor
 from transferzoo.base.errors import ModelError
-from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("pna")
 @dataclass(frozen=True)
-class PayNoAttention:
+class PayNoAttention(Patch):
     """Pay no attention (PNA): no gradient comes back through the attention maps, A = softmax(QKᵀ/√d).
 
     A is held constant in the gradient, so that it flows through the values alone. With `keep` below 1 the
@@ -44,25 +46,10 @@ class PayNoAttention:
         keep: share of the patches, above 0, at most 1.
     """
 
-    stage: ClassVar[Stage] = Stage.PATCHES
     place: ClassVar[str] = "the attention maps"
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Wei et al. 2022, https://arxiv.org/abs/2109.04176"
 
-    keep: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            0 < self.keep <= 1,
-            "option 'keep' of 'pna' is a share",
-            expected="above 0, at most 1",
-            got=self.keep,
-        )
+    keep: Annotated[float, Field(gt=0, le=1, description="a share")] = 1.0
 
     @contextmanager
     def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
@@ -124,7 +111,7 @@ def _grid(model: nn.Module) -> tuple[int, int]:
 
 @TECHNIQUES.register("tgr")
 @dataclass(frozen=True)
-class TokenGradients:
+class TokenGradients(Patch):
     """Token gradient regularisation (TGR): gradients in a transformer shrink, and their extremes are cut out.
 
     In every block three gradients are scaled, of the attention maps (N, heads, T, T), of queries, keys and
@@ -142,24 +129,12 @@ class TokenGradients:
         mlp: factor for the MLP, 0..1; the paper has 0.25, the authors' code 0.5.
     """
 
-    stage: ClassVar[Stage] = Stage.PATCHES
     place: ClassVar[str] = "the attention maps"
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Zhang et al. 2023, https://arxiv.org/abs/2303.15754"
 
-    attention: float = 0.25
-    qkv: float = 0.75
-    mlp: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        for name in ("attention", "qkv", "mlp"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"option '{name}' of 'tgr' is a factor", expected="0 to 1", got=value)
+    attention: Factor = 0.25
+    qkv: Factor = 0.75
+    mlp: Factor = 0.5
 
     @contextmanager
     def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:

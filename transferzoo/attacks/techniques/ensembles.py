@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_length
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Ensemble
 from transferzoo.attacks.techniques.oracles import mean, mean_normalised
 from transferzoo.base.errors import UsageError
-from transferzoo.base.spec_strings import require
+from transferzoo.base.options import NonNegative, Positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ TINY = 1e-12
 
 @TECHNIQUES.register("svre")
 @dataclass(frozen=True)
-class VarianceReduced:
+class VarianceReduced(Ensemble):
     """Stochastic variance reduced ensemble (SVRE): an inner walk over random models, one a step.
 
     With g_k the gradient of model k and ḡ(x) = mean_k g_k(x), from x₀ = x and G = 0, for m < M, k at random:
@@ -43,23 +44,10 @@ class VarianceReduced:
         decay: weight of the past in the inner walk, ≥ 0.
     """
 
-    stage: ClassVar[Stage] = Stage.ENSEMBLES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Xiong et al. 2022, https://arxiv.org/abs/2111.10752"
 
-    inner: int = 0
-    decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            self.inner >= 0, "option 'inner' of 'svre' is out of range", expected="at least 0", got=self.inner
-        )
-        require_length("svre", "decay", self.decay)
+    inner: Annotated[int, Field(ge=0)] = 0
+    decay: NonNegative = 1.0
 
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""
@@ -85,7 +73,7 @@ class VarianceReduced:
 
 @TECHNIQUES.register("cwa")
 @dataclass(frozen=True)
-class CommonWeakness:
+class CommonWeakness(Ensemble):
     """Common weakness attack (CWA): a step back, then a walk through all models; its way is the direction.
 
     From x: a step of length `back` against the gradient of all models; then for each model in turn
@@ -102,25 +90,11 @@ class CommonWeakness:
         decay: weight of the past in the inner walk, ≥ 0; it runs on from step to step.
     """
 
-    stage: ClassVar[Stage] = Stage.ENSEMBLES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Chen et al. 2024, https://arxiv.org/abs/2303.09105"
 
-    back: float = 1 / 15
-    inner: float = 10.0
-    decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        valid = 0 <= self.back <= 1
-        require(valid, "option 'back' of 'cwa' is out of range", expected="0 to 1", got=self.back)
-        valid = 0 < self.inner < float("inf")
-        require(valid, "option 'inner' of 'cwa' is out of range", expected="above 0", got=self.inner)
-        require_length("cwa", "decay", self.decay)
+    back: Annotated[float, Field(ge=0, le=1)] = 1 / 15
+    inner: Positive = 10.0
+    decay: NonNegative = 1.0
 
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""
@@ -146,7 +120,7 @@ class CommonWeakness:
 
 @TECHNIQUES.register("adaea")
 @dataclass(frozen=True)
-class AdaptiveEnsemble:
+class AdaptiveEnsemble(Ensemble):
     """Adaptive ensemble attack (AdaEA): models weigh by how far their own examples transfer to the others.
 
     With x_j the image after a step along model j's gradient,
@@ -164,23 +138,10 @@ class AdaptiveEnsemble:
         threshold: cosine below which a pixel is left alone, −1..1; −1 for none.
     """
 
-    stage: ClassVar[Stage] = Stage.ENSEMBLES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Chen et al. 2023, https://arxiv.org/abs/2308.02897"
 
-    beta: float = 10.0
-    threshold: float = -0.3
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        valid = 0 <= self.beta < float("inf")
-        require(valid, "option 'beta' of 'adaea' is out of range", expected="at least 0", got=self.beta)
-        valid = -1 <= self.threshold <= 1
-        require(valid, "option 'threshold' of 'adaea' is a cosine", expected="-1 to 1", got=self.threshold)
+    beta: NonNegative = 10.0
+    threshold: Annotated[float, Field(ge=-1, le=1, description="a cosine")] = -0.3
 
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""

@@ -7,12 +7,14 @@ multiples of `unit.stride`, so that they mean the same at any budget. The points
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count, require_length
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Estimator
 from transferzoo.attacks.techniques.oracles import mean, mean_normalised
-from transferzoo.base.spec_strings import require
+from transferzoo.attacks.techniques.ranges import Count
+from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("emi")
 @dataclass(frozen=True)
-class EnhancedMomentum:
+class EnhancedMomentum(Estimator):
     """Enhanced momentum (EMI): the mean gradient at points along the previous direction.
 
     g = mean_i ∇J(x + c_i a ḡ), with c_i evenly from −reach to reach, a the step size and ḡ the previous g
@@ -34,20 +36,10 @@ class EnhancedMomentum:
         reach: the farthest, in steps, ≥ 0.
     """
 
-    stage: ClassVar[Stage] = Stage.ESTIMATORS
     paper: ClassVar[str] = "Wang et al. 2021, https://arxiv.org/abs/2103.10609"
 
-    copies: int = 11
-    reach: float = 7.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("emi", "copies", self.copies)
-        require_length("emi", "reach", self.reach)
+    copies: Count = 11
+    reach: NonNegative = 7.0
 
     @property
     def cost(self) -> int:
@@ -64,7 +56,7 @@ class EnhancedMomentum:
 
 @TECHNIQUES.register("pi-look")
 @dataclass(frozen=True)
-class PreviousGradient:
+class PreviousGradient(Estimator):
     """Look-ahead along the previous gradient (PI): g(x + reach · a ḡ), ḡ the previous g over its mean |g|.
 
     It stands in the paper of EMI, which averages several such points. Another method, patch-wise iteration,
@@ -74,19 +66,9 @@ class PreviousGradient:
         reach: how far, in steps, ≥ 0.
     """
 
-    stage: ClassVar[Stage] = Stage.ESTIMATORS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Wang et al. 2021, https://arxiv.org/abs/2103.10609"
 
-    reach: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_length("pi-look", "reach", self.reach)
+    reach: NonNegative = 1.0
 
     def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
@@ -108,7 +90,7 @@ def _ahead(oracle: Oracle, places: list[float], unit: WorkUnit) -> Oracle:
 
 @TECHNIQUES.register("rap")
 @dataclass(frozen=True)
-class ReverseAdversarial:
+class ReverseAdversarial(Estimator):
     """Reverse adversarial perturbation (RAP): the gradient at the worst point for the attacker nearby.
 
     n starts uniform in the box of the radius and takes `inner` steps of radius / inner against the sign of
@@ -121,22 +103,11 @@ class ReverseAdversarial:
         after: steps of the attack before it begins, ≥ 0.
     """
 
-    stage: ClassVar[Stage] = Stage.ESTIMATORS
     paper: ClassVar[str] = "Qin et al. 2022, https://arxiv.org/abs/2210.05968"
 
-    inner: int = 8
-    radius: float = 1.0
-    after: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("rap", "inner", self.inner)
-        require_length("rap", "radius", self.radius)
-        require(self.after >= 0, "option 'after' of 'rap' is a step", expected="at least 0", got=self.after)
+    inner: Count = 8
+    radius: NonNegative = 1.0
+    after: Annotated[int, Field(ge=0, description="a step")] = 0
 
     @property
     def cost(self) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count, require_length
+from transferzoo.attacks.techniques import TECHNIQUES, Estimator
 from transferzoo.attacks.techniques.oracles import mean, mean_normalised
-from transferzoo.base.spec_strings import added, require
+from transferzoo.attacks.techniques.ranges import Count, Weight
+from transferzoo.base.options import NonNegative, added
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("vt")
 @dataclass(frozen=True)
-class VarianceTuning:
+class VarianceTuning(Estimator):
     """Variance tuning (VT): g + v, where v = mean_i g(x + U(beta)) − g(x) comes from the step before.
 
     With a look-ahead (`ni`) g is taken at the point looked at. The authors' VNI-FGSM takes the neighbours
@@ -36,21 +36,11 @@ class VarianceTuning:
         around: where the neighbours lie: around the "point" that g is taken at, or the "image" so far.
     """
 
-    stage: ClassVar[Stage] = Stage.ESTIMATORS
     paper: ClassVar[str] = "Wang and He 2021, https://arxiv.org/abs/2103.15571"
 
-    copies: int = 20
-    beta: float = 1.5
+    copies: Count = 20
+    beta: NonNegative = 1.5
     around: Literal["point", "image"] = added("point")
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("vt", "copies", self.copies)
-        require_length("vt", "beta", self.beta)
 
     @property
     def cost(self) -> int:
@@ -75,7 +65,7 @@ class VarianceTuning:
 
 @TECHNIQUES.register("pgn")
 @dataclass(frozen=True)
-class PenalisedNorm:
+class PenalisedNorm(Estimator):
     """Penalising the gradient norm (PGN): neighbours' gradients, mixed with those a step down from each.
 
     g = mean_i [(1 − balance) g(q_i) + balance g(q_i − a ĝ(q_i))], q_i = x + U(zeta), a the step size and
@@ -87,23 +77,11 @@ class PenalisedNorm:
         balance: weight of the second gradient, 0..1.
     """
 
-    stage: ClassVar[Stage] = Stage.ESTIMATORS
     paper: ClassVar[str] = "Ge et al. 2023, https://arxiv.org/abs/2306.05225"
 
-    copies: int = 20
-    zeta: float = 3.0
-    balance: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("pgn", "copies", self.copies)
-        require_length("pgn", "zeta", self.zeta)
-        valid = 0 <= self.balance <= 1
-        require(valid, "option 'balance' of 'pgn' is a weight", expected="0 to 1", got=self.balance)
+    copies: Count = 20
+    zeta: NonNegative = 3.0
+    balance: Weight = 0.5
 
     @property
     def cost(self) -> int:
@@ -124,7 +102,7 @@ class PenalisedNorm:
 
 @TECHNIQUES.register("gra")
 @dataclass(frozen=True)
-class GradientRelevance:
+class GradientRelevance(Estimator):
     """Gradient relevance (GRA): the gradient and the mean of its neighbours', weighed by how far they agree.
 
     g' = s g + (1 − s) ḡ, with ḡ = mean_i g(x + U(beta)) and s the cosine between the two, image by image;
@@ -136,20 +114,10 @@ class GradientRelevance:
         beta: their radius, a multiple of ε, ≥ 0.
     """
 
-    stage: ClassVar[Stage] = Stage.ESTIMATORS
     paper: ClassVar[str] = "Zhu et al. 2023, https://openaccess.thecvf.com/content/ICCV2023 (ICCV)"
 
-    copies: int = 20
-    beta: float = 3.5
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("gra", "copies", self.copies)
-        require_length("gra", "beta", self.beta)
+    copies: Count = 20
+    beta: NonNegative = 3.5
 
     @property
     def cost(self) -> int:
@@ -176,7 +144,7 @@ class GradientRelevance:
 
 @TECHNIQUES.register("mef")
 @dataclass(frozen=True)
-class FlatNeighbours:
+class FlatNeighbours(Estimator):
     """Maximin expected flatness (MEF): the mean gradient of neighbours that are kept at their worst.
 
     q_i = x + U(gamma) + xi · ε · p_i; g = mean_i g(q_i); for the next step p_i ← ĝ(q_i) − inner_decay · p_i
@@ -189,25 +157,12 @@ class FlatNeighbours:
         inner_decay: weight of the past of p_i, 0..1.
     """
 
-    stage: ClassVar[Stage] = Stage.ESTIMATORS
     paper: ClassVar[str] = "Qiu et al. 2024, https://arxiv.org/abs/2405.16181"
 
-    copies: int = 20
-    gamma: float = 2.0
-    xi: float = 0.15
-    inner_decay: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("mef", "copies", self.copies)
-        for name in ("gamma", "xi"):
-            require_length("mef", name, getattr(self, name))
-        valid, what = 0 <= self.inner_decay <= 1, "option 'inner_decay' of 'mef' is a weight"
-        require(valid, what, expected="0 to 1", got=self.inner_decay)
+    copies: Count = 20
+    gamma: NonNegative = 2.0
+    xi: NonNegative = 0.15
+    inner_decay: Weight = 0.9
 
     @property
     def cost(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Estimator
 from transferzoo.attacks.techniques.oracles import mean
-from transferzoo.base.spec_strings import require
+from transferzoo.attacks.techniques.ranges import Count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("mumodig")
 @dataclass(frozen=True)
-class MonotonicIntegration:
+class MonotonicIntegration(Estimator):
     """Multiple monotonic integrated gradients (MuMoDIG): gradients weighted by paths from coarser images.
 
     (1/copies) Σ_i ∇J(b_i + position·(z − b_i)) ⊙ (z − b_i), where b_i is z quantised downwards: each
@@ -39,32 +40,11 @@ class MonotonicIntegration:
         position: where on the path the gradient is taken, 0 (b) to 1 (z).
     """
 
-    stage: ClassVar[Stage] = Stage.ESTIMATORS
     paper: ClassVar[str] = "Ren et al. 2025, https://arxiv.org/abs/2412.18844"
 
-    copies: int = 7
-    regions: int = 2
-    position: float = 0.65
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("mumodig", "copies", self.copies)
-        require(
-            2 <= self.regions <= 256,
-            "option 'regions' of 'mumodig' is out of range",
-            expected="2 to 256",
-            got=self.regions,
-        )
-        require(
-            0 <= self.position <= 1,
-            "option 'position' of 'mumodig' is a place on the path",
-            expected="0 to 1",
-            got=self.position,
-        )
+    copies: Count = 7
+    regions: Annotated[int, Field(ge=2, le=256)] = 2
+    position: Annotated[float, Field(ge=0, le=1, description="a place on the path")] = 0.65
 
     @property
     def cost(self) -> int:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.attacks.techniques import DEFAULT_LOSS, TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
+from transferzoo.attacks.techniques import TECHNIQUES, Features
 from transferzoo.attacks.techniques.layers import MIDDLE, find_layer, hooked, on_output
+from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
+from transferzoo.attacks.techniques.ranges import Count, Dropped
 from transferzoo.base.errors import ModelError
-from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor, nn
 
-    from transferzoo.attacks.techniques import Loss, Objective
+    from transferzoo.attacks.techniques import Objective
     from transferzoo.attacks.techniques.work_unit import WorkUnit
 
     Passes = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("fia")
 @dataclass(frozen=True)
-class FeatureImportance:
+class FeatureImportance(Features):
     """Feature importance-aware attack (FIA): J = −⟨D, F(z)⟩ per image, with D the importance of each feature.
 
     D = Σ_k ∂ softmax_y(x ⊙ B_k) / ∂F over `masks` random masks, divided by its length; a value of B_k is 0
@@ -42,27 +42,11 @@ class FeatureImportance:
         masks: how many, at least 1.
     """
 
-    stage: ClassVar[Stage] = Stage.FEATURES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Wang et al. 2021, https://arxiv.org/abs/2107.14185"
 
     layer: str = MIDDLE
-    drop: float = 0.3
-    masks: int = 30
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            0 <= self.drop < 1,
-            "option 'drop' of 'fia' is a probability",
-            expected="0 and more, below 1",
-            got=self.drop,
-        )
-        require_count("fia", "masks", self.masks)
+    drop: Dropped = 0.3
+    masks: Count = 30
 
     @property
     def setup(self) -> int:
@@ -89,7 +73,7 @@ class FeatureImportance:
 
 @TECHNIQUES.register("naa")
 @dataclass(frozen=True)
-class NeuronAttribution:
+class NeuronAttribution(Features):
     """Neuron attribution-based attack (NAA): J = −⟨D, F(z)⟩ per image, with D integrated from black.
 
     D = (1/points) Σ_k ∂ softmax_y(k·x/points) / ∂F for k = 1..points, so that D·(F(x) − F(0)) attributes the
@@ -103,20 +87,10 @@ class NeuronAttribution:
         points: of the path, at least 1.
     """
 
-    stage: ClassVar[Stage] = Stage.FEATURES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Zhang et al. 2022, https://arxiv.org/abs/2204.00008"
 
     layer: str = MIDDLE
-    points: int = 30
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("naa", "points", self.points)
+    points: Count = 30
 
     @property
     def setup(self) -> int:
@@ -138,7 +112,7 @@ class NeuronAttribution:
 
 @TECHNIQUES.register("ila")
 @dataclass(frozen=True)
-class IntermediateLevel:
+class IntermediateLevel(Features):
     """Intermediate level attack (ILA): J = ⟨F(z) − F(x), F(x + δ₀) − F(x)⟩ per image.
 
     δ₀ comes from a first attack, `steps` of plain BIM on the cross-entropy (targeted: with the target class)
@@ -150,20 +124,10 @@ class IntermediateLevel:
         steps: of the first attack, at least 1.
     """
 
-    stage: ClassVar[Stage] = Stage.FEATURES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Huang et al. 2019, https://arxiv.org/abs/1907.10823"
 
     layer: str = MIDDLE
-    steps: int = 10
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("ila", "steps", self.steps)
+    steps: Count = 10
 
     @property
     def setup(self) -> int:
@@ -191,12 +155,11 @@ class IntermediateLevel:
         """Return δ₀, (N, C, H, W)."""
         import torch
 
-        loss = cast("Loss", TECHNIQUES[DEFAULT_LOSS]())
         delta = torch.zeros_like(unit.images)
         for _ in range(self.steps):
             with torch.enable_grad():
                 leaf = (unit.images + delta).requires_grad_()
-                (slope,) = torch.autograd.grad(unit.maximised(loss, model(leaf)).sum(), leaf)
+                (slope,) = torch.autograd.grad(unit.maximised(DEFAULT_LOSS, model(leaf)).sum(), leaf)
             delta = unit.inside(delta + unit.along(slope))
         return delta
 
@@ -234,14 +197,14 @@ def _importance(passes: Passes, views: Iterable[Tensor], unit: WorkUnit) -> Tens
     import torch
 
     classes = unit.labels if unit.target_classes is None else unit.target_classes
-    total: Tensor | int = 0
+    total = torch.zeros(())
     for view in views:
         with torch.enable_grad():
             features, logits = passes(view.detach().requires_grad_())
             probability = logits.softmax(1).gather(1, classes[:, None])
             (slope,) = torch.autograd.grad(probability.sum(), features)
         total = total + slope
-    return cast("Tensor", total)
+    return total
 
 
 def _weighted(passes: Passes, weights: Tensor, unit: WorkUnit) -> Objective:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.base.spec_strings import require
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Filter
+from transferzoo.base.options import ODD
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("ti")
 @dataclass(frozen=True)
-class TranslationInvariance:
+class TranslationInvariance(Filter):
     """Translation invariance (TI): the gradient smoothed by a Gaussian kernel, g ← W ∗ g.
 
     To first order this is the mean gradient over shifted images. W is the outer product of w with itself,
@@ -30,31 +32,10 @@ class TranslationInvariance:
         sigma: where W ends, in standard deviations of the Gaussian.
     """
 
-    stage: ClassVar[Stage] = Stage.FILTERS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Dong et al. 2019, https://arxiv.org/abs/1904.02884"
 
-    kernel: int = 15
-    sigma: float = 3.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            self.kernel >= 1 and self.kernel % 2 == 1,
-            "option 'kernel' of 'ti' is a side in pixels",
-            expected="an odd number from 1",
-            got=self.kernel,
-        )
-        require(
-            0 < self.sigma <= 10,
-            "option 'sigma' of 'ti' is out of range",
-            expected="above 0, at most 10",
-            got=self.sigma,
-        )
+    kernel: Annotated[int, Field(ge=1, description="an odd number of pixels"), ODD] = 15
+    sigma: Annotated[float, Field(gt=0, le=10)] = 3.0
 
     def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""

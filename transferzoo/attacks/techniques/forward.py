@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Patch
 from transferzoo.attacks.techniques.layers import MIDDLE, Branch, branches, find_layer, hooked, on_output
+from transferzoo.attacks.techniques.ranges import Dropped
 from transferzoo.base.errors import ModelError
-from transferzoo.base.spec_strings import require
+from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("ghost")
 @dataclass(frozen=True)
-class GhostNetworks:
+class GhostNetworks(Patch):
     """Ghost networks: every forward pass goes through another network, made of the surrogate at random.
 
     In a residual network skip connections are scaled, x + f(x) → λx + f(x), with λ ~ U(1 − scale, 1 + scale)
@@ -39,31 +42,10 @@ class GhostNetworks:
         drop: probability that a value is dropped, from 0 and below 1; for other networks.
     """
 
-    stage: ClassVar[Stage] = Stage.PATCHES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Li et al. 2020, https://arxiv.org/abs/1812.03413"
 
-    scale: float = 0.16
-    drop: float = 0.006
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            0 <= self.scale <= 1,
-            "option 'scale' of 'ghost' is out of range",
-            expected="0 to 1",
-            got=self.scale,
-        )
-        require(
-            0 <= self.drop < 1,
-            "option 'drop' of 'ghost' is a probability",
-            expected="0 and more, below 1",
-            got=self.drop,
-        )
+    scale: Annotated[float, Field(ge=0, le=1)] = 0.16
+    drop: Dropped = 0.006
 
     @contextmanager
     def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
@@ -130,7 +112,7 @@ def _droppable(model: nn.Module) -> list[nn.Module]:
 
 @TECHNIQUES.register("ilpd")
 @dataclass(frozen=True)
-class PerturbationDecay:
+class PerturbationDecay(Patch):
     """Intermediate-level perturbation decay (ILPD): at a layer, F ← γ F(z) + (1 − γ) F(x + σn), n ~ N(0, 1).
 
     The perturbation loses a factor γ there, so that the rest of the network, and its gradient, is that of
@@ -145,32 +127,11 @@ class PerturbationDecay:
         layer: path of the layer, or "middle"; the paper's for a ResNet-50 is layer2.3, its middle.
     """
 
-    stage: ClassVar[Stage] = Stage.PATCHES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Li et al. 2023, https://arxiv.org/abs/2304.13410"
 
-    gamma: float = 0.1
-    sigma: float = 0.05
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    sigma: NonNegative = 0.05
     layer: str = MIDDLE
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            0 < self.gamma <= 1,
-            "option 'gamma' of 'ilpd' is out of range",
-            expected="above 0, at most 1",
-            got=self.gamma,
-        )
-        require(
-            0 <= self.sigma < float("inf"),
-            "option 'sigma' of 'ilpd' is out of range",
-            expected="at least 0",
-            got=self.sigma,
-        )
 
     @contextmanager
     def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.techniques import TECHNIQUES, Loss
+from transferzoo.base.options import Positive
 from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
@@ -14,15 +15,13 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("ce")
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Loss):
     """Cross-entropy, the default: J = −log softmax(z)_y, in nats.
 
     On a very confident image its gradient rounds to 0, and the image stops; the other losses go on. Targeted
     attacks maximise log softmax(z)_t.
     """
 
-    stage: ClassVar[Stage] = Stage.LOSS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Goodfellow et al. 2015, https://arxiv.org/abs/1412.6572"
 
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
@@ -32,17 +31,18 @@ class CrossEntropy:
         return cross_entropy(logits, classes, reduction="none")
 
 
+DEFAULT_LOSS = CrossEntropy()
+
+
 @TECHNIQUES.register("logit")
 @dataclass(frozen=True)
-class Logit:
+class Logit(Loss):
     """The logit itself: J = −z_y; targeted, J = z_t. It does not saturate, which targeted attacks need.
 
     The paper's targeted attack adds `mi:normalise=none`, `di:p=0.7` and `ti:kernel=5`, and takes 300 steps of
     2/255.
     """
 
-    stage: ClassVar[Stage] = Stage.LOSS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Zhao et al. 2021, https://arxiv.org/abs/2012.11207"
 
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
@@ -52,14 +52,12 @@ class Logit:
 
 @TECHNIQUES.register("margin")
 @dataclass(frozen=True)
-class Margin:
+class Margin(Loss):
     """The margin: J = max_{k ≠ y} z_k − z_y, positive where the model is wrong.
 
     Targeted attacks maximise z_t − max_{k ≠ t} z_k.
     """
 
-    stage: ClassVar[Stage] = Stage.LOSS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Carlini and Wagner 2017, https://arxiv.org/abs/1608.04644"
 
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
@@ -69,7 +67,7 @@ class Margin:
 
 @TECHNIQUES.register("dlr")
 @dataclass(frozen=True)
-class LogitsRatio:
+class LogitsRatio(Loss):
     """Difference of logits ratio (DLR): the margin over z₍₁₎ − z₍₃₎, the largest and third largest logit.
 
     J = (max_{k ≠ y} z_k − z_y) / (z₍₁₎ − z₍₃₎): rescaling or shifting the logits does not change it. A
@@ -78,8 +76,6 @@ class LogitsRatio:
     least three classes, targeted four.
     """
 
-    stage: ClassVar[Stage] = Stage.LOSS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Croce and Hein 2020, https://arxiv.org/abs/2003.01690"
 
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
@@ -105,7 +101,7 @@ class LogitsRatio:
 
 @TECHNIQUES.register("lmargin")
 @dataclass(frozen=True)
-class ScaledCrossEntropy:
+class ScaledCrossEntropy(Loss):
     """Logit-margin calibration: cross-entropy of z / T, with a temperature T that keeps it from saturating.
 
     By default T = temperature · (z₍₁₎ − z₍₂₎) of the image as it is now, held constant in the gradient (the
@@ -117,25 +113,10 @@ class ScaledCrossEntropy:
         by: "margin" or "constant".
     """
 
-    stage: ClassVar[Stage] = Stage.LOSS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Weng et al. 2023, https://arxiv.org/abs/2303.03680"
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     by: Literal["margin", "constant"] = "margin"
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: the temperature is out of range.
-        """
-        require(
-            0 < self.temperature < float("inf"),
-            "option 'temperature' of 'lmargin' is out of range",
-            expected="above 0",
-            got=self.temperature,
-        )
 
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """See `Loss.value`."""

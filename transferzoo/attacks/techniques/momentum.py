@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_length
+from transferzoo.attacks.techniques import TECHNIQUES, Accumulator
 from transferzoo.attacks.techniques.oracles import mean_normalised
+from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("mi")
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(Accumulator):
     """Momentum (MI): m ← decay·m + g / mean|g|, and the step follows m.
 
     The mean is over the pixels of one image; where a gradient is 0 everywhere it adds nothing. Sources differ
@@ -29,20 +29,10 @@ class Momentum:
         normalise: "mean", or "none" to accumulate raw gradients, as the targeted logit attack does.
     """
 
-    stage: ClassVar[Stage] = Stage.MOMENTUM
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Dong et al. 2018, https://arxiv.org/abs/1710.06081"
 
-    decay: float = 1.0
+    decay: NonNegative = 1.0
     normalise: Literal["mean", "none"] = "mean"
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_length("mi", "decay", self.decay)
 
     def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
@@ -61,7 +51,7 @@ class Momentum:
 
 @TECHNIQUES.register("ni")
 @dataclass(frozen=True)
-class NesterovMomentum:
+class NesterovMomentum(Accumulator):
     """Nesterov momentum (NI): `mi` with the gradient taken where the momentum leads, at x + a · decay · m.
 
     m is in multiples of the mean absolute gradient and a is the step size (in L2 its root mean square), so
@@ -71,19 +61,9 @@ class NesterovMomentum:
         decay: weight of the past, at least 0; at 0 the attack is BIM.
     """
 
-    stage: ClassVar[Stage] = Stage.MOMENTUM
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Lin et al. 2020, https://arxiv.org/abs/1908.06281"
 
-    decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_length("ni", "decay", self.decay)
+    decay: NonNegative = 1.0
 
     def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""

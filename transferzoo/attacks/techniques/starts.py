@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
-from transferzoo.base.spec_strings import require
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Stage, Starter
+from transferzoo.attacks.techniques.ranges import Count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("rs")
 @dataclass(frozen=True)
-class RandomStart:
+class RandomStart(Starter):
     """Random start (RS): the first perturbation is uniform in the ball, drawn once; with BIM this is PGD.
 
     L∞: δ ~ U(−ε, ε) for every value. L2: δ = ε·U^(1/d)·n/‖n‖ with n normal in all d values of the image.
     The engine then moves the image into [0, 1].
     """
 
-    stage: ClassVar[Stage] = Stage.START
-    cost: ClassVar[int] = 0
     paper: ClassVar[str] = "Madry et al. 2018, https://arxiv.org/abs/1706.06083"
 
     def start(self, unit: WorkUnit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
@@ -45,7 +44,7 @@ class RandomStart:
 
 @TECHNIQUES.register("gi")
 @dataclass(frozen=True)
-class WarmStart:
+class WarmStart(Starter):
     """Global momentum initialisation (GI): some long steps fill the momentum, then the image starts anew.
 
     Attributes:
@@ -53,23 +52,11 @@ class WarmStart:
         length: how many times as long as the attack's, > 0.
     """
 
-    stage: ClassVar[Stage] = Stage.START
     needs: ClassVar[Stage] = Stage.MOMENTUM
     paper: ClassVar[str] = "Wang et al. 2022, https://arxiv.org/abs/2211.11236"
 
-    steps: int = 5
-    length: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require_count("gi", "steps", self.steps)
-        valid = 0 < self.length <= 1000
-        wanted = "above 0, at most 1000"
-        require(valid, "option 'length' of 'gi' is out of range", expected=wanted, got=self.length)
+    steps: Count = 5
+    length: Annotated[float, Field(gt=0, le=1000)] = 10.0
 
     @property
     def cost(self) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Stepper
+from transferzoo.base.options import ODD
 from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("gra-mask")
 @dataclass(frozen=True)
-class ShrinkingMask:
+class ShrinkingMask(Stepper):
     """The step of gradient relevance (GRA): it shrinks at values whose direction flips its sign.
 
     M = 1/eta at first; M ← M where the sign of the direction is that of the step before (0 before the first),
@@ -28,20 +31,9 @@ class ShrinkingMask:
         eta: factor at a flip, above 0, at most 1; 1 is the plain step.
     """
 
-    stage: ClassVar[Stage] = Stage.STEP
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Zhu et al. 2023, https://openaccess.thecvf.com/content/ICCV2023 (ICCV)"
 
-    eta: float = 0.94
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: out of range.
-        """
-        valid = 0 < self.eta <= 1
-        require(valid, "option 'eta' of 'gra-mask' is a factor", expected="above 0, at most 1", got=self.eta)
+    eta: Annotated[float, Field(gt=0, le=1, description="a factor")] = 0.94
 
     def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """See `Stepper.stride`."""
@@ -62,7 +54,7 @@ class ShrinkingMask:
 
 @TECHNIQUES.register("geo")
 @dataclass(frozen=True)
-class GeometricSteps:
+class GeometricSteps(Stepper):
     """Steps in geometric progression: step t is c · ratioᵗ times as long, t = 0, …, T − 1.
 
     c keeps the length of all steps together: Σ c · ratioᵗ = T.
@@ -71,24 +63,11 @@ class GeometricSteps:
         ratio: above 0; below 1 the steps shrink.
     """
 
-    stage: ClassVar[Stage] = Stage.STEP
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = (
         "a schedule, without a paper: https://github.com/Trustworthy-AI-Group/TransferAttack"
     )
 
-    ratio: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: out of range.
-        """
-        valid = 0 < self.ratio <= 10
-        require(
-            valid, "option 'ratio' of 'geo' is out of range", expected="above 0, at most 10", got=self.ratio
-        )
+    ratio: Annotated[float, Field(gt=0, le=10)] = 0.9
 
     def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """See `Stepper.stride`."""
@@ -97,14 +76,12 @@ class GeometricSteps:
 
 @TECHNIQUES.register("cos")
 @dataclass(frozen=True)
-class CosineSteps:
+class CosineSteps(Stepper):
     """Steps that shrink along half a cosine: step t is 1 + cos(π (t + ½) / T) times as long, t = 0, …, T − 1.
 
     The length of all steps together stays what it was.
     """
 
-    stage: ClassVar[Stage] = Stage.STEP
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, for learning rates"
 
     def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
@@ -121,7 +98,7 @@ def _scheduled(stride: Oracle, unit: WorkUnit, factors: list[float]) -> Oracle:
 
 @TECHNIQUES.register("pi-patch")
 @dataclass(frozen=True)
-class PatchWise:
+class PatchWise(Stepper):
     """Patch-wise iteration (PI-FGSM): long steps whose excess over ε goes to the neighbouring pixels.
 
     With s a step `beta` times as long: A ← A + s; C = (|A| − ε)₊ sign A; P = gamma · sign(W ∗ C); A ← A + P,
@@ -135,27 +112,11 @@ class PatchWise:
         kernel: side of the square in pixels, odd, ≥ 3.
     """
 
-    stage: ClassVar[Stage] = Stage.STEP
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Gao et al. 2020, https://arxiv.org/abs/2007.06765"
 
-    beta: float = 10.0
-    gamma: float = 1.0
-    kernel: int = 3
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        valid = 1 <= self.beta <= 1000
-        require(valid, "option 'beta' of 'pi-patch' is out of range", expected="1 to 1000", got=self.beta)
-        valid = 0 <= self.gamma <= 1000
-        require(valid, "option 'gamma' of 'pi-patch' is out of range", expected="0 to 1000", got=self.gamma)
-        valid = 3 <= self.kernel <= 99 and self.kernel % 2 == 1
-        wanted = "an odd number, 3 to 99"
-        require(valid, "option 'kernel' of 'pi-patch' is a side in pixels", expected=wanted, got=self.kernel)
+    beta: Annotated[float, Field(ge=1, le=1000)] = 10.0
+    gamma: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    kernel: Annotated[int, Field(ge=3, le=99, description="an odd number of pixels"), ODD] = 3
 
     def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """See `Stepper.stride`.

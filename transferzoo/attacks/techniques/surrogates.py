@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Fusion
 from transferzoo.base.errors import UsageError
-from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("ens")
 @dataclass(frozen=True)
-class Together:
+class Together(Fusion):
     """All surrogates at every step; the default where there are several. With one it changes nothing.
 
     * fuse=logits: J of the mean logits, mean_k z_k. The model with the largest logits says most.
@@ -31,8 +32,6 @@ class Together:
         fuse: what the mean is taken of.
     """
 
-    stage: ClassVar[Stage] = Stage.SURROGATES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Liu et al. 2017, https://arxiv.org/abs/1611.02770"
 
     fuse: Literal["logits", "probabilities", "losses"] = "logits"
@@ -64,9 +63,12 @@ class Together:
         }[self.fuse]
 
 
+DEFAULT_FUSION = Together()
+
+
 @TECHNIQUES.register("long")
 @dataclass(frozen=True)
-class Longitudinal:
+class Longitudinal(Fusion):
     """One surrogate a step, in turn: as dear as one, however many there are.
 
     The order is drawn once for the run, the same for every image; step t uses the model at place t mod K. An
@@ -76,8 +78,6 @@ class Longitudinal:
         order: "shuffled" or "given".
     """
 
-    stage: ClassVar[Stage] = Stage.SURROGATES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Li et al. 2020, https://arxiv.org/abs/1812.03413"
 
     order: Literal["shuffled", "given"] = "shuffled"
@@ -98,7 +98,7 @@ class Longitudinal:
 
 @TECHNIQUES.register("sub")
 @dataclass(frozen=True)
-class Subset:
+class Subset(Fusion):
     """A random subset of the surrogates at every step, their logits averaged; the same one for every image.
 
     With one surrogate it changes nothing.
@@ -107,21 +107,9 @@ class Subset:
         size: how many at once, ≥ 1; all where there are fewer.
     """
 
-    stage: ClassVar[Stage] = Stage.SURROGATES
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Gubri et al. 2022, https://arxiv.org/abs/2207.13129"
 
-    size: int = 2
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: the size is out of range.
-        """
-        require(
-            self.size >= 1, "option 'size' of 'sub' is out of range", expected="at least 1", got=self.size
-        )
+    size: Annotated[int, Field(ge=1)] = 2
 
     def evaluations(self, models: int) -> int:
         """See `Fusion.evaluations`."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean, through
+from transferzoo.attacks.techniques.ranges import Count, Few
 from transferzoo.attacks.techniques.strips import (
     Strips,
     block_numbers,
@@ -16,7 +18,6 @@ from transferzoo.attacks.techniques.strips import (
     of_blocks,
     strips_until,
 )
-from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("bsr")
 @dataclass(frozen=True)
-class BlockShuffle:
+class BlockShuffle(View):
     """Block shuffle and rotation (BSR): the mean gradient over images whose blocks change places and turn.
 
     Rows and columns are cut into `splits` strips, of lengths in proportion to draws of U(1, 2), the cuts
@@ -47,32 +48,11 @@ class BlockShuffle:
         copies: transforms of an image, from 1.
     """
 
-    stage: ClassVar[Stage] = Stage.VIEWS
     paper: ClassVar[str] = "Wang et al. 2024, https://arxiv.org/abs/2308.10299"
 
-    splits: int = 2
-    angle: float = 24.0
-    copies: int = 20
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            1 <= self.splits <= 16,
-            "option 'splits' of 'bsr' is out of range",
-            expected="1 to 16",
-            got=self.splits,
-        )
-        require_count("bsr", "copies", self.copies)
-        require(
-            0 <= self.angle <= 180,
-            "option 'angle' of 'bsr' is in degrees",
-            expected="0 to 180",
-            got=self.angle,
-        )
+    splits: Few = 2
+    angle: Annotated[float, Field(ge=0, le=180, description="in degrees")] = 24.0
+    copies: Count = 20
 
     @property
     def cost(self) -> int:
@@ -162,7 +142,7 @@ def _beside(offset: Tensor, strips: Strips, across: int, gaps: int) -> Tensor:
 
 @TECHNIQUES.register("maskblock")
 @dataclass(frozen=True)
-class MaskBlock:
+class MaskBlock(View):
     """MaskBlock: the mean gradient over the images with one block of a grid set to 0, for every block.
 
     Nothing is drawn: splits² copies of every image at every step. Pixel i of a side s is in strip
@@ -173,23 +153,9 @@ class MaskBlock:
         splits: blocks an axis, 1..16; at 1 the image is black.
     """
 
-    stage: ClassVar[Stage] = Stage.VIEWS
     paper: ClassVar[str] = "Fan et al. 2022, https://arxiv.org/abs/2208.06538"
 
-    splits: int = 4
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            1 <= self.splits <= 16,
-            "option 'splits' of 'maskblock' is out of range",
-            expected="1 to 16",
-            got=self.splits,
-        )
+    splits: Few = 4
 
     @property
     def cost(self) -> int:

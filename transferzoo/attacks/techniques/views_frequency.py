@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean
-from transferzoo.base.spec_strings import require
+from transferzoo.attacks.techniques.ranges import Count
+from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("ssa")
 @dataclass(frozen=True)
-class SpectrumSimulation:
+class SpectrumSimulation(View):
     """Spectrum simulation (SSA, also SSM): the mean gradient over images with a perturbed spectrum.
 
         T(x) = DCT⁻¹( DCT(x + ξ) ⊙ M ),  ξ ~ N(0, (sigma·radius)²),  M ~ U(1 − rho, 1 + rho)
@@ -37,27 +39,11 @@ class SpectrumSimulation:
         sigma: standard deviation of the noise over how far one value may go (ε in L∞), at least 0.
     """
 
-    stage: ClassVar[Stage] = Stage.VIEWS
     paper: ClassVar[str] = "Long et al. 2022, https://arxiv.org/abs/2207.05382"
 
-    rho: float = 0.5
-    copies: int = 20
-    sigma: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(0 <= self.rho <= 1, "option 'rho' of 'ssa' is out of range", expected="0 to 1", got=self.rho)
-        require_count("ssa", "copies", self.copies)
-        require(
-            0 <= self.sigma < math.inf,
-            "option 'sigma' of 'ssa' is out of range",
-            expected="at least 0",
-            got=self.sigma,
-        )
+    rho: Annotated[float, Field(ge=0, le=1)] = 0.5
+    copies: Count = 20
+    sigma: NonNegative = 1.0
 
     @property
     def cost(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Refinement, View
 from transferzoo.attacks.techniques.oracles import mean, through
+from transferzoo.attacks.techniques.ranges import Count
 from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("di")
 @dataclass(frozen=True)
-class DiverseInputs:
+class DiverseInputs(View):
     """Input diversity (DI): the model sees the image at a random size and place.
 
     With probability p the image of side s is resized to r ~ U{s, …, ⌊ratio·s⌋}, padded with zeros at a random
@@ -34,23 +36,10 @@ class DiverseInputs:
         ratio: padded side over the image's side, at least 1. Small images may have few sizes: 28 → 28..30.
     """
 
-    stage: ClassVar[Stage] = Stage.VIEWS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Xie et al. 2019, https://arxiv.org/abs/1803.06978"
 
-    p: float = 0.5
-    ratio: float = 1.1
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(0 <= self.p <= 1, "option 'p' of 'di' is a probability", expected="0 to 1", got=self.p)
-        require(
-            1 <= self.ratio <= 4, "option 'ratio' of 'di' is out of range", expected="1 to 4", got=self.ratio
-        )
+    p: Annotated[float, Field(ge=0, le=1, description="a probability")] = 0.5
+    ratio: Annotated[float, Field(ge=1, le=4)] = 1.1
 
     def wrap(self, oracle: Oracle, unit: WorkUnit) -> Oracle:
         """See `Wrapper.wrap`."""
@@ -107,7 +96,7 @@ def _bilinear(pixel: Tensor, target: Tensor | int, source: int) -> Tensor:
 
 @TECHNIQUES.register("dem")
 @dataclass(frozen=True)
-class DiversityEnsemble:
+class DiversityEnsemble(Refinement):
     """Diversity ensemble (DEM): the mean of the logits at several sizes of the image, mean_r z(T_r(x)).
 
     T_r is DI's transform with p = 1 and ratio r; the ratios lie evenly between two bounds. Each image has
@@ -122,10 +111,9 @@ class DiversityEnsemble:
         largest: greatest, likewise.
     """
 
-    stage: ClassVar[Stage] = Stage.LOGITS
     paper: ClassVar[str] = "Zou et al. 2020, https://arxiv.org/abs/2112.06011"
 
-    copies: int = 5
+    copies: Count = 5
     smallest: float = 1.14
     largest: float = 1.66
 
@@ -135,7 +123,6 @@ class DiversityEnsemble:
         Raises:
             UsageError: one is out of range.
         """
-        require_count("dem", "copies", self.copies)
         require(
             1 <= self.smallest <= self.largest <= 4,
             "options 'smallest' and 'largest' of 'dem' are ratios",

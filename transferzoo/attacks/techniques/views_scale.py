@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
+from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean
-from transferzoo.base.spec_strings import require
+from transferzoo.attacks.techniques.ranges import Count, Few, Weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("si")
 @dataclass(frozen=True)
-class ScaleInvariance:
+class ScaleInvariance(View):
     """Scale invariance (SI): the mean gradient over darker copies of the image, J(x / 2^i).
 
     i goes from 0 to scales − 1. By the chain rule the gradient of a copy counts 2^−i. Pixels are scaled in
@@ -31,18 +30,9 @@ class ScaleInvariance:
         scales: copies, 1..16; at 1 the image itself is left.
     """
 
-    stage: ClassVar[Stage] = Stage.VIEWS
     paper: ClassVar[str] = "Lin et al. 2020, https://arxiv.org/abs/1908.06281"
 
-    scales: int = 5
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        _require_scales("si", self.scales)
+    scales: Few = 5
 
     @property
     def cost(self) -> int:
@@ -56,7 +46,7 @@ class ScaleInvariance:
 
 @TECHNIQUES.register("admix")
 @dataclass(frozen=True)
-class Admix:
+class Admix(View):
     """Admix: scale invariance of the image with a little of others, J((x + mix·x′) / 2^i).
 
     The mean goes over `partners` clean images x′ and i = 0 … scales − 1; by the chain rule a gradient counts
@@ -72,22 +62,11 @@ class Admix:
         scales: copies of each mixture, 1..16.
     """
 
-    stage: ClassVar[Stage] = Stage.VIEWS
     paper: ClassVar[str] = "Wang et al. 2021, https://arxiv.org/abs/2102.00436"
 
-    mix: float = 0.2
-    partners: int = 3
-    scales: int = 5
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(0 <= self.mix <= 1, "option 'mix' of 'admix' is a weight", expected="0 to 1", got=self.mix)
-        require_count("admix", "partners", self.partners)
-        _require_scales("admix", self.scales)
+    mix: Weight = 0.2
+    partners: Count = 3
+    scales: Few = 5
 
     @property
     def cost(self) -> int:
@@ -107,7 +86,3 @@ class Admix:
 def _darker(oracle: Oracle, images: Tensor, scales: int) -> Iterator[Tensor]:
     """Give the directions at images / 2^i, brought back to the images."""
     return (oracle(images / 2**i) / 2**i for i in range(scales))
-
-
-def _require_scales(name: str, scales: int) -> None:
-    require(1 <= scales <= 16, f"option 'scales' of '{name}' is out of range", expected="1 to 16", got=scales)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
+from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean, through
+from transferzoo.attacks.techniques.ranges import Count, Few
 from transferzoo.attacks.techniques.strips import block_numbers, of_blocks, strips_until
-from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +36,7 @@ class Change(IntEnum):
 
 @TECHNIQUES.register("sia")
 @dataclass(frozen=True)
-class StructureInvariance:
+class StructureInvariance(View):
     """Structure invariance (SIA): the mean gradient over images whose blocks are changed one by one.
 
     Rows and columns are cut at splits − 1 random places each, and every block draws one of ten changes: a
@@ -54,25 +53,10 @@ class StructureInvariance:
         copies: transforms of an image, from 1.
     """
 
-    stage: ClassVar[Stage] = Stage.VIEWS
     paper: ClassVar[str] = "Wang et al. 2023, https://arxiv.org/abs/2309.14700"
 
-    splits: int = 3
-    copies: int = 20
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            1 <= self.splits <= 16,
-            "option 'splits' of 'sia' is out of range",
-            expected="1 to 16",
-            got=self.splits,
-        )
-        require_count("sia", "copies", self.copies)
+    splits: Few = 3
+    copies: Count = 20
 
     @property
     def cost(self) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_count
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean, through
-from transferzoo.base.spec_strings import require
+from transferzoo.attacks.techniques.ranges import Count
+from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @TECHNIQUES.register("decowa")
 @dataclass(frozen=True)
-class DeformationWarp:
+class DeformationWarp(View):
     """Deformation-constrained warping (DeCowA): the mean gradient over warps made a little harder.
 
         θ ~ U(−noise, noise),  θ′ = θ − rho·∂J(W(x; θ))/∂θ,  g = mean ∂J(W(x; θ′))/∂x
@@ -39,39 +40,12 @@ class DeformationWarp:
         copies: warps of an image, from 1; each costs two gradients.
     """
 
-    stage: ClassVar[Stage] = Stage.VIEWS
     paper: ClassVar[str] = "Lin et al. 2024, https://arxiv.org/abs/2402.03951"
 
-    mesh: int = 3
-    noise: float = 1.0
-    rho: float = 0.01
-    copies: int = 20
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(
-            3 <= self.mesh <= 16,
-            "option 'mesh' of 'decowa' is points a side",
-            expected="3 to 16",
-            got=self.mesh,
-        )
-        require(
-            0 <= self.noise <= 2,
-            "option 'noise' of 'decowa' is out of range",
-            expected="0 to 2",
-            got=self.noise,
-        )
-        require(
-            0 <= self.rho < math.inf,
-            "option 'rho' of 'decowa' is out of range",
-            expected="at least 0",
-            got=self.rho,
-        )
-        require_count("decowa", "copies", self.copies)
+    mesh: Annotated[int, Field(ge=3, le=16, description="points a side")] = 3
+    noise: Annotated[float, Field(ge=0, le=2)] = 1.0
+    rho: NonNegative = 0.01
+    copies: Count = 20
 
     @property
     def cost(self) -> int:

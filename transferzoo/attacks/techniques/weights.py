@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
-from transferzoo.attacks.techniques.checks import require_length
+from pydantic import Field
+
+from transferzoo.attacks.techniques import TECHNIQUES, Draw
 from transferzoo.base.errors import ModelError, UsageError
-from transferzoo.base.spec_strings import require
+from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ STATISTICS = 200
 
 @TECHNIQUES.register("mba")
 @dataclass(frozen=True)
-class Bayesian:
+class Bayesian(Draw):
     """More Bayesian (MBA): models with weights drawn from a Gaussian, attacked together.
 
     * A surrogate with several weights (LGV's): w = mean + scale·deviation·N(0, 1), number by number, the
@@ -45,23 +46,11 @@ class Bayesian:
         sigma: of the noise on single weights, relative to their root mean square, ≥ 0.
     """
 
-    stage: ClassVar[Stage] = Stage.WEIGHTS
-    cost: ClassVar[int] = 1
     paper: ClassVar[str] = "Li et al. 2023, https://arxiv.org/abs/2302.05086"
 
-    n: int = 20
-    scale: float = 1.5
-    sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check the options.
-
-        Raises:
-            UsageError: one is out of range.
-        """
-        require(self.n >= 1, "option 'n' of 'mba' is out of range", expected="at least 1", got=self.n)
-        require_length("mba", "scale", self.scale)
-        require_length("mba", "sigma", self.sigma)
+    n: Annotated[int, Field(ge=1)] = 20
+    scale: NonNegative = 1.5
+    sigma: NonNegative = 0.1
 
     def draw(self, models: Sequence[nn.Module], unit: WorkUnit) -> list[nn.Module]:
         """See `Draw.draw`."""
