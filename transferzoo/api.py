@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,8 @@ from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets.sources import load_split
-from transferzoo.models import load
-from transferzoo.models.download import download_model
-from transferzoo.models.resolve import UnlistedOptions, select_models
+from transferzoo.models.load import load_classifier
+from transferzoo.models.resolve import UnlistedOptions, dataset_of, select_models
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ def load_model(
 
     Args:
         name: "resnet50-lsam", "cifar10/resnet18", "./my-model", "hf-hub:OWNER/NAME", "weights.safetensors",
-            "model.onnx", "package.module:function".
-        dataset: whose classes it has; the default data set where none is given.
+            "model.onnx", "package.module:function", as on the command line. The zoo's models come first: a
+            file or folder of such a name is "./resnet18", and a warning says so.
+        dataset: whose classes it has; where none is given, that of a model named in full or the default one.
         architecture: the network that a weight file fits, "resnet18".
         allow_code: let a function of a Python module be run.
 
@@ -41,13 +42,17 @@ def load_model(
         ModelError: it is damaged or does not fit the data set.
     """
     zoo = load_zoo()
-    spec = zoo.dataset(dataset or (zoo.models[name].dataset if name in zoo.models else zoo.default_dataset))
+    spec = zoo.dataset(dataset_of(zoo, dataset, [name]))
     options = UnlistedOptions(architecture, allow_code)
-    found = select_models(zoo, [name], spec.name, "target", options)
+    found = select_models(zoo, [name], spec.name, "target", options, _warn)
     if len(found) != 1:
         raise UsageError(f"'{name}' is no single model", expected="one name", got=f"{len(found)} models")
-    options.check_used(zoo.models, found)
-    return load.load_classifier(download_model(found[0]), spec)
+    options.check_used(zoo, found)
+    return load_classifier(found[0], spec)
+
+
+def _warn(note: str) -> None:
+    warnings.warn(note, stacklevel=4)
 
 
 def load_images(

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     ("arguments", "words"),
     [
         (("attack", "-s", "resnet50-smm"), ("unknown surrogate 'resnet50-smm'", "did you mean resnet50-sam")),
-        (("attack", "-s", "./nowhere"), ("surrogate 'nowhere' is no folder", "expected a checkpoint")),
+        (
+            ("attack", "-s", "./nowhere"),
+            ("there is no './nowhere': expected a checkpoint folder", "check its path"),
+        ),
         (("attack", "-s", "cifar10/resnet50-sgd"), ("unknown surrogate", "did you mean resnet50-sgd")),
         ((*ATTACK, "-t", "vggg"), ("unknown target 'vggg'", "expected one of", "did you mean vgg")),
         ((*ATTACK, "-t", "zz*"), ("unknown target 'zz*'", "expected one of")),

@@ -23,6 +23,7 @@ from transferzoo.base.errors import ModelError, TransferZooError
 from transferzoo.models import checkpoint, conversion
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.download import download_model
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.models.state_dict import read_weights
 from transferzoo.zoo.reader import load_zoo
 from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile
@@ -281,7 +282,7 @@ def test_the_command_line_says_that_it_reads_a_pickle(
 
 def test_a_weight_file_has_a_place(tmp_path: Path) -> None:
     model = ModelSpec(
-        name="a", dataset="fashion-mnist", roles=ROLES, source=f"local:{tmp_path}", weights=FILE
+        name="a", dataset="fashion-mnist", roles=ROLES, source=LocalFolder(tmp_path), weights=FILE
     )
     with pytest.raises(ModelError, match=r"cannot read the weights .*/w\.bin: No such file"):
         download_model(model)

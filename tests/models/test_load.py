@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,9 +16,12 @@ from transferzoo.defences import read_defence
 from transferzoo.evaluation.job import weights_of
 from transferzoo.models import checkpoint, load
 from transferzoo.models.classifier import Predictor, checked, state_digest
+from transferzoo.models.download import loadable
 from transferzoo.models.predict import predict, predict_defended
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
+from transferzoo.models.sources.python_function import PythonFunction
+from transferzoo.zoo.model_source import read_source
 from transferzoo.zoo.reader import load_zoo
-from transferzoo.zoo.schema import TO_TRAIN, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,18 +31,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 VGG = load_zoo().models["fashion-mnist/vgg"]
 
 
-def test_every_source_of_a_located_model_has_a_kind() -> None:
-    pattern = str(ModelSpec.model_fields["source"].metadata)
-    kinds = set(re.findall(r"\b([a-z]+):", pattern)) - {"hub"}
-    assert kinds == load.KINDS.keys()
-    assert TO_TRAIN not in load.KINDS
-
-
 def test_a_checkpoint_is_known_by_the_digests_it_always_had() -> None:
-    weights, config = load.identity(VGG)
+    weights, config = loadable(VGG).identity()
     assert weights == hashlib.sha256((BUILTIN / "vgg" / "model.safetensors").read_bytes()).hexdigest()
     assert config == fingerprint(checkpoint.read_config(BUILTIN / "vgg"))
-    assert load.versions(VGG) == {}
+    assert loadable(VGG).versions() == {}
     load.require_gradients(VGG)
 
 
@@ -49,16 +44,16 @@ def test_collected_weights_are_files_and_the_main_ones_none(tmp_path: Path) -> N
     files = [tmp_path / "samples" / f"{number:04d}.safetensors" for number in (1, 0)]
     for file in files:
         file.touch()
-    model = VGG.model_copy(update={"source": f"local:{tmp_path}"})
+    model = VGG.model_copy(update={"source": LocalFolder(tmp_path)})
     assert weights_of(model, every=True) == sorted(files)
     assert weights_of(model, every=False) == [None]
-    assert weights_of(model.model_copy(update={"source": "python:mine:net"}), every=True) == [None]
+    assert weights_of(model.model_copy(update={"source": PythonFunction("mine:net")}), every=True) == [None]
 
 
 @pytest.mark.parametrize("source", ["onnx:/tmp/net.onnx", "python:mine:net"])
 def test_only_checkpoints_have_a_folder(source: str) -> None:
-    model = VGG.model_copy(update={"source": source})
-    assert (model.place, model.has_folder) == (source, False)
+    model = VGG.model_copy(update={"source": read_source(source)})
+    assert (model.place, model.source.folder) == (source, None)
     with pytest.raises(UsageError, match=r"is no checkpoint folder: expected .* got " + source):
         model.folder  # noqa: B018
 

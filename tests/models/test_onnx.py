@@ -18,7 +18,7 @@ from helpers.short_attack import TRY, records
 from transferzoo import evaluate, load_images, load_model, read_attack
 from transferzoo.base.errors import ModelError
 from transferzoo.models import load
-from transferzoo.models.sources import onnx_file
+from transferzoo.models.sources.onnx_file import OnnxFile
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_an_exported_model_says_what_the_original_says(
 ) -> None:
     """Whatever its batch is, also where the images do not fill it; at its own size and channels."""
     network = tiny(size[1])
-    model = onnx_file.load(export(network, tmp_path / "net.onnx", *size, dynamic=dynamic), FASHION)
+    model = OnnxFile(export(network, tmp_path / "net.onnx", *size, dynamic=dynamic)).load(FASHION)
     images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     read = nn.functional.interpolate(images, size[2:], mode="bilinear", antialias=True)
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_an_exported_target_falls_for_what_the_original_falls_for(cli: Run, few:
         found["resnet50-sgd", "vgg|bits:depth=3"]["outcomes"]
         == (found["resnet50-sgd", "exported|bits:depth=3"]["outcomes"])
     )
-    assert other["target_sha256"] == onnx_file.digest(vgg)
+    assert other["target_sha256"] == OnnxFile(vgg).identity()[0]
     assert "onnxruntime" in other["versions"]
     assert not other["white_box"]
 
@@ -127,21 +127,21 @@ def test_an_exported_model_is_no_surrogate(cli: Run, few: Path, vgg: Path, tmp_p
 
 def test_weights_in_a_second_file_belong_to_the_model(tmp_path: Path) -> None:
     plain = export(tiny(), tmp_path / "net.onnx", 2, 1, 28, 28)
-    alone = onnx_file.digest(plain)
+    alone = OnnxFile(plain).identity()[0]
     long = "w" * 150
     for name in ("beside.data", f"{long}.data"):
         file = tmp_path / "two.onnx"
         onnx.save_model(onnx.load(plain), file, save_as_external_data=True, location=name, size_threshold=0)
-        before = onnx_file.digest(file)
+        before = OnnxFile(file).identity()[0]
         images = torch.rand(2, 1, 28, 28)
-        same = [onnx_file.load(path, FASHION)(images) for path in (plain, file)]
+        same = [OnnxFile(path).load(FASHION)(images) for path in (plain, file)]
         torch.testing.assert_close(*same)
         data = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(data[:-4] + b"\x00\x00\x80\x3f")
-        assert len({alone, before, onnx_file.digest(file)}) == 3
+        assert len({alone, before, OnnxFile(file).identity()[0]}) == 3
         (tmp_path / name).unlink()
         with pytest.raises(ModelError, match=r"cannot open .*two\.onnx: "):
-            onnx_file.load(file, FASHION)
+            OnnxFile(file).load(FASHION)
 
 
 @pytest.mark.parametrize("place", ["../secret", "/etc/hostname", "a/../../secret"])
@@ -155,9 +155,10 @@ def test_weights_elsewhere_are_not_read(tmp_path: Path, place: str) -> None:
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=place)
     file.write_bytes(model.SerializeToString())
-    for use in (onnx_file.digest, lambda path: onnx_file.load(path, FASHION)):
+    source = OnnxFile(file)
+    for use in (source.identity, lambda: source.load(FASHION)):
         with pytest.raises(ModelError, match=rf"its weights in '{place}': expected a file in the same"):
-            use(file)
+            use()
 
 
 def graph(
@@ -217,7 +218,7 @@ def test_a_graph_that_fails_is_a_sentence(tmp_path: Path) -> None:
     """One that was exported for 28 pixels but says that any size will do."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     file = export(network, tmp_path / "net.onnx", 2, 1, 28, 28, dynamic=(0, 2, 3))
-    spec = load_zoo().models["fashion-mnist/vgg"].model_copy(update={"source": f"onnx:{file}"})
+    spec = load_zoo().models["fashion-mnist/vgg"].model_copy(update={"source": OnnxFile(file)})
     load.load_classifier(spec, FASHION)
     larger = FASHION.model_copy(update={"size": 30})
     with pytest.raises(
@@ -229,7 +230,7 @@ def test_a_graph_that_fails_is_a_sentence(tmp_path: Path) -> None:
 def test_what_is_missing_is_a_sentence(
     cli: Run, few: Path, tmp_path: Path, vgg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused(cli(*ATTACK, "-t", "nowhere.onnx"), 2, "target 'nowhere.onnx' is no file")
+    refused(cli(*ATTACK, "-t", "nowhere.onnx"), 2, "there is no 'nowhere.onnx'")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     words = ("without onnxruntime", "run `pip install 'transferzoo[onnx]'`")
     refused(cli(*TRY, "--data", few, "-t", vgg), 1, *words)
@@ -242,7 +243,7 @@ def test_a_zoo_file_names_them_and_they_lie_beside_it(cli: Run, few: Path, tmp_p
     mine = {"models": {"fashion-mnist": {"mine": {"roles": ["target"], "source": "onnx:net.onnx"}}}}
     (tmp_path / "zoo" / "mine.yaml").write_text(json.dumps(mine))
     plan = json.loads(cli(*TRY, "--data", few, "--zoo", "zoo/mine.yaml", "-t", "mine", "--dry-run").out)
-    assert plan["models"]["fashion-mnist/mine"] == onnx_file.digest(vgg)
+    assert plan["models"]["fashion-mnist/mine"] == OnnxFile(vgg).identity()[0]
     shown = json.loads(cli("show", "mine", "--zoo", "zoo/mine.yaml", "--json").out)
     assert shown[0]["source"] == f"onnx:{tmp_path / 'zoo' / 'net.onnx'}"
 

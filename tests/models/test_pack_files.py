@@ -27,6 +27,7 @@ from helpers.stripes import TINY
 from transferzoo.models import build
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.download import download_model
+from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -152,8 +153,9 @@ def test_from_the_hub_with_the_real_client(
     timm.models.save_for_hf(
         other, str(folder), model_config={"pretrained_cfg": reads}, model_args=TINY, safe_serialization=True
     )
-    repo, _, commit = ready.source.removeprefix("hub:").partition("@")
-    files = {f"{repo}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    source = ready.source
+    assert isinstance(source, HubRepository)
+    files = {f"{source.repo}/{path.name}": path.read_bytes() for path in folder.iterdir()}
     config = json.dumps({"architecture": "resnet18", "auto_map": {"AutoModel": "evil.Model"}}).encode()
     files |= {
         "edadaltocg/densenet121_cifar10/pytorch_model.bin": stored.read_bytes(),
@@ -161,7 +163,7 @@ def test_from_the_hub_with_the_real_client(
         "edadaltocg/densenet121_cifar10/evil.py": b"raise SystemExit",
     }
     with running(files) as hub:
-        hub.repositories[repo].refs[commit] = COMMIT
+        hub.repositories[source.repo].refs[str(source.revision)] = COMMIT
         connect(monkeypatch, hub, tmp_path / "hub")
         told: list[str] = []
         found = [download_model(model, told.append).folder for model in (pickled, ready)]

@@ -13,10 +13,8 @@ from helpers.refusals import nothing_written, refused
 from helpers.short_attack import TRY, by_pair
 from transferzoo import load_model
 from transferzoo.base.errors import UsageError
-from transferzoo.models import load
-from transferzoo.models.resolve import UnlistedOptions, select_models
 from transferzoo.models.sources import python_function
-from transferzoo.zoo.reader import load_zoo
+from transferzoo.models.sources.python_function import PythonFunction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,16 +111,14 @@ def test_code_runs_only_where_it_is_allowed(cli: Run, few: Path, written: Writte
 
 def test_a_run_follows_the_weights_and_the_code(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    spec = select_models(
-        load_zoo(), ["own_models:make"], "fashion-mnist", "target", UnlistedOptions(allow_code=True)
-    )[0]
+    source = PythonFunction("own_models:make")
     text = "import torch\nfrom torch import nn\ndef make():\n    torch.manual_seed({})\n    return {}\n"
 
     def identity(*parts: object) -> tuple[str, str]:
         written(text.format(*parts))
         sys.modules.pop("own_models", None)
         python_function.facts.cache_clear()
-        return load.identity(spec)
+        return source.identity()
 
     bodies = ["nn.Linear(2, 2)", "nn.Linear(2, 2)  # the same", "lambda images: images"]
     bodies += ["nn.ReLU()", "nn.Tanh()"]

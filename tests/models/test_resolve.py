@@ -70,12 +70,16 @@ def test_an_architecture_of_timm_has_the_classes_of_the_data_set(cli: Run, few: 
         (("-t", "BARE"), 2, ("does not say which network its weights fit", "--architecture SPEC")),
         (("-t", "BARE", "--architecture", "small_resnet18"), 1, ("do not fit their architecture",)),
         (("-t", "BARE", "--architecture", "small_vg"), 1, ("unknown architecture", "mean small_vgg")),
-        (("-t", "no.safetensors", "--architecture", "small_vgg"), 2, ("'no.safetensors' is no file",)),
+        (
+            ("-t", "no.safetensors", "--architecture", "small_vgg"),
+            2,
+            ("there is no 'no.safetensors'", "check its path"),
+        ),
         (("--architecture", "small_vgg"), 2, ("no weights for the architecture 'small_vgg'", "leave")),
         (("-t", "BROKEN", "--architecture", "small_vgg"), 1, ("cannot read the weights", "broken.s")),
         (("-t", "net.pth", "--architecture", "small_vgg"), 2, ("'net.pth' may be a pickle", ".safetensors")),
         (("-t", "./NET.PT"), 2, ("'./NET.PT' may be a pickle", "in a zoo file")),
-        (("-s", "net.bin"), 2, ("surrogate 'net.bin' may be a pickle",)),
+        (("-s", "net.bin"), 2, ("'net.bin' may be a pickle",)),
     ],
 )
 def test_weights_that_cannot_be_used_are_a_sentence(
@@ -83,6 +87,8 @@ def test_weights_that_cannot_be_used_are_a_sentence(
 ) -> None:
     broken = bare.with_name("broken.safetensors")
     broken.write_bytes(bare.read_bytes()[:-9])
+    for name in ("net.pth", "NET.PT", "net.bin"):
+        (tmp_path / name).touch()
     places = {"BARE": bare, "BROKEN": broken}
     refused(cli(*TRY, "--data", few, *(places.get(flag, flag) for flag in flags)), code, *words)
     nothing_written(tmp_path)
@@ -107,7 +113,7 @@ def test_different_models_have_different_names(
     options = UnlistedOptions(architecture="small_vgg")
     found = select_models(load_zoo(), texts, "fashion-mnist", "target", options)
     here = tmp_path.name
-    names = ["vgg", f"vgg ({here})", "bare", "bare (bare)", "vgg (other)", "vgg (2)"]
+    names = ["vgg", f"vgg ({here})", "bare", "bare (bare)", "vgg (other)", "vgg (other) (2)"]
     assert [model.name for model in found] == names, "the same model twice is one"
 
 

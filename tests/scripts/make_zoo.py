@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     asked = parser.parse_args()
-    models = {name: m for name, m in ZOO.models.items() if m.source.startswith("builtin:")}
+    models = {name: m for name, m in ZOO.models.items() if m.source.state == "built-in"}
 
     def make(model: ModelSpec) -> None:
         if not in_the_package(model):

@@ -12,6 +12,7 @@ from helpers.checkpoints import content, copied, with_json
 from helpers.refusals import nothing_written, refused
 from helpers.stripes import MORE, ZOO, config, draw, write_idx
 from transferzoo.models import checkpoint
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuned import prepare, read_spec
 from transferzoo.training.trainer import train
 from transferzoo.zoo.reader import load_zoo
@@ -106,7 +107,7 @@ def test_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path)
         "start": model.full_name,
     }
     assert plain.config.model_dump(include=set(wanted)) == wanted
-    local = ModelSpec(name="source", dataset="stripes", roles=("surrogate",), source=f"local:{source}")
+    local = ModelSpec(name="source", dataset="stripes", roles=("surrogate",), source=LocalFolder(source))
     assert prepare(zoo, local, "sgd", None).config.start == str(source)
     folders = {
         prepare(zoo, model, spec, data).folder

@@ -23,8 +23,9 @@ from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.resolve import resolve_model
 from transferzoo.training import finetuning
-from transferzoo.training.finetuning import architecture_of, begin, find
+from transferzoo.training.finetuning import architecture_of, begin
 from transferzoo.training.trainer import Progress, train
 from transferzoo.zoo.reader import load_zoo
 
@@ -237,31 +238,36 @@ def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path) -> 
     models = {"cifar10": {"mine": twin, "vgg": twin}, "imagenet": {"mine": twin}}
     (tmp_path / "zoo.yaml").write_text(json.dumps({"models": models}))
     zoo = load_zoo(tmp_path / "zoo.yaml")
-    assert find(zoo, "resnet50-sgd") == BUILTIN / "resnet50-sgd"
-    assert find(zoo, "fashion-mnist/vgg", "cifar10") == BUILTIN / "vgg"
-    assert find(zoo, "vgg", "cifar10") == find(zoo, "imagenet/mine") == source
-    assert find(zoo, "resnet50-sgd", "cifar10") == BUILTIN / "resnet50-sgd", "a model of another data set"
+
+    def found(name: str, dataset: str = "") -> Path:
+        return resolve_model(zoo, name, dataset).folder
+
+    assert found("resnet50-sgd") == BUILTIN / "resnet50-sgd"
+    assert found("fashion-mnist/vgg", "cifar10") == BUILTIN / "vgg"
+    assert found("vgg", "cifar10") == found("imagenet/mine") == source
+    assert found("resnet50-sgd", "cifar10") == BUILTIN / "resnet50-sgd", "a model of another data set"
     with pytest.raises(UsageError, match=r"called 'mine': expected one of cifar10/mine, imagenet/mine\.$"):
-        find(zoo, "mine")
+        found("mine")
     (tmp_path / "folder").mkdir()
     for name in ("folder", "./folder", str(tmp_path / "folder")):
-        assert find(zoo, name) == tmp_path / "folder"
+        assert found(name) == tmp_path / "folder"
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert find(zoo, "~/folder") == tmp_path / "folder"
-    with pytest.raises(UsageError, match=r"^'\./nowhere' is no folder: expected a checkpoint folder"):
-        find(zoo, "./nowhere")
+    assert found("~/folder") == tmp_path / "folder"
+    with pytest.raises(UsageError, match=r"^there is no '\./nowhere': expected a checkpoint folder"):
+        found("./nowhere")
     with pytest.raises(UsageError, match=r"unknown model 'resnet50-smm': .* did you mean resnet50-"):
-        find(zoo, "resnet50-smm")
+        found("resnet50-smm")
 
 
 FIND = """
 import sys
 from transferzoo.base.errors import TransferZooError
-from transferzoo.training.finetuning import find
+from transferzoo.models.download import download_model
+from transferzoo.models.resolve import resolve_model
 from transferzoo.zoo.reader import load_zoo
 for name in sys.argv[1:]:
     try:
-        print(find(load_zoo(), name))
+        print(download_model(resolve_model(load_zoo(), name)).folder)
     except TransferZooError as error:
         print(error)
 """

@@ -10,21 +10,21 @@ import torch
 from transferzoo import hub
 from transferzoo.base.errors import ModelError
 from transferzoo.models import build, checkpoint
+from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.models.state_dict import check_fit
 from transferzoo.zoo.reader import load_zoo
-from transferzoo.zoo.schema import HUB
 
 if TYPE_CHECKING:
     from transferzoo.zoo.schema import ModelSpec
 
 pytestmark = pytest.mark.network
 ZOO = load_zoo()
-ON_HUB = [model for model in ZOO.models.values() if model.on_hub]
+ON_HUB = [model for model in ZOO.models.values() if model.source.state == "hub"]
 
 
 def place(model: ModelSpec) -> tuple[str, str | None]:
-    repo, _, revision = model.source.removeprefix(HUB).partition("@")
-    return repo, revision or None
+    assert isinstance(model.source, HubRepository)
+    return model.source.repo, model.source.revision
 
 
 @pytest.mark.parametrize("model", ON_HUB, ids=lambda model: model.full_name)

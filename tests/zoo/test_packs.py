@@ -12,9 +12,9 @@ import torch
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 from transferzoo.models import build
 from transferzoo.models.resolve import select_models
-from transferzoo.training import finetuning
+from transferzoo.models.sources.hub_repository import HubRepository
+from transferzoo.training.recipes import plan
 from transferzoo.zoo.reader import load_zoo
-from transferzoo.zoo.schema import TO_TRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 ZOO = load_zoo()
 MODELS = list(ZOO.models.values())
-ON_HUB = [model for model in MODELS if model.on_hub]
-OF_TIMM = [model for model in ON_HUB if model.source.startswith("hub:timm/")]
-UNPUBLISHED = [model for model in MODELS if model.source == TO_TRAIN]
+ON_HUB = [model for model in MODELS if isinstance(model.source, HubRepository)]
+OF_TIMM = [model for model in ON_HUB if str(model.source).startswith("hub:timm/")]
+UNPUBLISHED = [model for model in MODELS if not model.is_published]
 PACKS = ["imagenet", "cifar10"]
 NO_ACCURACY_STATED = {"cifar10/resnet18-grodino"}
 
 
 def tag(model: ModelSpec) -> str:
-    return model.source.removeprefix("hub:timm/")
+    return str(model.source).removeprefix("hub:timm/")
 
 
 def network(model: ModelSpec) -> tuple[str, dict[str, Any], int | None]:
@@ -126,11 +126,11 @@ def test_what_nobody_has_published_has_a_recipe(model: ModelSpec) -> None:
 
 
 def test_fine_tuning_starts_from_what_is_published() -> None:
-    found = finetuning.find(ZOO, "resnet50-sgd")
-    assert found == ZOO.models["fashion-mnist/resnet50-sgd"].folder
+    found = plan(ZOO, None, {"start": "resnet50-sgd"})
+    assert found.start == ZOO.models["fashion-mnist/resnet50-sgd"].folder
     for name in ("imagenet/resnet50-sgd", "resnet18-sgd"):
         with pytest.raises(ModelError, match="nobody has published weights of"):
-            finetuning.find(ZOO, name)
+            plan(ZOO, None, {"start": name})
 
 
 def test_patterns_leave_out_what_nobody_has_published() -> None:

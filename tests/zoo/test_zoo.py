@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ZOO = load_zoo()
-BUILTIN = sorted(name for name, model in ZOO.models.items() if model.source.startswith("builtin:"))
+BUILTIN = sorted(name for name, model in ZOO.models.items() if model.source.state == "built-in")
 
 
 def test_default_data_set_is_built_in() -> None:
@@ -121,7 +121,7 @@ def mine(tmp_path: Path) -> Path:
 
 def test_users_file_goes_over_entry_by_entry(mine: Path) -> None:
     zoo = load_zoo(mine)
-    assert zoo.models["fashion-mnist/vgg"].source == "local:/elsewhere/vgg"
+    assert zoo.models["fashion-mnist/vgg"].place == "/elsewhere/vgg"
     assert zoo.models["fashion-mnist/resnet18"] == ZOO.models["fashion-mnist/resnet18"]
     assert zoo.models.keys() - ZOO.models.keys() == {"fashion-mnist/mine"}
     assert zoo.presets["fgsm"].epsilon == "2/255"

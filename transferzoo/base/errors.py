@@ -60,15 +60,19 @@ class UnknownNameError(UsageError):
         kind: what the name should denote, for example "surrogate" or "option of technique 'mi'".
         name: the name that came.
         known: the names that exist.
+        others: what else may be written, besides names.
+        hint: the next step, where no name is near.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], *, others: str = "", hint: str = ""
+    ) -> None:
         names = sorted(set(known))
         near = get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else ""
+        hint = f"did you mean {' or '.join(near)}?" if near else hint
         listed = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
         noun, of, whole = kind.partition(" of ")
-        expected = f"one of {listed}" if names else "none"
+        expected = (f"one of {listed}" if names else "none") + (f"; or {others}" if others else "")
         super().__init__(f"unknown {noun} '{name}'{of}{whole}", expected=expected, hint=hint.rstrip("?"))
         self.known = names
 

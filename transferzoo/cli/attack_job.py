@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.output import log, progress_bar
-from transferzoo.models.resolve import PYTHON, UnlistedOptions, select_models
+from transferzoo.models.resolve import UnlistedOptions, select_models
 
 if TYPE_CHECKING:
     from transferzoo.base.attack_config import AttackConfig
@@ -34,14 +34,14 @@ def models(
     """
     from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
-    crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options)
-    tried_on = select_models(zoo, targets, dataset, "target", options)
+    crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options, log)
+    tried_on = select_models(zoo, targets, dataset, "target", options, log)
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options)
     kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)
     crafted_on, kept = name_apart(crafted_on, kept)
     every = distinct((*crafted_on, *kept))
-    options.check_used(zoo.models, every)
+    options.check_used(zoo, every)
     if not kept:
         raise UsageError(
             "no target is left",
@@ -69,8 +69,8 @@ def download_models(
     every = distinct((*surrogates, *targets))
     require_cached(every)
     for model in every:
-        if model.source.startswith(PYTHON):
-            log(f"Running code that --allow-code allows: {model.source.removeprefix(PYTHON)}")
+        if model.source.runs_code:
+            log(f"Running code that --allow-code allows: {model.source.place}")
     found = tuple(download_model(model, log) for model in surrogates)
     for model in found:
         require_gradients(model)

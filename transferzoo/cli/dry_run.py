@@ -80,7 +80,7 @@ def _weights(model: ModelSpec, plan: PlannedDownload | None) -> int:
     """Return how many collected weights a surrogate has, one where it has none or nobody says."""
     from transferzoo.models import checkpoint
     from transferzoo.models.checkpoint import SAMPLE
-    from transferzoo.models.load import collected
+    from transferzoo.models.download import loadable
     from transferzoo.sync.inventory import files_of
 
     if plan:
@@ -89,7 +89,7 @@ def _weights(model: ModelSpec, plan: PlannedDownload | None) -> int:
         folder = files.cached_folder()
         count = len(checkpoint.samples(folder)) if folder else 0
     else:
-        count = len(collected(model))
+        count = len(loadable(model).collected())
     return count or 1
 
 

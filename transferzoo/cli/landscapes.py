@@ -66,12 +66,12 @@ def report_line(
     picture: Path | None,
 ) -> SharpnessReport:
     """Measure the points between two models, and draw them; arguments as `job.measure_line`."""
-    from transferzoo.models.load import identity
+    from transferzoo.models.download import loadable
     from transferzoo.sharpness.job import measure_line, results_folder
     from transferzoo.sharpness.plots import plot_line
     from transferzoo.sharpness.tables import line_rows, line_table
 
-    targets_sha256 = {model.full_name: identity(model)[0] for model in targets}
+    targets_sha256 = {model.full_name: loadable(model).identity()[0] for model in targets}
     options = {"attack": attack.canonical, "targets": targets_sha256} if targets_sha256 else {}
     folder = results_folder(runs, setup, options)
     with _progress() as advance:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
         "licence": model.licence,
         "non_commercial": model.non_commercial,
         "extra": model.extra,
-        "source": model.source,
+        "source": str(model.source),
     }
 
 
@@ -53,24 +51,12 @@ def measured(model: ModelSpec) -> float | None:
     from transferzoo.base.errors import ModelError
     from transferzoo.models import checkpoint
 
-    kind, _, place = model.source.partition(":")
-    if kind == "builtin":
-        return _manifest().get(place)
-    if kind != "local" or model.weights:
+    if model.source.folder is None or model.weights:
         return None
     try:
         return float((checkpoint.read_recipe(model.folder) or {})["accuracy"]["accuracy"])
     except (ModelError, KeyError, TypeError, ValueError):
         return None
-
-
-@cache
-def _manifest() -> dict[str, float]:
-    """Return the accuracy of every built-in model, by its folder."""
-    from transferzoo.zoo.schema import assets
-
-    manifest = json.loads((assets() / "manifest.json").read_text(encoding="utf-8"))
-    return {name: entry["accuracy"] for name, entry in manifest["models"].items()}
 
 
 # ---------------------------------------------------------------- for people

@@ -48,7 +48,7 @@ def pull(
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
-    items = select_items(records, names, dataset, split)
+    items = select_items(records, names, dataset, split, log)
     plans = _plan([item for item in items if item.state != "train"], jobs)
     missing = bytes_to_download(plans)
     if not json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.options import Json, ZooFile
+from transferzoo.cli.options import Json, ZooFile, complete_models
 from transferzoo.cli.output import log, show_json, show_line
 
 if TYPE_CHECKING:
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 
 def push(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(metavar="[CHECKPOINT]", help="Checkpoint folder.", show_default="the newest one"),
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Checkpoint folder, or a model of the zoo that is on this machine.",
+            autocompletion=complete_models,
+            show_default="the newest one in checkpoints",
+        ),
     ] = None,
     repo: Annotated[
         str | None,
@@ -52,14 +57,15 @@ def push(
     from tempfile import TemporaryDirectory
 
     from transferzoo import hub
-    from transferzoo.sync.push import newest_checkpoint, plan_upload, upload
+    from transferzoo.sync.push import checkpoint_of, newest_checkpoint, plan_upload, upload
     from transferzoo.zoo.reader import load_zoo
 
-    folder = checkpoint or newest_checkpoint(Path("checkpoints"))
+    records = load_zoo(zoo)
+    folder = checkpoint_of(records, model, log) if model else newest_checkpoint(Path("checkpoints"))
     name = repo or folder.resolve().name
     if "/" not in name:
         name = f"{'USER' if dry_run and not repo else hub.whoami()}/{name}"
-    plan = plan_upload(load_zoo(zoo), folder, name, licence=licence, runs=runs, unmeasured=unmeasured)
+    plan = plan_upload(records, folder, name, licence=licence, runs=runs, unmeasured=unmeasured)
     if dry_run:
         _show_plan(plan, as_json=json)
         return

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.base.errors import UnknownNameError
 from transferzoo.cli.options import Json, ZooFile, complete_names
-from transferzoo.cli.output import show_json, show_line
+from transferzoo.cli.output import log, show_json, show_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="Any name that `list` prints, or a checkpoint folder.", autocompletion=complete_names
+            help="Any name that `list` prints, or a model of your own.", autocompletion=complete_names
         ),
     ],
     json: Json = False,
@@ -36,9 +35,7 @@ def show(
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
-    found = list(_find(name, records)) or list(_checkpoint(name, records))
-    if not found:
-        raise UnknownNameError("name", name, _names(records))
+    found = list(_find(name, records)) or [_model(_unlisted(name, records))]
     if json:
         show_json(found)
         return
@@ -48,15 +45,18 @@ def show(
             show_line(f"\n\n{text}\n" if "\n" in text else f" {text}", label=f"{key}:")
 
 
-def _checkpoint(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
-    """Tell of a checkpoint folder, if the name is one's."""
-    from transferzoo.models import checkpoint
-    from transferzoo.models.resolve import select_models, trained_on
+def _unlisted(name: str, zoo: Zoo) -> ModelSpec:
+    """Return the model that something other than a name of the zoo stands for.
 
-    folder = Path(name).expanduser()
-    if (folder / checkpoint.CONFIG).is_file():
-        dataset = trained_on(folder / checkpoint.RECIPE) or zoo.default_dataset
-        yield from map(_model, select_models(zoo, [str(folder.absolute())], dataset, "target"))
+    Raises:
+        UsageError: nothing of that name, or it is not there.
+    """
+    from transferzoo.models.resolve import unknown, unlisted
+
+    model = unlisted(zoo, name)
+    if model is None:
+        raise unknown("name", name, zoo, _names(zoo))
+    return model
 
 
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
@@ -65,9 +65,13 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     from transferzoo.defences import DEFENCES, show_defence
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.models.architectures import ARCHITECTURES
+    from transferzoo.models.resolve import note_path
     from transferzoo.studies.schema import built_in, find_study
 
-    yield from (_model(m) for m in zoo.models.values() if name in (m.name, m.full_name))
+    for model in zoo.models.values():
+        if name in (model.name, model.full_name):
+            note_path(name, model, log)
+            yield _model(model)
     if name in zoo.datasets:
         yield _dataset(zoo.datasets[name])
     attack = spelled(name, zoo)
@@ -163,7 +167,7 @@ def _provenance(model: ModelSpec) -> dict[str, Any]:
     from transferzoo.sync.inventory import files_of
 
     required = files_of(model)
-    folder = required.cached_folder() if required else model.folder if model.has_folder else None
+    folder = required.cached_folder() if required else model.source.folder
     known: dict[str, Any] = {"folder": folder and str(folder), "commit": None, "bytes": None}
     if folder is None or not folder.is_dir():
         return {**known, "files": [], "config": None}

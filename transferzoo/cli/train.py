@@ -54,7 +54,7 @@ def train(
         typer.Option(
             "--from",
             metavar="MODEL",
-            help="Fine-tune this model, by name or folder.",
+            help="Fine-tune this model, of the zoo or your own.",
             autocompletion=complete_models,
         ),
     ] = None,
@@ -207,7 +207,7 @@ def train(
     flags: dict[str, Any] = {key: given[key] for key in TrainConfig.model_fields if key in given}
     if decay_at is not None:
         flags["decay_at"] = tuple(decay_at.split(","))
-    what = plan(records, recipe, flags, rho=rho, tune=tune)
+    what = plan(records, recipe, flags, rho=rho, tune=tune, notify=log)
     config, spec = what.config, records.dataset(what.config.dataset)
     _check_architecture(what, spec)
     mark = fingerprint({"config": config.key(), "environment": environment()._asdict()})[:8]

@@ -12,7 +12,7 @@ from transferzoo.base.atomic import sha256
 from transferzoo.base.digests import tensors_digest
 from transferzoo.base.environment import environment, versions
 from transferzoo.defences import read_defence
-from transferzoo.models import load
+from transferzoo.models.download import loadable
 from transferzoo.results.records import SurrogateAttack
 
 if TYPE_CHECKING:
@@ -118,10 +118,11 @@ class Job:
             ModelError: a model has no weights, or its own code fails.
         """
         models = {m.full_name: m for m in (*self.surrogates, *self.targets)}
-        identities = {name: load.identity(model) for name, model in models.items()}
+        sources = {name: loadable(model) for name, model in models.items()}
+        identities = {name: source.identity() for name, source in sources.items()}
         needed: dict[str, str] = {}
-        for model in models.values():
-            needed |= load.versions(model)
+        for source in sources.values():
+            needed |= source.versions()
         collected = {
             name: sha256(file)
             for name, file in {
@@ -185,4 +186,4 @@ class CraftingTask:
 
 def weights_of(model: ModelSpec, *, every: bool) -> list[Path] | list[None]:
     """Return the files of a model's weights: all that were collected, or None, for the main ones."""
-    return (load.collected(model) if every else []) or [None]
+    return (loadable(model).collected() if every else []) or [None]

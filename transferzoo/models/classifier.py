@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferzoo.base.errors import DataError, ModelError
+from transferzoo.base.errors import DataError, ModelError, TransferZooError, reason
 from transferzoo.datasets.labels import class_order
 from transferzoo.models import checkpoint
 
@@ -155,6 +155,32 @@ def checked(output: object, images: int, classes: int, name: str) -> Tensor:
     if scores.isnan().any():
         raise ModelError(f"'{name}' returns NaN", expected=wanted)
     return scores
+
+
+def tried(loaded: Classifier, name: str, dataset: DatasetSpec) -> Classifier:
+    """Return a model that nobody knows once it has classified two black images.
+
+    Args:
+        loaded: the model, on the CPU.
+        name: what errors call it.
+        dataset: whose images it shall classify.
+
+    Raises:
+        ModelError: it has not.
+    """
+    images = torch.zeros(2, dataset.channels, dataset.size, dataset.size)
+    try:
+        with torch.no_grad():
+            logits: object = loaded(images)
+    except TransferZooError:
+        raise
+    except Exception as error:  # whatever a module of the user's raises
+        raise ModelError(
+            f"'{name}' cannot classify images of '{dataset.name}': {reason(error)}",
+            expected=f"a model of [0, 1] pixels {tuple(images.shape[1:])}",
+        ) from error
+    checked(logits, len(images), len(dataset.classes), name)
+    return loaded
 
 
 def load_checkpoint(folder: Path, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:

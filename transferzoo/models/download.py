@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo import hub
 from transferzoo.base.errors import ModelError
 from transferzoo.models import checkpoint, conversion
-from transferzoo.zoo.schema import HUB
 from transferzoo.zoo.selection import published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from transferzoo.zoo.model_source import LoadableSource
     from transferzoo.zoo.schema import ModelSpec, WeightFile
 
 
@@ -51,39 +51,40 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
     return folder
 
 
-def download_model(model: ModelSpec, notify: Callable[[str], None] = lambda sentence: None) -> ModelSpec:
-    """Return a model with its checkpoint folder on this machine, downloaded or converted where necessary.
+def download_weights(
+    repo: str, revision: str | None, weights: WeightFile, notify: Callable[[str], None]
+) -> Path:
+    """Return the checkpoint folder made of a weight file in a repository; downloaded unless it is cached.
 
     Args:
-        model: any model of the zoo.
+        repo: "OWNER/NAME".
+        revision: a commit, tag or branch; the default branch if None.
+        weights: which file, and what it does not say of itself.
+        notify: called with a sentence when a pickle is loaded.
+
+    Raises:
+        TransferZooError: see `download_checkpoint`.
+        ModelError: see `conversion.convert_weights`.
+    """
+    file = hub.download_file(repo, weights.file, revision=revision, sha256=weights.sha256)
+    origin = {"repository": repo, "commit": hub.commit_of(file), "file": weights.file}
+    return conversion.convert_weights(file, weights, origin, notify)
+
+
+def loadable(model: ModelSpec, notify: Callable[[str], None] = lambda sentence: None) -> LoadableSource:
+    """Return the source of a model on this machine, downloaded or converted where necessary.
+
+    Args:
+        model: any model.
         notify: called with a sentence when a pickle is loaded.
 
     Raises:
         ModelError: it is yet to be trained; see also `conversion.convert_weights`.
         TransferZooError: see `download_checkpoint`.
     """
-    source = published(model).source
-    if model.weights is not None:
-        file, origin = _weight_file(source, model.weights)
-        folder = conversion.convert_weights(file, model.weights, origin, notify)
-    elif model.on_hub:
-        folder = download_checkpoint(*_repository(source))
-    else:
-        return model
-    return model.model_copy(update={"source": f"local:{folder}", "weights": None})
+    return published(model).source.download(model.weights, notify)
 
 
-def _repository(source: str) -> tuple[str, str | None]:
-    """Return the repository and the revision of a model on the Hub."""
-    repo, _, revision = source.removeprefix(HUB).partition("@")
-    return repo, revision or None
-
-
-def _weight_file(source: str, weights: WeightFile) -> tuple[Path, dict[str, str]]:
-    """Return a weight file on this machine, downloaded where necessary, and where it comes from."""
-    if not source.startswith(HUB):
-        folder = source.partition(":")[2]
-        return Path(folder).expanduser() / weights.file, {"folder": folder, "file": weights.file}
-    repo, revision = _repository(source)
-    file = hub.download_file(repo, weights.file, revision=revision, sha256=weights.sha256)
-    return file, {"repository": repo, "commit": hub.commit_of(file), "file": weights.file}
+def download_model(model: ModelSpec, notify: Callable[[str], None] = lambda sentence: None) -> ModelSpec:
+    """Return a model whose source is `loadable`; see there."""
+    return model.model_copy(update={"source": loadable(model, notify), "weights": None})

@@ -1,38 +1,39 @@
-"""Every way to name a model: from what a user writes to `ModelSpec`s.
+"""The one place that reads names of models: from what a user writes to `ModelSpec`s, each with its source.
 
-Names and patterns of the zoo, and what no zoo file lists: a checkpoint folder, a repository of the Hub, a
-weight file and its architecture, an exported model, a function of a Python module; a defence may follow.
-Nothing here reads a model or runs code.
+A name is looked up in the zoo first, then taken for a form of `SOURCES`: a path that exists, or `form:place`.
+A path that begins with "./", "../", "/" or "~" is never a name of the zoo. Nothing here reads a model or runs
+code.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.defences import show_defence
-from transferzoo.zoo.schema import HUB, NAMED_ON_HUB, ROLES, ModelSpec, WeightFile
-from transferzoo.zoo.selection import distinct, is_listed, listed, name_apart, parts
+from transferzoo.zoo.model_source import SOURCES, forms, written_forms
+from transferzoo.zoo.schema import NAMED_ON_HUB, ModelSpec
+from transferzoo.zoo.selection import distinct, find, is_listed, listed, name_apart, parts, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable
 
+    from transferzoo.zoo.model_source import ModelSource
     from transferzoo.zoo.reader import Zoo
-    from transferzoo.zoo.schema import DatasetSpec, Role
+    from transferzoo.zoo.schema import Role
 
-ONNX, PYTHON = "onnx:", "python:"
-"""What the sources of exported models and of functions begin with."""
-WEIGHTS = ".safetensors"
-"""What the name of a weight file ends with."""
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
-_FUNCTION = re.compile(r"[\w.]+:[\w.]+")
+    Notify = Callable[[str], None]
+
+_EXPLICIT = re.compile(r"\.{0,2}/.*|\.{1,2}|~.*", re.DOTALL)
+_OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def silent(note: str) -> None:
+    """Take no note."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,27 @@ class UnlistedOptions:
         Raises:
             UsageError: it is.
         """
-        if model.source.startswith(PYTHON) and not self.allow_code:
+        if model.source.runs_code and not self.allow_code:
             raise UsageError(
-                f"'{model.source.removeprefix(PYTHON)}' is code, which is not run unasked",
-                hint="allow it with --allow-code (allow_code=True in Python) if you trust it",
+                f"'{model.source.place}' is code, which is not run unasked",
+                hint="`attack` and `sharpness` run it with --allow-code (allow_code=True in Python), if you "
+                "trust it",
             )
 
-    def check_used(self, listed: Container[str], models: Iterable[ModelSpec]) -> None:
+    def check_used(self, zoo: Zoo, models: Iterable[ModelSpec]) -> None:
         """Refuse an architecture that nothing needs.
 
         Args:
-            listed: full names of the models of the zoo.
+            zoo: lists models whose architecture is known.
             models: all that were selected.
 
         Raises:
             UsageError: no bare weight file is among them.
         """
-        if self.architecture and not any(m.weights and m.full_name not in listed for m in models):
+        if self.architecture and not any(m.weights and m.full_name not in zoo.models for m in models):
             raise UsageError(
                 f"there are no weights for the architecture '{self.architecture}'",
-                expected=f"a {WEIGHTS} file among the models",
+                expected="a .safetensors file among the models",
                 hint="leave the architecture out: all other models have their own",
             )
 
@@ -81,42 +83,152 @@ NO_OPTIONS = UnlistedOptions()
 
 
 def select_models(
-    zoo: Zoo, names: Iterable[str], dataset: str, role: Role, options: UnlistedOptions = NO_OPTIONS
+    zoo: Zoo,
+    names: Iterable[str],
+    dataset: str,
+    role: Role,
+    options: UnlistedOptions = NO_OPTIONS,
+    notify: Notify = silent,
 ) -> tuple[ModelSpec, ...]:
     """Return the models of a data set that names stand for, in order and without repeats.
 
     Args:
         zoo: where names are looked up.
         names: "all" (every model with the role that is not `extra`), model names, globs ("resnet50-*"),
-            full names ("cifar10/resnet18"), or unlisted models: checkpoint folders ("./my-model"),
-            repositories of the Hub ("hf-hub:OWNER/NAME[@REVISION]"), "weights.safetensors", "model.onnx"
-            or functions ("package.module:function"); commas separate too.
-            Behind targets "|" and a defence may follow, for all of them ("vgg,resnet18|jpeg:quality=75").
+            full names ("cifar10/resnet18"), or what no zoo file lists: paths and `form:place`, see `SOURCES`;
+            commas separate too. Behind targets "|" and a defence may follow, for all of them
+            ("vgg,resnet18|jpeg:quality=75").
         dataset: the data set the names are looked up in.
         role: "surrogate" or "target"; a named model may be used in either role.
         options: what the user states about unlisted models.
+        notify: called with a sentence where a name stands for a model of the zoo and a path exists too.
 
     Raises:
         UnknownNameError: nothing of that name.
-        UsageError: a model of another data set, two models of one name, a defended surrogate, an
-            unlisted model that is not there, or code that is not allowed to run.
+        UsageError: a model of another data set, two models of one name, a defended surrogate, an unlisted
+            model that is not there, or code that is not allowed to run.
         ModelError: nobody has published the model.
     """
     found: list[ModelSpec] = []
     for name, defence in parts(names):
         if defence and role != "target":
             raise UsageError(f"a {role} has no defence", expected=f"'{name}'", got=f"'{name}|{defence}'")
-        matching = _matching(zoo, name, dataset, role, options)
+        matching = _matching(zoo, name, dataset, role, options, notify)
         for model in matching:
             options.check(model)
         found += [_defended(model, defence) for model in matching] if defence else matching
-    (apart,) = name_apart(found)
+    (apart,) = name_apart(found, known=zoo.models)
     return distinct(apart)
 
 
-def _matching(zoo: Zoo, name: str, dataset: str, role: Role, options: UnlistedOptions) -> list[ModelSpec]:
-    model = None if is_listed(zoo, name, dataset) else unlisted(name, zoo.dataset(dataset), role, options)
-    return [model] if model else listed(zoo, name, dataset, role)
+def resolve_model(
+    zoo: Zoo, name: str, dataset: str = "", options: UnlistedOptions = NO_OPTIONS, notify: Notify = silent
+) -> ModelSpec:
+    """Return the one model that a name stands for, of whatever data set; nothing of it is loaded.
+
+    Args:
+        zoo: where the name is looked up.
+        name: a model's name, short or in full, a path or `form:place`; see `select_models`.
+        dataset: the data set whose model is meant where several share a name, and which an unlisted model is
+            of unless it says otherwise; the default one where none is given.
+        options: what the user states about an unlisted model.
+        notify: as for `select_models`.
+
+    Raises:
+        UnknownNameError: nothing of that name.
+        UsageError: several models of that name, or an unlisted model that is not there.
+    """
+    if not _is_explicit(name) and (found := find(zoo, name, dataset)):
+        note_path(name, found, notify)
+        return found
+    if model := unlisted(zoo, name, dataset, options):
+        return model
+    raise unknown("model", name, zoo, [m.name for m in zoo.models.values()])
+
+
+def dataset_of(zoo: Zoo, given: str | None, names: Iterable[str]) -> str:
+    """Return the data set a command is about: the one given, that of models named in full, or the default.
+
+    Raises:
+        UnknownNameError: no such data set.
+    """
+    named = {zoo.models[name].dataset for name, _ in parts(names) if name in zoo.models}
+    return zoo.dataset(given or (named.pop() if len(named) == 1 else zoo.default_dataset)).name
+
+
+def unlisted(
+    zoo: Zoo, name: str, dataset: str = "", options: UnlistedOptions = NO_OPTIONS
+) -> ModelSpec | None:
+    """Return the model that something other than a name of the zoo stands for; None where it is none.
+
+    Args:
+        zoo: its models keep their names: an unlisted model of the same name gets another.
+        name: what the user wrote.
+        dataset: as for `resolve_model`.
+        options: what the user states about it.
+
+    Raises:
+        UsageError: it is not there, or cannot be used.
+    """
+    found = _form(name, options)
+    if found is None:
+        return None
+    form, place = found
+    if form.is_path and not Path(place).expanduser().exists():
+        raise UsageError(f"there is no '{place}'", expected=form.written, hint="check its path")
+    model = form.unlisted(place, zoo.dataset(dataset or zoo.default_dataset), options)
+    ((named,),) = name_apart([model], known=zoo.models)
+    return named
+
+
+def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] | None:
+    """Return the form of an unlisted model, and the name without `form:`.
+
+    Raises:
+        UsageError: it is of no form, and nothing else either.
+    """
+    explicit = _is_explicit(name)
+    prefix, colon, place = name.partition(":")
+    if colon and prefix in SOURCES and not explicit:
+        return SOURCES[prefix], place
+    if form := next((form for form in forms() if form.recognises(name, options)), None):
+        return form, name
+    if Path(name).expanduser().exists():
+        raise UsageError(f"'{name}' is no model", expected=written_forms(paths=True))
+    if explicit:
+        raise UsageError(f"there is no '{name}'", expected=written_forms(paths=True), hint="check its path")
+    if colon:
+        near = get_close_matches(prefix, [*SOURCES], n=1)
+        raise UsageError(
+            f"'{prefix}:' in '{name}' is neither a form of a model's name nor a module here",
+            expected=written_forms(),
+            hint=f"did you mean {near[0]}:{place}?" if near else "",
+        )
+    return None
+
+
+def _matching(
+    zoo: Zoo, name: str, dataset: str, role: Role, options: UnlistedOptions, notify: Notify
+) -> list[ModelSpec]:
+    if not _is_explicit(name) and is_listed(zoo, name, dataset):
+        found = listed(zoo, name, dataset, role)
+        if name != "all":
+            note_path(name, found[0], notify)
+        return found
+    model = unlisted(zoo, name, dataset, options)
+    if model is None:
+        found = listed(zoo, name, dataset, role)
+        if not found:
+            raise unknown(role, name, zoo, [m.name for m in serving(zoo, dataset, role)])
+        return found
+    if model.dataset != dataset:
+        raise UsageError(
+            f"{role} '{name}' belongs to another data set",
+            expected=f"a model of '{dataset}'",
+            got=f"one of '{model.dataset}'",
+            hint=f"choose it with --dataset {model.dataset}",
+        )
+    return [model]
 
 
 def _defended(model: ModelSpec, defence: str) -> ModelSpec:
@@ -131,130 +243,26 @@ def _defended(model: ModelSpec, defence: str) -> ModelSpec:
     return model.model_copy(update={"name": f"{model.name}|{spec}", "defence": spec})
 
 
-def unlisted(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec | None:
-    """Return the model that something other than a listed name stands for; None where it is a name.
+def _is_explicit(name: str) -> bool:
+    """Return whether a name is a path and nothing else."""
+    return bool(_EXPLICIT.fullmatch(name))
+
+
+def note_path(name: str, model: ModelSpec, notify: Notify) -> None:
+    """Tell of a path that a name of the zoo could have meant too."""
+    if Path(name).exists():
+        notify(f"Note: '{name}' is {model.full_name} of the zoo; write ./{name} for what lies here.")
+
+
+def unknown(kind: str, name: str, zoo: Zoo, known: Iterable[str]) -> UnknownNameError:
+    """Return the error of a name that stands for nothing: near names, forms, and what may have been meant.
 
     Args:
+        kind: what it should denote, "surrogate".
         name: what the user wrote.
-        dataset: what the model classifies; bare weights read its pixels and have its normalisation.
-        role: what it shall serve as.
-        options: what the user states about it.
-
-    Raises:
-        UsageError: there is no such file, or it cannot serve.
+        zoo: where it was looked up.
+        known: the names that exist.
     """
-    ways = (way for fits, way in _WAYS if fits(name))
-    return next((way(name, dataset, role, options) for way in ways), None)
-
-
-def _hub(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
-    place = name.removeprefix(NAMED_ON_HUB)
-    try:
-        return ModelSpec(
-            name=place, dataset=dataset.name, roles=ROLES, source=f"{HUB}{place}", origin="the Hub"
-        )
-    except ValidationError:
-        raise UsageError(
-            f"'{place}' is no repository of the Hub", expected=f"{NAMED_ON_HUB}OWNER/NAME[@REVISION]"
-        ) from None
-
-
-def _weights(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
-    path = _file(name, role)
-    if not options.architecture:
-        described = (path.parent / "config.json").is_file()
-        raise UsageError(
-            f"'{name}' does not say which network its weights fit",
-            expected="--architecture SPEC too (architecture= in Python), as in --architecture resnet18",
-            hint="or name its folder, which has a config.json" if described else "",
-        )
-    weights = WeightFile(
-        file=path.name,
-        architecture=options.architecture,
-        mean=dataset.mean,
-        std=dataset.std,
-        input_size=(dataset.channels, dataset.size, dataset.size),
-        arguments={"num_classes": len(dataset.classes)},
-    )
-    return ModelSpec(
-        name=path.stem, dataset=dataset.name, roles=ROLES, source=f"local:{path.parent}", weights=weights
-    )
-
-
-def _pickle(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
-    raise UsageError(
-        f"{role} '{name}' may be a pickle, and a pickle can run code",
-        expected=f"a {WEIGHTS} file",
-        hint="save the weights with safetensors, or name the file in a zoo file of your own "
-        "(weights: {pickle: true, …}), where it is read as tensors only",
-    )
-
-
-def _exported(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
-    path = _file(name, role)
-    return ModelSpec(name=path.stem, dataset=dataset.name, roles=("target",), source=f"{ONNX}{path}")
-
-
-def _function(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
-    return ModelSpec(name=name.partition(":")[2], dataset=dataset.name, roles=ROLES, source=f"{PYTHON}{name}")
-
-
-def _file(name: str, role: Role) -> Path:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise UsageError(f"{role} '{name}' is no file", hint="check its path")
-    return path.absolute()  # a link keeps its name and its neighbours
-
-
-def _folder(name: str, dataset: DatasetSpec, role: Role, options: UnlistedOptions) -> ModelSpec:
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise UsageError(
-            f"{role} '{folder}' is no folder", expected="a checkpoint folder that `transferzoo train` wrote"
-        )
-    folder = folder.resolve()
-    other = trained_on(folder / "recipe.json") or dataset.name
-    if other != dataset.name:
-        raise UsageError(
-            f"the checkpoint {folder} belongs to another data set",
-            expected=f"'{dataset.name}'",
-            got=f"'{other}'",
-            hint=f"choose it with --dataset {other}",
-        )
-    return ModelSpec(name=folder.name, dataset=dataset.name, roles=ROLES, source=f"local:{folder}")
-
-
-def trained_on(recipe: Path) -> str | None:
-    """Return the data set that a recipe.json names, if there is one and it names any."""
-    try:
-        return str(json.loads(recipe.read_text(encoding="utf-8"))["config"]["dataset"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"cannot read {recipe}",
-            expected="what `transferzoo train` wrote",
-            got=type(error).__name__,
-            hint="delete it, or copy the checkpoint again",
-        ) from None
-
-
-def _ends(*suffixes: str) -> Callable[[str], bool]:
-    return lambda name: name.lower().endswith(suffixes) and not Path(name).expanduser().is_dir()
-
-
-def _is_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or (os.sep in name and Path(name).is_dir())
-
-
-_WAYS: tuple[
-    tuple[Callable[[str], object], Callable[[str, DatasetSpec, Role, UnlistedOptions], ModelSpec]], ...
-] = (
-    (lambda name: name.startswith(NAMED_ON_HUB), _hub),
-    (_ends(WEIGHTS), _weights),
-    (_ends(".onnx"), _exported),
-    (_ends(*_PICKLES), _pickle),
-    (_is_folder, _folder),
-    (_FUNCTION.fullmatch, _function),
-)
-"""What a name looks like → how it becomes a model; the first that fits."""
+    on_hub = _OWNER_AND_NAME.fullmatch(name) and name.partition("/")[0] not in zoo.datasets
+    hint = f"a repository of the Hub is written {NAMED_ON_HUB}{name}" if on_hub else ""
+    return UnknownNameError(kind, name, known, others=written_forms(), hint=hint)

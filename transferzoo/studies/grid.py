@@ -14,6 +14,7 @@ from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import UsageError
 from transferzoo.models.download import download_model
 from transferzoo.models.resolve import select_models
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.studies.cells import Cell, Grid, GridPoint
 from transferzoo.studies.claim_checks import check_claims
 from transferzoo.studies.digests import dataset_digest, files_digest, model_digest, split_root
@@ -306,4 +307,4 @@ def model_spec(reference: Mapping[str, Any], folder: Path, dataset: str) -> Mode
         dataset: of the model.
     """
     name = reference.get("name") or f"{reference['cell']}-{reference['part'].rpartition('/')[2] or 'kept'}"
-    return ModelSpec(name=name, dataset=dataset, roles=ROLES, source=f"local:{folder}")
+    return ModelSpec(name=name, dataset=dataset, roles=ROLES, source=LocalFolder(folder))

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Literal
 from huggingface_hub import constants
 
 from transferzoo import hub
-from transferzoo.base.errors import DataError, ModelError, UnknownNameError
+from transferzoo.base.errors import DataError, ModelError
 from transferzoo.models import checkpoint
-from transferzoo.models.resolve import select_models
-from transferzoo.zoo.schema import HUB, NAMED_ON_HUB, TO_TRAIN, assets
+from transferzoo.models.resolve import note_path, silent, unknown, unlisted
+from transferzoo.models.sources.hub_repository import HubRepository
+from transferzoo.zoo.schema import HUB, NAMED_ON_HUB, assets
 from transferzoo.zoo.selection import is_pattern, published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Role
@@ -81,14 +82,14 @@ def _is_complete(folder: Path) -> bool:
 
 def files_of(model: ModelSpec) -> RequiredFiles | None:
     """Return the files of the Hub that a model needs, None for a model from elsewhere."""
-    if not model.on_hub:
+    source = model.source
+    if not isinstance(source, HubRepository):
         return None
-    repo, _, revision = model.source.removeprefix(HUB).partition("@")
     if model.weights:
         files = {model.weights.file: model.weights.sha256}
-        return RequiredFiles(repo, revision or None, "model", files)
+        return RequiredFiles(source.repo, source.revision, "model", files)
     names = dict.fromkeys((checkpoint.CONFIG, checkpoint.WEIGHTS))
-    return RequiredFiles(repo, revision or None, "model", names, is_checkpoint=True)
+    return RequiredFiles(source.repo, source.revision, "model", names, is_checkpoint=True)
 
 
 def files_of_images(dataset: DatasetSpec, split: str) -> RequiredFiles | None:
@@ -107,11 +108,8 @@ def files_of_images(dataset: DatasetSpec, split: str) -> RequiredFiles | None:
 
 def state_of(model: ModelSpec) -> State:
     """Return where the weights of a model are."""
-    if model.source == TO_TRAIN:
-        return "train"
-    if files := files_of(model):
-        return "cached" if files.cached_folder() else "hub"
-    return "built-in" if model.source.startswith("builtin:") else "local"
+    files = files_of(model)
+    return "cached" if files and files.cached_folder() else model.source.state
 
 
 def state_of_images(dataset: DatasetSpec, split: str) -> State:
@@ -178,21 +176,26 @@ class Item:
 
 
 def select_items(
-    zoo: Zoo, names: Iterable[str], dataset: str | None = None, split: str | None = None
+    zoo: Zoo,
+    names: Iterable[str],
+    dataset: str | None = None,
+    split: str | None = None,
+    notify: Callable[[str], None] = silent,
 ) -> list[Item]:
     """Return the models and images that names stand for, in order and without repeats.
 
     Args:
         zoo: has the models and data sets.
         names: models, short or in full, and patterns of them; data sets; "surrogates", "targets",
-            "validators"; "hf-hub:OWNER/NAME[@REVISION]"; "all" for every model that is not `extra`, and
-            every data set. Commas separate too.
+            "validators"; "all" for every model that is not `extra`, and every data set; or what no zoo lists,
+            as "hf-hub:OWNER/NAME[@REVISION]". Commas separate too.
         dataset: only models of this data set, and its images.
         split: of the images; the one that is attacked if None.
+        notify: as for `resolve.select_models`.
 
     Raises:
         UnknownNameError: nothing of that name, or no such split.
-        UsageError: not a name of a repository.
+        UsageError: a model that no zoo lists is not there.
         ModelError: a model of that name is yet to be trained; patterns may stand for such models too.
         DataError: the images of a data set of that name are not found anywhere.
     """
@@ -201,23 +204,23 @@ def select_items(
     datasets = [spec] if spec else list(zoo.datasets.values())
     found: dict[str, Item] = {}
     for name in (part.strip() for argument in names for part in argument.split(",")):
-        if name.startswith(NAMED_ON_HUB):
-            items = [item_of(m) for m in select_models(zoo, [name], dataset or zoo.default_dataset, "target")]
-        else:
-            selected = [m for m in models if _matches(name, m)]
-            if selected and not is_pattern(name) and name not in GROUPS:
-                selected = [m for m in selected if m.source != TO_TRAIN] or [published(selected[0])]
-            items = [item_of(m) for m in selected]
-            images = [item_of_images(d, split) for d in datasets if name in ("all", d.name)]
-            if name != "all" and any(item.state == "absent" for item in images):
-                raise DataError(
-                    f"the images '{images[0].name}' are not on the Hub",
-                    hint="give their folder with --data PATH",
-                )
-            items += images
-        if not items:
-            known = (*GROUPS, *(m.name for m in models), *(d.name for d in datasets))
-            raise UnknownNameError("model or data set", name, known)
+        selected = [m for m in models if _matches(name, m)]
+        if selected and not is_pattern(name) and name not in GROUPS:
+            selected = [m for m in selected if m.is_published] or [published(selected[0])]
+            note_path(name, selected[0], notify)
+        images = [item_of_images(d, split) for d in datasets if name in ("all", d.name)]
+        if name != "all" and any(item.state == "absent" for item in images):
+            raise DataError(
+                f"the images '{images[0].name}' are not on the Hub",
+                hint="give their folder with --data PATH",
+            )
+        if not selected and not images:
+            model = unlisted(zoo, name, dataset or "")
+            if model is None:
+                known = (*GROUPS, *(m.name for m in models), *(d.name for d in datasets))
+                raise unknown("model or data set", name, zoo, known)
+            selected = [model]
+        items = [*map(item_of, selected), *images]
         found |= {item.name: item for item in items if item.name not in found}
     return list(found.values())
 
@@ -231,9 +234,9 @@ def _matches(name: str, model: ModelSpec) -> bool:
 
 def name_of(model: ModelSpec) -> str:
     """Return the name of a model for `transferzoo pull`."""
-    name = model.full_name.partition("|")[0]
-    repo = model.source.removeprefix(HUB)
-    return NAMED_ON_HUB + repo if name == f"{model.dataset}/{repo}" else name
+    source, name = model.source, model.name.partition("|")[0]
+    listed = not isinstance(source, HubRepository) or name != source.place
+    return f"{model.dataset}/{name}" if listed else f"{NAMED_ON_HUB}{source.place}"
 
 
 def item_of(model: ModelSpec) -> Item:

@@ -15,11 +15,14 @@ from transferzoo.base.atomic import write_text
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.evaluation.run_folder import open_run
 from transferzoo.models import checkpoint
+from transferzoo.models.download import download_model
+from transferzoo.models.resolve import resolve_model
+from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.sync.model_card import PATH, model_card
 from transferzoo.zoo.schema import HUB, NAMED_ON_HUB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from transferzoo.hub import Published
@@ -55,6 +58,25 @@ class UploadPlan:
         """Bytes of the files."""
         texts = {name: len(text.encode()) for name, text in self.texts.items()}
         return sum(texts.get(name) or (self.folder / name).stat().st_size for name in self.files)
+
+
+def checkpoint_of(zoo: Zoo, name: str, notify: Callable[[str], None]) -> Path:
+    """Return the checkpoint folder of the model that a name stands for.
+
+    Args:
+        zoo: has the models.
+        name: see `resolve.resolve_model`.
+        notify: called with a sentence that the user should read.
+
+    Raises:
+        UsageError: nothing of that name, or no checkpoint on this machine.
+    """
+    model = resolve_model(zoo, name, notify=notify)
+    if model.source.state == "hub":
+        raise UsageError(
+            f"'{name}' is on the Hub", expected="a checkpoint on this machine", got=str(model.source)
+        )
+    return download_model(model, notify).folder
 
 
 def newest_checkpoint(root: Path) -> Path:
@@ -102,7 +124,8 @@ def plan_upload(
         )
     trained = recipe.get("config", {})
     start = str(trained.get("start") or "")
-    base = start.removeprefix(NAMED_ON_HUB).partition("@")[0] if start.startswith(NAMED_ON_HUB) else None
+    on_hub = start.startswith(NAMED_ON_HUB)
+    base = HubRepository.parse(start.removeprefix(NAMED_ON_HUB)).repo if on_hub else None
     card = model_card(
         repo,
         config,

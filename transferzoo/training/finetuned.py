@@ -17,6 +17,7 @@ from transferzoo.base.spec_strings import parse_terms
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import MINIMIZERS, show_rule
 from transferzoo.models import checkpoint
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuning import architecture_of, identity
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
@@ -108,7 +109,7 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
         name=name,
         dataset=original.dataset,
         roles=ROLES,
-        source=f"local:{folder.resolve()}",
+        source=LocalFolder(folder.resolve()),
         licence=original.licence,
         origin=f"{original.full_name}, fine-tuned",
     )

@@ -7,60 +7,21 @@ model is built.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
+from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets.labels import plain
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
-from transferzoo.models.download import download_checkpoint, download_model
-from transferzoo.zoo.schema import NAMED_ON_HUB, TO_TRAIN
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
-    from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec
-
-
-def find(zoo: Zoo, name: str, dataset: str = "") -> Path:
-    """Return the checkpoint folder that a name stands for.
-
-    Args:
-        zoo: what names mean.
-        name: a model of any data set, short or in full; a folder; or "hf-hub:OWNER/NAME[@REVISION]".
-        dataset: where several models share a short name, the one of this data set is meant.
-
-    Raises:
-        UsageError: nothing of that name, or several models.
-        TransferZooError: the Hub does not have it.
-    """
-    if name.startswith(NAMED_ON_HUB):
-        repo, _, revision = name.removeprefix(NAMED_ON_HUB).partition("@")
-        return download_checkpoint(repo, revision or None)
-    if name.startswith((".", os.sep, "~")):
-        place = Path(name).expanduser()
-        if not place.is_dir():
-            raise UsageError(f"'{name}' is no folder", expected="a checkpoint folder to start from")
-        return place.resolve()
-    if name in zoo.models:
-        return download_model(zoo.models[name]).folder
-    found = [model for model in zoo.models.values() if model.name == name]
-    found = [model for model in found if model.dataset == dataset] or found
-    found = [model for model in found if model.source != TO_TRAIN] or found
-    if len(found) > 1:
-        raise UsageError(
-            f"several models are called '{name}'", expected="one of " + ", ".join(m.full_name for m in found)
-        )
-    if found:
-        return download_model(found[0]).folder
-    if Path(name).is_dir():
-        return Path(name).resolve()
-    raise UnknownNameError("model", name, [model.name for model in zoo.models.values()])
 
 
 def architecture_of(folder: Path) -> str:

@@ -13,10 +13,10 @@ from transferzoo.base.spec_strings import parse_terms
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import show_rule
 from transferzoo.models.download import download_model
-from transferzoo.models.resolve import select_models
+from transferzoo.models.resolve import UnlistedOptions, resolve_model, select_models, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from transferzoo.zoo.reader import Zoo
@@ -48,16 +48,18 @@ def plan(
     *,
     rho: float | None = None,
     tune: str | None = None,
+    notify: Callable[[str], None] = silent,
 ) -> Plan:
     """Lay flags over a recipe, bring specs into their canonical form, and find the models that are named.
 
     Args:
         zoo: what names mean.
         recipe: name of a recipe; None for the defaults.
-        flags: fields of `TrainConfig` that were given. `start` and `validators` are names as `Zoo.select`
-            takes them.
+        flags: fields of `TrainConfig` that were given. `start` and `validators` are names of models, see
+            `models.resolve`.
         rho: replaces the minimizer's radius.
         tune: "rho=0.05,0.1": radii to choose from.
+        notify: called with a sentence that the user should read.
 
     Raises:
         UsageError: an option is missing or wrong, or a name is unknown.
@@ -69,7 +71,7 @@ def plan(
     zoo.dataset(values["dataset"])
     if tune is not None:
         values["tune"] = read_tune(tune)
-    start = _start(zoo, values, flags)
+    start = _start(zoo, values, flags, notify)
     if "architecture" not in values:
         raise UsageError(
             "nothing to train",
@@ -90,18 +92,24 @@ def plan(
     return Plan(config, {m.full_name: download_model(m).folder for m in judges}, start)
 
 
-def _start(zoo: Zoo, values: dict[str, Any], flags: Mapping[str, Any]) -> Path | None:
+def _start(
+    zoo: Zoo, values: dict[str, Any], flags: Mapping[str, Any], notify: Callable[[str], None]
+) -> Path | None:
     """Return the checkpoint that is fine-tuned, and put its architecture into `values`.
 
-    Where the flags name one it stands, and the trainer refuses another than the source's.
+    Where the flags name one it stands, and the trainer refuses another than the source's. Of a bare weight
+    file they name the network that it fits.
     """
     name = values.get("start")
     if not name:
         return None
-    from transferzoo.training.finetuning import architecture_of, find
+    from transferzoo.training.finetuning import architecture_of
 
-    folder = find(zoo, name, values["dataset"])
-    values["architecture"] = flags.get("architecture") or architecture_of(folder)
+    given = flags.get("architecture") or ""
+    model = resolve_model(zoo, name, values["dataset"], UnlistedOptions(given), notify)
+    folder = download_model(model, notify).folder
+    fits = model.weights is not None and model.weights.architecture == given
+    values["architecture"] = architecture_of(folder) if fits or not given else given
     return folder
 
 

@@ -18,7 +18,7 @@ from transferzoo.base.errors import UnknownNameError
 from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.base.yaml_file import YamlFile, read_yaml
-from transferzoo.zoo.schema import HUB, DatasetSpec, ModelSpec, Preset
+from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Preset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -137,7 +137,7 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
             datasets[name] = data.model_copy(update={"name": name, "splits": splits})
         for dataset, entries in part.models.items():
             for name, entry in entries.items():
-                names = {"name": name, "dataset": dataset, "source": _beside(folder, entry.source)}
+                names = {"name": name, "dataset": dataset, "source": entry.source.beside(folder)}
                 model = entry.model_copy(update=names)
                 models[model.full_name] = model
         presets |= part.attacks
@@ -147,10 +147,10 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
     return Zoo(datasets, models, presets, recipes, suites, aliases)
 
 
-def _beside(folder: Path, source: str) -> str:
-    """Return a source whose relative path, if it is one, starts at the folder of the zoo file."""
-    kind, _, place = source.partition(":")
-    return f"{kind}:{folder / Path(place).expanduser()}" if kind in ("local", "onnx") else source
+def _beside(folder: Path, images: str) -> str:
+    """Return a place of images whose relative path, if it is one, starts at the folder of the zoo file."""
+    kind, _, place = images.partition(":")
+    return f"{kind}:{folder / Path(place).expanduser()}" if kind == "local" else images
 
 
 def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
@@ -160,12 +160,12 @@ def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
         for name, model in entries.items():
             if model.recipe is not None and model.recipe not in zoo.recipes:
                 raise file.unknown(("models", dataset, name, "recipe"), "recipe", model.recipe, zoo.recipes)
-            if model.weights is not None and not model.source.startswith(("local:", HUB)):
+            if model.weights is not None and not model.source.takes_weights:
                 raise file.error(
                     ("models", dataset, name, "weights"),
                     "wrong value",
                     "none, or a local: or hub: source",
-                    model.source,
+                    str(model.source),
                 )
     for name in part.suites.keys() & zoo.presets.keys():
         raise file.error(("suites", name), f"'{name}' names an attack already", expected="another name")

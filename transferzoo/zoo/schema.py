@@ -11,13 +11,12 @@ from pydantic import Field, field_validator, model_validator
 from transferzoo.base.errors import UsageError
 from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.spec_strings import parse_epsilon, parse_step
+from transferzoo.zoo.model_source import ModelSource
 
 Role = Literal["surrogate", "target", "validator"]
 ROLES: tuple[Role, ...] = ("surrogate", "target", "validator")
 HUB = "hub:"
-"""What the source of a model on the Hub begins with."""
-TO_TRAIN = "train"
-"""The source of a model that nobody has published."""
+"""What the place of images on the Hub begins with."""
 PLACE = re.compile(
     r"builtin:.+ | local:.+ | hub:(?P<repo>[^/@*]+/[^/@*]+)/"
     r"((?P<file>[^@*]+)(@sha256:(?P<sha256>[0-9a-f]{64}))?"
@@ -170,10 +169,10 @@ class ModelSpec(FrozenModel):
         name: its name within the data set.
         dataset: the data set it classifies.
         roles: "surrogate", "target", and "validator" for what epochs and radii are chosen by, never reported.
-        source: "builtin:FOLDER" (in the package), "local:PATH" (a checkpoint folder, design section 3),
-            "hub:OWNER/NAME[@REVISION]" (one on the Hub), "onnx:PATH" (an exported model, target only),
-            "python:PACKAGE.MODULE:FUNCTION" (what a function returns), or "train" (nobody has published it:
-            `recipe` makes it).
+        source: where it comes from; in a zoo file "form:place", as in "builtin:FOLDER" (in the package),
+            "local:PATH" (a checkpoint folder), "hub:OWNER/NAME[@REVISION]" (one on the Hub), "onnx:PATH" (an
+            exported model, target only), "python:PACKAGE.MODULE:FUNCTION" (what a function returns), or
+            "train" (nobody has published it: `recipe` makes it).
         weights: of a "local:" or "hub:" place that is no checkpoint folder.
         extra: whether "all" leaves it out; its name and patterns of names reach it.
         defence: what it does to images first, as `read_defence` reads it; empty for nothing.
@@ -186,9 +185,7 @@ class ModelSpec(FrozenModel):
     name: str = ""
     dataset: str = ""
     roles: tuple[Role, ...] = Field(min_length=1)
-    source: str = Field(
-        pattern=r"^(builtin:.+|local:.+|hub:[^/@]+/[^/@]+(@.+)?|onnx:.+|python:[\w.]+:[\w.]+|train)$"
-    )
+    source: ModelSource
     weights: WeightFile | None = None
     extra: bool = False
     defence: str = ""
@@ -199,7 +196,7 @@ class ModelSpec(FrozenModel):
 
     @model_validator(mode="after")
     def _makeable(self) -> ModelSpec:
-        if self.source == TO_TRAIN and self.recipe is None:
+        if not self.is_published and self.recipe is None:
             raise ValueError("a recipe, where the source is 'train'")
         return self
 
@@ -209,9 +206,9 @@ class ModelSpec(FrozenModel):
         return f"{self.dataset}/{self.name}"
 
     @property
-    def on_hub(self) -> bool:
-        """Whether its files have to come from the Hub; see `download.download_model`."""
-        return self.source.startswith(HUB)
+    def is_published(self) -> bool:
+        """Whether it has weights somewhere."""
+        return self.source.state != "train"
 
     @property
     def non_commercial(self) -> bool:
@@ -220,31 +217,24 @@ class ModelSpec(FrozenModel):
 
     @property
     def folder(self) -> Path:
-        """The checkpoint folder of a model that is on this machine.
+        """The checkpoint folder of a model that is on this machine; see `download.download_model`.
 
         Raises:
             UsageError: it is none that has a folder.
         """
-        assert not self.on_hub, f"{self.full_name} has to be located first"
-        if not self.has_folder:
+        if self.source.folder is None:
             raise UsageError(
                 f"'{self.full_name}' is no checkpoint folder",
                 expected="weights that can be trained",
-                got=self.source,
+                got=str(self.source),
             )
-        kind, _, place = self.source.partition(":")
-        return assets() / place if kind == "builtin" else Path(place).expanduser()
-
-    @property
-    def has_folder(self) -> bool:
-        """Whether it lies in a folder of this machine."""
-        return self.source.startswith(("builtin:", "local:"))
+        return self.source.folder
 
     @property
     def place(self) -> str:
         """Where it lies, for a user to read."""
-        if not self.has_folder:
-            return self.source
+        if self.source.folder is None:
+            return str(self.source)
         return str(self.folder / self.weights.file if self.weights else self.folder)
 
 

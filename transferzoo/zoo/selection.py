@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from itertools import chain, count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
-from transferzoo.zoo.schema import TO_TRAIN, ModelSpec, Role
+from transferzoo.base.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import ModelSpec, Role
 
 
 def is_listed(zoo: Zoo, name: str, dataset: str) -> bool:
     """Return whether a name is "all" or that of a model of the zoo, with its data set or without."""
     return name == "all" or name in zoo.models or f"{dataset}/{name}" in zoo.models
+
+
+def serving(zoo: Zoo, dataset: str, role: Role) -> list[ModelSpec]:
+    """Return the published models of a data set that have a role."""
+    models = zoo.models.values()
+    return [m for m in models if m.dataset == dataset and role in m.roles and m.is_published]
 
 
 def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
@@ -31,19 +36,19 @@ def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
         dataset: the data set they classify.
         role: what patterns and "all" are limited to; a named model may be used in any role.
 
+    Returns:
+        The models in the order of the zoo; none where nothing has that name.
+
     Raises:
-        UnknownNameError: nothing of that name.
         UsageError: it belongs to another data set.
         ModelError: nobody has published the model.
     """
-    serving = [
-        m for m in zoo.models.values() if m.dataset == dataset and role in m.roles and m.source != TO_TRAIN
-    ]
+    candidates = serving(zoo, dataset, role)
     if name == "all":
-        return [m for m in serving if not m.extra]
+        return [m for m in candidates if not m.extra]
     if model := zoo.models.get(f"{dataset}/{name}"):
         return [published(model)]
-    matching = [m for m in serving if fnmatchcase(m.name, name)]
+    matching = [m for m in candidates if fnmatchcase(m.name, name)]
     if matching and is_pattern(name):
         return matching
     if name in zoo.models and zoo.models[name].dataset == dataset:
@@ -54,9 +59,32 @@ def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
                 f"{role} '{name}' belongs to another data set",
                 expected=f"a model of '{dataset}'",
                 got=f"one of '{model.dataset}'",
-                hint="surrogate and targets must share their data set (--dataset)",
+                hint=f"choose it with --dataset {model.dataset}; surrogates and targets share theirs",
             )
-    raise UnknownNameError(role, name, [m.name for m in serving])
+    return []
+
+
+def find(zoo: Zoo, name: str, dataset: str = "") -> ModelSpec | None:
+    """Return the model of any data set that a name stands for; None where none has it.
+
+    Args:
+        zoo: where it is looked up.
+        name: a model's name, short or in full.
+        dataset: where several models share a short name, the one of this data set is meant.
+
+    Raises:
+        UsageError: several models of other data sets share it.
+    """
+    if name in zoo.models:
+        return zoo.models[name]
+    found = [model for model in zoo.models.values() if model.name == name]
+    found = [model for model in found if model.dataset == dataset] or found
+    found = [model for model in found if model.is_published] or found
+    if len(found) > 1:
+        raise UsageError(
+            f"several models are called '{name}'", expected="one of " + ", ".join(m.full_name for m in found)
+        )
+    return found[0] if found else None
 
 
 def parts(names: Iterable[str]) -> list[tuple[str, str]]:
@@ -79,7 +107,7 @@ def published(model: ModelSpec) -> ModelSpec:
     Raises:
         ModelError: nobody has published any.
     """
-    if model.source == TO_TRAIN:
+    if not model.is_published:
         raise ModelError(
             f"nobody has published weights of '{model.full_name}'",
             hint=f"train it with `transferzoo train --recipe {model.recipe}` and name the folder it writes",
@@ -92,20 +120,27 @@ def is_pattern(name: str) -> bool:
     return name == "all" or any(character in name for character in "*?[")
 
 
-def name_apart(*groups: Iterable[ModelSpec]) -> tuple[tuple[ModelSpec, ...], ...]:
+def name_apart(
+    *groups: Iterable[ModelSpec], known: Mapping[str, ModelSpec] | None = None
+) -> tuple[tuple[ModelSpec, ...], ...]:
     """Return groups of models in which no two models share a name, so that a table tells them apart.
 
     The later one of two gets the folder that it lies in behind its name, "vgg (mine)", or a number.
+
+    Args:
+        groups: of models.
+        known: full name → models that keep their names, whether they are in a group or not.
     """
-    known: dict[str, ModelSpec] = {}
+    taken = dict(known or {})
 
     def apart(model: ModelSpec) -> ModelSpec:
-        place = Path(model.source.partition(":")[2])
-        folder = (place if model.weights else place.parent).name
-        names = (model.name, *([f"{model.name} ({folder})"] if folder else []))
+        source = model.source
+        folder = source.folder.name if model.weights and source.folder else source.group
+        behind = f" ({folder})" if folder and not model.name.endswith(f" ({folder})") else ""
+        names = dict.fromkeys((model.name, model.name + behind))
         for name in chain(names, (f"{model.name} ({number})" for number in count(2))):
             named = model.model_copy(update={"name": name})
-            if _same(known.setdefault(named.full_name, named), named):
+            if _same(taken.setdefault(named.full_name, named), named):
                 return named
         raise AssertionError("numbers do not end")
 

@@ -11,20 +11,80 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
-from transferzoo.models.classifier import Classifier, Predictor
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.zoo.model_source import LoadableSource, model_source
+from transferzoo.zoo.schema import ModelSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.models.resolve import UnlistedOptions
     from transferzoo.zoo.schema import DatasetSpec
 
+SUFFIX = ".onnx"
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
 """How a graph names a file of its weights: "location" and the path, whose length is the group."""
+
+
+@model_source("onnx")
+@dataclass(frozen=True)
+class OnnxFile(LoadableSource):
+    """An exported model.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+
+    pattern: ClassVar[str] = "PATH"
+    written: ClassVar[str] = f"MODEL{SUFFIX}"
+    is_path: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, place: str) -> Self:
+        if not place:
+            raise ValueError("onnx:PATH")
+        return cls(Path(place).expanduser())
+
+    @classmethod
+    def recognises(cls, written: str, options: UnlistedOptions) -> bool:
+        return written.lower().endswith(SUFFIX) and not Path(written).expanduser().is_dir()
+
+    @classmethod
+    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
+        path = Path(written).expanduser().absolute()
+        return ModelSpec(name=path.stem, dataset=dataset.name, roles=("target",), source=cls(path))
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    @property
+    def group(self) -> str:
+        return self.path.parent.name
+
+    def beside(self, folder: Path) -> Self:
+        return type(self)(folder / self.path)
+
+    def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
+        from transferzoo.models.classifier import tried
+
+        return tried(_classifier(self.path, dataset), self.place, dataset)
+
+    def identity(self) -> tuple[str, str]:
+        return _digest(self.path), fingerprint("reads [0, 1] pixels")
+
+    def gives_gradients(self) -> bool:
+        return False
+
+    def versions(self) -> dict[str, str]:
+        return {"onnxruntime": str(_runtime(self.path).__version__)}
 
 
 @dataclass(frozen=True)
@@ -43,17 +103,21 @@ class _Graph:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return its first output for images, float32 (N, C, H, W)."""
+        import torch
+
         parts = images.split(self.batch or max(1, len(images)))
         return torch.cat([self._run(part) for part in parts])
 
     def _run(self, images: Tensor) -> Tensor:
+        import torch
+
         missing = (self.batch or len(images)) - len(images)
         filled = torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images
         output = self.session.run(None, {self.input: filled.numpy()})[0]
         return torch.as_tensor(output)[: len(images)]
 
 
-def load(path: Path, dataset: DatasetSpec) -> Classifier:
+def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
     """Open an exported model as a classifier of a data set's images.
 
     Its input is float32 (N, C, H, W); other sizes than its own are resized to it, and grey images repeated
@@ -66,6 +130,8 @@ def load(path: Path, dataset: DatasetSpec) -> Classifier:
     Raises:
         ModelError: onnxruntime is not installed, or the file is damaged or reads something else.
     """
+    from transferzoo.models.classifier import Classifier, Predictor
+
     session = _session(path)
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
@@ -96,6 +162,8 @@ def load(path: Path, dataset: DatasetSpec) -> Classifier:
 
 
 def _session(path: Path) -> Any:
+    import torch
+
     runtime = _runtime(path)
     _weight_files(path)
     options = runtime.SessionOptions()
@@ -121,16 +189,7 @@ def _runtime(path: Path) -> Any:
     return onnxruntime
 
 
-def versions(path: Path) -> dict[str, str]:
-    """Return the version of what opens exported models.
-
-    Raises:
-        ModelError: it is not installed.
-    """
-    return {"onnxruntime": str(_runtime(path).__version__)}
-
-
-def digest(path: Path) -> str:
+def _digest(path: Path) -> str:
     """Return the SHA-256 of an exported model: of its file, or of its file and those its weights lie in.
 
     Raises:

@@ -11,29 +11,103 @@ sentence, and what it prints while it is imported, called or asked goes to stder
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import operator
 import os
+import re
 import sys
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from transferzoo.base.atomic import sha256
-from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, reason
+from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError, reason
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.models.classifier import Classifier, Predictor, state_digest
+from transferzoo.zoo.model_source import LoadableSource, model_source
+from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
+    from torch import Tensor, nn
+
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.models.resolve import UnlistedOptions
     from transferzoo.zoo.schema import DatasetSpec
 
+_NAME = re.compile(r"[\w.]+:[\w.]+")
 
-def load(name: str, dataset: DatasetSpec) -> Classifier:
+
+@model_source("python")
+@dataclass(frozen=True)
+class PythonFunction(LoadableSource):
+    """What a function of a module returns.
+
+    Attributes:
+        name: "package.module:function".
+    """
+
+    name: str
+
+    pattern: ClassVar[str] = "MODULE:FUNCTION"
+    written: ClassVar[str] = f"{pattern} with --allow-code"
+    runs_code: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, place: str) -> Self:
+        if not _NAME.fullmatch(place):
+            raise ValueError(f"python:{cls.pattern}")
+        return cls(place)
+
+    @classmethod
+    def recognises(cls, written: str, options: UnlistedOptions) -> bool:
+        """Return whether the module is in the working folder, in a package, or found where code is allowed.
+
+        So `torchvision:resnet18` is not taken for code because a module of that name is installed.
+        """
+        if not _NAME.fullmatch(written):
+            return False
+        module = written.partition(":")[0]
+        top, dot, _ = module.partition(".")
+        here = Path(f"{top}.py").is_file() or Path(top).is_dir()
+        return here or bool(dot) or (options.allow_code and _is_installed(top))
+
+    @classmethod
+    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
+        try:
+            source = cls.parse(written)
+        except ValueError:
+            raise UsageError(f"'{written}' is no function", expected=cls.pattern) from None
+        name = written.partition(":")[2]
+        return ModelSpec(name=name, dataset=dataset.name, roles=ROLES, source=source)
+
+    @property
+    def place(self) -> str:
+        return self.name
+
+    def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
+        from transferzoo.models.classifier import tried
+
+        return tried(_classifier(self.name, dataset), self.name, dataset)
+
+    def identity(self) -> tuple[str, str]:
+        return facts(self.name)[:2]
+
+    def gives_gradients(self) -> bool:
+        return facts(self.name)[2]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # `__main__`, for one
+        return False
+
+
+def _classifier(name: str, dataset: DatasetSpec) -> Classifier:
     """Return what a function returns as a classifier of a data set's images: evaluation mode, on the CPU.
 
     Args:
@@ -44,6 +118,10 @@ def load(name: str, dataset: DatasetSpec) -> Classifier:
         UnknownNameError: the module has no such function.
         ModelError: the user's code raises an exception, or returns something else.
     """
+    from torch import nn
+
+    from transferzoo.models.classifier import Classifier, Predictor
+
     made = _made(name)
     if not isinstance(made, nn.Module):
         made = Predictor(_watched(name, made), len(dataset.classes), name)
@@ -67,9 +145,13 @@ def facts(name: str) -> tuple[str, str, bool]:
         fingerprint of the name and the source file; whether it is an `nn.Module`.
 
     Raises:
-        UnknownNameError: see `load`.
-        ModelError: see `load`; or the module has no source file.
+        UnknownNameError: see `_classifier`.
+        ModelError: likewise; or the module has no source file.
     """
+    from torch import nn
+
+    from transferzoo.models.classifier import state_digest
+
     file = getattr(_module(name), "__file__", None)
     if file is None:
         raise ModelError(f"'{name}' has no source file", expected="a function of a module in a file")

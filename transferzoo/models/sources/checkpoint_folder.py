@@ -1,0 +1,199 @@
+"""Checkpoint folders on this machine, and weight files that become one once it is known what they fit."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from transferzoo.base.errors import UsageError
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.zoo.model_source import LoadableSource, model_source
+from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile, assets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.zoo.model_source import State
+    from transferzoo.zoo.schema import DatasetSpec
+
+WEIGHTS = ".safetensors"
+"""What the name of a weight file ends with."""
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+
+
+class CheckpointFolder(LoadableSource):
+    """A folder in timm's format: `model.safetensors` and `config.json`."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path: ...
+
+    def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
+        from transferzoo.models.classifier import load_checkpoint
+
+        return load_checkpoint(self.folder, dataset, weights)
+
+    def identity(self) -> tuple[str, str]:
+        from transferzoo.models import checkpoint
+
+        return checkpoint.digest(self.folder), fingerprint(checkpoint.read_config(self.folder))
+
+    def collected(self) -> list[Path]:
+        from transferzoo.models import checkpoint
+
+        return checkpoint.samples(self.folder)
+
+
+@model_source("builtin")
+@dataclass(frozen=True)
+class BuiltIn(CheckpointFolder):
+    """A checkpoint folder in the package.
+
+    Attributes:
+        name: its path within `assets`.
+    """
+
+    name: str
+
+    pattern: ClassVar[str] = "FOLDER"
+    written: ClassVar[str] = ""
+    state: ClassVar[State] = "built-in"
+
+    @classmethod
+    def parse(cls, place: str) -> Self:
+        if not place:
+            raise ValueError("builtin:FOLDER")
+        return cls(place)
+
+    @classmethod
+    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
+        name = Path(written).name
+        return ModelSpec(name=name, dataset=dataset.name, roles=ROLES, source=cls(written))
+
+    @property
+    def place(self) -> str:
+        return self.name
+
+    @property
+    def folder(self) -> Path:
+        return assets() / self.name
+
+
+@model_source("local")
+@dataclass(frozen=True)
+class LocalFolder(CheckpointFolder):
+    """A checkpoint folder, or one with a weight file.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    pattern: ClassVar[str] = "PATH"
+    written: ClassVar[str] = f"a checkpoint folder, WEIGHTS{WEIGHTS} with --architecture"
+    takes_weights: ClassVar[bool] = True
+    is_path: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, place: str) -> Self:
+        if not place:
+            raise ValueError("local:PATH")
+        return cls(Path(place).expanduser())
+
+    @classmethod
+    def recognises(cls, written: str, options: UnlistedOptions) -> bool:
+        return Path(written).expanduser().is_dir() or written.lower().endswith((WEIGHTS, *PICKLES))
+
+    @classmethod
+    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
+        path = Path(written).expanduser()
+        if path.is_dir():
+            folder = path.resolve()
+            classified = trained_on(folder) or dataset.name
+            return ModelSpec(name=folder.name, dataset=classified, roles=ROLES, source=cls(folder))
+        path = path.absolute()  # a link keeps its name and its neighbours
+        weights = _described(path, written, dataset, options.architecture)
+        return ModelSpec(
+            name=path.stem, dataset=dataset.name, roles=ROLES, source=cls(path.parent), weights=weights
+        )
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    @property
+    def folder(self) -> Path:
+        return self.path
+
+    @property
+    def group(self) -> str:
+        return self.path.parent.name
+
+    def beside(self, folder: Path) -> Self:
+        return type(self)(folder / self.path)
+
+    def download(
+        self, weights: WeightFile | None, notify: Callable[[str], None] = lambda sentence: None
+    ) -> LoadableSource:
+        if weights is None:
+            return self
+        from transferzoo.models.conversion import convert_weights
+
+        origin = {"folder": self.place, "file": weights.file}
+        return LocalFolder(convert_weights(self.path / weights.file, weights, origin, notify))
+
+
+def _described(path: Path, written: str, dataset: DatasetSpec, architecture: str) -> WeightFile:
+    """Return what a bare weight file holds: it reads the data set's pixels and has its normalisation.
+
+    Raises:
+        UsageError: it may be a pickle, or nobody says which network it fits.
+    """
+    if path.suffix.lower() != WEIGHTS:
+        raise UsageError(
+            f"'{written}' may be a pickle, and a pickle can run code",
+            expected=f"a {WEIGHTS} file",
+            hint="save the weights with safetensors, or name the file in a zoo file of your own "
+            "(weights: {pickle: true, …}), where it is read as tensors only",
+        )
+    if not architecture:
+        described = (path.parent / "config.json").is_file()
+        raise UsageError(
+            f"'{written}' does not say which network its weights fit",
+            expected="--architecture SPEC too (architecture= in Python), as in --architecture resnet18",
+            hint="or name its folder, which has a config.json" if described else "",
+        )
+    return WeightFile(
+        file=path.name,
+        architecture=architecture,
+        mean=dataset.mean,
+        std=dataset.std,
+        input_size=(dataset.channels, dataset.size, dataset.size),
+        arguments={"num_classes": len(dataset.classes)},
+    )
+
+
+def trained_on(folder: Path) -> str | None:
+    """Return the data set that the recipe.json of a folder names, if there is one and it names any.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    recipe = folder / "recipe.json"
+    try:
+        return str(json.loads(recipe.read_text(encoding="utf-8"))["config"]["dataset"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"cannot read {recipe}",
+            expected="what `transferzoo train` wrote",
+            got=type(error).__name__,
+            hint="delete it, or copy the checkpoint again",
+        ) from None

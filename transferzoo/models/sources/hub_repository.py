@@ -1,0 +1,72 @@
+"""Repositories of the Hugging Face Hub, whose files are checked against the Hub's digests."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from transferzoo.base.errors import UsageError
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
+from transferzoo.zoo.model_source import ModelSource, model_source
+from transferzoo.zoo.schema import NAMED_ON_HUB, ROLES, ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.zoo.model_source import LoadableSource, State
+    from transferzoo.zoo.schema import DatasetSpec, WeightFile
+
+_PLACE = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
+
+
+@model_source("hub", NAMED_ON_HUB.removesuffix(":"))
+@dataclass(frozen=True)
+class HubRepository(ModelSource):
+    """A checkpoint folder on the Hub, or a repository with a weight file.
+
+    Attributes:
+        repo: "OWNER/NAME".
+        revision: a commit, tag or branch; None for the default branch.
+    """
+
+    repo: str
+    revision: str | None = None
+
+    pattern: ClassVar[str] = "OWNER/NAME[@REVISION]"
+    written: ClassVar[str] = f"{NAMED_ON_HUB}{pattern}"
+    state: ClassVar[State] = "hub"
+    takes_weights: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, place: str) -> Self:
+        match = _PLACE.fullmatch(place)
+        if match is None:
+            raise ValueError(f"hub:{cls.pattern}")
+        return cls(match["repo"], match["revision"])
+
+    @classmethod
+    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
+        try:
+            source = cls.parse(written)
+        except ValueError:
+            raise UsageError(f"'{written}' is no repository of the Hub", expected=cls.written) from None
+        return ModelSpec(name=written, dataset=dataset.name, roles=ROLES, source=source, origin="the Hub")
+
+    @property
+    def place(self) -> str:
+        return self.repo + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def group(self) -> str:
+        return self.repo.partition("/")[0]
+
+    def download(
+        self, weights: WeightFile | None, notify: Callable[[str], None] = lambda sentence: None
+    ) -> LoadableSource:
+        from transferzoo.models.download import download_checkpoint, download_weights
+
+        if weights is None:
+            return LocalFolder(download_checkpoint(self.repo, self.revision))
+        return LocalFolder(download_weights(self.repo, self.revision, weights, notify))
