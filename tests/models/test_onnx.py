@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -13,6 +12,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from helpers.exported import Normalised, export
 from helpers.refusals import ATTACK, nothing_written, refused
 from helpers.short_attack import TRY, records
 from transferzoo import evaluate, load_images, load_model, read_attack
@@ -24,39 +24,10 @@ from transferzoo.zoo.reader import load_zoo
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from helpers.refusals import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FASHION = load_zoo().dataset("fashion-mnist")
-
-
-class Normalised(nn.Module):
-    """A network that reads pixels, as an exported model has to."""
-
-    def __init__(self, network: nn.Module, mean: float, std: float) -> None:
-        super().__init__()
-        self.network, self.mean, self.std = network, mean, std
-
-    def forward(self, images: Tensor) -> Tensor:
-        said: Tensor = self.network((images - self.mean) / self.std)
-        return said
-
-
-def export(network: nn.Module, file: Path, *size: int, dynamic: tuple[int, ...] = (0,)) -> Path:
-    """Export a network of images of a size (N, C, H, W); `dynamic` dimensions are left open."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that needs no further package
-        torch.onnx.export(
-            network.eval(),
-            (torch.zeros(size),),
-            str(file),
-            dynamo=False,
-            input_names=["images"],
-            dynamic_axes={"images": {place: f"d{place}" for place in dynamic}},
-        )
-    return file
 
 
 def tiny(channels: int = 1, classes: int = 10) -> nn.Module:

@@ -11,7 +11,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class TransferZooError(Exception):
@@ -61,15 +61,15 @@ class UnknownNameError(UsageError):
         name: the name that came.
         known: the names that exist.
         others: what else may be written, besides names.
-        hint: the next step, where no name is near.
+        meant: what may have been meant, besides near names.
     """
 
     def __init__(
-        self, kind: str, name: str, known: Iterable[str], *, others: str = "", hint: str = ""
+        self, kind: str, name: str, known: Iterable[str], *, others: str = "", meant: Sequence[str] = ()
     ) -> None:
         names = sorted(set(known))
-        near = get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else hint
+        near = [*meant, *get_close_matches(name, names, n=3, cutoff=0.5)]
+        hint = f"did you mean {' or '.join(near)}?" if near else ""
         listed = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
         noun, of, whole = kind.partition(" of ")
         expected = (f"one of {listed}" if names else "none") + (f"; or {others}" if others else "")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.cli.options import (
+    AllowCode,
+    Architecture,
     DataRoot,
     Dataset,
     Json,
     Output,
     Visible,
     ZooFile,
-    complete_architectures,
     complete_attacks,
     complete_minimizers,
     complete_models,
@@ -50,19 +51,8 @@ def attack(
             autocompletion=complete_models,
         ),
     ] = ["all"],  # noqa: B006
-    architecture: Annotated[
-        str,
-        typer.Option(
-            metavar="SPEC",
-            show_default=False,
-            autocompletion=complete_architectures,
-            help="The network that the .safetensors files among the models fit, for example resnet18.",
-        ),
-    ] = "",
-    allow_code: Annotated[
-        bool,
-        typer.Option("--allow-code", help="Run the functions (package.module:function) among the models."),
-    ] = False,
+    architecture: Architecture = "",
+    allow_code: AllowCode = False,
     attack: Annotated[
         list[str],
         typer.Option(
@@ -204,7 +194,7 @@ def attack(
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
     from transferzoo.evaluation.job import weights_of
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.resolve import UnlistedOptions, dataset_of
     from transferzoo.results.writers import check_folder, check_output
     from transferzoo.zoo.reader import load_zoo
 
@@ -230,8 +220,7 @@ def attack(
         "compile": compile,
     }
     records = load_zoo(zoo)
-    name = dataset or records.default_dataset
-    records.dataset(name)
+    name = dataset_of(records, dataset, [*surrogate, *targets])
     crafted_on, tried_on = models(
         records, name, surrogate, targets, UnlistedOptions(architecture, allow_code)
     )

@@ -98,6 +98,19 @@ ZooFile = Annotated[
         "--zoo", metavar="FILE", help="Your own zoo file, merged over the built-in one.", show_default=False
     ),
 ]
+Architecture = Annotated[
+    str,
+    typer.Option(
+        metavar="SPEC",
+        show_default=False,
+        autocompletion=complete_architectures,
+        help="The network that the .safetensors files among the models fit, for example resnet18.",
+    ),
+]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Run the functions (package.module:function) among the models."),
+]
 Visible = Annotated[
     bool, typer.Option("--visibility", help="Tell how visible the perturbations are: norms, PSNR, SSIM.")
 ]

@@ -9,6 +9,8 @@ import typer
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.options import (
+    AllowCode,
+    Architecture,
     DataRoot,
     Dataset,
     Json,
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from transferzoo.datasets import Batch
     from transferzoo.sharpness.measurement_setup import MeasurementSetup
-    from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 MEASURES, LANDSCAPES = "Of models", "Of a line or slice"
@@ -52,7 +53,7 @@ def sharpness(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL]...",
-            help="Models to measure: names, globs, folders.",
+            help="Models to measure: names, globs, your own.",
             autocompletion=complete_models,
             show_default=False,
         ),
@@ -75,6 +76,8 @@ def sharpness(
             help="Instead: the loss on a plane through the weights of a model.",
         ),
     ] = None,
+    architecture: Architecture = "",
+    allow_code: AllowCode = False,
     dataset: Dataset = None,
     data: DataRoot = None,
     split: Annotated[
@@ -153,8 +156,10 @@ def sharpness(
     from transferzoo.attacks.configure import resolve
     from transferzoo.attacks.engine import Attack
     from transferzoo.base.atomic import write_text
+    from transferzoo.cli.attack_job import download_models
     from transferzoo.cli.landscapes import report_line, report_models, report_slice
     from transferzoo.cli.tables import render
+    from transferzoo.models.resolve import UnlistedOptions, dataset_of, select_models
     from transferzoo.results.writers import check_output, formatted
     from transferzoo.sharpness.plots import check_plot_path
     from transferzoo.zoo.reader import load_zoo
@@ -165,22 +170,25 @@ def sharpness(
     if picture is not None:
         check_plot_path(picture)
     records = load_zoo(zoo)
-    dataset_spec = records.dataset(dataset or records.default_dataset)
     names = list(between or ([slice_] if slice_ is not None else models or []))
-    chosen = _download_models(records, names, dataset_spec)
+    dataset_spec = records.dataset(dataset_of(records, dataset, names))
+    options = UnlistedOptions(architecture, allow_code)
+    chosen = select_models(records, names, dataset_spec.name, "surrogate", options, log)
+    tried_on = _targets(
+        select_models(records, targets or (), dataset_spec.name, "target", options, log), chosen
+    )
+    options.check_used(records, (*chosen, *tried_on))
+    chosen, tried_on = download_models(chosen, tried_on)
     if request != "MODEL" and len(chosen) != len(names):
         wanted = "two different models" if between else "one model"
         raise UsageError(f"{request} takes {wanted}", got=", ".join(model.name for model in chosen))
     setup = _measurement_setup(dataset_spec, split, data, images, seed, batch_size)
     if request == "MODEL":
-        options = {name: context.params[name] for name, of in BELONGS.items() if of == "MODEL"}
-        found = report_models(setup, chosen, options, runs)
+        measured = {name: context.params[name] for name, of in BELONGS.items() if of == "MODEL"}
+        found = report_models(setup, chosen, measured, runs)
     elif request == "--between":
-        chosen_targets = _targets(records, targets or [], dataset_spec, chosen)
         chosen_attack = Attack.of(resolve(records, dataset_spec.name, attack, {}), seed)
-        found = report_line(
-            setup, (chosen[0], chosen[1]), points, chosen_targets, chosen_attack, runs, picture
-        )
+        found = report_line(setup, (chosen[0], chosen[1]), points, tried_on, chosen_attack, runs, picture)
     else:
         found = report_slice(setup, chosen[0], points, radius, runs, picture)
     if json:
@@ -224,43 +232,20 @@ def _check_belongs(context: typer.Context, request: str) -> None:
             raise UsageError(f"{option} belongs to {of}", got=request, hint="leave it out")
 
 
-def _download_models(records: Zoo, names: Sequence[str], dataset: DatasetSpec) -> list[ModelSpec]:
-    """Resolve names to models, and download them.
-
-    Raises:
-        UsageError: a name is unknown, or a model has no weights to move.
-        TransferZooError: the Hub does not have a model.
-    """
-    from transferzoo.models.download import download_model
-    from transferzoo.models.load import require_gradients
-    from transferzoo.models.resolve import select_models
-
-    found = [download_model(model, log) for model in select_models(records, names, dataset.name, "surrogate")]
-    for model in found:
-        require_gradients(model)
-    return found
-
-
-def _targets(
-    records: Zoo, names: Sequence[str], dataset: DatasetSpec, ends: Sequence[ModelSpec]
-) -> list[ModelSpec]:
+def _targets(models: Sequence[ModelSpec], ends: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
     """Return the targets, without the ends of the line.
 
     Raises:
-        UsageError: a name is unknown, none is left, or a target has a defence.
+        UsageError: none is left, or a target has a defence.
     """
-    from transferzoo.models.download import download_model
-    from transferzoo.models.resolve import select_models
-
     end_names = {model.full_name for model in ends}
-    chosen = select_models(records, names, dataset.name, "target") if names else ()
-    chosen_targets = [model for model in chosen if model.full_name not in end_names]
-    if names and not chosen_targets:
+    chosen = tuple(model for model in models if model.full_name not in end_names)
+    if models and not chosen:
         raise UsageError("no target is left", expected="at least one that is no end of the line")
-    for model in chosen_targets:
+    for model in chosen:
         if model.defence:
             raise UsageError("targets of a line have no defence", got=f"'{model.name}'")
-    return [download_model(model, log) for model in chosen_targets]
+    return chosen
 
 
 def _measurement_setup(

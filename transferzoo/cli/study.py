@@ -78,7 +78,7 @@ def study(
     records, chosen = load_zoo(zoo), find_study(name)
     root = data and data.expanduser().absolute()
     task = Task(chosen.model_dump_json(), store.absolute(), root, own_file(zoo))
-    grid = build_grid(chosen, records, task.root)
+    grid = build_grid(chosen, records, task.root, notify=log)
     check_architectures(grid, records.dataset(chosen.dataset))
     cell_store = Store(task.store)
     cell_store.check()

@@ -17,7 +17,7 @@ from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.defences import show_defence
 from transferzoo.zoo.model_source import SOURCES, forms, written_forms
 from transferzoo.zoo.schema import NAMED_ON_HUB, ModelSpec
-from transferzoo.zoo.selection import distinct, find, is_listed, listed, name_apart, parts, serving
+from transferzoo.zoo.selection import distinct, find, is_listed, listed, name_apart, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -219,7 +219,8 @@ def _matching(
     if model is None:
         found = listed(zoo, name, dataset, role)
         if not found:
-            raise unknown(role, name, zoo, [m.name for m in serving(zoo, dataset, role)])
+            known = [m.name for m in zoo.models.values() if m.dataset == dataset and m.is_published]
+            raise unknown(role, name, zoo, known)
         return found
     if model.dataset != dataset:
         raise UsageError(
@@ -264,5 +265,5 @@ def unknown(kind: str, name: str, zoo: Zoo, known: Iterable[str]) -> UnknownName
         known: the names that exist.
     """
     on_hub = _OWNER_AND_NAME.fullmatch(name) and name.partition("/")[0] not in zoo.datasets
-    hint = f"a repository of the Hub is written {NAMED_ON_HUB}{name}" if on_hub else ""
-    return UnknownNameError(kind, name, known, others=written_forms(), hint=hint)
+    meant = [f"{NAMED_ON_HUB}{name}"] if on_hub else []
+    return UnknownNameError(kind, name, known, others=written_forms(), meant=meant)

@@ -24,8 +24,9 @@ class ModelEntry(FrozenModel):
     In YAML the fields of a training are beside the others: `sam: {minimizer: "sam:rho=0.05"}`.
 
     Attributes:
-        model: name of an existing model, as `Zoo.select` takes it; empty for a training.
-        train: fields of `TrainConfig`, laid over the study's own.
+        model: name of an existing model, see `models.resolve`; empty for a training.
+        train: fields of `TrainConfig`, laid over the study's own; of an existing model only `architecture`,
+            where it is a bare weight file.
         data: one of the study's derived data sets that it is trained on; empty for the data set itself.
         epoch: which weights: the last, the selected, those of an epoch (from 1), of several in a list, or of
             "all" epochs. Of several the last that is named stands for the model where a claim names none.
@@ -74,7 +75,8 @@ class ModelEntry(FrozenModel):
 
     @model_validator(mode="after")
     def _either(self) -> ModelEntry:
-        if self.model and (self.train or self.data or self.seeds or self.epoch != "last"):
+        training = self.train.keys() - {"architecture"}
+        if self.model and (training or self.data or self.seeds or self.epoch != "last"):
             raise ValueError("either a model that exists or a training")
         return self
 

@@ -13,7 +13,7 @@ from transferzoo.attacks.configure import resolve
 from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import UsageError
 from transferzoo.models.download import download_model
-from transferzoo.models.resolve import select_models
+from transferzoo.models.resolve import UnlistedOptions, select_models, silent
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.studies.cells import Cell, Grid, GridPoint
 from transferzoo.studies.claim_checks import check_claims
@@ -22,18 +22,24 @@ from transferzoo.training.recipes import plan
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from transferzoo.base.attack_config import AttackSpec
     from transferzoo.base.train_config import TrainConfig
-    from transferzoo.studies.entries import AttackEntry
+    from transferzoo.studies.entries import AttackEntry, ModelEntry
     from transferzoo.studies.schema import Study
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, Role
 
 
-def build_grid(study: Study, zoo: Zoo, root: Path | None, machine: Environment | None = None) -> Grid:
+def build_grid(
+    study: Study,
+    zoo: Zoo,
+    root: Path | None,
+    machine: Environment | None = None,
+    notify: Callable[[str], None] = silent,
+) -> Grid:
     """Return the grid of a study.
 
     Args:
@@ -41,13 +47,14 @@ def build_grid(study: Study, zoo: Zoo, root: Path | None, machine: Environment |
         zoo: names are resolved in it.
         root: the user's own images, as of `--data`.
         machine: how cells are computed; None for how this process computes.
+        notify: called with a sentence that the user should read.
 
     Raises:
         UsageError: a name is unknown, a field of a training or attack is wrong, two targets have one name, or
             a claim is about something that the study does not measure.
         ModelError: a model that a cell needs has no weights.
     """
-    return _GridBuilder(study, zoo, root, machine or environment()).build()
+    return _GridBuilder(study, zoo, root, machine or environment(), notify).build()
 
 
 @dataclass
@@ -58,6 +65,7 @@ class _GridBuilder:
     zoo: Zoo
     root: Path | None
     environment: Environment
+    notify: Callable[[str], None]
     cells: dict[str, Cell] = field(default_factory=dict)
     model_folders: dict[str, Path] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
@@ -100,7 +108,7 @@ class _GridBuilder:
         entry, sharpness = self.study.surrogates[name], self.study.sharpness
         has_sharpness = sharpness is not None and sharpness.measures(name, seed)
         if entry.model:
-            model = self._existing_model(entry.model, "surrogate")
+            model = self._existing_model(entry, "surrogate")
             yield self._grid_point(name, seed, "last", None, model, attacked=True, measured=has_sharpness)
             return
         train, config = self._add_training(name, seed)
@@ -187,10 +195,10 @@ class _GridBuilder:
         """Resolve the name of a target to references, a single one for a model of the study."""
         entry = self.study.models.get(name)
         if entry is None:
-            chosen = select_models(self.zoo, [name], self.study.dataset, "target")
+            chosen = select_models(self.zoo, [name], self.study.dataset, "target", notify=self.notify)
             return [self._model_reference(model) for model in chosen]
         if entry.model:
-            return [{**self._existing_model(entry.model, "target"), "name": name}]
+            return [{**self._existing_model(entry, "target"), "name": name}]
         key, config = self._add_training(name, (entry.seeds or self.study.seeds)[0])
         epoch = "last" if entry.epoch == "all" else entry.epochs(config.epochs)[-1]
         return [{**_trained_weights(key, epoch, config), "name": name}]
@@ -256,10 +264,12 @@ class _GridBuilder:
         }
         return self._add("derive", inputs, [key], f"{name} features")
 
-    def _existing_model(self, name: str, role: Role) -> dict[str, Any]:
-        chosen = select_models(self.zoo, [name], self.study.dataset, role)
+    def _existing_model(self, entry: ModelEntry, role: Role) -> dict[str, Any]:
+        options = UnlistedOptions(entry.train.get("architecture", ""))
+        chosen = select_models(self.zoo, [entry.model], self.study.dataset, role, options, self.notify)
         if len(chosen) != 1:
-            raise UsageError(f"'{name}' is no single model", expected="one", got=str(len(chosen)))
+            raise UsageError(f"'{entry.model}' is no single model", expected="one", got=str(len(chosen)))
+        options.check_used(self.zoo, chosen)
         return self._model_reference(chosen[0])
 
     def _model_reference(self, model: ModelSpec) -> dict[str, Any]:

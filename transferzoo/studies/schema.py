@@ -41,7 +41,7 @@ class Study(FrozenModel):
         data: derived data sets.
         surrogates: models that images are crafted on.
         others: models that are only targets, or that data are derived with.
-        targets: names of the study's own models, at their first seed, or as `Zoo.select` takes them.
+        targets: names of the study's own models, at their first seed, or of others, see `models.resolve`.
         attacks: each on every surrogate.
         robust: the attack on the surrogate itself that "robust" is the accuracy under; None for none.
         sharpness: how it is measured; None for not at all.

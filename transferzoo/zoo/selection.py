@@ -20,12 +20,6 @@ def is_listed(zoo: Zoo, name: str, dataset: str) -> bool:
     return name == "all" or name in zoo.models or f"{dataset}/{name}" in zoo.models
 
 
-def serving(zoo: Zoo, dataset: str, role: Role) -> list[ModelSpec]:
-    """Return the published models of a data set that have a role."""
-    models = zoo.models.values()
-    return [m for m in models if m.dataset == dataset and role in m.roles and m.is_published]
-
-
 def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
     """Return the models of a data set that a name or a pattern stands for.
 
@@ -43,12 +37,12 @@ def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
         UsageError: it belongs to another data set.
         ModelError: nobody has published the model.
     """
-    candidates = serving(zoo, dataset, role)
+    serving = [m for m in zoo.models.values() if m.dataset == dataset and role in m.roles and m.is_published]
     if name == "all":
-        return [m for m in candidates if not m.extra]
+        return [m for m in serving if not m.extra]
     if model := zoo.models.get(f"{dataset}/{name}"):
         return [published(model)]
-    matching = [m for m in candidates if fnmatchcase(m.name, name)]
+    matching = [m for m in serving if fnmatchcase(m.name, name)]
     if matching and is_pattern(name):
         return matching
     if name in zoo.models and zoo.models[name].dataset == dataset:

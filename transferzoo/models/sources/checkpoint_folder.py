@@ -166,7 +166,8 @@ def _described(path: Path, written: str, dataset: DatasetSpec, architecture: str
         described = (path.parent / "config.json").is_file()
         raise UsageError(
             f"'{written}' does not say which network its weights fit",
-            expected="--architecture SPEC too (architecture= in Python), as in --architecture resnet18",
+            expected="its architecture too, --architecture SPEC of `attack`, `sharpness` and `train` "
+            "(architecture= in Python)",
             hint="or name its folder, which has a config.json" if described else "",
         )
     return WeightFile(
