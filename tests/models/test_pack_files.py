@@ -27,6 +27,7 @@ from helpers.stripes import TINY
 from transferzoo.models import build
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.download import download_model
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.zoo.reader import load_zoo
 
@@ -89,7 +90,7 @@ def test_an_entrys_file_classifies_as_its_authors_network(tmp_path: Path, name: 
         weights = weights.model_copy(update={"input_size": (channels, layout.size, layout.size)})
     network = alive(layout.make)
     torch.save(layout.store(network), tmp_path / weights.file)
-    model = entry.model_copy(update={"source": f"local:{tmp_path}", "weights": weights})
+    model = entry.model_copy(update={"source": LocalFolder(tmp_path), "weights": weights})
     told: list[str] = []
     folder = download_model(model, told.append).folder
     classifier = load_checkpoint(folder, ZOO.dataset(entry.dataset))
@@ -130,7 +131,7 @@ def test_a_transformer_for_larger_images(tmp_path: Path) -> None:
     weights = entry.weights.model_copy(update={"arguments": {**entry.weights.arguments, **tiny}})
     network = alive(lambda: detectors_vit(**tiny))
     torch.save(network.state_dict(), tmp_path / weights.file)
-    model = entry.model_copy(update={"source": f"local:{tmp_path}", "weights": weights})
+    model = entry.model_copy(update={"source": LocalFolder(tmp_path), "weights": weights})
     classifier = load_checkpoint(download_model(model).folder, ZOO.dataset("cifar10"))
     pixels = images(32)
     expected = logits(network, (enlarged(pixels, 224) - 0.5) / 0.5)

@@ -198,7 +198,8 @@ def test_what_is_refused(cli: Callable[..., Result], folder: Path) -> None:
     weights["conv1.weight"][0] = float("nan")
     save_file(weights, folder / checkpoint.WEIGHTS)
     assert "weight 'conv1.weight' of" in refused(1, "--licence", "mit", "--yes", "--unmeasured")
-    assert refused(1, "nowhere", "--licence", "mit").startswith("nowhere is not a checkpoint folder")
+    assert refused(2, "./nowhere", "--licence", "mit").startswith("there is no './nowhere'")
+    assert refused(2, "hf-hub:a/b", "--licence", "mit").startswith("'hf-hub:a/b' is on the Hub")
 
 
 @pytest.mark.usefixtures("folder")

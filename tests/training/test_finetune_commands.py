@@ -59,10 +59,10 @@ def test_train_says_what_is_replaced(cli: Run, bench: list[object], source: Path
     ("options", "code", "words"),
     [
         (("--from", "resnet50-smm"), 2, ("unknown model 'resnet50-smm'", "did you mean resnet50-s")),
-        (("--from", "./nowhere"), 2, ("'./nowhere' is no folder", "expected a checkpoint folder")),
+        (("--from", "./nowhere"), 2, ("there is no './nowhere'", "expected a checkpoint folder")),
         (("--from", "data"), 1, ("is not a checkpoint folder", "expected config.json and model.safetensors")),
         (("--from", "t", "--architecture", "resnet18"), 2, ("keeps the architecture", "small_vgg:width=4")),
-        (("--from", "hf-hub:a/b/c"), 1, ("'a/b/c' is no repository of the Hub",)),
+        (("--from", "hf-hub:a/b/c"), 2, ("'a/b/c' is no repository of the Hub",)),
         (("--from", "t", "--data", "nowhere"), 1, ("there is no nowhere",)),
     ],
 )
