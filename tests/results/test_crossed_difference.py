@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import t, ttest_1samp
 
-from transferzoo.results.statistics import Difference, crossed_difference
+from transferzoo.results.statistics import Difference, crossed_difference, expected_reach
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
@@ -72,6 +74,71 @@ def test_three_seeds_rarely_find_what_is_not_there(seed: float, image: float) ->
     found = [_difference(_crossed(random, (3, 100), seed, image)) for _ in range(600)]
     assert sum(one.low > 0 or one.high < 0 for one in found) <= 48
     assert all((one.p < 0.05) == (one.low > 0 or one.high < 0) for one in found)
+
+
+NOISE = [(0, 0), (0, 0.1), (0.01, 0.1), (0.02, 0.1), (0.05, 0.1), (0.02, 0), (0, 0.3), (0.02, 0.3)]
+"""Deviations of seeds and of images beside 0.3 of each difference, from noise alone to seeds that dominate."""
+
+
+def _rarely_different(
+    random: np.random.Generator, shape: tuple[int, int], seed: float, image: float
+) -> Array:
+    """Draw as `_crossed`, but what is left of each difference is that of one image of twenty."""
+    rows, columns = random.normal(0, seed, (shape[0], 1)), random.normal(0, image, (1, shape[1]))
+    left = (random.random(shape) < 0.05) - 0.05
+    drawn: Array = rows + columns + left * 0.3 / np.sqrt(0.05 * 0.95)
+    return drawn
+
+
+@pytest.mark.parametrize("draw", [_crossed, _rarely_different])
+@pytest.mark.parametrize("seeds", [5, 8])
+@pytest.mark.parametrize(("seed", "image"), NOISE)
+def test_from_five_seeds_on_the_interval_covers_the_truth(
+    seeds: int, seed: float, image: float, draw: Callable[..., Array]
+) -> None:
+    """Of 600, 30 may miss and 17 more by chance (p = .001), with what is left of each not counted apart."""
+    random = np.random.default_rng(2)
+    found = [_difference(draw(random, (seeds, 150), seed, image)) for _ in range(600)]
+    assert sum(one.low > 0 or one.high < 0 for one in found) <= 47
+
+
+@pytest.mark.parametrize("seeds", [2, 4, 5, 9])
+def test_what_is_left_of_each_difference_is_counted_below_five_seeds_alone(seeds: int) -> None:
+    values = _crossed(RANDOM, (seeds, 40), 0.05, 0.1)
+    rows, columns = values.mean(1), values.mean(0)
+    left = values - rows[:, None] - columns + values.mean()
+    parts = [(rows.var(ddof=1) / seeds, seeds - 1), (columns.var(ddof=1) / 40, 39)]
+    if seeds < 5:
+        parts.append(((left**2).sum() / (seeds - 1) / 39 / seeds / 40, (seeds - 1) * 39))
+    variance = sum(part for part, _ in parts)
+    degrees = variance**2 / sum(part**2 / number for part, number in parts)
+    low, high = t.interval(0.95, degrees, values.mean(), np.sqrt(variance))
+    found = _difference(values)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_differences_that_cancel_out_in_all_means_are_not_all_equal() -> None:
+    """A Latin square: the means of seeds and of images tell of no variance, what is left of each does."""
+    square = np.array([np.roll([1.0, -1.0, 0.0, 0.0, 0.0], shift) for shift in range(5)])
+    found = _difference(square)
+    assert found.low == pytest.approx(-found.high)
+    assert 0 < found.high < 1
+    assert found.p == 1
+
+
+@pytest.mark.parametrize(("seeds", "images"), [(3, 60), (6, 60), (4, 1)])
+def test_the_expected_reach_at_the_same_numbers_is_the_reach(seeds: int, images: int) -> None:
+    values = _crossed(RANDOM, (seeds, images), 0.3, 0.2)
+    found = _difference(values)
+    assert expected_reach(values, seeds, images) == pytest.approx((found.high - found.low) / 2)
+
+
+@pytest.mark.parametrize(("seed", "image"), [(0.03, 0.1), (0.1, 0.1), (0.0, 0.3)])
+def test_the_expected_reach_at_other_numbers_is_what_comes_on_average(seed: float, image: float) -> None:
+    random = np.random.default_rng(3)
+    earlier = [expected_reach(_crossed(random, (10, 100), seed, image), 8, 300) for _ in range(200)]
+    later = [_difference(_crossed(random, (8, 300), seed, image)) for _ in range(200)]
+    assert np.mean(earlier) == pytest.approx(np.mean([(one.high - one.low) / 2 for one in later]), rel=0.1)
 
 
 def test_equal_differences_of_images_are_no_certainty() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 ROUNDING = 1e-12
 """What sums of equal numbers may differ by."""
+ENOUGH_SEEDS = 5
+"""Training seeds from which their means tell of what is left of each difference, too."""
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -96,6 +98,10 @@ def crossed_difference(differences: NDArray[np.float64]) -> Difference | None:
     would be far too narrow for few seeds, so the interval and p are those of Student's t with Satterthwaite's
     degrees of freedom, S − 1 where the seeds dominate. One seed leaves the paired t-test over images.
 
+    The means of seeds and of images vary by σ_r² too, so that it counts three times instead of once. From
+    five seeds on the last term is left out: the interval still covers the truth at least as often as it says
+    (`tests/results/test_crossed_difference.py`), and is up to a sixth narrower.
+
     Args:
         differences: (S, N), N = 1 for a measure without images; of images in [-1, 1].
 
@@ -105,25 +111,89 @@ def crossed_difference(differences: NDArray[np.float64]) -> Difference | None:
 
     Source: Owen 2007, "The pigeonhole bootstrap"; Satterthwaite 1946.
     """
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
     seeds, images = differences.shape
     mean = float(differences.mean())
-    rows, columns = differences.mean(1), differences.mean(0)
-    left = differences - rows[:, None] - columns + mean
-    squares = (
-        (((rows - mean) ** 2).sum() / seeds, seeds - 1),
-        (((columns - mean) ** 2).sum() / images, images - 1),
-        ((left**2).sum() / (seeds * images), (seeds - 1) * (images - 1)),
-    )
-    parts = [(float(square) / degrees, degrees) for square, degrees in squares if degrees]
-    variance = sum(part for part, _ in parts)
-    if variance <= ROUNDING**2:
+    variance = _variances(differences)
+    parts = _variance_of_mean(variance, seeds, images)
+    if _total(parts) <= ROUNDING**2:
+        parts = _variance_of_mean(variance, seeds, images, left=True)
+    if _total(parts) <= ROUNDING**2:
         return _unanimous(mean, images) if images > 1 else None
-    degrees = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-    error = sqrt(variance)
-    reach = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
+    error, degrees, reach = _student(parts)
     return Difference(mean, mean - reach, mean + reach, float(2 * stdtr(degrees, -abs(mean) / error)))
+
+
+class Variances(NamedTuple):
+    """Sample variances of differences (S, N): of the S means of seeds, the N of images, and what is left."""
+
+    seeds: float
+    images: float
+    left: float
+
+
+def expected_reach(differences: NDArray[np.float64], seeds: int, images: int) -> float:
+    """Return half of the width that `crossed_difference`'s interval has with other numbers, as far as known.
+
+    Args:
+        differences: (S, N) of earlier trainings, at least two seeds.
+        seeds: of the trainings to come, at least 2.
+        images: that are attacked then; 1 for a measure without images.
+
+    The variances are separated as in an analysis of variance, σ_s² = s_s² − s_r² / N, σ_i² = s_i² − s_r² / S,
+    and put together for the other numbers.
+    """
+    found = _variances(differences)
+    count, number = differences.shape
+    of_seeds = max(0.0, found.seeds - found.left / number)
+    of_images = max(0.0, found.images - found.left / count)
+    expected = Variances(of_seeds + found.left / images, of_images + found.left / seeds, found.left)
+    parts = _variance_of_mean(expected, seeds, images)
+    return _student(parts)[2] if _total(parts) else 0.0
+
+
+def _variances(differences: NDArray[np.float64]) -> Variances:
+    """Return the sample variances of differences; 0 where there is a single value."""
+    seeds, images = differences.shape
+    mean, rows, columns = differences.mean(), differences.mean(1), differences.mean(0)
+    left = differences - rows[:, None] - columns + mean
+    return Variances(
+        float(((rows - mean) ** 2).sum()) / max(1, seeds - 1),
+        float(((columns - mean) ** 2).sum()) / max(1, images - 1),
+        float((left**2).sum()) / max(1, (seeds - 1) * (images - 1)),
+    )
+
+
+def _variance_of_mean(
+    found: Variances, seeds: int, images: int, *, left: bool = False
+) -> list[tuple[float, int]]:
+    """Return the parts of the variance of the mean, with their degrees of freedom.
+
+    Args:
+        found: variances of differences.
+        seeds: how many.
+        images: how many.
+        left: count what is left of each difference also where there are enough seeds.
+    """
+    parts = [(found.seeds / seeds, seeds - 1), (found.images / images, images - 1)]
+    if left or seeds < ENOUGH_SEEDS:
+        parts.append((found.left / (seeds * images), (seeds - 1) * (images - 1)))
+    return [(part, degrees) for part, degrees in parts if degrees]
+
+
+def _total(parts: Sequence[tuple[float, int]]) -> float:
+    return sum(part for part, _ in parts)
+
+
+def _student(parts: Sequence[tuple[float, int]]) -> tuple[float, float, float]:
+    """Return the standard error, Satterthwaite's degrees of freedom and the reach of the 95 % interval."""
+    from scipy.special import stdtrit
+
+    variance = _total(parts)
+    degrees = variance**2 / sum(part**2 / number for part, number in parts)
+    error = sqrt(variance)
+    return error, degrees, float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
