@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -17,6 +17,7 @@ from transferzoo.page.html import render_page, typeset
 from transferzoo.page.palette import COLOURS
 from transferzoo.page.parts import slug, with_unique_names
 from transferzoo.page.svg import inline_svg, render_file
+from transferzoo.page.verdicts import verdict_sentence
 from transferzoo.studies.claims import judge
 from transferzoo.studies.result_file import Results
 from transferzoo.studies.schema import built_in, find_study
@@ -151,11 +152,34 @@ def test_verdicts_have_marks_and_numbers(tree: Element) -> None:
     first, second, *_, last = (claim for _, claim in rows)
     mean = {name: (3 * (STRONG[name] + 0.5) - 2) / 60 for name in STRONG}
     assert f"l-sam {100 * mean['l-sam']:.1f}\u00a0%" in first
-    assert "from 20 images and 2 training seeds. Higher on" in first
+    assert first.endswith("from 20 images and 2 training seeds.")
     assert "Difference beyond the 90 points claimed −" in second
     assert last == "Nobody knowsNot all of it was measured."
     assert "points" not in rows[3][1]
     assert "Largest eigenvalue of the Hessian: sgd 525, l-sam 21" in rows[3][1]
+
+
+def test_targets_and_ratios_are_in_the_sentence() -> None:
+    first, *_ = judge(results())
+    assert " Higher on 2 of 3 targets, lower on 1 (Holm, 5 %)." in verdict_sentence(
+        replace(first, better=(2, 1))
+    )
+    sides = {"higher": {"surrogate": "sgd"}, "lower": {"surrogate": "l-sam"}}
+    ratio: dict[str, Any] = {
+        **{side: {**operand, "measure": "accuracy"} for side, operand in sides.items()},
+        "say": "SGD is more accurate",
+        "scale": "log",
+        "by": 0.01,
+    }
+    (verdict,) = judge(results(claims=[ratio]))
+    assert "Ratio beyond the ×1.01 claimed ×1.06, 95 % interval ×" in verdict_sentence(verdict)
+
+
+def test_no_difference_has_a_mark_and_its_size() -> None:
+    equal = [{"say": "Nothing", "higher": {"surrogate": "sgd"}, "lower": {"surrogate": "sgd"}, "bound": 0.5}]
+    page = Page.of(render_page([study_report.study_part(results(claims=equal))]))
+    cells = [cell.text for cell in page.root.every("td") if "no difference" in cell.text]
+    assert cells == ["≈ no difference of 50 points", "no difference of 50 points"], "in the list, the table"
 
 
 def test_the_facts_are_listed(tree: Element) -> None:

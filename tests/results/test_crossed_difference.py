@@ -77,7 +77,7 @@ def test_three_seeds_rarely_find_what_is_not_there(seed: float, image: float) ->
 
 
 NOISE = [(0, 0), (0, 0.1), (0.01, 0.1), (0.02, 0.1), (0.05, 0.1), (0.02, 0), (0, 0.3), (0.02, 0.3)]
-"""Deviations of seeds and of images beside 0.3 of each difference, from noise alone to seeds that dominate."""
+"""Deviations of seeds and of images beside 0.3 of each difference: noise alone to seeds that dominate."""
 
 
 def _rarely_different(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy.stats import gmean, ttest_1samp
 
 from helpers.studies import results
-from transferzoo.studies.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, holm, judge
+from transferzoo.studies.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, as_json, holm, judge
 from transferzoo.studies.entries import ModelEntry
 from transferzoo.studies.result_file import Value
+from transferzoo.studies.tables import tables
 
 SIDES = {"higher": {"surrogate": "b"}, "lower": {"surrogate": "a"}}
 CLAIM = {"say": "b is better", **SIDES}
@@ -48,11 +51,18 @@ def test_an_inconclusive_verdict_has_the_sample_size() -> None:
     assert found.sentence == "cannot tell with n = 2 images and 1 training seed"
 
 
-def test_targets_are_counted_by_holm() -> None:
+@pytest.mark.parametrize(("seeds", "better"), [(1, None), (4, None), (5, (1, 0))])
+def test_targets_are_counted_by_holm_from_five_seeds_on(seeds: int, better: tuple[int, int] | None) -> None:
+    """Fewer show no single one beyond chance, however large it is, after the correction for nine."""
     first = "0" * 100
     second = f"{'1' * 60}{'0' * 40} {'1' * 2}{'0' * 98} {'0' * 100}"
-    (found,) = judge(results({"a": [f"{first} {first} {first}"], "b": [second]}, [CLAIM]))
-    assert (found.better, found.targets) == ((1, 0), 3)
+    every = results({"a": [f"{first} {first} {first}"] * seeds, "b": [second] * seeds}, [CLAIM])
+    (found,) = judge(every)
+    assert (found.better, found.targets) == (better, 3)
+    (table, _) = tables(every, (found,))
+    assert table.rows[0][4] == ("1 / 0 of 3" if better else "–")
+    counts = (as_json(found)["targets_higher"], as_json(found)["targets_lower"])
+    assert counts == (better or (None, None))
     assert found.difference is not None
     assert found.difference.mean == pytest.approx(0.62 / 3)
 
@@ -63,6 +73,74 @@ def test_a_margin_is_taken_off() -> None:
     assert found.verdict == NOT_SUPPORTED
     assert found.difference is not None
     assert found.difference.mean == pytest.approx(0.4 - 0.9)
+
+
+def _values(measure: str, **sides: list[float]) -> list[Value]:
+    return [Value(name, s, "last", measure, v) for name, each in sides.items() for s, v in enumerate(each)]
+
+
+def test_a_log_scale_compares_ratios() -> None:
+    """The interval is the t-test's of the logarithms; a margin of 0.1 is a factor of 1.1."""
+    a, b = [10.0, 20.0, 15.0, 12.0], [14.0, 31.0, 22.0, 17.0]
+    values = _values("sharpness.trace", a=a, b=b)
+    rates = {"a": ["0"] * 4, "b": ["0"] * 4}
+    for by in (0.0, 0.1):
+        (found,) = judge(results(rates, [{**_about("sharpness.trace"), "scale": "log", "by": by}], values))
+        test = ttest_1samp(np.log(b) - np.log(a), np.log(1 + by))
+        interval = ttest_1samp(np.log(b) - np.log(a) - np.log(1 + by), 0).confidence_interval(0.95)
+        told = as_json(found)
+        assert found.verdict == SUPPORTED
+        assert told["difference"]["p"] == pytest.approx(test.pvalue)
+        ends = [told["difference"][end] for end in ("low", "high")]
+        assert ends == pytest.approx([np.exp(interval.low), np.exp(interval.high)])
+        assert told["difference"]["mean"] == pytest.approx(gmean(b) / gmean(a) / (1 + by))
+        assert (told["higher"], told["lower"]) == pytest.approx((gmean(b), gmean(a)))
+    (table, _) = tables(results(rates, (), values), (found,))
+    assert table.rows[0][1] == f"×{gmean(b) / gmean(a) / 1.1:.3g}"
+
+
+def test_what_has_no_logarithm_cannot_be_told() -> None:
+    values = _values("sharpness.trace", a=[1.0, -0.5, 2.0], b=[3.0, 4.0, 5.0])
+    claim = {**_about("sharpness.trace"), "scale": "log"}
+    (found,) = judge(results({"a": ["0"] * 3, "b": ["0"] * 3}, [claim], values))
+    assert (found.verdict, found.difference, found.seeds) == (INCONCLUSIVE, None, 3)
+
+
+@pytest.mark.parametrize(
+    ("differences", "changed", "words"),
+    [
+        ([0.01, -0.012, 0.0, 0.004], {}, "no difference of 5 points"),
+        ([0.01, -0.012, 0.0, 0.004], {"bound": 0.02}, "no difference of 2 points"),
+        ([0.01, -0.012, 0.0, 0.004], {"bound": 0.01}, "cannot tell"),
+        ([0.05, -0.05, 0.0, 0.02], {}, "cannot tell"),
+        ([0.01, 0.012, 0.011, 0.009], {}, "supported"),
+        ([0.03, 0.028, 0.032, 0.04], {"by": 0.03}, "no difference of 5 points"),
+        ([0.045, 0.043, 0.047, 0.055], {"by": 0.045}, "cannot tell"),
+    ],
+)
+def test_a_small_interval_around_zero_tells_that_there_is_no_difference(
+    differences: list[float], changed: dict[str, float], words: str
+) -> None:
+    """The bound is of the difference itself, also where a margin is claimed."""
+    values = _values("accuracy", a=[0.5] * 4, b=[0.5 + one for one in differences])
+    rates = {"a": ["0"] * 4, "b": ["0"] * 4}
+    every = results(rates, [{**_about("accuracy"), **changed}], values)
+    (found,) = judge(every)
+    assert found.words == words
+    assert tables(every, (found,))[0].rows[0][-1] == words
+
+
+def test_measures_that_are_no_shares_have_a_bound_where_one_is_given() -> None:
+    values = _values("sharpness.top", a=[10.0, 10.1, 9.9], b=[9.9, 10.1, 10.05])
+    claim = _about("sharpness.top")
+    for changed, words in (
+        ({}, "cannot tell"),
+        ({"bound": 0.5}, "no difference of 0.5"),
+        ({"scale": "log"}, "cannot tell"),
+        ({"scale": "log", "bound": 0.1}, "no difference of ×1.1"),
+    ):
+        (found,) = judge(results({"a": ["0"] * 3, "b": ["0"] * 3}, [{**claim, **changed}], values))
+        assert found.words == words
 
 
 def test_only_seeds_of_both_sides_are_compared() -> None:

@@ -71,6 +71,14 @@ WRONG = {
         STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: accuracy}"),
         "the same measure on both",
     ),
+    "a log scale of success": (
+        STUDY.replace("SAM is better,", "SAM is better, scale: log,"),
+        "a log scale for a measure",
+    ),
+    "a bound of nothing": (
+        STUDY.replace("SAM is better,", "SAM is better, bound: 0,"),
+        "key 'claims.0.bound'",
+    ),
     "a target on one side of a claim": (
         STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: judge}"),
         "a target on both sides or on",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transferzoo.studies.result_file import Results
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
-    from transferzoo.zoo.schema import DatasetSpec
+    from transferzoo.zoo.reader import Zoo
 
 WRITE_EVERY = 60
 """Seconds after which the file of results is written again, once a cell is done."""
@@ -43,7 +43,7 @@ def study(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print the grid, the cells that are done and how long the rest takes."
+            "--dry-run", help="Print what is done, how long the rest takes and how wide intervals will be."
         ),
     ] = False,
     results: Annotated[
@@ -64,7 +64,7 @@ def study(
     from transferzoo.results.writers import check_output
     from transferzoo.studies.grid import build_grid
     from transferzoo.studies.preflight import check_architectures, check_images
-    from transferzoo.studies.result_file import RESULTS, SUFFIX, check_results, write_results
+    from transferzoo.studies.result_file import RESULTS, SUFFIX, check_results, with_shared, write_results
     from transferzoo.studies.schema import find_study
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
@@ -87,7 +87,7 @@ def study(
     )
     missing = found.missing()
     if dry_run:
-        _plan(found, missing, task, records.dataset(chosen.dataset), jobs, as_json=json)
+        _plan(found, missing, task, records, jobs, as_json=json)
         return
     if results is not None:
         found.check_keeps(results)
@@ -102,7 +102,7 @@ def study(
         write_results(all_found, results)
         log(f"Written: {results}")
     if all_found.outcomes or all_found.values:
-        publish(all_found, files, as_json=json)
+        publish(with_shared(all_found), files, as_json=json)
     if failed:
         raise _incomplete(failed, grid)
 
@@ -196,41 +196,23 @@ def _run(
 
 
 def _plan(
-    found: Finished, todo: Mapping[str, Cell], task: Task, dataset: DatasetSpec, jobs: int, *, as_json: bool
+    found: Finished, missing: Mapping[str, Cell], task: Task, zoo: Zoo, jobs: int, *, as_json: bool
 ) -> None:
-    """Print the cells to do, and an estimate of how long they take."""
-    from transferzoo.base.table import Table
+    """Print the cells to do, how long they take, and how wide the intervals of claims will be."""
     from transferzoo.cli.tables import render
     from transferzoo.studies.estimate import estimate_seconds
+    from transferzoo.studies.plan import make_plan
     from transferzoo.studies.preflight import count_images
 
-    grid = found.grid
-    trained = any(cell.kind == "train" for cell in todo.values())
+    dataset, grid = zoo.dataset(found.grid.study.dataset), found.grid
+    trained = any(cell.kind == "train" for cell in missing.values())
     images = grid.study.training_images or (count_images(dataset, task.root) if trained else 0)
-    left = estimate_seconds(grid, todo, dataset, images) / jobs
-    kinds = list(dict.fromkeys(cell.kind for cell in grid.cells.values()))
-    counts = {
-        kind: (
-            sum(cell.kind == kind for cell in grid.cells.values()),
-            sum(cell.kind == kind for cell in todo.values()),
-        )
-        for kind in kinds
-    }
+    seconds = estimate_seconds(grid, missing, dataset, images) / jobs
+    plan = make_plan(found, missing, zoo, task.root, seconds, jobs)
     if as_json:
-        cells = [
-            {"key": key, "kind": cell.kind, "label": cell.label, "needs": cell.needs, "done": key not in todo}
-            for key, cell in grid.cells.items()
-        ]
-        show_json({"study": grid.study.name, "cells": cells, "estimated_seconds": round(left)})
-        return
-    rows = tuple(
-        (kind, str(every), str(every - missing), str(missing)) for kind, (every, missing) in counts.items()
-    )
-    estimate = (
-        f"About {left:.0f} s ({left / 3600:.1f} h) are left with {jobs} process{'es' if jobs > 1 else ''}."
-    )
-    title = f"Study {grid.study.name}: {grid.study.about}"
-    show(render(Table(title, ("cells", "in all", "done", "to do"), rows, estimate), terminal_width()))
+        show_json(plan.to_json())
+    else:
+        show(*(render(table, terminal_width()) for table in plan.tables()))
 
 
 def _incomplete(failed: list[tuple[Cell, TransferZooError]], grid: Grid) -> TransferZooError:

@@ -176,7 +176,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Markup:
         row.format(
             kind=slug(one.verdict),
             mark=MARKS[one.verdict],
-            verdict=one.verdict,
+            verdict=one.words,
             claim=one.claim.say,
             numbers=typeset(verdict_sentence(one)),
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.evaluation.run_folder import CURVE, NOISE, open_run
 from transferzoo.results.comparisons import Findings, rows_of
-from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
+from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results, with_shared
 from transferzoo.studies.schema import built_in
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read_inputs(names: Sequence[str]) -> ReportInputs:
     left_out: list[TransferZooError] = []
     for name in names:
         if (file := _results_file(name)) is not None:
-            studies.append(read_results(file))
+            studies.append(with_shared(read_results(file)))
             continue
         try:
             runs.append(open_run(Path(name)))

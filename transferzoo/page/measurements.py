@@ -7,9 +7,8 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from transferzoo.page.charts import Axis, MeanInterval
-from transferzoo.studies.entries import SUCCESS
-from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS
-from transferzoo.studies.tables import PERCENT
+from transferzoo.studies.entries import ACCURACY, ROBUST, SHARES, SUCCESS
+from transferzoo.studies.result_file import SHARPNESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -71,4 +70,4 @@ def measure_axis(measure: str, values: Collection[float], attack: str = "") -> A
     """
     label = LABELS.get(measure, measure) + (f", {attack}" if attack else "")
     wide = measure.startswith(SHARPNESS) and min(values) > 0 and max(values) >= 10 * min(values)
-    return Axis(label, percent=measure in PERCENT, log=wide)
+    return Axis(label, percent=measure in SHARES, log=wide)

@@ -17,9 +17,8 @@ from transferzoo.page.measurements import (
 from transferzoo.page.parts import slug
 from transferzoo.results.statistics import crossed_difference
 from transferzoo.studies.claims import contributions, outcomes_by_target, stack_values
-from transferzoo.studies.entries import SUCCESS
+from transferzoo.studies.entries import SHARES, SUCCESS
 from transferzoo.studies.result_file import SHARPNESS
-from transferzoo.studies.tables import PERCENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +37,7 @@ def claim_differences(verdicts: Sequence[Verdict]) -> Figure | None:
     found = {
         one.claim.say: one.difference
         for one in verdicts
-        if one.difference is not None and one.claim.higher.measure in PERCENT
+        if one.difference is not None and one.claim.measure in SHARES and one.claim.scale == "linear"
     }
     if not found:
         return None

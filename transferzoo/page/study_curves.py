@@ -17,8 +17,8 @@ from transferzoo.page.measurements import (
     measure_axis,
     measurements,
 )
-from transferzoo.studies.entries import SUCCESS
-from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS
+from transferzoo.studies.entries import ACCURACY, ROBUST, SUCCESS
+from transferzoo.studies.result_file import SHARPNESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -88,3 +88,11 @@ class Grid:
     cells: Mapping[str, Cell]
     points: tuple[GridPoint, ...]
     model_folders: Mapping[str, Path]
+
+    def shares(self, other: Grid) -> tuple[str, ...]:
+        """Return the surrogates that have a training in common with another study."""
+        return tuple(
+            dict.fromkeys(
+                point.surrogate for point in self.points if point.train and point.train in other.cells
+            )
+        )

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
 from transferzoo.sharpness import Measures, Sharpness
-from transferzoo.studies.entries import SUCCESS
-from transferzoo.studies.result_file import ACCURACY, CURVE, ROBUST, SHARPNESS
+from transferzoo.studies.entries import ACCURACY, ROBUST, SUCCESS
+from transferzoo.studies.result_file import CURVE, SHARPNESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,9 +38,17 @@ def check_claims(study: Study, points: Sequence[GridPoint], targets: Sequence[st
         for operand in (claim.higher, claim.lower):
             if operand.target is not None and operand.target not in targets:
                 raise _claim_error(claim, f"'{operand.target}' is no target", targets)
-        seeds = [_seeds(claim, operand, points) for operand in (claim.higher, claim.lower)]
-        if not seeds[0] & seeds[1]:
+        if not claim_seeds(claim, points):
             raise _claim_error(claim, "its two sides have no training seed in common")
+
+
+def claim_seeds(claim: Claim, points: Sequence[GridPoint]) -> set[int]:
+    """Return the training seeds that both sides of a claim are measured at.
+
+    Raises:
+        UsageError: a side is not measured.
+    """
+    return _seeds(claim, claim.higher, points) & _seeds(claim, claim.lower, points)
 
 
 def _seeds(claim: Claim, operand: Operand, points: Sequence[GridPoint]) -> set[int]:

@@ -7,10 +7,11 @@ images, so that the comparison is paired. `statistics.crossed_difference` has th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, isnan
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.results.statistics import CONFIDENCE, crossed_difference
-from transferzoo.studies.entries import SUCCESS
+from transferzoo.results.statistics import CONFIDENCE, ENOUGH_SEEDS, crossed_difference
+from transferzoo.studies.entries import SHARES, SUCCESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NOT_MEASURED = (
+SUPPORTED, NOT_SUPPORTED, NO_DIFFERENCE, INCONCLUSIVE, NOT_MEASURED = (
     "supported",
     "not supported",
+    "no difference",
     "cannot tell",
     "not measured",
 )
@@ -38,16 +40,18 @@ class Verdict:
 
     Attributes:
         claim: the claim.
-        difference: higher minus lower, less the claimed margin; None if something is missing, or
-            if there is one value a side, which has no interval.
-        higher: mean of the operand that is claimed to be higher; None likewise.
+        difference: higher minus lower, less the claimed margin, on the scale of the claim; None if something
+            is missing, if there is one value a side, which has no interval, or no logarithm of a value.
+        higher: mean of the operand that is claimed to be higher, on a log scale the geometric; None likewise.
         lower: of the other.
         seeds: training seeds of both.
         images: attacked images; 0 where the measure has none.
-        better: targets on which the difference is above zero, and those below, by Holm's correction at 5 %.
+        better: targets on which the difference is above zero, and those below, by Holm's correction at 5 %;
+            None of fewer than five trainings, which cannot show any.
         targets: how many there are.
-        verdict: "supported": the interval is above zero; "not supported": it is below; "cannot tell":
-            neither, or one training a side, which shows nothing of others; or "not measured".
+        verdict: "supported": the interval is above zero; "not supported": it is below; "no difference": it
+            has zero in it and the difference without the margin within the claim's bound; "cannot tell": none
+            of these, or one training a side, which shows nothing of others; or "not measured".
     """
 
     claim: Claim
@@ -56,9 +60,21 @@ class Verdict:
     lower: float | None
     seeds: int
     images: int
-    better: tuple[int, int]
+    better: tuple[int, int] | None
     targets: int
     verdict: str
+
+    @property
+    def words(self) -> str:
+        """The verdict as tables have it, "no difference of 5 points"."""
+        limit = self.claim.limit
+        if self.verdict != NO_DIFFERENCE or limit is None:
+            return self.verdict
+        if self.claim.scale == "log":
+            return f"{NO_DIFFERENCE} of ×{exp(limit):.3g}"
+        return f"{NO_DIFFERENCE} of " + (
+            f"{100 * limit:g} points" if self.claim.measure in SHARES else f"{limit:g}"
+        )
 
     @property
     def sentence(self) -> str:
@@ -67,7 +83,7 @@ class Verdict:
         if self.verdict == INCONCLUSIVE:
             images = f"{self.images} images and " if self.images else ""
             return f"{INCONCLUSIVE} with n = {images}{number}"
-        return self.verdict
+        return self.words
 
 
 def judge(results: Results) -> tuple[Verdict, ...]:
@@ -75,40 +91,96 @@ def judge(results: Results) -> tuple[Verdict, ...]:
     return tuple(_judge_claim(claim, results) for claim in results.study.claims)
 
 
-def _judge_claim(claim: Claim, results: Results) -> Verdict:
+def format_difference(value: float, claim: Claim) -> str:
+    """Write a difference on the scale of a claim: in points for shares, as a ratio on a log scale."""
+    if claim.scale == "log":
+        return f"×{exp(value):.3g}"
+    written = f"{100 * value:+.1f}" if claim.measure in SHARES else f"{value:+.3g}"
+    return written if float(written) else written[1:]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The two sides of a claim, of the seeds, targets and images that both have.
+
+    Attributes:
+        targets: their names; a single "" of a measure that has none.
+        seeds: of trainings.
+        values: of the higher and the lower side, (targets, seeds, images), NaN where one does not count.
+    """
+
+    targets: Sequence[str]
+    seeds: Sequence[int]
+    values: tuple[Array, Array]
+
+    def on_scale(self, scale: str) -> tuple[Array, Array]:
+        """Return what images contribute to the mean of the higher and the lower side, (seeds, images).
+
+        On the scale "log" the logarithms, NaN of what has none.
+        """
+        higher, lower = (contributions(side) for side in self.values)
+        return (_logarithms(higher), _logarithms(lower)) if scale == "log" else (higher, lower)
+
+
+def _logarithms(values: Array) -> Array:
+    import numpy as np
+
+    found: Array = np.log(np.where(values > 0, values, np.nan))
+    return found
+
+
+def compare(claim: Claim, results: Results) -> Compared | None:
+    """Return the two sides of a claim; None if results have nothing that both have."""
+    if not {claim.higher.surrogate, claim.lower.surrogate} <= results.study.surrogates.keys():
+        return None
     sides = [_values(operand, results) for operand in (claim.higher, claim.lower)]
-    targets, seeds, values = _pair_sides(sides[0], sides[1])
-    if not targets:
-        return Verdict(claim, None, None, None, 0, 0, (0, 0), 0, NOT_MEASURED)
-    higher, lower = (contributions(side) for side in values)
-    difference = crossed_difference(higher - lower - claim.by)
-    is_success = claim.higher.measure == SUCCESS
+    found = Compared(*_pair_sides(sides[0], sides[1]))
+    return found if found.targets else None
+
+
+def _judge_claim(claim: Claim, results: Results) -> Verdict:
+    compared = compare(claim, results)
+    if compared is None:
+        return Verdict(claim, None, None, None, 0, 0, None, 0, NOT_MEASURED)
+    higher, lower = compared.on_scale(claim.scale)
+    means = (float(higher.mean()), float(lower.mean()))
+    difference = None if any(map(isnan, means)) else crossed_difference(higher - lower - claim.margin)
+    seeds, targets = len(compared.seeds), len(compared.targets)
+    operands = (claim.higher, claim.lower)
+    trained = any(not results.study.surrogates[operand.surrogate].model for operand in operands)
+    is_success = claim.measure == SUCCESS
+    tell_targets = is_success and (seeds >= ENOUGH_SEEDS or not trained)
+    if claim.scale == "log":
+        means = (exp(means[0]), exp(means[1]))
     return Verdict(
         claim,
         difference,
-        float(higher.mean()),
-        float(lower.mean()),
-        len(seeds),
+        means[0],
+        means[1],
+        seeds,
         higher.shape[1] if is_success else 0,
-        _by_target(targets, values[0] - values[1]) if is_success else (0, 0),
-        len(targets) if is_success else 0,
-        _verdict(claim, difference, len(seeds), results),
+        _by_target(compared) if tell_targets else None,
+        targets if is_success else 0,
+        INCONCLUSIVE if trained and seeds == 1 else _verdict(claim, difference),
     )
 
 
-def _verdict(claim: Claim, difference: Difference | None, seeds: int, results: Results) -> str:
-    operands = (claim.higher, claim.lower)
-    trained = any(not results.study.surrogates[operand.surrogate].model for operand in operands)
-    if difference is None or difference.p >= 1 - CONFIDENCE or (trained and seeds == 1):
+def _verdict(claim: Claim, difference: Difference | None) -> str:
+    if difference is None:
         return INCONCLUSIVE
-    return SUPPORTED if difference.mean > 0 else NOT_SUPPORTED
+    if difference.p < 1 - CONFIDENCE:
+        return SUPPORTED if difference.mean > 0 else NOT_SUPPORTED
+    ends = (difference.low + claim.margin, difference.high + claim.margin)
+    within = claim.limit is not None and -claim.limit <= ends[0] and ends[1] <= claim.limit
+    return NO_DIFFERENCE if within else INCONCLUSIVE
 
 
-def _by_target(targets: Sequence[str], differences: Array) -> tuple[int, int]:
-    """Return on how many targets differences (targets, seeds, images) are above zero, and below, by Holm."""
+def _by_target(compared: Compared) -> tuple[int, int]:
+    """Return on how many targets the difference is above zero, and below, by Holm."""
+    differences = compared.values[0] - compared.values[1]
     each = {
         target: found
-        for target, values in zip(targets, differences, strict=True)
+        for target, values in zip(compared.targets, differences, strict=True)
         if (found := crossed_difference(contributions(values[None]))) is not None
     }
     rejected = holm({target: found.p for target, found in each.items()})
@@ -224,18 +296,23 @@ def holm(p_values: Mapping[str, float], level: float = 1 - CONFIDENCE) -> list[s
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON."""
+    """Return a verdict as JSON; on a log scale the difference is a ratio."""
     found = verdict.difference
+    numbers = found and dict(vars(found))
+    if numbers and verdict.claim.scale == "log":
+        numbers |= {name: exp(numbers[name]) for name in ("mean", "low", "high")}
+    better = verdict.better or (None, None)
     return {
         "claim": verdict.claim.say,
-        "verdict": verdict.verdict,
+        "verdict": verdict.words,
         "sentence": verdict.sentence,
         "higher": verdict.higher,
         "lower": verdict.lower,
-        "difference": found and vars(found),
+        "scale": verdict.claim.scale,
+        "difference": numbers,
         "seeds": verdict.seeds,
         "images": verdict.images,
         "targets": verdict.targets,
-        "targets_higher": verdict.better[0],
-        "targets_lower": verdict.better[1],
+        "targets_higher": better[0],
+        "targets_lower": better[1],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log1p
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +17,9 @@ Epoch = Annotated[int, Field(ge=1)] | Literal["last", "selected"]
 """Which weights of a training: after an epoch, from 1, the last, or the selected."""
 SUCCESS = "success"
 """The default measure of a claim: mean success rate over the targets, in [0, 1]."""
+ACCURACY, ROBUST = "accuracy", "robust"
+SHARES = {SUCCESS, ACCURACY, ROBUST}
+"""Measures that are shares, and written in percent."""
 
 
 class ModelEntry(FrozenModel):
@@ -213,13 +217,36 @@ class Claim(FrozenModel):
         say: the claim in words.
         higher: the operand that is claimed to be higher.
         lower: the other one.
-        by: by how much at least, in the unit of the measure.
+        scale: "linear" for the difference of means; "log" for the ratio of geometric means, of a measure that
+            has one positive value a training, such as sharpness.
+        by: by how much at least, in the unit of the measure; on the log scale 0.1 is a factor of 1.1.
+        bound: what a difference is too small to matter within, likewise; by default 0.05, 5 points, of shares
+            on the linear scale, and none otherwise.
     """
 
     say: str
     higher: Operand
     lower: Operand
+    scale: Literal["linear", "log"] = "linear"
     by: float = 0.0
+    bound: float | None = Field(default=None, gt=0)
+
+    @property
+    def measure(self) -> str:
+        """What both sides are compared by."""
+        return self.higher.measure
+
+    @property
+    def margin(self) -> float:
+        """What is taken off the difference, on the scale of the claim."""
+        return log1p(self.by) if self.scale == "log" else self.by
+
+    @property
+    def limit(self) -> float | None:
+        """What a difference is too small to matter within, on the scale of the claim."""
+        if self.scale == "log":
+            return None if self.bound is None else log1p(self.bound)
+        return self.bound or (0.05 if self.measure in SHARES else None)
 
     @model_validator(mode="after")
     def _alike(self) -> Claim:
@@ -227,6 +254,8 @@ class Claim(FrozenModel):
             raise ValueError("the same measure on both sides")
         if (self.higher.target is None) != (self.lower.target is None):
             raise ValueError("a target on both sides or on neither")
+        if self.scale == "log" and (self.measure == SUCCESS or self.by <= -1):
+            raise ValueError("a log scale for a measure with one value a training, and `by` above -1")
         return self
 
 

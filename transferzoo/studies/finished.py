@@ -11,10 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
+from transferzoo.studies.entries import ACCURACY, ROBUST
 from transferzoo.studies.result_file import (
-    ACCURACY,
     CURVE,
-    ROBUST,
     SHARPNESS,
     Outcomes,
     Results,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,9 @@ from transferzoo.studies.entries import SUCCESS
 from transferzoo.studies.schema import Study
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-ACCURACY, ROBUST, SHARPNESS = "accuracy", "robust", "sharpness"
+SHARPNESS = "sharpness"
 SUFFIX = ".jsonl.gz"
 RESULTS = Path(__file__).parent / "results"
 """Results of the package's own studies, a file each."""
@@ -115,6 +115,7 @@ class Results:
         values: of surrogates.
         versions: of the packages that they were computed with; several of one are separated by commas.
         trainings: of the surrogates that were measured; none in files from before there were keys.
+        shared: study of the package → surrogates of this one whose trainings it has as well; in no file.
     """
 
     study: Study
@@ -122,6 +123,7 @@ class Results:
     values: tuple[Value, ...]
     versions: Mapping[str, str]
     trainings: tuple[Training, ...] = ()
+    shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[Outcomes | Value, ...]:
@@ -190,6 +192,22 @@ def read_results(path: Path) -> Results:
             expected="what `transferzoo study --results` wrote",
             got=f"{type(error).__name__}: {error}",
         ) from None
+
+
+def with_shared(results: Results) -> Results:
+    """Return results that know which of their trainings other studies of the package have as well.
+
+    Raises:
+        DataError: results of the package cannot be read.
+    """
+    shared = {}
+    for path in sorted(RESULTS.glob(f"*{SUFFIX}")) if results.trainings else ():
+        other = read_results(path)
+        keys = {one.training for one in other.trainings}
+        names = dict.fromkeys(one.surrogate for one in results.trainings if one.training in keys)
+        if names and other.study.name != results.study.name:
+            shared[other.study.name] = tuple(names)
+    return replace(results, shared=shared)
 
 
 def csv_rows(results: Results) -> list[dict[str, object]]:

@@ -46,6 +46,7 @@ class Study(FrozenModel):
         robust: the attack on the surrogate itself that "robust" is the accuracy under; None for none.
         sharpness: how it is measured; None for not at all.
         claims: the records decide them.
+        earlier: studies of the package whose records tell, before any of this one, how much trainings differ.
     """
 
     name: str = ""
@@ -66,6 +67,7 @@ class Study(FrozenModel):
     robust: AttackEntry | None = None
     sharpness: SharpnessEntry | None = None
     claims: tuple[Claim, ...] = ()
+    earlier: tuple[str, ...] = ()
 
     @property
     def models(self) -> dict[str, ModelEntry]:
@@ -123,6 +125,9 @@ def read_study(path: Path) -> Study:
         )
     for name in study.surrogates.keys() & study.others.keys():
         raise file.error(("others", name), f"'{name}' is a surrogate already", expected="another name")
+    for number, name in enumerate(study.earlier):
+        if name not in built_in():
+            raise file.unknown(("earlier", number), "study", name, built_in())
     for name, made in study.data.items():
         if made.model not in study.models:
             raise file.unknown(("data", name, "model"), "model", made.model, study.models)

@@ -6,18 +6,17 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Table
-from transferzoo.studies.claims import as_json
-from transferzoo.studies.entries import SUCCESS
-from transferzoo.studies.result_file import ACCURACY, ROBUST, SHARPNESS, csv_rows
+from transferzoo.results.statistics import ENOUGH_SEEDS
+from transferzoo.studies.claims import NO_DIFFERENCE, as_json, format_difference
+from transferzoo.studies.entries import ACCURACY, ROBUST, SHARES, SUCCESS
+from transferzoo.studies.result_file import SHARPNESS, csv_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transferzoo.studies.claims import Verdict
     from transferzoo.studies.result_file import Outcomes, Results, Value
 
-PERCENT = {SUCCESS, ACCURACY, ROBUST}
-"""Measures that are shares."""
 COLUMNS = (ACCURACY, ROBUST, f"{SHARPNESS}.top", f"{SHARPNESS}.trace")
 """Measures of a surrogate that its row shows, where they were measured."""
 
@@ -29,37 +28,57 @@ def tables(results: Results, verdicts: Sequence[Verdict]) -> list[Table]:
 
 def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
     rows = tuple(_row(one) for one in verdicts)
+    ratios = ", × for ratios" if any(one.claim.scale == "log" for one in verdicts) else ""
     caption = (
-        "Differences in points, or in the unit of a measure that is no share; 95 % intervals over training "
-        "seeds and images (two-level bootstrap's variance, Student's t); targets better / worse by Holm's "
-        "correction at 5 %."
+        f"Differences in points, or in the unit of a measure that is no share{ratios}; 95 % intervals over "
+        "training seeds and images (two-level bootstrap's variance, Student's t); targets better / worse by "
+        f"Holm's correction at 5 %, from {ENOUGH_SEEDS} training seeds on."
     )
+    if any(one.verdict == NO_DIFFERENCE for one in verdicts):
+        caption += (
+            " No difference of a size: the interval has zero in it and ends within that size, either way."
+        )
+    caption += _progress(results) + sharing_sentence(results.shared)
     columns = ("claim", "difference", "95 % interval", "p", "targets", "n", "seeds", "verdict")
     return Table(f"Study {results.study.name}: {results.study.about}", columns, rows, caption)
+
+
+def _progress(results: Results) -> str:
+    """Return how many of the study's trainings are finished, in a sentence; nothing if all are."""
+    planned = {
+        (name, seed)
+        for name, entry in results.study.surrogates.items()
+        for seed in ((0,) if entry.model else entry.seeds or results.study.seeds)
+    }
+    found = {(line.surrogate, line.seed) for line in results.lines}
+    missing = {seed for _, seed in planned - found}
+    if not missing:
+        return ""
+    every = {seed for _, seed in planned}
+    return f" So far {len(every - missing)} of {len(every)} training seeds are finished."
+
+
+def sharing_sentence(shared: Mapping[str, Sequence[str]]) -> str:
+    """Return which trainings other studies have as well, so that their verdicts are not independent."""
+    return "".join(f" Shares trainings with {name}: {', '.join(each)}." for name, each in shared.items())
 
 
 def _row(one: Verdict) -> tuple[str, ...]:
     found = one.difference
     if found is None:
         return (one.claim.say, "–", "–", "–", "–", "–", str(one.seeds or "–"), one.verdict)
-    measure = one.claim.higher.measure
-    targets = f"{one.better[0]} / {one.better[1]} of {one.targets}" if one.targets else "–"
+    targets = f"{one.better[0]} / {one.better[1]} of {one.targets}" if one.better else "–"
+    mean, low, high = (format_difference(value, one.claim) for value in (found.mean, found.low, found.high))
     return (
         one.claim.say,
-        format_difference(found.mean, measure),
-        f"{format_difference(found.low, measure)} to {format_difference(found.high, measure)}",
+        mean,
+        f"{low} to {high}",
         "< 0.001" if found.p < 0.001 else f"{found.p:.3f}",
         targets,
         str(one.images or "–"),
         str(one.seeds),
-        one.verdict,
+        one.words,
     )
-
-
-def format_difference(value: float, measure: str) -> str:
-    """Write a difference: in points for shares, with three digits otherwise."""
-    written = f"{100 * value:+.1f}" if measure in PERCENT else f"{value:+.3g}"
-    return written if float(written) else written[1:]
 
 
 def _measurements_table(results: Results) -> Table:
@@ -116,7 +135,7 @@ def values_by_seed(results: Results, surrogate: str, epoch: int | str, measure: 
 def _over_seeds(found: dict[int, float], measure: str) -> str:
     if not found:
         return "–"
-    scale, form = (100.0, ".1f") if measure in PERCENT else (1.0, ".3g")
+    scale, form = (100.0, ".1f") if measure in SHARES else (1.0, ".3g")
     numbers = [scale * number for number in found.values()]
     spread = f" ± {stdev(numbers):{form}}" if len(numbers) > 1 else ""
     return f"{mean(numbers):{form}}{spread}"
@@ -129,4 +148,5 @@ def to_json(results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "verdicts": [as_json(one) for one in verdicts],
         "measured": csv_rows(results),
         "versions": dict(results.versions),
+        "shares_trainings_with": {study: list(names) for study, names in results.shared.items()},
     }
