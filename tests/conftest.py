@@ -96,6 +96,12 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transferzoo.evaluation.run.usual_jobs", lambda: 1)
 
 
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let dry runs of trainings take for granted that a step takes a quarter of a second."""
+    monkeypatch.setattr("transferzoo.training.estimate.step_seconds", lambda *_: 0.25)
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command left: exit code, stdout, stderr."""

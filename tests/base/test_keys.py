@@ -89,12 +89,13 @@ def test_an_added_option_changes_no_spec_string() -> None:
     assert Term(q=3).spec == "x:p=0.5,q=3"
 
 
+@pytest.mark.usefixtures("untimed")
 def test_the_environment_is_part_of_every_key(
     few: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another arithmetic or math mode is another run folder and another folder of a training."""
     attack = ["attack", "-s", "resnet18", "-t", "vgg", "--data", few, "--dry-run"]
-    train = ["train", "--architecture", "small_vgg", "--dry-run"]
+    train = ["train", "--architecture", "small_vgg", "--dry-run", "--json"]
 
     def folders() -> tuple[str, str]:
         plans = [json.loads(cli(*command).out) for command in (attack, train)]

@@ -15,7 +15,7 @@ from transferzoo.minimizers import Minimizer
 from transferzoo.models.classifier import Classifier, load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.training.early_stopping import TransferScorer
-from transferzoo.training.feeds import Memory, hold_out
+from transferzoo.training.feeds import Memory, hold_out, left_to_train
 from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def test_holding_out() -> None:
     assert hold_out(TRAIN, 0) == (TRAIN, None)
     for count in (220, 1000):
         with pytest.raises(UsageError, match=f"too many validation images: .* 220 .*got {count}"):
-            hold_out(TRAIN, count)
+            left_to_train(220, config(validation=count))
 
 
 def test_the_judge_hands_the_model_back(stripes: DatasetSpec, judges: dict[str, Path], place: Path) -> None:

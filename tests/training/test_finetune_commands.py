@@ -42,11 +42,12 @@ def bench(tmp_path: Path, source: Path) -> list[object]:
     return ["--zoo", "zoo.yaml", "--dataset", "stripes", "--data", "data"]
 
 
+@pytest.mark.usefixtures("untimed")
 def test_train_says_what_is_replaced(cli: Run, bench: list[object], source: Path) -> None:
     options = [*bench, "--epochs", 1, "--batch-size", 80, "--lr", 0.01, "--output", "out"]
     same = cli("train", "--from", source, *options)
     assert (same.code, "Note" in same.err) == (0, False), same
-    other = cli("train", "--from", source, *options, "--dataset", "bricks", "--dry-run")
+    other = cli("train", "--from", source, *options, "--dataset", "bricks", "--dry-run", "--json")
     assert other.code == 0
     assert other.err == (
         "Note: the model source has 3 classes and 'bricks' 4; its head (head.fc.bias, head.fc.weight) starts "

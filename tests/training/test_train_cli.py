@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from helpers.refusals import Run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "untimed")
 
 BASE = (
     "train",
@@ -92,7 +92,7 @@ def test_every_flag_arrives(cli: Run, tmp_path: Path, field: str) -> None:
 
     def plan(*flags: object) -> dict[str, Any]:
         base = [*BASE[:-2], *flags] if "./mine" in flags else [*BASE, *flags]
-        result = cli(*base, "--dry-run")
+        result = cli(*base, "--dry-run", "--json")
         assert result.code == 0, result.err
         return dict(json.loads(result.out))
 
@@ -110,12 +110,12 @@ def test_the_radius_is_the_minimizers(cli: Run) -> None:
         (("--minimizer", "gsam:alpha=0.1", "--rho", "0.2"), "gsam:rho=0.2,alpha=0.1,base=sgd"),
         (("--minimizer", "sam:base=adamw,rho=0.3"), "sam:rho=0.3,base=adamw"),
     ):
-        assert json.loads(cli(*BASE, *flags, "--dry-run").out)["config"]["minimizer"] == minimizer
+        assert json.loads(cli(*BASE, *flags, "--dry-run", "--json").out)["config"]["minimizer"] == minimizer
 
 
 def test_what_a_plan_fills_in(cli: Run) -> None:
     """Selecting needs images and models: 2,000 images and the data set's validators."""
-    plain = ("train", "--recipe", "resnet50-sam", "--validation", 0, "--dry-run")
+    plain = ("train", "--recipe", "resnet50-sam", "--validation", 0, "--dry-run", "--json")
     ours = ["fashion-mnist/validator-resnet18", "fashion-mnist/validator-vgg"]
     for flags, validation, validators in (
         ((), 0, []),
@@ -276,4 +276,17 @@ def test_select_and_tune_from_the_command_line(cli: Run, place: Path, tmp_path: 
         assert shown == json.loads((tmp_path / name / "recipe.json").read_text())
         assert shown["validation"]["transfer"]["targets"].keys() == {"stripes/one", "stripes/two"}
     assert shown["tuning"]["chosen"]["rho"] in (0.05, 0.2)
+    _check_table(cli(*(part for part in line if part != "--json")).out, shown["tuning"])
     refused(cli(*line, "--seed", 1), 2, "tune holds another training run", "choose another with --output")
+
+
+def _check_table(text: str, tuning: dict[str, Any]) -> None:
+    """Check that people are shown the choice and the curve."""
+    assert "fools stripes/one %   fools stripes/two %   mean %" in text
+    lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith(" 0.")}
+    chosen = f"{tuning['chosen']['rho']:g}"
+    assert [rho for rho, cells in lines.items() if "yes" in cells] == [chosen]
+    for one in tuning["curve"]:
+        cells = [cell for cell in lines[f"{one['rho']:g}"] if cell != "yes"]
+        rates = [*one["transfer"]["targets"].values(), one["transfer"]["rate"], one["accuracy"]]
+        assert cells[:4] == [f"{100 * rate:.1f}" for rate in rates]

@@ -22,7 +22,9 @@ from transferzoo.cli.options import (
     complete_models,
     complete_recipes,
 )
-from transferzoo.cli.output import log, progress_bar, report_once, show_json, show_line
+from transferzoo.cli.output import log, progress_bar, report_once, show, show_json, show_line, terminal_width
+from transferzoo.cli.tables import render
+from transferzoo.cli.train_tables import choice_table, facts, plan_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,7 +192,9 @@ def train(
         str | None,
         typer.Option(metavar="NAME", help="Track the curve: tensorboard, trackio or wandb."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and how long it takes.")
+    ] = False,
     json: Json = False,
     zoo: ZooFile = None,
 ) -> None:
@@ -213,7 +217,8 @@ def train(
     mark = fingerprint({"config": config.key(), "environment": environment()._asdict()})[:8]
     folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{mark}"
     if dry_run:
-        show_json({"output": str(folder), "config": config.model_dump(mode="json")})
+        found = facts(what, spec, data, folder)
+        show_json(found) if json else show(render(plan_table(found), terminal_width()))
         return
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched not in ("no", config.precision):
@@ -227,6 +232,8 @@ def train(
     if json:
         show_json({"folder": str(folder), **result})
         return
+    if "tuning" in result:
+        show(render(choice_table(result["tuning"]), terminal_width()))
     measured = result["accuracy"]
     accuracy = (
         f"{measured['accuracy']:.2%} of {measured['n']:,} test images" if measured else "no test images"

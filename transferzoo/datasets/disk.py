@@ -68,6 +68,24 @@ def open_index(spec: DatasetSpec, split: str, root: Path | None) -> ImageIndex:
     return _index(next(sources.roots(spec, split, root)), split, spec)
 
 
+def count_images(spec: DatasetSpec, split: str, root: Path | None) -> int:
+    """Return how many images of a split there are, from their index where they have one.
+
+    Args:
+        spec: the data set.
+        split: one of `spec.splits`.
+        root: as for `open_index`.
+
+    Raises:
+        UnknownNameError: no such split.
+        DataError: nothing found, or what was found cannot be read.
+    """
+    try:
+        return len(open_index(spec, split, root).labels)
+    except DataError:  # a layout that is read as a whole
+        return len(sources.load_split(spec, split, root=root))
+
+
 def _index(root: Path, split: str, spec: DatasetSpec) -> ImageIndex:
     if Parquet().accepts(root, split):
         return Shards([root] if root.is_file() else _shards(root, split), spec)

@@ -72,14 +72,8 @@ class Memory:
                 hint="leave it out",
             )
         self.identity = _digest(data, dataset)
+        self.count = left_to_train(len(data), config)
         data, self.held = hold_out(data, config.validation)
-        if len(data) < config.batch_size:
-            raise DataError(
-                "too few training images",
-                expected=f"at least one batch ({config.batch_size})",
-                got=str(len(data)),
-            )
-        self.count = len(data)
         self._batch_size = config.batch_size
         self._augmenter = Augmenter(data.images, config.augment)
         self._mixup = mixing(config, dataset)
@@ -112,21 +106,31 @@ HELD_OUT = "transferzoo validation"
 """What seeds the draw of validation images: not the run's seed, so that runs can be compared."""
 
 
-def hold_out(data: Batch, count: int) -> tuple[Batch, Batch | None]:
-    """Split images into those to train on and `count` to validate with, the same at every call.
+def left_to_train(count: int, config: TrainConfig) -> int:
+    """Return how many of the images of a training set are trained on.
 
     Raises:
-        UsageError: no image would be left to train on.
+        UsageError: none would be.
+        DataError: fewer than a batch has.
     """
-    if not count:
-        return data, None
-    if count >= len(data):
+    if config.validation >= count > 0:
         raise UsageError(
             "too many validation images",
-            expected=f"fewer than the {len(data)} of the training set",
-            got=str(count),
+            expected=f"fewer than the {count} of the training set",
+            got=str(config.validation),
             hint="lower --validation",
         )
+    left = count - config.validation
+    if left < config.batch_size:
+        batch = f"at least one batch ({config.batch_size})"
+        raise DataError("too few training images", expected=batch, got=str(left))
+    return left
+
+
+def hold_out(data: Batch, count: int) -> tuple[Batch, Batch | None]:
+    """Split images into those to train on and `count` to validate with, the same at every call."""
+    if not count:
+        return data, None
     seed = int.from_bytes(hashlib.sha256(HELD_OUT.encode()).digest()[:7], "big")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     kept, held = order[count:].sort().values, order[:count].sort().values

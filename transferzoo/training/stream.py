@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from transferzoo.base.errors import DataError, UsageError
+from transferzoo.base.errors import DataError
 from transferzoo.datasets import Batch, disk, shards
 from transferzoo.training import pipeline
-from transferzoo.training.feeds import HELD_OUT
+from transferzoo.training.feeds import HELD_OUT, left_to_train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,22 +117,9 @@ class Stream:
         self._batch_size = config.batch_size
         self._transform = pipeline.training(config, dataset)
         self._mixup = pipeline.mixing(config, dataset)
-        if config.validation and config.validation >= count:
-            raise UsageError(
-                "too many validation images",
-                expected=f"fewer than the {count} of the training set",
-                got=str(config.validation),
-                hint="lower --validation",
-            )
+        self.count = left_to_train(count, config)
         held = _drawn(source, config.validation, HELD_OUT)
         self._kept = np.setdiff1d(np.arange(count), held, assume_unique=True)
-        self.count = len(self._kept)
-        if self.count < config.batch_size:
-            raise DataError(
-                "too few training images",
-                expected=f"at least one batch ({config.batch_size})",
-                got=str(self.count),
-            )
         self.held = _decoded(source, held, dataset, workers) if config.validation else None
 
     def epoch(self, seed: int, rank: int, size: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

@@ -16,24 +16,24 @@ from transferzoo.base.distributed import Team
 from transferzoo.base.environment import environment, versions
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets import Batch
-from transferzoo.models import build, checkpoint
-from transferzoo.models.classifier import Classifier, load_checkpoint
+from transferzoo.models import checkpoint
+from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.models.state_dict import serialised
 from transferzoo.training.early_stopping import TransferScorer
 from transferzoo.training.feeds import Memory
-from transferzoo.training.finetuning import begin, identity
-from transferzoo.training.loop import Loop, seed_of
+from transferzoo.training.finetuning import identity
+from transferzoo.training.loop import Loop
 from transferzoo.training.progress import Progress
 from transferzoo.training.resume import EPOCHS, State, finished, require_writable, tidy
+from transferzoo.training.untrained import untrained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from torch import nn
-
     from transferzoo.base.train_config import TrainConfig
+    from transferzoo.models.classifier import Classifier
     from transferzoo.training.feeds import Feed
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -110,16 +110,10 @@ class _Run:
         team: Team,
     ) -> None:
         self.config, self.dataset, self.feed, self.folder, self.team = config, dataset, feed, folder, team
-        with torch.random.fork_rng(devices=[]):
-            # a fresh head must not be the one that its source began with, from the same seed
-            torch.manual_seed(seed_of(config.seed, "head" if start else "weights"))
-            origin = begin(start, dataset, config.architecture) if start else None
-            if origin:
-                self.model, self.arguments = origin.model, origin.arguments
-            else:
-                self.model, self.arguments = build.create(config.architecture, dataset)
-        self.reads = origin.reads if origin else None
-        self.classifier = _classifier(self.model, dataset, self.reads).to(team.device)
+        origin = untrained(config, dataset, start)
+        self.arguments, self.reads = origin.arguments, origin.reads
+        self.classifier = origin.classifier.to(team.device)
+        self.model = self.classifier.model
         self.classifier.to(memory_format=torch.channels_last)
         self.loop = Loop(config, self.classifier, feed, team)
         self.validators = validators
@@ -128,7 +122,7 @@ class _Run:
             "environment": environment()._asdict(),
             "data": feed.identity,
             **(identity(start) if start else {}),
-            "fresh": list(origin.fresh) if origin else None,
+            "fresh": list(origin.fresh or ()),
             "validators": {name: checkpoint.digest(path) for name, path in validators.items()},
             "m": self.loop.m if self.loop.m != config.batch_size else None,
         }
@@ -244,14 +238,6 @@ class _Run:
             return None
         files = checkpoint.samples(self.folder)
         return {f"{checkpoint.SAMPLES}/{file.name}": sha256(file) for file in files}
-
-
-def _classifier(model: nn.Module, dataset: DatasetSpec, reads: Mapping[str, Any] | None) -> Classifier:
-    """Return a model with its preprocessing: the data set's, or that of the model it is fine-tuned from."""
-    if reads is None:
-        return Classifier(model, size=None, channels=dataset.channels, mean=dataset.mean, std=dataset.std)
-    channels, height, width = reads["input_size"]
-    return Classifier(model, size=(height, width), channels=channels, mean=reads["mean"], std=reads["std"])
 
 
 def _counted(predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
