@@ -13,6 +13,7 @@ from transferzoo.base.distributed import follows
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.version import __version__
 from transferzoo.cli.attack import attack
+from transferzoo.cli.examples import EXIT_CODES, QUICK_START, examples
 from transferzoo.cli.interrupted import SENTENCE, Interrupted, sentence
 from transferzoo.cli.list import list_
 from transferzoo.cli.output import log, show_line, silence
@@ -28,17 +29,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "list": list_,
-    "show": show,
-    "attack": attack,
-    "report": report,
-    "train": train,
-    "pull": pull,
-    "push": push,
-    "study": study,
-    "sharpness": sharpness,
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "list": (list_, "What there is"),
+    "show": (show, "What there is"),
+    "attack": (attack, "Measure"),
+    "report": (report, "Measure"),
+    "sharpness": (sharpness, "Measure"),
+    "study": (study, "Measure"),
+    "train": (train, "Make and share surrogates"),
+    "pull": (pull, "Make and share surrogates"),
+    "push": (push, "Make and share surrogates"),
 }
+"""Name → command, and its panel in the help."""
 
 
 def _print_version(asked: bool) -> None:
@@ -48,23 +50,28 @@ def _print_version(asked: bool) -> None:
 
 
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Evaluate how adversarial examples transfer between image classifiers."""
+    if context.invoked_subcommand is None:
+        show_line(f"TransferZoo {__version__}. " + QUICK_START.format(commands=", ".join(COMMANDS)))
 
 
 def _app(*names: str) -> typer.Typer:
     """Return the command line with these commands."""
     found = typer.Typer(
-        no_args_is_help=True,
+        invoke_without_command=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=EXIT_CODES,
     )
     found.callback()(_root)
     for name in names:
-        found.command(name)(COMMANDS[name])
+        run, panel = COMMANDS[name]
+        found.command(name, epilog=examples(name), rich_help_panel=panel)(run)
     return found
 
 

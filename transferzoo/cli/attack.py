@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.cli.options import (
+    IMAGES,
+    MODELS,
+    RESULTS,
+    SPEED,
     AllowCode,
     Architecture,
     DataRoot,
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.results.comparisons import Findings
+
+ATTACK = "Attack"
 
 
 def attack(
@@ -51,8 +57,6 @@ def attack(
             autocompletion=complete_models,
         ),
     ] = ["all"],  # noqa: B006
-    architecture: Architecture = "",
-    allow_code: AllowCode = False,
     attack: Annotated[
         list[str],
         typer.Option(
@@ -62,27 +66,78 @@ def attack(
             autocompletion=complete_attacks,
         ),
     ] = ["bim"],  # noqa: B006
+    epsilon: Annotated[
+        str | None,
+        typer.Option(
+            "--epsilon", "--eps", help="Budget in [0, 1] pixels: 8/255.", show_default="the data set's"
+        ),
+    ] = None,
+    dataset: Dataset = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Number of steps.", show_default="50", rich_help_panel=ATTACK)
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(
+            help="Step size: eps/10 or a number.",
+            show_default="eps/10, or eps/STEPS if that is more",
+            rich_help_panel=ATTACK,
+        ),
+    ] = None,
+    norm: Annotated[
+        str | None, typer.Option(help="linf or l2.", show_default="the data set's", rich_help_panel=ATTACK)
+    ] = None,
+    max_gradients: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            rich_help_panel=ATTACK,
+            help="As many steps as N gradient evaluations an image allow, so that attacks cost the same.",
+        ),
+    ] = None,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Attack all surrogates together, not one after the other.")
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Attack all surrogates together, not one after the other.",
+            rich_help_panel=ATTACK,
+        ),
     ] = False,
     targeted: Annotated[
         str | None,
         typer.Option(
             metavar="random|next|least-likely|FILE",
             show_default="any wrong class",
+            rich_help_panel=ATTACK,
             help="Class to be predicted: drawn by the seed, the label's next, the first surrogate's least "
             "likely, or a file with a class a line for every image of the split.",
         ),
     ] = None,
     curve: Annotated[
         str | None,
-        typer.Option(metavar="STEPS", help="Measure after these steps too: 1,5,10.", show_default="none"),
+        typer.Option(
+            metavar="STEPS",
+            help="Measure after these steps too: 1,5,10.",
+            show_default="none",
+            rich_help_panel=ATTACK,
+        ),
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the draw of images and of random techniques.", show_default="0", rich_help_panel=ATTACK
+        ),
+    ] = None,
+    architecture: Architecture = "",
+    allow_code: AllowCode = False,
     finetune: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SPEC",
             show_default=False,
+            rich_help_panel=MODELS,
             autocompletion=complete_minimizers,
             help="Attack from each surrogate as it is, and fine-tuned by a minimizer, with options of it and "
             "of a training, sam:rho=0.4,epochs=2; repeatable.",
@@ -91,53 +146,59 @@ def attack(
     train_data: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="Images to fine-tune on.", show_default="the data set's training images"
+            metavar="PATH",
+            help="Images to fine-tune on.",
+            show_default="the data set's training images",
+            rich_help_panel=MODELS,
         ),
     ] = None,
-    dataset: Dataset = None,
-    split: Annotated[
-        str | None, typer.Option(help="Which images of the data set.", show_default="the data set's")
-    ] = None,
-    norm: Annotated[str | None, typer.Option(help="linf or l2.", show_default="the data set's")] = None,
-    epsilon: Annotated[
-        str | None,
-        typer.Option(
-            "--epsilon", "--eps", help="Budget in [0, 1] pixels: 8/255.", show_default="the data set's"
-        ),
-    ] = None,
-    step: Annotated[
-        str | None,
-        typer.Option(
-            help="Step size: eps/10 or a number.", show_default="eps/10, or eps/STEPS if that is more"
-        ),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of steps.", show_default="50")] = None,
-    max_gradients: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            show_default=False,
-            help="As many steps as N gradient evaluations an image allow, so that attacks cost the same.",
-        ),
-    ] = None,
+    zoo: ZooFile = None,
     images: Annotated[
-        int | None, typer.Option(help="How many images at most.", show_default="the data set's")
+        int | None,
+        typer.Option(help="How many images at most.", show_default="the data set's", rich_help_panel=IMAGES),
     ] = None,
     images_correct_for: Annotated[
         str | None,
         typer.Option(
-            help="Images that all targets, each target, or none must classify correctly.", show_default="all"
+            help="Images that all targets, each target, or none must classify correctly.",
+            show_default="all",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the draw of images and of random techniques.", show_default="0")
+    data: DataRoot = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which images of the data set.", show_default="the data set's", rich_help_panel=IMAGES
+        ),
     ] = None,
+    output: Output = None,
+    json: Json = False,
+    visibility: Visible = False,
+    save_images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the images as PNGs, and a sheet of ten.",
+            show_default=False,
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
+    ] = Path("runs"),
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what would be done, and what it costs.", rich_help_panel=RESULTS
+        ),
+    ] = False,
     batch_size: Annotated[
         str | None,
         typer.Option(
             metavar="N|auto",
             show_default="the data set's",
+            rich_help_panel=SPEED,
             help="Images attacked together; auto: as many as fit in memory.",
         ),
     ] = None,
@@ -146,6 +207,7 @@ def attack(
         typer.Option(
             metavar="fp32|bf16|auto",
             show_default="fp32",
+            rich_help_panel=SPEED,
             help="Of the surrogates' weights; auto: bf16 where the processor has it. Targets have fp32.",
         ),
     ] = None,
@@ -154,25 +216,16 @@ def attack(
         typer.Option(
             min=1,
             show_default="one a processor",
+            rich_help_panel=SPEED,
             help="Processes, in one thread each; they share the images and the targets.",
         ),
     ] = None,
     compile: Annotated[
-        bool, typer.Option("--compile", help="Let torch.compile make the surrogates faster.")
+        bool,
+        typer.Option(
+            "--compile", help="Let torch.compile make the surrogates faster.", rich_help_panel=SPEED
+        ),
     ] = False,
-    data: DataRoot = None,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders are kept.")] = Path("runs"),
-    output: Output = None,
-    visibility: Visible = False,
-    save_images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write the images as PNGs, and a sheet of ten.", show_default=False),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, and what it costs.")
-    ] = False,
-    json: Json = False,
-    zoo: ZooFile = None,
 ) -> None:
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
     from transferzoo.attacks.configure import configure

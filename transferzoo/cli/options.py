@@ -92,10 +92,17 @@ def complete_names(incomplete: str) -> list[str]:
     return sorted({name for name in found if name != "all"})
 
 
+MODELS, IMAGES, RESULTS, SPEED = "Models", "Images", "Results", "Speed and memory"
+"""Panels that the help of several commands has; above them stand the options that most need first."""
+
 ZooFile = Annotated[
     Path | None,
     typer.Option(
-        "--zoo", metavar="FILE", help="Your own zoo file, merged over the built-in one.", show_default=False
+        "--zoo",
+        metavar="FILE",
+        help="Your own zoo file, merged over the built-in one.",
+        show_default=False,
+        rich_help_panel=MODELS,
     ),
 ]
 Architecture = Annotated[
@@ -103,18 +110,28 @@ Architecture = Annotated[
     typer.Option(
         metavar="SPEC",
         show_default=False,
+        rich_help_panel=MODELS,
         autocompletion=complete_architectures,
         help="The network that the .safetensors files among the models fit, for example resnet18.",
     ),
 ]
 AllowCode = Annotated[
     bool,
-    typer.Option("--allow-code", help="Run the functions (package.module:function) among the models."),
+    typer.Option(
+        "--allow-code",
+        help="Run the functions (package.module:function) among the models.",
+        rich_help_panel=MODELS,
+    ),
 ]
 Visible = Annotated[
-    bool, typer.Option("--visibility", help="Tell how visible the perturbations are: norms, PSNR, SSIM.")
+    bool,
+    typer.Option(
+        "--visibility",
+        help="Tell how visible the perturbations are: norms, PSNR, SSIM.",
+        rich_help_panel=RESULTS,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=RESULTS)]
 Dataset = Annotated[
     str | None,
     typer.Option(
@@ -127,6 +144,7 @@ DataRoot = Annotated[
         "--data",
         metavar="PATH",
         show_default=False,
+        rich_help_panel=IMAGES,
         help="Your images: parquet as on the Hub, IDX files, a folder a class, or a folder with a CSV.",
     ),
 ]
@@ -137,6 +155,7 @@ Output = Annotated[
         "-o",
         metavar="FILE",
         show_default=False,
+        rich_help_panel=RESULTS,
         help="Also write .json, .csv, .md or .tex; repeatable.",
     ),
 ]

@@ -15,6 +15,8 @@ from transferzoo.cli.output import log, show_json, show_line
 if TYPE_CHECKING:
     from transferzoo.sync.push import UploadPlan
 
+COMMIT, CARD = "Commit", "Model card"
+
 
 def push(
     model: Annotated[
@@ -36,15 +38,30 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
     revision: Annotated[
         str | None,
-        typer.Option(metavar="BRANCH", help="Branch to commit to.", show_default="the default one"),
+        typer.Option(
+            metavar="BRANCH",
+            help="Branch to commit to.",
+            show_default="the default one",
+            rich_help_panel=COMMIT,
+        ),
     ] = None,
-    tag: Annotated[str | None, typer.Option(help="Name for the commit.", show_default="none")] = None,
-    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
+    tag: Annotated[
+        str | None, typer.Option(help="Name for the commit.", show_default="none", rich_help_panel=COMMIT)
+    ] = None,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Open a pull request instead.", rich_help_panel=COMMIT)
+    ] = False,
     unmeasured: Annotated[
-        bool, typer.Option("--unmeasured", help="Also without an accuracy in its recipe.json.")
+        bool,
+        typer.Option(
+            "--unmeasured", help="Also without an accuracy in its recipe.json.", rich_help_panel=CARD
+        ),
     ] = False,
     runs: Annotated[
-        Path, typer.Option(metavar="DIR", help="Run folders whose success rates the card shows.")
+        Path,
+        typer.Option(
+            metavar="DIR", help="Run folders whose success rates the card shows.", rich_help_panel=CARD
+        ),
     ] = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[

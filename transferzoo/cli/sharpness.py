@@ -9,6 +9,9 @@ import typer
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.options import (
+    IMAGES,
+    RESULTS,
+    SPEED,
     AllowCode,
     Architecture,
     DataRoot,
@@ -85,9 +88,14 @@ def sharpness(
         typer.Option(help="Which images; train for the paper's.", show_default="the one that is attacked"),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="How many images at most.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the sample of images and of random vectors.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the sample of images and of random vectors.", rich_help_panel=IMAGES)
+    ] = 0,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images at a time.", show_default="the data set's, at most 100")
+        int | None,
+        typer.Option(
+            min=1, help="Images at a time.", show_default="the data set's, at most 100", rich_help_panel=SPEED
+        ),
     ] = None,
     rho: Annotated[float, typer.Option(help="Radius of the worst case.", rich_help_panel=MEASURES)] = 0.05,
     adaptive_rho: Annotated[
@@ -147,7 +155,9 @@ def sharpness(
             rich_help_panel=LANDSCAPES,
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where results are saved.")] = Path("runs"),
+    runs: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where results are saved.", rich_help_panel=RESULTS)
+    ] = Path("runs"),
     output: Output = None,
     json: Json = False,
     zoo: ZooFile = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
-from transferzoo.cli.options import DataRoot, Json, Output, ZooFile, complete_studies
+from transferzoo.cli.options import RESULTS, DataRoot, Json, Output, ZooFile, complete_studies
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
@@ -33,7 +33,12 @@ def study(
     ],
     data: DataRoot = None,
     store: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where trainings and results are saved, for all studies.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Where trainings and results are saved, for all studies.",
+            rich_help_panel=RESULTS,
+        ),
     ] = Path("studies"),
     jobs: Annotated[int, typer.Option(min=1, help="Processes on this machine, one thread each.")] = 1,
     ray: Annotated[
@@ -51,6 +56,7 @@ def study(
         typer.Option(
             metavar="FILE",
             help="Also write all outcomes (.jsonl.gz), again every minute; what it holds is not computed.",
+            rich_help_panel=RESULTS,
         ),
     ] = None,
     ignore_records: Annotated[

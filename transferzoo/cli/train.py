@@ -13,6 +13,9 @@ import typer
 from transferzoo.cli.images import training_images
 from transferzoo.cli.interrupted import Interrupted
 from transferzoo.cli.options import (
+    MODELS,
+    RESULTS,
+    SPEED,
     DataRoot,
     Dataset,
     Json,
@@ -34,7 +37,13 @@ if TYPE_CHECKING:
     from transferzoo.training.trainer import Progress
     from transferzoo.zoo.schema import DatasetSpec
 
-MINIMIZER, RATES, SELECTION, METHODS = "Minimizer", "Learning rate and radius", "Selection", "Other methods"
+TRAINING, MINIMIZER, RATES, SELECTION, METHODS = (
+    "Training",
+    "Minimizer",
+    "Learning rate and radius",
+    "Selection",
+    "Other methods",
+)
 STREAMED = "Large images, read from disk"
 
 
@@ -46,11 +55,12 @@ def train(
             help="A recipe of the zoo; the other options change it.", autocompletion=complete_recipes
         ),
     ] = None,
-    dataset: Dataset = None,
-    architecture: Annotated[
+    minimizer: Annotated[
         str | None,
-        typer.Option(help="For example small_resnet50:width=12.", autocompletion=complete_architectures),
+        typer.Option(help="For example sgd, sam, sam:rho=0.2.", autocompletion=complete_minimizers),
     ] = None,
+    dataset: Dataset = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -60,22 +70,24 @@ def train(
             autocompletion=complete_models,
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
-    augment: Annotated[str | None, typer.Option(help="crop-flip, crop or none.")] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16, fp32 or fp64.")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Precision of the stored weights: fp32 or fp16.")
-    ] = None,
-    compile: Annotated[bool | None, typer.Option("--compile", help="Use torch.compile.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
-    minimizer: Annotated[
+    architecture: Annotated[
         str | None,
         typer.Option(
-            help="For example sgd, sam, sam:rho=0.2.",
-            autocompletion=complete_minimizers,
-            rich_help_panel=MINIMIZER,
+            help="For example small_resnet50:width=12.",
+            autocompletion=complete_architectures,
+            rich_help_panel=MODELS,
         ),
+    ] = None,
+    zoo: ZooFile = None,
+    data: DataRoot = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step, over all processes.", rich_help_panel=TRAINING)
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="crop-flip, crop or none.", rich_help_panel=TRAINING)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of weights, order and augmentation.", rich_help_panel=TRAINING)
     ] = None,
     rho: Annotated[
         float | None, typer.Option(help="Radius of its neighbourhood.", rich_help_panel=MINIMIZER)
@@ -180,23 +192,39 @@ def train(
         str | None,
         typer.Option(help="timm's policy, as in rand-m9-mstd0.5.", rich_help_panel=STREAMED),
     ] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp32 or fp64.", rich_help_panel=SPEED)] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=SPEED)
+    ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=STREAMED)
+        int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=SPEED)
     ] = 2,
-    data: DataRoot = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Checkpoint folder.", show_default="checkpoints/NAME-FINGERPRINT"),
+        typer.Option(
+            metavar="DIR",
+            help="Checkpoint folder.",
+            show_default="checkpoints/NAME-FINGERPRINT",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Precision of the stored weights: fp32 or fp16.", rich_help_panel=RESULTS),
     ] = None,
     log_with: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Track the curve: tensorboard, trackio or wandb."),
+        typer.Option(
+            metavar="NAME", help="Track the curve: tensorboard, trackio or wandb.", rich_help_panel=RESULTS
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, and how long it takes.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what would be done, and how long it takes.", rich_help_panel=RESULTS
+        ),
     ] = False,
     json: Json = False,
-    zoo: ZooFile = None,
 ) -> None:
     """Train a surrogate or target; the same command resumes a run that was stopped."""
     from transferzoo.base.distributed import join_team
