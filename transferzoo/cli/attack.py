@@ -230,7 +230,6 @@ def attack(
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
     from transferzoo.attacks.configure import configure
     from transferzoo.base.distributed import join_team
-    from transferzoo.base.optional import import_optional
     from transferzoo.cli.attack_job import (
         AUTO,
         batch_size_of,
@@ -254,8 +253,6 @@ def attack(
     files = [check_output(path) for path in output or []]
     if save_images is not None:
         check_folder(save_images)
-    if visibility:
-        import_optional("skimage", "visibility", "--visibility measures SSIM with")
     flags = {
         "split": split,
         "norm": norm,
@@ -309,7 +306,7 @@ def attack(
         if batch_size == AUTO and missing:
             job = with_largest_batches(job)
         folder = RunFolder.of(runs, job.key, job.title)
-        found = _run(job, folder, team, jobs, visibility=visibility)
+        found = _run(job, folder, team, jobs, ssim=visibility and _measures_ssim(team))
     if not team.leads:
         return
     publish(found, files, as_json=json, visibility=visibility)
@@ -321,7 +318,21 @@ def attack(
     log(f"Run folder: {folder.path}")
 
 
-def _run(job: Job, folder: RunFolder, team: Team, jobs: int | None, *, visibility: bool) -> Findings:
+def _measures_ssim(team: Team) -> bool:
+    """Return whether what measures the structural similarity is installed; a note says where it is not."""
+    from transferzoo.base.errors import TransferZooError
+    from transferzoo.base.optional import import_optional
+
+    try:
+        import_optional("skimage", "visibility", "SSIM needs")
+    except TransferZooError as error:
+        if team.leads:
+            log(f"Note: the column SSIM stays empty. {error}")
+        return False
+    return True
+
+
+def _run(job: Job, folder: RunFolder, team: Team, jobs: int | None, *, ssim: bool) -> Findings:
     from transferzoo.evaluation.run import run
 
     with progress_bar() as bar:
@@ -330,6 +341,4 @@ def _run(job: Job, folder: RunFolder, team: Team, jobs: int | None, *, visibilit
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        return run(
-            job, folder, team=team, jobs=jobs, ssim=visibility, command=as_written(), on_progress=advance
-        )
+        return run(job, folder, team=team, jobs=jobs, ssim=ssim, command=as_written(), on_progress=advance)
