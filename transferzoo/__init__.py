@@ -3,7 +3,14 @@
 Public names are resolved when first used, so that importing the package costs milliseconds.
 """
 
-from __future__ import annotations
+import sys
+
+if (
+    sys.argv[:1] == ["-m"]
+    and sys.orig_argv[-len(sys.argv)].removeprefix("-m") == "transferzoo"
+    and not sys.flags.safe_path
+):
+    del sys.path[0]  # the working folder, of which no file is to be imported, not even from here on
 
 from importlib import import_module
 from typing import TYPE_CHECKING

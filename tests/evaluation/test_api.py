@@ -105,5 +105,5 @@ def test_wrong_names_are_sentences() -> None:
 
 
 def test_public_names_exist() -> None:
-    assert sorted(transferzoo._PUBLIC) == sorted(transferzoo.__all__)
+    assert sorted([*transferzoo._PUBLIC, "__version__"]) == sorted(transferzoo.__all__)
     assert all(getattr(transferzoo, name) for name in transferzoo.__all__)
