@@ -157,6 +157,31 @@ def test_selection() -> None:
         names("v???")
 
 
+@pytest.mark.parametrize("name", ["a,b", "vgg|bits", "a & b", " a", "a ", "all", "a,"])
+def test_models_that_no_command_could_name_are_refused(tmp_path: Path, name: str) -> None:
+    entry = {"roles": ["target"], "source": "local:x"}
+    models = {"fashion-mnist": {"fine": entry, name: entry}}
+    (tmp_path / "zoo.yaml").write_text(json.dumps({"models": models}))
+    with pytest.raises(UsageError, match="no model can be called that: expected a name without ','"):
+        load_zoo(tmp_path / "zoo.yaml")
+
+
+@pytest.mark.parametrize("name", ["a/b", "a--b", "vgg*", "v1.5", "Ü", "a b", "a:b", "a&b", "./x", "allez"])
+def test_other_names_are_found(tmp_path: Path, name: str) -> None:
+    entry = {"roles": ["target"], "source": "local:x"}
+    (tmp_path / "zoo.yaml").write_text(json.dumps({"models": {"fashion-mnist": {name: entry}}}))
+    zoo = load_zoo(tmp_path / "zoo.yaml")
+    for text in (name, f"vgg,{name}"):
+        assert select_models(zoo, [text], "fashion-mnist", "target")[-1].name == name
+
+
+@pytest.mark.parametrize("name", ["a+b", "mi:decay=1", "Mine", "9", "a b", ""])
+def test_attacks_that_no_command_could_name_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "zoo.yaml").write_text(json.dumps({"attacks": {name: {"spec": "mi", "about": "mine"}}}))
+    with pytest.raises(UsageError, match="no attack can be called that: expected small letters"):
+        load_zoo(tmp_path / "zoo.yaml")
+
+
 def test_preset_over_data_set_and_flags_over_preset() -> None:
     def budget(attack: str, **flags: object) -> tuple[str, str, int]:
         (spec,) = configure(ZOO, "fashion-mnist", [attack], ["a"], ["b"], flags).attacks

@@ -145,6 +145,11 @@ def parse_terms(spec: str) -> tuple[Term, ...]:
     return tuple(_parse_term(part.strip(), spec) for part in spec.split("+"))
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a term."""
+    return _NAME.match(text) is not None
+
+
 def _parse_term(part: str, spec: str) -> Term:
     name, colon, rest = part.partition(":")
     name = name.lower()

@@ -16,9 +16,11 @@ from pydantic import Field
 
 from transferzoo.base.errors import UnknownNameError
 from transferzoo.base.frozen_model import FrozenModel
+from transferzoo.base.spec_strings import is_name
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.base.yaml_file import YamlFile, read_yaml
 from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Preset
+from transferzoo.zoo.selection import can_be_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,6 +122,7 @@ def read_zoo(extra: Path | None) -> Zoo:
     parts = [(file, file.validated(_File)) for file in files]
     zoo = _merge((file.path.parent, part) for file, part in parts)
     for file, part in parts:
+        _check_names(file, part)
         _check_references(file, part, zoo)
     return zoo
 
@@ -151,6 +154,27 @@ def _beside(folder: Path, images: str) -> str:
     """Return a place of images whose relative path, if it is one, starts at the folder of the zoo file."""
     kind, _, place = images.partition(":")
     return f"{kind}:{folder / Path(place).expanduser()}" if kind == "local" else images
+
+
+def _check_names(file: YamlFile, part: _File) -> None:
+    """Refuse names that no command could be given: they would stand for several things, or for another."""
+    for dataset, entries in part.models.items():
+        for name in entries:
+            if not can_be_named(name):
+                raise file.error(
+                    ("models", dataset, name),
+                    "no model can be called that",
+                    expected="a name without ',', '|' and ' & ', and not 'all'",
+                    got=f"'{name}'",
+                )
+    for name in part.attacks:
+        if not is_name(name):
+            raise file.error(
+                ("attacks", name),
+                "no attack can be called that",
+                expected="small letters, digits, '-' and '_', a letter first",
+                got=f"'{name}'",
+            )
 
 
 def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:

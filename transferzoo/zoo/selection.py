@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec, Role
 
+SEPARATORS = (",", "|", " & ")
+"""What stands between models, before a defence, and between those of an ensemble."""
+
 
 def is_listed(zoo: Zoo, name: str, dataset: str) -> bool:
     """Return whether a name is "all" or that of a model of the zoo, with its data set or without."""
@@ -93,6 +96,11 @@ def parts(names: Iterable[str]) -> list[tuple[str, str]]:
             raise UsageError(f"there is no defence behind '{text}'", expected="one, as in 'vgg|bits:depth=3'")
     split = (text.partition("|")[::2] for text in names)
     return [(name.strip(), defence.strip()) for text, defence in split for name in text.split(",")]
+
+
+def can_be_named(name: str) -> bool:
+    """Return whether a command can be given the name of a model, and a table tells it from several."""
+    return name == name.strip() and name not in ("", "all") and not any(mark in name for mark in SEPARATORS)
 
 
 def published(model: ModelSpec) -> ModelSpec:
