@@ -60,6 +60,10 @@ def test_which_images_are_attacked_and_counted(cli: Run, tmp_path: Path) -> None
         assert first["outcomes"].count("-") == attacked - first["n"]
         assert first["successes"] == first["outcomes"].count("1")
         assert first["target_accuracy"] == pytest.approx(len(right["vgg"]) / 60, abs=1e-6)
+        assert first["images_correct_for"] == rule
+        shown = " ".join(cli("report", run).out.split())
+        assert ("whether or not classified correctly before" in shown) == (rule == "none"), "in the sentence"
+        assert ("those that a target classifies correctly" in shown) == (rule == "target")
     assert right["vgg"] != right["odd"]
 
 

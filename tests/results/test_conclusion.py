@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers.records import record
-from transferzoo.results.comparisons import Findings, mean_rate, noise_beside, short
-from transferzoo.results.conclusion import conclusion
+from transferzoo.results.comparisons import Findings, mean_rate, noise_beside
+from transferzoo.results.conclusion import conclusion, notes
+from transferzoo.results.records import short
 from transferzoo.results.statistics import wilson
 from transferzoo.results.tables import tables
+from transferzoo.results.writers import to_json
 
 if TYPE_CHECKING:
     from transferzoo.results.records import Record
@@ -68,6 +70,85 @@ def test_an_ensemble_is_several_and_has_all_its_names() -> None:
     assert conclusion(Findings([one])).startswith("x/a & y/a fool b on")
     targeted = record("a", "b", "1000", targeted="next")
     assert conclusion(Findings([targeted])).startswith("a makes b predict the target class on")
+
+
+def test_targets_that_count_twice_are_told() -> None:
+    twin = {"target_sha256": "c"}
+    rows = [
+        record("a", "c", "1000"),
+        record("a", "d", "1000", **twin),
+        record("a", "c|jpeg", "1000", **twin),
+        record("a", "d|jpeg", "1000", **twin),
+        record("a", "e", "1000"),
+        record("a", "a", "1000"),
+        record("a", "copy", "1000", target_sha256="a", white_box=True),
+    ]
+    told = [
+        "c and d have the same weights; the mean counts each of them.",
+        "c|jpeg and d|jpeg have the same weights; the mean counts each of them.",
+    ]
+    assert notes(Findings(rows)) == told == to_json(Findings(rows))["notes"]
+    assert "\n".join(["", *told, ""]) in tables(Findings(rows))[0].caption
+    assert notes(Findings([*rows[::4], record("b", "c", "1000")])) == []
+
+
+@pytest.mark.parametrize("packages", [("torch",), ("torch", "timm"), ("onnxruntime",)])
+def test_runs_of_different_versions_have_a_note(packages: tuple[str, ...]) -> None:
+    def made(version: str) -> dict[str, str]:
+        return {"torch": "2", "timm": "1"} | dict.fromkeys(packages, version)
+
+    old, new = (record(name, "c", "1000", versions=made(v)) for name, v in (("a", "1.9"), ("b", "3")))
+    sentence = "The runs were made with different versions of packages."
+    assert notes(Findings([old, new])) == [sentence]
+    assert sentence in tables(Findings([old, new]))[0].caption
+    assert notes(Findings([old, record("b", "c", "1000", versions=made("1.9"))])) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "caption", "sentence"),
+    [
+        ("all", "; n = 4; seed", "of the images."),
+        ("target", "; n = 4, those that a target classifies correctly; seed", "of the images."),
+        (
+            "none",
+            "; n = 4, whether or not they were classified correctly before; seed",
+            "of the images, whether or not classified correctly before.",
+        ),
+    ],
+)
+def test_which_images_count_is_said(rule: str, caption: str, sentence: str) -> None:
+    found = Findings([record("a", "c", "1000", images_correct_for=rule)])
+    assert caption in tables(found)[0].caption
+    assert conclusion(found).endswith(sentence)
+
+
+@pytest.mark.parametrize("pair", [("x/a", "y/a"), ("timm/vgg", "vgg"), ("a/b/c", "b/c")])
+def test_models_without_a_data_set_keep_their_whole_names(pair: tuple[str, str]) -> None:
+    one, other = pair
+    rows = [
+        record("s", "t", "1000", surrogate=s, target=t, dataset="")
+        for s, t in ((one, other), (other, one), (one, one))
+    ]
+    matrix = tables(Findings(rows))[0]
+    assert {row[0] for row in matrix.rows} == set(matrix.columns[2:]) == set(pair)
+    (single,) = tables(Findings([rows[0], rows[2]]))
+    assert [row[0] for row in single.rows] == [other, one, "mean"]
+    assert conclusion(Findings(rows[:1])).startswith(f"{one} fools {other} on")
+
+
+def test_the_mean_of_noise_is_over_the_targets_of_the_rows() -> None:
+    beside = [noise("a", "1111"), noise("b", "0011"), noise("c", "0001")]
+
+    def mean(*rows: Record) -> str:
+        table = tables(Findings(rows, noise=beside))[0]
+        return next(row[1].partition("\n")[0] for row in table.rows if row[0] == "random noise")
+
+    plain, strong = "bim@linf,eps=8/255", "mi@linf,eps=8/255"
+    one = [record("a", t, "1111", attack=attack) for attack in (plain, strong) for t in "abc"]
+    assert mean(*one) == "37.5", "b and c: a is white box in both rows"
+    other = [record(s, t, "1111") for s in "de" for t in "abc"]
+    assert mean(*other) == "58.3", "all three"
+    assert mean(*one[:3], *other[:3]) == "–", "no mean of noise is like both"
 
 
 @pytest.mark.parametrize("change", [{"selection": "others"}, {"seed": 1}])

@@ -19,8 +19,8 @@ import tempfile
 from collections import defaultdict
 from typing import Any
 
-from transferzoo.results.comparisons import brief, paired_tests, per_image, rows_of, short
-from transferzoo.results.records import Record
+from transferzoo.results.comparisons import brief, paired_tests, per_image, rows_of
+from transferzoo.results.records import Record, short
 from transferzoo.results.statistics import mean_interval
 
 

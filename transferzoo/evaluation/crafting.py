@@ -17,7 +17,7 @@ from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
 from transferzoo.models import load
 from transferzoo.models.batches import halving
 from transferzoo.models.optimize import optimize
-from transferzoo.results.comparisons import short
+from transferzoo.results.records import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

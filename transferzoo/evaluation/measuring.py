@@ -234,6 +234,7 @@ class _Target:
             selection=self.folder.selection(),
             target_accuracy=round(selected.accuracy[name], 6),
             clean_images=selected.asked,
+            images_correct_for=config.images_correct_for,
             target_sha256=self.job.content["models"][name],
             versions=self.job.content["versions"],
         )

@@ -9,7 +9,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
-from transferzoo.results.comparisons import brief, rows_of, short
+from transferzoo.results.comparisons import brief, rows_of
+from transferzoo.results.records import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

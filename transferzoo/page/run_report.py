@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.page.charts import Axis, CurvePanel, Curves, Differences, Figure, Heatmap, MeanInterval
 from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
 from transferzoo.page.parts import Part, format_range, names_or_count, unique_texts
-from transferzoo.results.comparisons import attack_name, brief, mean_rate, paired_tests, rows_of, short
+from transferzoo.results.comparisons import attack_name, brief, mean_rate, paired_tests, rows_of
+from transferzoo.results.records import short
 from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ def _facts(findings: Findings, runs: Sequence[RunFolder]) -> dict[str, tuple[str
         "Data set": unique_texts(f"{record.dataset}, split {record.split}" for record in records),
         "Attacked images": format_range(record.n for record in records),
         "Seed": unique_texts(record.seed for record in records),
-        "Surrogates": unique_texts(short(record.surrogate) for record in records),
-        "Targets": unique_texts(short(record.target) for record in records),
+        "Surrogates": unique_texts(record.surrogate_name for record in records),
+        "Targets": unique_texts(record.target_name for record in records),
         "Attacks": names_or_count(unique_texts(attack_name(record.attack) for record in records), "attacks"),
         "Target classes": unique_texts(record.targeted for record in records if record.targeted),
         "Gradient evaluations an image": format_range(record.gradients for record in records),

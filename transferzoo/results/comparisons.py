@@ -24,6 +24,8 @@ SIGNIFICANT = 0.05
 """p below which a difference is called one."""
 Row = tuple[str, str]
 """What a row of the matrix stands for: surrogate and attack."""
+Mean = tuple[float, float, float]
+"""A mean and the ends of its interval."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def rows_of(records: Sequence[Record]) -> dict[Row, dict[str, Record]]:
         for other in row.values():
             if _origin(other) != _origin(record) or row.get(record.target, record) != record:
                 raise UsageError(
-                    f"two runs of {short(record.surrogate)} with {record.attack} differ in images, seed, "
+                    f"two runs of {record.surrogate_name} with {record.attack} differ in images, seed, "
                     "weights or precision and cannot share a row",
                     hint="report them one by one",
                 )
@@ -100,6 +102,7 @@ def _origin(record: Record) -> tuple[object, ...]:
         record.targeted,
         record.surrogate_sha256,
         record.precision,
+        record.images_correct_for,
     )
 
 
@@ -110,7 +113,7 @@ def per_image(cells: Mapping[str, Record]) -> list[float]:
     return [image.count("1") / len(image) for image in images if image]
 
 
-def mean_rate(cells: Mapping[str, Record]) -> tuple[float, float, float] | None:
+def mean_rate(cells: Mapping[str, Record]) -> Mean | None:
     """Return the mean rate over images and targets that are not white-box, and its 95 % interval.
 
     The interval is Wilson's where there is one such target, else the t interval over images. None where there
@@ -139,20 +142,48 @@ def noise_mean(noise: Sequence[Record], cells: Mapping[str, Record]) -> float | 
     return mean and mean[0]
 
 
-def noise_rows(found: Findings) -> dict[str, dict[str, Record]]:
-    """Return the records of noise by what their row is called, and by target: a row a budget and images."""
+def noise_rows(found: Findings) -> dict[str, tuple[Mean | None, dict[str, Record]]]:
+    """Return the rows of noise, one a budget and images, by what they are called.
+
+    Each is a mean and the records by target. The mean is over the targets that all rows beside it have in
+    their means; None where these differ, as where each surrogate is a target of the others.
+    """
     rows: dict[tuple[str, str, int], dict[str, Record]] = defaultdict(dict)
     for record in found.noise:
         rows[record.attack, record.selection, record.seed][record.target] = record
     budgets = {attack for attack, _, _ in rows}
-    images = {(r.selection, r.seed): short(r.surrogate) for r in reversed(found.records)}
+    images = {(r.selection, r.seed): r.surrogate_name for r in reversed(found.records)}
     return {
         NOISE_SURROGATE
         + (f"\n{attack.partition('@')[2]}" if len(budgets) > 1 else "")
-        + (f"\non images of {images[selection, seed]}" if len(images) > 1 else ""): cells
+        + (f"\non images of {images[selection, seed]}" if len(images) > 1 else ""): (
+            _mean_beside(found.records, cells),
+            cells,
+        )
         for (attack, selection, seed), cells in rows.items()
         if (selection, seed) in images
     }
+
+
+def _mean_beside(records: Sequence[Record], noise: Mapping[str, Record]) -> Mean | None:
+    """Return the mean of noise over the targets of the means beside it, if these have the same."""
+    averaged = [
+        {name for name, r in cells.items() if not r.white_box}
+        for cells in rows_of(records).values()
+        if any(noise_beside(list(noise.values()), r) for r in cells.values())
+    ]
+    if not averaged or any(names != averaged[0] for names in averaged):
+        return None
+    return mean_rate({name: record for name, record in noise.items() if name in averaged[0]})
+
+
+def same_weights(records: Sequence[Record]) -> list[list[str]]:
+    """Return the names of targets of the means that have the same weights, behind the same defence if any."""
+    alike: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for record in records:
+        if not record.white_box:
+            alike[record.target_sha256, record.target.partition("|")[2]][record.target_name] = None
+    return [list(names) for names in alike.values() if len(names) > 1]
 
 
 def has_budget(noise: str, attack: str) -> bool:
@@ -196,11 +227,6 @@ def percent(share: float) -> str:
 def p_value(p: float) -> str:
     """Return what follows "p": "= 0.030" or "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
-def short(full_name: str) -> str:
-    """Return a name, or those of an ensemble, without the data set."""
-    return " & ".join(name.partition("/")[2] or name for name in full_name.split(" & "))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the records of runs say, in one sentence, and no more than they say."""
+"""What the records of runs say, in one sentence, no more than they say, and what may mislead in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transferzoo.results.comparisons import (
     paired_tests,
     percent,
     rows_of,
-    short,
+    same_weights,
 )
 
 if TYPE_CHECKING:
@@ -42,17 +42,30 @@ def conclusion(found: Findings) -> str:
     rivals = {name: rows[name] for name in means if name == leader or _compete(rows, leader, name)}
     best = max(rivals, key=lambda name: means[name][0])
     rate, low, high = means[best]
-    targets = [name for name, record in rows[best].items() if not record.white_box]
-    models = short(targets[0]) if len(targets) == 1 else f"{len(targets)} targets in the mean"
+    targets = [record for record in rows[best].values() if not record.white_box]
+    models = targets[0].target_name if len(targets) == 1 else f"{len(targets)} targets in the mean"
     targeted, several = found.records[0].targeted, "" if " & " in best[0] else "s"
     verb = f"make{several} {models} predict the target class" if targeted else f"fool{several} {models}"
     share = f"{percent(rate)} % ({percent(low)} to {percent(high)})"
     sentence = f"{_name(best, rows)} {verb} on {share} of the images"
+    if found.records[0].images_correct_for == "none":
+        sentence += ", whether or not classified correctly before"
     if (noise := noise_mean(found.noise, rows[best])) is not None:
         sentence += f"; random noise of the same budget on {percent(noise)} %"
     sentence += _against_the_first(found.records, best, rivals, rows)
     others = len(means) - len(rivals)
     return sentence + ("; rows of other images, targets or budgets are not compared." if others else ".")
+
+
+def notes(found: Findings) -> list[str]:
+    """Return sentences on what may mislead: runs of different versions, targets that count twice."""
+    versions = {tuple(sorted(record.versions.items())) for record in found.records}
+    different = [] if len(versions) == 1 else ["The runs were made with different versions of packages."]
+    twice = [
+        f"{' and '.join(names)} have the same weights; the mean counts each of them."
+        for names in same_weights(found.records)
+    ]
+    return [*different, *twice]
 
 
 def _compete(rows: Rows, leader: Row, other: Row) -> bool:
@@ -75,11 +88,11 @@ def _against_the_first(records: Sequence[Record], best: Row, rivals: Rows, rows:
     return ""
 
 
-def _name(row: Row, rows: Mapping[Row, object]) -> str:
-    surrogate, attack = row
+def _name(row: Row, rows: Rows) -> str:
+    surrogate, attack = next(iter(rows[row].values())).surrogate_name, row[1]
     attacks = {other for _, other in rows}
     if len(attacks) == 1:
-        return short(surrogate)
+        return surrogate
     techniques = attack.partition("@")[0]
     alone = sum(other.partition("@")[0] == techniques for other in attacks) == 1
-    return f"{short(surrogate)} with {brief(attack) if alone else attack_name(attack)}"
+    return f"{surrogate} with {brief(attack) if alone else attack_name(attack)}"

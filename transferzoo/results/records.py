@@ -27,6 +27,11 @@ NOISE_FIELDS: dict[str, Any] = {
 """What records of random noise say where others speak of a surrogate."""
 
 
+def short(full_name: str) -> str:
+    """Return a full name, or those of an ensemble, without the data set."""
+    return " & ".join(name.partition("/")[2] or name for name in full_name.split(" & "))
+
+
 @dataclass(frozen=True)
 class SurrogateAttack:
     """What adversarial images are crafted by.
@@ -74,6 +79,8 @@ class Record:
         outcomes: a character an attacked image in order of id: 1 fooled, 0 not, - not counted.
         versions: of the packages the result depends on.
         clean_images: candidates that the clean accuracies are of; 0 where that is not known.
+        images_correct_for: which images are attacked, or counted: what all targets ("all") or this one
+            ("target") classify correctly, or whatever comes ("none").
     """
 
     surrogate: str
@@ -100,6 +107,7 @@ class Record:
     outcomes: str
     versions: Mapping[str, str]
     clean_images: int = 0
+    images_correct_for: str = "all"
 
     @classmethod
     def of(cls, outcomes: str, **fields: Any) -> Record:
@@ -115,6 +123,16 @@ class Record:
         return cls(
             **fields, outcomes=outcomes, n=n, successes=successes, rate=successes / n, low=low, high=high
         )
+
+    @property
+    def surrogate_name(self) -> str:
+        """The surrogate's name without the data set; models of a program's own have none."""
+        return short(self.surrogate) if self.dataset else self.surrogate
+
+    @property
+    def target_name(self) -> str:
+        """The target's, likewise."""
+        return short(self.target) if self.dataset else self.target
 
     @property
     def pair(self) -> SurrogateAttack:

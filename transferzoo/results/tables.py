@@ -28,9 +28,8 @@ from transferzoo.results.comparisons import (
     per_image,
     percent,
     rows_of,
-    short,
 )
-from transferzoo.results.conclusion import conclusion
+from transferzoo.results.conclusion import conclusion, notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +39,12 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 4
 """Attacks that a caption writes out at most; the records have them all."""
+COUNTED = {
+    "all": "",
+    "target": ", those that a target classifies correctly",
+    "none": ", whether or not they were classified correctly before",
+}
+"""What a caption says of the images that count, by the rule."""
 
 
 def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
@@ -68,11 +73,9 @@ def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
 
 
 def _concluded(table: Table, found: Findings) -> Table:
-    """Return a table whose caption ends with what it says, and where its runs do not go together."""
-    versions = {tuple(sorted(record.versions.items())) for record in found.records}
-    note = "" if len(versions) == 1 else "\nThe runs were made with different versions of packages."
-    sentence = conclusion(found)
-    return replace(table, caption=f"{table.caption}{note}" + (f"\n{sentence}" if sentence else ""))
+    """Return a table whose caption ends with what is to be known of it, and with what it says."""
+    lines = (table.caption, *notes(found), conclusion(found))
+    return replace(table, caption="\n".join(line for line in lines if line))
 
 
 def _single(records: Sequence[Record], found: Findings) -> Table:
@@ -80,7 +83,7 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
     noise = {r.target: other for r in records if (other := noise_beside(found.noise, r))}
     rows = [
         (
-            short(r.target) + ("*" if r.white_box else ""),
+            r.target_name + ("*" if r.white_box else ""),
             percent(r.target_accuracy),
             percent(r.rate),
             _interval(r.low, r.high),
@@ -103,7 +106,7 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
             )
         )
     return Table(
-        title=f"Success rate of {short(first.surrogate)}{_on(records)} (%)",
+        title=f"Success rate of {first.surrogate_name}{_on(records)} (%)",
         columns=(
             "target",
             "clean accuracy",
@@ -124,7 +127,7 @@ def _on(records: Sequence[Record]) -> str:
 
 def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
     seconds = found.seconds
-    targets = list(dict.fromkeys(target for cells in rows.values() for target in cells))
+    targets = {name: record.target_name for cells in rows.values() for name, record in cells.items()}
     baseline = next(iter(rows.values()))
     lines = []
     for name, cells in rows.items():
@@ -137,16 +140,16 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
         )
     records = [record for cells in rows.values() for record in cells.values()]
     extra, costs = _costs(rows, seconds)
-    for label, cells in noise_rows(found).items():
+    for label, (mean, cells) in noise_rows(found).items():
         shown = (_matrix_cell(cells.get(target), None) for target in targets)
-        lines.append((label, _mean(cells), *shown))
+        lines.append((label, _cell(*mean) if mean else "–", *shown))
         costs.append(("0", "–") if extra else ())
     note = (
         "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
     )
     return Table(
         title=f"Success rates{_on(records)} (%, with 95 % intervals)",
-        columns=("surrogate", *extra, "mean", *(short(t) for t in targets)),
+        columns=("surrogate", *extra, "mean", *targets.values()),
         rows=tuple((line[0], *cost, *line[1:]) for line, cost in zip(lines, costs, strict=True)),
         caption=f"{_caption(records, {} if extra else seconds)} {note}",
     )
@@ -172,8 +175,9 @@ def _curve(records: Sequence[Record]) -> Table:
     for record in records:
         rows[record.surrogate, record.attack][record.steps][record.target] = record
     steps = sorted({record.steps for record in records})
+    named = {name: points[max(points)] for name, points in rows.items()}
     lines = [
-        (_label(name, rows), *(_mean(points[step]) if step in points else "–" for step in steps))
+        (_label(name, named), *(_mean(points[step]) if step in points else "–" for step in steps))
         for name, points in rows.items()
     ]
     return Table(
@@ -184,7 +188,7 @@ def _curve(records: Sequence[Record]) -> Table:
     )
 
 
-def _visibility(found: Sequence[Visibility], rows: Mapping[Row, object]) -> Table:
+def _visibility(found: Sequence[Visibility], rows: Mapping[Row, Mapping[str, Record]]) -> Table:
     """Return a table of norms and similarities, a row a source."""
 
     def shown(value: float | None, form: str) -> str:
@@ -271,7 +275,8 @@ def _caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]
     fast = [r for r in records if r.precision != "fp32"]
     bits = f" in {fast[0].precision}" if fast else ""
     cost = f"{gradients} gradient evaluations an image{bits}{time}"
-    return f"{attacks}; {aim}{cost}; n = {n}; seed {seeds}.{starred}"
+    counted = COUNTED[records[0].images_correct_for]
+    return f"{attacks}; {aim}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
 
 
 def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
@@ -284,15 +289,15 @@ def _sign(record: Record, baseline: Record) -> int:
     return (record.successes > baseline.successes) - (record.successes < baseline.successes)
 
 
-def _label(name: Row, rows: Mapping[Row, object]) -> str:
+def _label(name: Row, rows: Mapping[Row, Mapping[str, Record]]) -> str:
     """Return the surrogate and, where there are several, what the attack does not share with all others."""
-    surrogate, attack = name
+    surrogate, attack = next(iter(rows[name].values())).surrogate_name, name[1]
     others = {other for _, other in rows}
     if len(others) == 1:
-        return short(surrogate)
+        return surrogate
     shared = set.intersection(*(set(_budget(other)) for other in others))
     own = ",".join(part for part in _budget(attack) if part not in shared)
-    return f"{short(surrogate)}\n{brief(attack)}{'@' if own else ''}{own}"
+    return f"{surrogate}\n{brief(attack)}{'@' if own else ''}{own}"
 
 
 def _budget(attack: str) -> list[str]:

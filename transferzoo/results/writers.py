@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.results.comparisons import Findings, paired_tests, rows_of
-from transferzoo.results.conclusion import conclusion
+from transferzoo.results.conclusion import conclusion, notes
 from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 def to_json(found: Findings) -> dict[str, Any]:
-    """Return what was found and its conclusion, with the seconds an image took, as JSON can hold it."""
+    """Return what was found, with conclusion, notes and the seconds an image took, as JSON can hold it."""
     tests = paired_tests(found.records) if len(rows_of(found.records)) > 1 else []
     return {
         "conclusion": conclusion(found),
+        "notes": notes(found),
         "records": [{**asdict(r), "seconds": found.seconds.get(r.pair)} for r in found.records],
         "noise": [asdict(r) for r in found.noise],
         "curve": [asdict(r) for r in found.curve],

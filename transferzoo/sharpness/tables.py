@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Table
 from transferzoo.results import statistics
-from transferzoo.results.comparisons import attack_name, per_image, short
+from transferzoo.results.comparisons import attack_name, per_image
+from transferzoo.results.records import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ def line_table(points: Sequence[LinePoint], ends: tuple[str, str], images: str, 
         attack: canonical form; empty without one.
     """
     records = points[0].records
-    targets = tuple(short(record.target) for record in records)
+    targets = tuple(record.target_name for record in records)
     attacked = f"; {attack_name(attack)}, n = {records[0].n}" if records else ""
     return Table(
         title=f"From {short(ends[0])} (0) to {short(ends[1])} (1)",
