@@ -103,6 +103,19 @@ def test_pictures_are_lossless(tmp_path: Path, channels: int) -> None:
     assert {sheet[208:].min(), sheet[208:].max()} == {0, 255}
 
 
+@pytest.mark.parametrize(
+    "stem", ["x" * 300, "ü" * 200, "🦊" * 200, "a" + "ß" * 100, "文" * 80 + "/" + "文" * 80]
+)
+def test_long_names_of_files_fit_the_file_system(tmp_path: Path, stem: str) -> None:
+    images, _ = pictures()
+    for identity, name in enumerate((f"{stem}.png", f"{stem}2.jpg")):
+        save_picture(tmp_path, images[identity], 2**62 + identity, name)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert len(names) == 2, "names that begin alike are told apart by the ids"
+    assert all(name.startswith(str(2**62)[:18]) and name.endswith(".png") for name in names)
+    assert max(len(name.encode()) for name in names) <= 80 + 24
+
+
 def test_the_commands_tell(cli: Run, few: Path, tmp_path: Path) -> None:
     command = (*ATTACK, "--data", few, "-a", "bim", "-a", "mi")
     shown = cli(*command, "--visibility", "--save-images", "look")

@@ -162,7 +162,7 @@ def test_ids_that_repeat_and_nothing_to_do() -> None:
 
 
 @pytest.mark.parametrize("style", ["list", "dict", "spelled"])
-def test_classes_in_another_order_are_put_into_ours(tmp_path: Path, style: str) -> None:
+def test_classes_in_another_order_are_put_into_ours(cli: Run, few: Path, tmp_path: Path, style: str) -> None:
     order = [*range(5), 7, 6, 5, 8, 9]
     shutil.copytree(BUILTIN / "vgg", tmp_path / "other")
     (tmp_path / "other" / "recipe.json").unlink()
@@ -184,6 +184,8 @@ def test_classes_in_another_order_are_put_into_ours(tmp_path: Path, style: str) 
             load_checkpoint(place, SPEC)(pixels) for place in (BUILTIN / "vgg", tmp_path / "other")
         )
     assert torch.equal(ours, theirs)
+    done = cli("attack", "-s", "vgg", "-t", "./other,resnet18", "--data", few, "--steps", 1, "--json")
+    assert [record["white_box"] for record in json.loads(done.out)["records"]] == [True, False]
 
 
 def test_two_functions_of_one_file_are_two_models(cli: Run, few: Path, tmp_path: Path) -> None:

@@ -27,11 +27,16 @@ def digest_of(path: Path, digits: int) -> str:
 
 def tensors_digest(*tensors: Tensor) -> str:
     """Return the SHA-256 of the bytes of tensors on the CPU, one after the other, without a copy of them."""
+    return tensors_state(*tensors).hexdigest()
+
+
+def tensors_state(*tensors: Tensor, after: hashlib._Hash | None = None) -> hashlib._Hash:
+    """Return what `tensors_digest` is of, to be gone on from: `after` is that of tensors before these."""
     import torch
 
-    state = hashlib.sha256()
+    state = after.copy() if after else hashlib.sha256()
     for tensor in tensors:
         if tensor.numel():
             flat = tensor.contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
             state.update(flat.numpy().data)
-    return state.hexdigest()
+    return state

@@ -51,7 +51,7 @@ def craft_all(
     missing = [item for item in every if not _is_there(job, selected, folder, item)]
     team.wait()
     mine = missing[team.rank :: team.size]
-    total = sum(task.attack.steps for task, _ in mine)
+    total = sum(task.attack.steps * len(selected.units[unit]) for task, unit in mine)
 
     def work(items: Sequence[Item], advance: Callable[[int], None]) -> None:
         for task, units in groupby(items, key=lambda item: item[0]):
@@ -125,26 +125,35 @@ def _craft_images(
     within: Tensor,
     advance: Callable[[int], None],
 ) -> dict[int, Tensor]:
-    """Return adversarial images of some selected ones, uint8 (N, C, H, W) on the CPU, by the steps done."""
+    """Return adversarial images of some selected ones, uint8 (N, C, H, W) on the CPU, by the steps done.
+
+    Each step of each image is a unit of progress; what fails, for want of memory maybe, takes its own back.
+    """
     snapshots: dict[int, Tensor] = {}
-    attack, device = task.attack, models[0].mean.device
+    attack, device, done = task.attack, models[0].mean.device, 0
     images = job.data.images[selected.places[within]].to(device)
 
     def on_step(step: int, delta: Tensor) -> None:
+        nonlocal done
         if step in job.config.curve and step < attack.steps:
             snapshots[step] = NORMS[attack.norm].quantise(images / 255 + delta, images, attack.epsilon).cpu()
-        advance(1)
+        done += len(within)
+        advance(len(within))
 
-    snapshots[attack.steps] = craft(
-        attack,
-        models,
-        images,
-        selected.labels[within],
-        selected.ids[within],
-        target_classes=None if selected.target_classes is None else selected.target_classes[within],
-        pool=Pool(job.data.images, job.data.labels),
-        on_step=on_step,
-    ).cpu()
+    try:
+        snapshots[attack.steps] = craft(
+            attack,
+            models,
+            images,
+            selected.labels[within],
+            selected.ids[within],
+            target_classes=None if selected.target_classes is None else selected.target_classes[within],
+            pool=Pool(job.data.images, job.data.labels),
+            on_step=on_step,
+        ).cpu()
+    except RuntimeError:
+        advance(-done)
+        raise
     return snapshots
 
 

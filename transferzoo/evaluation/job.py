@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.atomic import sha256
-from transferzoo.base.digests import tensors_digest
+from transferzoo.base.digests import tensors_state
 from transferzoo.base.environment import environment, versions
 from transferzoo.defences import read_defence
 from transferzoo.models.download import loadable
 from transferzoo.results.records import SurrogateAttack
 
 if TYPE_CHECKING:
+    import hashlib
     from pathlib import Path
 
     from torch import Tensor
@@ -89,14 +90,15 @@ class Job:
             "config": self.content["model_configs"][model.full_name],
             "defence": model.defence,
             "classes": self.dataset.classes,
-            "images": self._images_digest,
+            "images": tensors_state(self.data.ids, after=self._pixels).hexdigest(),
             "environment": self.content["environment"],
             "versions": self.key["versions"],
         }
 
     @cached_property
-    def _images_digest(self) -> str:
-        return tensors_digest(self.data.images, self.data.ids)
+    def _pixels(self) -> hashlib._Hash:
+        """The hash of the candidates, gigabytes maybe, taken once for all that goes on from it."""
+        return tensors_state(self.data.images)
 
     @cached_property
     def key(self) -> dict[str, Any]:
@@ -133,6 +135,7 @@ class Job:
             }.items()
         }
         listed = () if self.target_classes is None else (self.target_classes,)
+        others = (self.data.labels, self.data.ids, *listed)
         return {
             "config": self.config.model_dump(mode="json"),
             "attacks": [attack.canonical for attack in self.attacks],
@@ -141,7 +144,7 @@ class Job:
             **({"samples": collected} if collected else {}),
             "data": {
                 "n": len(self.data),
-                "sha256": tensors_digest(self.data.images, self.data.labels, self.data.ids, *listed),
+                "sha256": tensors_state(*others, after=self._pixels).hexdigest(),
             },
             "environment": environment()._asdict(),
             "versions": versions(*self._packages) | needed,

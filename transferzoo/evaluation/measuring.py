@@ -7,33 +7,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from transferzoo.attacks.noise import noise_name, noisy
 from transferzoo.base.errors import DataError
 from transferzoo.base.processes import share
 from transferzoo.evaluation import candidates
-from transferzoo.evaluation.clean_predictions import predict_images
-from transferzoo.evaluation.crafting import clean_unit, crafted_units
+from transferzoo.evaluation.clean_predictions import parameters_digest, predict_images
+from transferzoo.evaluation.crafting import crafted_units
+from transferzoo.evaluation.noise_images import budgets, draw_noise, noise_units
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS
 from transferzoo.models import load
-from transferzoo.models.classifier import weights_digest
 from transferzoo.results.records import NOISE_FIELDS, NOISE_SURROGATE, Record, SurrogateAttack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from fractions import Fraction
 
     from torch import Tensor
 
     from transferzoo.evaluation.job import CraftingTask, Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.evaluation.select_images import SelectedImages
-    from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.schema import ModelSpec
 
     OnProgress = Callable[[str, int, int], None]
     Row = tuple[SurrogateAttack, int]
-    Budget = tuple[str, Fraction]
     Measured = dict[str, list[Record]]
 
 
@@ -101,7 +97,7 @@ def measure_targets(
     }
     todo = [target for target in job.targets if any(missing[target.full_name].values())]
     done = 0
-    own = {m.full_name: weights_digest(_load(job, m, device)) for m in job.surrogates} if todo else {}
+    own = {m.full_name: parameters_digest(job, m, device) for m in job.surrogates} if todo else {}
 
     def measure(targets: Sequence[ModelSpec], send: Callable[[Measured], None]) -> None:
         for target in targets:
@@ -115,6 +111,8 @@ def measure_targets(
         done += 1
         on_progress("measuring targets", done, len(todo))
 
+    if any(rows_of[NOISE] for rows_of in missing.values()):
+        draw_noise(job, selected, folder, on_progress, jobs)
     if todo:
         on_progress("measuring targets", 0, len(todo))
         share(measure, todo, jobs, keep)
@@ -133,18 +131,9 @@ def _rows(job: Job) -> dict[str, list[Row]]:
     """Return the rows of each file of records: what was crafted or drawn, and after how many steps."""
     tasks = job.crafting_tasks
     curve = [(t.pair, step) for t in tasks for step in job.config.curve if step < t.attack.steps]
-    noise = [(SurrogateAttack(NOISE_SURROGATE, noise_name(*budget)), 0) for budget in budgets(job)]
+    noise = [(SurrogateAttack(NOISE_SURROGATE, name), 0) for name in budgets(job)]
     rows = {RECORDS: [(t.pair, t.attack.steps) for t in tasks], NOISE: noise}
     return {**rows, CURVE: curve} if curve else rows
-
-
-def budgets(job: Job) -> list[Budget]:
-    """Return norm and radius of the attacks, each once."""
-    return list(dict.fromkeys((attack.norm, attack.epsilon) for attack in job.attacks))
-
-
-def _load(job: Job, model: ModelSpec, device: torch.device) -> Classifier:
-    return load.load_classifier(model, job.dataset).to(device)
 
 
 def _ordered(
@@ -168,10 +157,9 @@ class _Target:
     ) -> None:
         self.job, self.selected, self.folder, self.target = job, selected, folder, target
         self.own = own
-        self.model = _load(job, target, device)
-        self.weights = weights_digest(self.model)
+        self.model = load.load_classifier(target, job.dataset).to(device)
+        self.weights = parameters_digest(job, target, device)
         self.tasks = {task.pair: task for task in job.crafting_tasks}
-        self.budgets = {noise_name(*budget): budget for budget in budgets(job)}
 
     def measure(self, missing: Mapping[str, Sequence[Row]]) -> dict[str, list[Record]]:
         """Return the records of some rows of each file."""
@@ -201,14 +189,8 @@ class _Target:
         )
 
     def _noise(self, name: str) -> Record:
-        norm, epsilon = self.budgets[name]
-
-        def images() -> Iterable[Tensor]:
-            for unit in range(len(self.selected.units)):
-                clean, ids = clean_unit(self.job, self.selected, unit)
-                yield noisy(clean, ids.tolist(), norm, epsilon, self.job.config.seed)
-
-        return self._record(images(), **NOISE_FIELDS, attack=name, white_box=False)
+        images = noise_units(self.job, self.selected, self.folder, name)
+        return self._record(images, **NOISE_FIELDS, attack=name, white_box=False)
 
     def _record(self, units: Iterable[Tensor], **fields: Any) -> Record:
         """Classify images unit by unit and return how many are fooled."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transferzoo.results.records import SurrogateAttack
 
 ROWS, SCALE, GAP = 10, 4, 4
+LONGEST = 80
+"""Bytes that are kept of the name of an image's file: with what is put around them file systems take them."""
 WINDOW = 11
 """Side of the smallest image that has an SSIM."""
 
@@ -118,8 +120,8 @@ def save_picture(folder: Path, image: Tensor, identity: int, name: str) -> None:
     Raises:
         TransferZooError: the folder cannot be written.
     """
-    stem = PurePosixPath(name).stem
-    file = re.sub(r"[^\w.-]+", "-", stem)[:80]
+    stem = re.sub(r"[^\w.-]+", "-", PurePosixPath(name).stem)
+    file = stem.encode()[:LONGEST].decode(errors="ignore")
     write_bytes(folder / (f"{identity}-{file}.png" if file else f"{identity}.png"), _png(image))
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from transferzoo.base.distributed import Team
 from transferzoo.base.processes import one_thread, usual_jobs
-from transferzoo.evaluation.crafting import craft_all, crafted_units
+from transferzoo.evaluation.crafting import craft_all
+from transferzoo.evaluation.image_files import read_unit
 from transferzoo.evaluation.measuring import measure_perturbations, measure_targets
 from transferzoo.evaluation.perturbation_metrics import save_picture, save_sheet
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS, RunFolder
@@ -80,14 +83,17 @@ def save_images(job: Job, folder: RunFolder, place: Path) -> None:
         DataError: a file of images is missing or damaged.
         TransferZooError: the folder cannot be written.
     """
-    selected = select(job, folder, Team(), lambda *_: None)
-    names = folder.names() or [""] * len(selected.ids)
+    ids, _ = folder.selected()
+    names = folder.names() or [""] * len(ids)
+    known = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
+    places = torch.tensor([known[identity] for identity in ids])
     for task in job.crafting_tasks:
-        home, first = place / task.pair.folder, True
-        units = crafted_units(job, selected, folder, task, task.attack.steps)
-        for (images, clean), within in zip(units, selected.units, strict=True):
+        home, attack = place / task.pair.folder, task.attack
+        for unit, within in enumerate(torch.arange(len(ids)).split(job.config.batch_size)):
+            clean = job.data.images[places[within]]
+            file = folder.unit_path(task.pair, unit)
+            images = read_unit(file, attack.steps, clean, job.data.ids[places[within]], attack)
             for image, at in zip(images, within.tolist(), strict=True):
-                save_picture(home, image, int(selected.ids[at]), names[at])
-            if first:
+                save_picture(home, image, ids[at], names[at])
+            if unit == 0:
                 save_sheet(home, images, clean)
-                first = False

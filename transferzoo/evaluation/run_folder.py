@@ -4,6 +4,7 @@
     started.json           when the run was begun, and the command as it was written
     selection.json         the images attacked: ids, labels, names of files, and the target classes
     images/SURROGATE/ATTACK/NNNN.safetensors   adversarial images of one work unit, see `image_files`
+    noise/BUDGET/NNNN.safetensors              the same images with random noise, one work unit likewise
     records.jsonl          one line a surrogate, attack and target
     curve.jsonl            the same after fewer steps
     noise.jsonl            one line a budget and target: random noise on the same images
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferzoo.base.atomic import sha256, sweep, write_json, write_text, writing
 from transferzoo.base.errors import DataError, TransferZooError, reason
+from transferzoo.base.file_names import file_name
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.results.records import Record, SurrogateAttack, Visibility
 
@@ -130,6 +132,10 @@ class RunFolder:
     def unit_path(self, pair: SurrogateAttack, unit: int) -> Path:
         """Return where the adversarial images of a work unit lie, made or not."""
         return self.path / "images" / pair.folder / f"{unit:04d}.safetensors"
+
+    def noise_path(self, name: str, unit: int) -> Path:
+        """Return where the images of a work unit lie with noise of that name, drawn or not."""
+        return self.path / "noise" / file_name(name) / f"{unit:04d}.safetensors"
 
     def add_timing(self, pair: SurrogateAttack, unit: int, images: int, seconds: float) -> None:
         """Keep how long a work unit took."""

@@ -15,7 +15,7 @@ import torch
 from transferzoo.base.errors import DataError
 from transferzoo.base.processes import counting, share
 from transferzoo.evaluation import candidates
-from transferzoo.evaluation.clean_predictions import are_known, clean_predictions
+from transferzoo.evaluation.clean_predictions import are_known, clean_predictions, found_here, keep
 from transferzoo.models.predict import require_accuracy
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.base.distributed import Team
+    from transferzoo.evaluation.clean_predictions import Found
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.zoo.schema import ModelSpec
 
     OnProgress = Callable[[str, int, int], None]
+    Answer = tuple[ModelSpec, Found]
 
 FIRST_LOOK = 256
 """Candidates that every model is asked about at least: fewer say little of whether it classifies."""
@@ -126,15 +128,20 @@ def _ask(
     team.wait()
     mine = unknown[team.rank :: team.size]
 
-    def ask(some: Sequence[ModelSpec], advance: Callable[[int], None]) -> None:
+    show = counting(lambda done: on_progress("predicting clean images", done, len(mine)))
+
+    def ask(some: Sequence[ModelSpec], send: Callable[[Answer], None]) -> None:
         for model in some:
             clean_predictions(job, model, at, team.device)
-            advance(1)
+            send((model, found_here(job, model)))
+
+    def hear(answer: Answer) -> None:
+        keep(job, *answer)
+        show(1)
 
     if mine:
-        on_progress("predicting clean images", 0, len(mine))
-        show = counting(lambda done: on_progress("predicting clean images", done, len(mine)))
-        share(ask, mine, jobs, show)
+        show(0)
+        share(ask, mine, jobs, hear)
     if job.config.targeted == "least-likely" and team.leads:
         clean_predictions(job, job.surrogates[0], at, team.device, "least_likely")
     team.wait()

@@ -241,13 +241,20 @@ def state_digest(model: nn.Module) -> str:
 def weights_digest(model: nn.Module) -> str | None:
     """Return the SHA-256 of a model's parameters, whatever they are called and whatever file they came in.
 
-    None where it has none.
+    The rows of a weight, which are the classes in the last one, may come in another order. None where it has
+    no parameter.
     """
-    parts = sorted(
-        hashlib.sha256(repr(tuple(weight.shape)).encode() + _bytes_of(weight)).digest()
-        for weight in model.parameters()
-    )
+    parts = sorted(_rows_digest(weight.detach().cpu()) for weight in model.parameters())
     return hashlib.sha256(b"".join(parts)).hexdigest() if parts else None
+
+
+def _rows_digest(weight: Tensor) -> bytes:
+    """Return a digest of the rows of a tensor (N, …), in whatever order they are."""
+    if weight.ndim > 1:
+        rows = b"".join(sorted(hashlib.sha256(_bytes_of(row)).digest() for row in weight))
+    else:
+        rows = _bytes_of(weight.flatten().sort().values)
+    return hashlib.sha256(repr(tuple(weight.shape)).encode() + rows).digest()
 
 
 def _bytes_of(tensor: Tensor) -> bytes:
