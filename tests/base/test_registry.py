@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transferzoo.base.errors import TransferZooError, UnknownNameError
+from transferzoo.base.errors import TransferZooError, UnknownNameError, UsageError
 from transferzoo.base.registry import Registry
 from transferzoo.models.architectures import ARCHITECTURES
 
@@ -14,7 +14,7 @@ def test_registry() -> None:
         ARCHITECTURES["small_vg"]
     empty: Registry[int] = Registry("thing", "transferzoo.attacks.techniques")
     empty.register("one")(1)
-    with pytest.raises(ValueError, match="'one' is registered twice"):
+    with pytest.raises(UsageError, match="'one' is registered twice"):
         empty.register("one")(2)
 
 

@@ -20,6 +20,7 @@ from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.cli import options
 from transferzoo.cli.output import progress_bar
 from transferzoo.cli.show import show
+from transferzoo.datasets import READERS
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
 from transferzoo.models.architectures import ARCHITECTURES
@@ -45,6 +46,7 @@ NAMES = {
     "minimizers": list(MINIMIZERS),
     "architectures": list(ARCHITECTURES),
     "defences": list(DEFENCES),
+    "formats": list(READERS),
     "recipes": list(ZOO.recipes),
     "studies": list(built_in()),
 }

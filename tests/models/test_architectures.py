@@ -164,7 +164,7 @@ def test_a_name_is_taken_once() -> None:
     def small_vit() -> nn.Module:
         return torch.nn.Identity()
 
-    with pytest.raises(ValueError, match="registered twice"):
+    with pytest.raises(UsageError, match="registered twice, by transferzoo and by"):
         architecture(family="vit", paper="")(small_vit)
 
 

@@ -207,13 +207,13 @@ class Terms(Registry[type[T]]):
         super().__init__(kind, package)
         self._example = example
 
-    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+    def register(self, name: str, module: str = "") -> Callable[[type[T]], type[T]]:
         """Return a decorator that files its class under `name`.
 
         Raises:
-            ValueError: the name is taken.
+            UsageError: the name is taken.
         """
-        file = super().register(name)
+        file = super().register(name, module)
 
         def decorate(cls: type[T]) -> type[T]:
             cls.kind, cls.name = self.kind, name

@@ -1,7 +1,8 @@
-"""A registry: name → object, filled by a decorator in the files of one package.
+"""A registry: name → object, filled by a decorator in the files of one package, and by plug-ins.
 
 Adding a technique, minimizer, architecture or data source is one file with one decorator: the registry
 imports every sibling module of its package at the first look-up, so nothing has to be listed by hand.
+Plug-ins are asked for names that these do not have, and where all names are wanted.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from transferzoo.base.errors import UnknownNameError
+from transferzoo.base import plugins
+from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.spec_strings import parse_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from transferzoo.base.plugins import Plugin
 
 T = TypeVar("T")
 
@@ -30,19 +35,31 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self._entries: dict[str, T] = {}
+        self._modules: dict[str, str] = {}
         self._discovered = False
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str, module: str = "") -> Callable[[T], T]:
         """Return a decorator that files its object under `name`.
 
+        Args:
+            name: as a spec string has it.
+            module: that it belongs to; of a class or function its own.
+
         Raises:
-            ValueError: the name is taken (a programming error, not a user's).
+            UsageError: the name is taken.
         """
 
         def decorate(entry: T) -> T:
+            by = module or str(entry.__module__)
+            if not plugins.is_built_in(by):
+                self._discover()  # no plug-in takes the name of what is built in
             if name in self._entries:
-                raise ValueError(f"{self.kind} '{name}' is registered twice")
-            self._entries[name] = entry
+                both = [plugins.owner(module) for module in (self._modules[name], by)]
+                twice = " and by ".join(str(one or plugins.HERE) for one in both)
+                raise UsageError(f"{self.kind} '{name}' is registered twice, by {twice}", hint="rename one")
+            self._entries[name], self._modules[name] = entry, by
+            if not plugins.is_built_in(by):
+                plugins.registered(self._entries, name, by)
             return entry
 
         return decorate
@@ -53,22 +70,46 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: nothing of that name; near names are offered.
         """
-        self._discover()
-        if name not in self._entries:
-            raise UnknownNameError(self.kind, name, self._entries)
+        if name not in self:
+            raise UnknownNameError(self.kind, name, self)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
         self._discover()
+        if name not in self._entries:
+            plugins.load_installed()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         self._discover()
-        return iter(sorted(self._entries))
+        plugins.load_installed()
+        return iter(self.registered)
 
     def __len__(self) -> int:
+        return len(tuple(iter(self)))
+
+    @property
+    def registered(self) -> tuple[str, ...]:
+        """The names so far, sorted, whatever installed plug-ins have that were not loaded yet."""
         self._discover()
-        return len(self._entries)
+        return tuple(sorted(self._entries))
+
+    @property
+    def built_in(self) -> tuple[str, ...]:
+        """The names of this package, sorted."""
+        return tuple(name for name in self.registered if plugins.is_built_in(self._modules[name]))
+
+    def origin(self, name: str) -> Plugin | None:
+        """Return the plug-in that a name comes from; None for what is built in, or no name of this kind."""
+        return plugins.owner(self._modules[name]) if name in self else None
+
+    def origins(self, spec: str) -> list[Plugin | None]:
+        """Return the plug-ins that the names of a spec string come from.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        return [self.origin(term.name) for term in parse_terms(spec)]
 
     def _discover(self) -> None:
         if self._discovered:

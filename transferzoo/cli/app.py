@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from transferzoo.base.distributed import follows
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.plugins import PluginWarning
 from transferzoo.base.version import __version__
 from transferzoo.cli.attack import attack
 from transferzoo.cli.examples import EXIT_CODES, QUICK_START, examples
@@ -93,6 +95,7 @@ def main() -> None:
         raise Interrupted
 
     signal.signal(signal.SIGINT, interrupt)
+    _note_plugins()
     try:
         named = [name for name in sys.argv[1:2] if name in COMMANDS]
         (_app(*named) if named else app)()  # Typer reads the options of every command it has
@@ -101,6 +104,19 @@ def main() -> None:
             log(sentence(error))
             sys.exit(130)
         _end(error)
+
+
+def _note_plugins() -> None:
+    """Tell of a plug-in that cannot be loaded in a sentence; a shell that completes a word hears nothing."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, PluginWarning):
+            others(message, category, *place, **more)
+        elif "_TRANSFERZOO_COMPLETE" not in os.environ:
+            log(f"Note: {message}")
+
+    warnings.showwarning = show
 
 
 def _is_half_imported(name: str) -> bool:

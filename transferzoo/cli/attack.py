@@ -19,6 +19,7 @@ from transferzoo.cli.options import (
     Dataset,
     Json,
     Output,
+    Plugins,
     Visible,
     ZooFile,
     complete_attacks,
@@ -153,6 +154,7 @@ def attack(
         ),
     ] = None,
     zoo: ZooFile = None,
+    plugin: Plugins = None,
     images: Annotated[
         int | None,
         typer.Option(help="How many images at most.", show_default="the data set's", rich_help_panel=IMAGES),

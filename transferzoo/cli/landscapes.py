@@ -66,13 +66,18 @@ def report_line(
     picture: Path | None,
 ) -> SharpnessReport:
     """Measure the points between two models, and draw them; arguments as `job.measure_line`."""
+    from transferzoo.attacks.techniques import TECHNIQUES
+    from transferzoo.base.plugins import used
     from transferzoo.models.download import loadable
     from transferzoo.sharpness.job import measure_line, results_folder
     from transferzoo.sharpness.plots import plot_line
     from transferzoo.sharpness.tables import line_rows, line_table
 
     targets_sha256 = {model.full_name: loadable(model).identity()[0] for model in targets}
-    options = {"attack": attack.canonical, "targets": targets_sha256} if targets_sha256 else {}
+    options: dict[str, Any] = {}
+    if targets_sha256:
+        behind = used(*TECHNIQUES.origins(attack.composition.spec))
+        options = {"attack": attack.canonical, "targets": targets_sha256, **behind}
     folder = results_folder(runs, setup, options)
     with _progress() as advance:
         found = measure_line(setup, ends, points, targets, attack, folder, advance)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.options import Dataset, Json, ZooFile
+from transferzoo.cli.options import Dataset, Json, Plugins, ZooFile
 from transferzoo.cli.output import show, show_json, terminal_width
 
 if TYPE_CHECKING:
+    from transferzoo.base.registry import Registry
     from transferzoo.zoo.reader import Zoo
 
 
@@ -26,11 +27,14 @@ class Kind(StrEnum):
     minimizers = "minimizers"
     architectures = "architectures"
     defences = "defences"
+    formats = "formats"
     recipes = "recipes"
     studies = "studies"
 
 
 MODELS = (Kind.models, Kind.surrogates, Kind.targets)
+PARTS = (Kind.attacks, Kind.minimizers, Kind.architectures, Kind.defences, Kind.formats)
+"""Kinds that belong to no data set."""
 
 
 def list_(
@@ -41,8 +45,9 @@ def list_(
     ] = None,
     json: Json = False,
     zoo: ZooFile = None,
+    plugin: Plugins = None,
 ) -> None:
-    """List models, data sets, attacks, minimizers, architectures, defences, recipes or studies.
+    """List models, data sets, attacks, minimizers, architectures, defences, formats of images, or the like.
 
     Models of the default data set, and how many others there are; all of them with --dataset or --match.
     """
@@ -53,7 +58,7 @@ def list_(
     records = load_zoo(zoo)
     if dataset is not None:
         records.dataset(dataset)
-        if kind in (Kind.attacks, Kind.minimizers, Kind.architectures, Kind.defences):
+        if kind in PARTS:
             raise UsageError(
                 f"{kind.value} belong to no data set", expected=f"`list {kind.value}` without --dataset"
             )
@@ -64,7 +69,8 @@ def list_(
     if kind in MODELS:
         _show_models(kind, entries, None if dataset or match else records.default_dataset)
         return
-    columns = tuple(entries[0]) if entries else ("name",)
+    filled = {key: any(entry[key] for entry in entries) for key in (entries[0] if entries else ())}
+    columns = tuple(key for key in filled if filled[key] or key != "plugin") or ("name",)
     rows = tuple(tuple(_text(entry[column]) for column in columns) for entry in entries)
     show(render(Table(kind.value, columns, rows), terminal_width()))
 
@@ -128,6 +134,8 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
             return _architectures()
         case Kind.defences:
             return _defences()
+        case Kind.formats:
+            return _formats()
 
 
 def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
@@ -141,6 +149,7 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
             "stage": None,
             "cost": None,
             "source": p.about,
+            "plugin": None,
         }
         for name, p in zoo.presets.items()
     ]
@@ -152,6 +161,7 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
             "stage": None,
             "cost": None,
             "source": "attacks to compare",
+            "plugin": None,
         }
         for name, specs in zoo.suites.items()
     ]
@@ -167,6 +177,7 @@ def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
                 "stage": cls.stage.name.lower(),
                 "cost": cls().cost,
                 "source": cls.paper,
+                "plugin": _plugin(TECHNIQUES, name),
             }
             for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
         ]
@@ -178,7 +189,13 @@ def _minimizers() -> list[dict[str, Any]]:
 
     rules = ((name, MINIMIZERS[name]()) for name in MINIMIZERS)
     return [
-        {"name": name, "defaults": rule.spec, "passes": f"{rule.passes:g}", "source": rule.paper}
+        {
+            "name": name,
+            "defaults": rule.spec,
+            "passes": f"{rule.passes:g}",
+            "source": rule.paper,
+            "plugin": _plugin(MINIMIZERS, name),
+        }
         for name, rule in rules
     ]
 
@@ -187,7 +204,21 @@ def _defences() -> list[dict[str, Any]]:
     from transferzoo.defences import DEFENCES, show_defence
 
     return [
-        {"name": name, "defaults": show_defence(name), "source": DEFENCES[name].paper} for name in DEFENCES
+        {
+            "name": name,
+            "defaults": show_defence(name),
+            "source": DEFENCES[name].paper,
+            "plugin": _plugin(DEFENCES, name),
+        }
+        for name in DEFENCES
+    ]
+
+
+def _formats() -> list[dict[str, Any]]:
+    from transferzoo.datasets import READERS
+
+    return [
+        {"name": name, "layout": READERS[name].layout, "plugin": _plugin(READERS, name)} for name in READERS
     ]
 
 
@@ -212,8 +243,20 @@ def _architectures() -> list[dict[str, Any]]:
 
     entries = (ARCHITECTURES[name] for name in ARCHITECTURES)
     return [
-        {"name": a.name, "family": a.family, "width": a.defaults["width"], "source": a.paper} for a in entries
+        {
+            "name": a.name,
+            "family": a.family,
+            "width": a.defaults["width"],
+            "source": a.paper,
+            "plugin": _plugin(ARCHITECTURES, a.name),
+        }
+        for a in entries
     ]
+
+
+def _plugin(registry: Registry[Any], name: str) -> str | None:
+    origin = registry.origin(name)
+    return None if origin is None else str(origin)
 
 
 def _text(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.plugins import load_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -121,6 +122,26 @@ AllowCode = Annotated[
         "--allow-code",
         help="Run the functions (package.module:function) among the models.",
         rich_help_panel=MODELS,
+    ),
+]
+
+
+def _load_plugins(context: typer.Context, files: list[Path] | None) -> list[Path] | None:
+    if not context.resilient_parsing:  # a completion runs no code
+        for file in files or ():
+            load_file(file)
+    return files
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        callback=_load_plugins,
+        show_default=False,
+        rich_help_panel=MODELS,
+        help="Run this Python file, for the techniques and the like that it registers; repeatable.",
     ),
 ]
 Visible = Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.cli.options import Json, ZooFile, complete_datasets, complete_names
+from transferzoo.cli.options import Json, Plugins, ZooFile, complete_datasets, complete_names
 from transferzoo.cli.output import log, log_table, progress_bar, show_json
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def pull(
     ] = False,
     json: Json = False,
     zoo: ZooFile = None,
+    plugin: Plugins = None,
 ) -> None:
     """Download models and images of the Hub, so that attacks need no network; the same command goes on."""
     from transferzoo.sync.download_plan import bytes_to_download, free_space, require_space

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.options import Json, ZooFile, complete_models
+from transferzoo.cli.options import Json, Plugins, ZooFile, complete_models
 from transferzoo.cli.output import log, show_json, show_line
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def push(
     ] = False,
     json: Json = False,
     zoo: ZooFile = None,
+    plugin: Plugins = None,
 ) -> None:
     """Share a checkpoint on the Hub, with a model card; the same push again changes nothing."""
     from tempfile import TemporaryDirectory

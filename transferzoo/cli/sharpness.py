@@ -18,6 +18,7 @@ from transferzoo.cli.options import (
     Dataset,
     Json,
     Output,
+    Plugins,
     ZooFile,
     complete_attacks,
     complete_models,
@@ -161,6 +162,7 @@ def sharpness(
     output: Output = None,
     json: Json = False,
     zoo: ZooFile = None,
+    plugin: Plugins = None,
 ) -> None:
     """Measure how sharp the loss is around models, between two, or on a plane; the same command resumes."""
     from transferzoo.attacks.configure import resolve

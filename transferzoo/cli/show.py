@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.cli.options import Json, ZooFile, complete_names
+from transferzoo.cli.options import Json, Plugins, ZooFile, complete_names
 from transferzoo.cli.output import log, show_json, show_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from transferzoo.base.registry import Registry
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
@@ -30,6 +31,7 @@ def show(
     ],
     json: Json = False,
     zoo: ZooFile = None,
+    plugin: Plugins = None,
 ) -> None:
     """Show everything known about a name."""
     from transferzoo.zoo.reader import load_zoo
@@ -62,6 +64,7 @@ def _unlisted(name: str, zoo: Zoo) -> ModelSpec:
 def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     from transferzoo.attacks.configure import spelled
     from transferzoo.attacks.techniques import TECHNIQUES
+    from transferzoo.datasets import READERS
     from transferzoo.defences import DEFENCES, show_defence
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.models.architectures import ARCHITECTURES
@@ -106,6 +109,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         yield {
             "kind": "technique",
             "name": attack,
+            **_plugin(TECHNIQUES, attack),
             "defaults": technique().spec,
             "source": technique.paper,
             "stage": technique.stage.name.lower(),
@@ -117,6 +121,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         yield {
             "kind": "minimizer",
             "name": name,
+            **_plugin(MINIMIZERS, name),
             "defaults": rule.spec,
             "source": rule.paper,
             "passes a step": rule.passes,
@@ -127,20 +132,37 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         yield {
             "kind": "defence",
             "name": name,
+            **_plugin(DEFENCES, name),
             "defaults": show_defence(name),
             "source": defence.paper,
             "about": inspect.getdoc(defence),
+        }
+    if name in READERS:
+        reader = READERS[name]
+        yield {
+            "kind": "format of images",
+            "name": name,
+            **_plugin(READERS, name),
+            "layout": reader.layout,
+            "about": inspect.getdoc(reader),
         }
     if name in ARCHITECTURES:
         entry = ARCHITECTURES[name]
         yield {
             "kind": "architecture",
             "name": name,
+            **_plugin(ARCHITECTURES, name),
             "family": entry.family,
             "source": entry.paper,
             "arguments": entry.defaults,
             "about": inspect.getdoc(entry.builder),
         }
+
+
+def _plugin(registry: Registry[Any], name: str) -> dict[str, str]:
+    """Return where a name comes from; nothing for what is built in."""
+    origin = registry.origin(name)
+    return {} if origin is None else {"plugin": f"{origin}, sha256 {origin.sha256}"}
 
 
 def _model(model: ModelSpec) -> dict[str, Any]:
@@ -213,13 +235,14 @@ def _commerce(what: ModelSpec | DatasetSpec) -> str:
 
 def _names(zoo: Zoo) -> list[str]:
     from transferzoo.attacks.techniques import TECHNIQUES
+    from transferzoo.datasets import READERS
     from transferzoo.defences import DEFENCES
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.models.architectures import ARCHITECTURES
     from transferzoo.studies.schema import built_in
 
     models = {m.name for m in zoo.models.values()}
-    parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES)
+    parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES, READERS)
     named = (zoo.datasets, zoo.presets, zoo.suites, zoo.recipes, built_in(), *parts)
     return [*models, *(name for part in named for name in part)]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
-from transferzoo.cli.options import RESULTS, DataRoot, Json, Output, ZooFile, complete_studies
+from transferzoo.cli.options import RESULTS, DataRoot, Json, Output, Plugins, ZooFile, complete_studies
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ def study(
     output: Output = None,
     json: Json = False,
     zoo: ZooFile = None,
+    plugin: Plugins = None,
 ) -> None:
     """Run a study, or go on with it, and print the verdicts on its claims."""
+    from transferzoo.base import plugins
     from transferzoo.results.writers import check_output
     from transferzoo.studies.grid import build_grid
     from transferzoo.studies.preflight import check_architectures, check_images
@@ -83,7 +85,7 @@ def study(
         check_results(results)
     records, chosen = load_zoo(zoo), find_study(name)
     root = data and data.expanduser().absolute()
-    task = Task(chosen.model_dump_json(), store.absolute(), root, own_file(zoo))
+    task = Task(chosen.model_dump_json(), store.absolute(), root, own_file(zoo), plugins.files())
     grid = build_grid(chosen, records, task.root, notify=log)
     check_architectures(grid, records.dataset(chosen.dataset))
     cell_store = Store(task.store)

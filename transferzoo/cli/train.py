@@ -19,6 +19,7 @@ from transferzoo.cli.options import (
     DataRoot,
     Dataset,
     Json,
+    Plugins,
     ZooFile,
     complete_architectures,
     complete_minimizers,
@@ -79,6 +80,7 @@ def train(
         ),
     ] = None,
     zoo: ZooFile = None,
+    plugin: Plugins = None,
     data: DataRoot = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, over all processes.", rich_help_panel=TRAINING)
@@ -231,7 +233,7 @@ def train(
     from transferzoo.base.environment import environment
     from transferzoo.base.frozen_model import fingerprint
     from transferzoo.base.train_config import TrainConfig
-    from transferzoo.training.recipes import plan, short_name
+    from transferzoo.training.recipes import plan, plugins_of, short_name
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
@@ -242,7 +244,8 @@ def train(
     what = plan(records, recipe, flags, rho=rho, tune=tune, notify=log)
     config, spec = what.config, records.dataset(what.config.dataset)
     _check_architecture(what, spec)
-    mark = fingerprint({"config": config.key(), "environment": environment()._asdict()})[:8]
+    key = {"config": config.key(), "environment": environment()._asdict(), **plugins_of(config)}
+    mark = fingerprint(key)[:8]
     folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{mark}"
     if dry_run:
         found = facts(what, spec, data, folder)

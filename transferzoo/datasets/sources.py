@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from transferzoo import hub
 from transferzoo.base.errors import DataError, TransferZooError, UnknownNameError
+from transferzoo.base.plugins import owner
 from transferzoo.datasets import READERS, check_ids
 from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.zoo.schema import HUB, PLACE, assets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from transferzoo.base.plugins import Plugin
     from transferzoo.datasets import Batch, Reader
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -137,9 +139,21 @@ def hub_files(spec: DatasetSpec, split: str | None = None) -> list[HubFile]:
     return _files(first) if first else []
 
 
+def reading_plugin(spec: DatasetSpec, split: str, root: Path | None) -> Plugin | None:
+    """Return the plug-in that reads a split from a place of the user's, None where it is read by none.
+
+    Arguments are those of `roots`; nothing is fetched.
+    """
+    local = (place.partition(":")[2] for place in spec.splits.get(split, ()) if place.startswith("local:"))
+    own = [root] if root is not None else [Path(place).expanduser() for place in local]
+    places = (_unpack_archive(path, spec, lambda *_: None) for path in own if path.exists())
+    reader = next((reader for place in places if (reader := _reader(place, split))), None)
+    return owner(type(reader).__module__) if reader else None
+
+
 def layouts(split: str) -> str:
     """Return the layouts of files that can be read, in one line."""
-    return "; or ".join(reader.layout.replace("{split}", split) for reader in _readers())
+    return "; or ".join(reader.layout.replace("{split}", split) for reader in _readers(READERS))
 
 
 def _resolve_place(place: str) -> Path:
@@ -188,9 +202,11 @@ def _only_folder(folder: Path, spec: DatasetSpec) -> Path | None:
     return folders[0] if len(folders) == 1 and not tables and folders[0].name not in spec.classes else None
 
 
-def _readers() -> list[Reader]:
-    return sorted((READERS[name]() for name in READERS), key=lambda reader: reader.priority)
+def _readers(names: Iterable[str]) -> list[Reader]:
+    return sorted((READERS[name]() for name in names), key=lambda reader: reader.priority)
 
 
 def _reader(root: Path, split: str) -> Reader | None:
-    return next((reader for reader in _readers() if reader.accepts(root, split)), None)
+    """Return what reads a split; plug-ins are asked for what nothing built in reads."""
+    sets = (READERS.built_in, READERS)
+    return next((one for names in sets for one in _readers(names) if one.accepts(root, split)), None)

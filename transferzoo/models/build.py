@@ -78,7 +78,9 @@ def build(name: str, classes: int | None, arguments: Mapping[str, Any]) -> nn.Mo
     """
     import timm
 
-    if not timm.is_model(name):
+    if (
+        not timm.is_model(name) and name not in ARCHITECTURES
+    ):  # a plug-in's is known to timm once it is loaded
         near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         raise UnknownNameError("architecture", name, {*ARCHITECTURES, *near})  # timm knows too many to list
     for key in _LOADING & arguments.keys():

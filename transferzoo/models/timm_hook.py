@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def register_with_timm() -> None:
-    """Give timm every architecture as soon as `timm.models` is imported: at once if it already is."""
+    """Give timm every architecture as soon as `timm.models` is imported: at once if it already is.
+
+    Those of plug-ins that are loaded by then count; later ones register themselves.
+    """
     if "timm.models" in sys.modules:
         _register(sys.modules["timm.models"])
     else:
@@ -43,6 +46,7 @@ class _AfterTimm(MetaPathFinder):
 
 
 def _register(timm_models: ModuleType) -> None:
+    from transferzoo.models.architectures import ARCHITECTURES
     from transferzoo.models.architectures.entrypoints import register
 
-    register(timm_models)
+    register(timm_models, ARCHITECTURES.registered)

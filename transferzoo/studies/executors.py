@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import warnings
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import Pipe, get_all_start_methods, get_context
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.optional import import_optional
+from transferzoo.base.plugins import PluginWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -224,6 +226,7 @@ def _end_with_parent(pipe: Connection) -> None:
         pipe: its other end is open in the parent process alone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore", PluginWarning)  # the parent process says it
     Thread(target=_exit_after, args=(pipe,), daemon=True).start()
 
 

@@ -13,6 +13,7 @@ import torch
 
 from transferzoo.base.environment import Environment, environment, versions
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.plugins import load_file
 from transferzoo.base.processes import one_thread
 from transferzoo.base.registry import Registry
 from transferzoo.datasets.sources import load_split
@@ -41,6 +42,7 @@ class Task:
         store: folder of the cells; the same for all processes.
         root: the user's own images, as of `--data`.
         zoo: the user's own zoo file.
+        plugins: files that the user named as plug-ins.
         base: working directory that relative paths of models start from, by default this process's.
         environment: how its cells are computed, by default as this process computes; other workers refuse.
     """
@@ -49,6 +51,7 @@ class Task:
     store: Path
     root: Path | None = None
     zoo: Path | None = None
+    plugins: tuple[Path, ...] = ()
     base: Path = field(default_factory=Path.cwd)
     environment: Environment = field(default_factory=environment)
 
@@ -105,8 +108,15 @@ def run_cell(task: Task, key: str) -> None:
             got=str(here._asdict()),
             hint="run the study on machines of one kind",
         )
+    for path in task.plugins:
+        load_file(path)
     context = _worker_context(task)
-    cell = context.grid.cells[key]
+    cell = context.grid.cells.get(key)
+    if cell is None:
+        raise TransferZooError(
+            "this worker finds other images, models or plug-ins than the study began with",
+            hint="leave them as they are while it runs, the same on all machines; then run it again",
+        )
     with context.store.locked(cell), one_thread():
         if context.store.is_done(cell):
             return

@@ -6,11 +6,13 @@ this registry and in timm's. Nothing here imports torch: the builders do, when c
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.plugins import is_built_in
 from transferzoo.base.registry import Registry
 
 if TYPE_CHECKING:
@@ -101,7 +103,11 @@ def architecture(
     def decorate(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         name = builder.__name__
         entry = Architecture(name, family, paper, width_step, least_width or width_step, builder)
-        ARCHITECTURES.register(name)(entry)
+        ARCHITECTURES.register(name, builder.__module__)(entry)
+        if "timm.models" in sys.modules and not is_built_in(builder.__module__):  # ours came with its import
+            from transferzoo.models.architectures.entrypoints import register
+
+            register(sys.modules["timm.models"], [name])
         return builder
 
     return decorate

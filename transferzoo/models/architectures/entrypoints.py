@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
+from transferzoo.base.plugins import HERE
 from transferzoo.models.architectures import ARCHITECTURES, Architecture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
 
     from torch import nn
@@ -17,9 +18,17 @@ default_cfgs: dict[str, dict[str, Any]] = {}
 """Name → timm's pretrained configuration, under the name where timm looks for it; no weights."""
 
 
-def register(timm_models: ModuleType) -> None:
-    """Give `timm.models` every architecture."""
-    for name in ARCHITECTURES:
+def register(timm_models: ModuleType, names: Iterable[str]) -> None:
+    """Give `timm.models` architectures.
+
+    Raises:
+        UsageError: timm has one of that name.
+    """
+    for name in names:
+        known = name in default_cfgs
+        if not known and timm_models.is_model(name):
+            by = ARCHITECTURES.origin(name) or HERE
+            raise UsageError(f"architecture '{name}' of {by} is one of timm's", hint="rename it")
         entry = ARCHITECTURES[name]
         defaults = entry.defaults
         default_cfgs[name] = {
@@ -31,12 +40,14 @@ def register(timm_models: ModuleType) -> None:
             "crop_pct": 1.0,
             "paper_ids": f"arXiv:{entry.paper.rpartition(' ')[2]}",
         }
-        timm_models.register_model(_entrypoint(entry, timm_models.build_model_with_cfg))
+        if not known:
+            timm_models.register_model(_entrypoint(entry, timm_models.build_model_with_cfg))
 
 
 def _entrypoint(entry: Architecture, build_with_cfg: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     def build(**arguments: Any) -> nn.Module:
-        return entry.build(**_without_timm_idioms(entry.name, arguments))
+        registered = ARCHITECTURES[entry.name]  # a plug-in that has failed since has none
+        return registered.build(**_without_timm_idioms(entry.name, arguments))
 
     def create(pretrained: bool = False, **options: Any) -> nn.Module:
         return build_with_cfg(build, entry.name, pretrained, **options)
