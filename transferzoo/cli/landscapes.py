@@ -68,12 +68,12 @@ def report_line(
     """Measure the points between two models, and draw them; arguments as `job.measure_line`."""
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.base.plugins import used
-    from transferzoo.models.download import loadable
+    from transferzoo.models.load import identity
     from transferzoo.sharpness.job import measure_line, results_folder
     from transferzoo.sharpness.plots import plot_line
     from transferzoo.sharpness.tables import line_rows, line_table
 
-    targets_sha256 = {model.full_name: loadable(model).identity()[0] for model in targets}
+    targets_sha256 = {model.full_name: identity(model)[0] for model in targets}
     options: dict[str, Any] = {}
     if targets_sha256:
         behind = used(*TECHNIQUES.origins(attack.composition.spec))

@@ -8,11 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.engine import Attack
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.atomic import sha256
 from transferzoo.base.digests import tensors_state
 from transferzoo.base.environment import environment, versions
-from transferzoo.defences import read_defence
+from transferzoo.base.plugins import used
+from transferzoo.defences import DEFENCES, read_defence
 from transferzoo.models.download import loadable
+from transferzoo.models.load import identity
 from transferzoo.results.records import SurrogateAttack
 
 if TYPE_CHECKING:
@@ -92,6 +95,7 @@ class Job:
             "classes": self.dataset.classes,
             "images": tensors_state(self.data.ids, after=self._pixels).hexdigest(),
             "environment": self.content["environment"],
+            **used(*DEFENCES.origins(model.defence)),
             "versions": self.key["versions"],
         }
 
@@ -120,11 +124,10 @@ class Job:
             ModelError: a model has no weights, or its own code fails.
         """
         models = {m.full_name: m for m in (*self.surrogates, *self.targets)}
-        sources = {name: loadable(model) for name, model in models.items()}
-        identities = {name: source.identity() for name, source in sources.items()}
+        identities = {name: identity(model) for name, model in models.items()}
         needed: dict[str, str] = {}
-        for source in sources.values():
-            needed |= source.versions()
+        for model in models.values():
+            needed |= loadable(model).versions()
         collected = {
             name: sha256(file)
             for name, file in {
@@ -147,6 +150,10 @@ class Job:
                 "sha256": tensors_state(*others, after=self._pixels).hexdigest(),
             },
             "environment": environment()._asdict(),
+            **used(
+                *(plugin for spec in self.config.attacks for plugin in TECHNIQUES.origins(spec.techniques)),
+                *(plugin for model in self.targets for plugin in DEFENCES.origins(model.defence)),
+            ),
             "versions": versions(*self._packages) | needed,
         }
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import sha256, write_bytes, write_json
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.plugins import used
 from transferzoo.base.spec_strings import parse_terms
+from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, filtered
 from transferzoo.models.state_dict import check_finite, check_fit, read_weights, serialised
 
@@ -209,6 +211,18 @@ def read_config(folder: Path) -> dict[str, Any]:
             hint="copy or train it again",
         ) from None
     return checked
+
+
+def description(folder: Path) -> dict[str, Any]:
+    """Return all beside its weights that tells a checkpoint's model from others, as JSON has it.
+
+    That is its config.json and, where its architecture is no built-in one, the plug-in that has it.
+
+    Raises:
+        ModelError: see `read_config`.
+    """
+    config = read_config(folder)
+    return {**config, **used(ARCHITECTURES.origin(config["architecture"]))}
 
 
 def class_names(pretrained: Mapping[str, Any]) -> list[str]:

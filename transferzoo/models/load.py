@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.base.plugins import owner, used
 from transferzoo.models.download import loadable
 
 if TYPE_CHECKING:
@@ -34,6 +36,19 @@ def load_classifier(model: ModelSpec, dataset: DatasetSpec, weights: Path | None
         TransferZooError: the Hub does not have it.
     """
     return loadable(model).load(dataset, weights)
+
+
+def identity(model: ModelSpec) -> tuple[str, str]:
+    """Return what tells a model from others, see `LoadableSource.identity`; a plug-in's form counts too.
+
+    Raises:
+        ModelError: it is damaged, or its own code fails.
+        TransferZooError: the Hub does not have it.
+    """
+    source = loadable(model)
+    weights, rest = source.identity()
+    behind = used(owner(type(source).__module__))
+    return weights, fingerprint([rest, behind]) if behind else rest
 
 
 def require_gradients(model: ModelSpec) -> None:

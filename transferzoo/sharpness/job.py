@@ -23,8 +23,7 @@ from transferzoo.base.file_names import file_name
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.in_memory import evaluate
 from transferzoo.evaluation.run_folder import RunFolder
-from transferzoo.models.download import loadable
-from transferzoo.models.load import load_classifier
+from transferzoo.models.load import identity, load_classifier
 from transferzoo.results.records import Record
 from transferzoo.sharpness import LinePoint, Measures, Sharpness, Slice
 from transferzoo.sharpness.landscape import filter_normalised_directions, interpolate, plane_losses
@@ -227,7 +226,7 @@ def measure_plane(
 
 
 def _file_stem(model: ModelSpec) -> str:
-    weights, form = loadable(model).identity()
+    weights, form = identity(model)
     return f"{file_name(model.full_name)}-{weights[:12]}-{form[:6]}"
 
 

@@ -41,7 +41,7 @@ def model_digest(folder: Path) -> str:
         ModelError: it is damaged.
     """
     samples = [sha256(path) for path in checkpoint.samples(folder)]
-    return fingerprint([checkpoint.digest(folder), checkpoint.read_config(folder), samples])
+    return fingerprint([checkpoint.digest(folder), checkpoint.description(folder), samples])
 
 
 def files_digest(root: Path) -> str:

@@ -10,15 +10,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.configure import resolve
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import UsageError
+from transferzoo.base.plugins import used
+from transferzoo.datasets.sources import reading_plugin
 from transferzoo.models.download import download_model
 from transferzoo.models.resolve import UnlistedOptions, select_models, silent
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.studies.cells import Cell, Grid, GridPoint
 from transferzoo.studies.claim_checks import check_claims
 from transferzoo.studies.digests import dataset_digest, files_digest, model_digest, split_root
-from transferzoo.training.recipes import plan
+from transferzoo.training.recipes import plan, plugins_of
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
@@ -173,6 +176,7 @@ class _GridBuilder:
             "count": self.study.images or self.dataset.attack.images,
             "batch_size": self.study.batch_size or self.dataset.attack.batch_size,
             "images_correct_for": "target" if itself else self.study.images_correct_for,
+            **used(*TECHNIQUES.origins(spec.techniques)),
         }
         trainings = [one["cell"] for one in targets if "cell" in one]
         return self._add("attack", inputs, [*needs, *trainings], label)
@@ -237,6 +241,7 @@ class _GridBuilder:
             "images": data,
             "start": found.start and self._register(found.start),
             "validators": validators,
+            **plugins_of(config),
         }
         needs = [data["cell"]] if entry.data else []
         label = f"train {name}, seed {seed}"
@@ -291,8 +296,9 @@ class _GridBuilder:
 
     def _split_content(self, split: str) -> dict[str, Any]:
         """Return digests of the images of a split and of how they are read, without reading them all."""
-        found = {"split": split, "dataset": dataset_digest(self.dataset)}
         root = split_root(self.dataset, split, self.root)
+        behind = used(reading_plugin(self.dataset, split, root))
+        found = {"split": split, "dataset": dataset_digest(self.dataset), **behind}
         if root is None:
             return {**found, "places": list(self.dataset.splits.get(split, ()))}
         if root not in self.digests:

@@ -186,8 +186,11 @@ def _measurements(recipe: Mapping[str, Any], records: Sequence[Record]) -> list[
 
 
 def _loading(repo: str, config: Mapping[str, Any]) -> list[str]:
-    ours = config["architecture"] in ARCHITECTURES
-    imports = "import transferzoo  # timm knows the architecture then\nimport timm" if ours else "import timm"
+    name, imports = config["architecture"], "import timm"
+    if plugin := ARCHITECTURES.origin(name):
+        imports = f"import timm  # and what registers the architecture: {plugin.name}"
+    elif name in ARCHITECTURES:
+        imports = "import transferzoo  # timm knows the architecture then\nimport timm"
     return [
         "With timm:",
         f'```python\n{imports}\n\nmodel = timm.create_model("hf-hub:{repo}", pretrained=True).eval()\n```',

@@ -19,6 +19,7 @@ from transferzoo.minimizers import MINIMIZERS, show_rule
 from transferzoo.models import checkpoint
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuning import architecture_of, identity
+from transferzoo.training.recipes import plugins_of
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class FineTuning:
         """
         from transferzoo.training.resume import finished
 
-        work = {"config": self.config.model_dump(mode="json"), **identity(self.original.folder)}
+        start = identity(self.original.folder)
+        work = {"config": self.config.model_dump(mode="json"), **start, **plugins_of(self.config)}
         return finished(self.folder, work) is not None
 
 
@@ -101,7 +103,13 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
     }
     config = TrainConfig.of(**values)
     place = str(data.expanduser().resolve()) if data else ""
-    key = {"config": config.key(), "data": place, **identity(source), "environment": environment()._asdict()}
+    key = {
+        "config": config.key(),
+        "data": place,
+        **identity(source),
+        **plugins_of(config),
+        "environment": environment()._asdict(),
+    }
     mark = fingerprint(key)[:8]
     folder = Path("checkpoints") / f"{original.name}+{mark}"
     name = f"{original.name}+{_term(written, minimizer, config)}"

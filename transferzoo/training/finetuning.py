@@ -47,8 +47,10 @@ def identity(folder: Path) -> dict[str, str]:
     Raises:
         ModelError: the folder is no checkpoint.
     """
-    config = checkpoint.read_config(folder)
-    return {"start": checkpoint.digest(folder), "start_config": fingerprint(config)}
+    return {
+        "start": checkpoint.digest(folder),
+        "start_config": fingerprint(checkpoint.description(folder)),
+    }
 
 
 # ---------------------------------------------------------------- what is kept of it

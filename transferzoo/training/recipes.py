@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.plugins import used
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.base.train_config import TrainConfig
-from transferzoo.minimizers import show_rule
+from transferzoo.minimizers import MINIMIZERS, show_rule
+from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.download import download_model
 from transferzoo.models.resolve import UnlistedOptions, resolve_model, select_models, silent
 
@@ -162,6 +164,11 @@ def with_rho(minimizer: str, rho: float) -> str:
         raise UsageError("a radius needs one minimizer", got=f"'{minimizer}'")
     options = {**terms[0].options, "rho": repr(rho)}
     return f"{terms[0].name}:" + ",".join(f"{key}={value}" for key, value in options.items())
+
+
+def plugins_of(config: TrainConfig) -> dict[str, Any]:
+    """Return what a key of a training says of the plug-ins that it uses; nothing where it uses none."""
+    return used(*MINIMIZERS.origins(config.minimizer), *ARCHITECTURES.origins(config.architecture))
 
 
 def short_name(config: TrainConfig) -> str:

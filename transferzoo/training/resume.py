@@ -227,7 +227,7 @@ def finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
     except ValueError:
         raise folder_in_use(folder) from None
     known = {"environment": work.get("environment"), **recipe, "config": config}  # likewise
-    if any(known.get(key) != work.get(key) for key in (*work, "m")):
+    if any(known.get(key) != work.get(key) for key in (*work, "m", "plugins")):
         raise folder_in_use(folder)
     if checkpoint.digest(folder) != recipe.get("weights_sha256"):
         raise ModelError(

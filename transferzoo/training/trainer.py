@@ -25,6 +25,7 @@ from transferzoo.training.feeds import Memory
 from transferzoo.training.finetuning import identity
 from transferzoo.training.loop import Loop
 from transferzoo.training.progress import Progress
+from transferzoo.training.recipes import plugins_of
 from transferzoo.training.resume import EPOCHS, State, finished, require_writable, tidy
 from transferzoo.training.untrained import untrained
 
@@ -120,6 +121,7 @@ class _Run:
         work = {
             "config": config.model_dump(mode="json"),
             "environment": environment()._asdict(),
+            **plugins_of(config),
             "data": feed.identity,
             **(identity(start) if start else {}),
             "fresh": list(origin.fresh or ()),

@@ -15,7 +15,7 @@ from pydantic_core import core_schema
 from transferzoo.base.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from transferzoo.models.classifier import Classifier
@@ -193,10 +193,13 @@ def model_source(form: str, *others: str) -> Callable[[type[Form]], type[Form]]:
     return decorate
 
 
-def forms() -> list[type[ModelSource]]:
-    """Return every form once, paths first."""
-    found = dict.fromkeys(SOURCES[name] for name in SOURCES)
-    return sorted(found, key=lambda form: not form.is_path)
+def forms() -> Iterator[type[ModelSource]]:
+    """Yield every form once, paths first; those of plug-ins after what is built in."""
+    seen: set[type[ModelSource]] = set()
+    for names in (SOURCES.built_in, SOURCES):
+        found = dict.fromkeys(form for name in names if (form := SOURCES[name]) not in seen)
+        seen |= found.keys()
+        yield from sorted(found, key=lambda form: not form.is_path)
 
 
 def written_forms(*, paths: bool = False) -> str:

@@ -41,7 +41,7 @@ class CheckpointFolder(LoadableSource):
     def identity(self) -> tuple[str, str]:
         from transferzoo.models import checkpoint
 
-        return checkpoint.digest(self.folder), fingerprint(checkpoint.read_config(self.folder))
+        return checkpoint.digest(self.folder), fingerprint(checkpoint.description(self.folder))
 
     def collected(self) -> list[Path]:
         from transferzoo.models import checkpoint
