@@ -13,9 +13,9 @@ def test_registry() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown architecture 'small_vg'.*did you mean small_vgg"):
         ARCHITECTURES["small_vg"]
     empty: Registry[int] = Registry("thing", "transferzoo.attacks.techniques")
-    empty.register("one")(1)
+    empty.register("one", __name__)(1)
     with pytest.raises(UsageError, match="'one' is registered twice"):
-        empty.register("one")(2)
+        empty.register("one", __name__)(2)
 
 
 def test_sentence() -> None:

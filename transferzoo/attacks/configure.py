@@ -95,9 +95,10 @@ def spelled(name: str, zoo: Zoo) -> str:
         name: of a preset, a suite, a technique or an alias, "MIFGSM"; any other is returned as it is.
         zoo: what names mean.
     """
-    known: dict[str, str] = {
-        _plain(one): one for one in (*zoo.aliases, *TECHNIQUES, *zoo.suites, *zoo.presets)
-    }
+    names = (*zoo.aliases, *TECHNIQUES.built_in, *zoo.suites, *zoo.presets)
+    known: dict[str, str] = {_plain(one): one for one in names}
+    if _plain(name) not in known:  # only then are plug-ins asked
+        known = {_plain(one): one for one in TECHNIQUES}
     return known.get(_plain(name), name)
 
 

@@ -1,0 +1,378 @@
+"""Plug-ins: what is loaded, what never is, what keys say of them, and how they fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from helpers.plugins import NAMES, SOURCE, Installed, environment, install, points, wheel
+from helpers.process_teams import Bench
+from helpers.stripes import draw
+from helpers.studies import STUDY, write_study
+from transferzoo.attacks.techniques import TECHNIQUES
+from transferzoo.base import plugins
+from transferzoo.base.errors import TransferZooError, UnknownNameError, UsageError
+from transferzoo.base.plugins import load_file
+from transferzoo.datasets.sources import load_split, reading_plugin
+from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.studies.grid import build_grid
+from transferzoo.studies.schema import find_study
+from transferzoo.studies.worker import Task, run_cell
+from transferzoo.zoo.reader import read_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Result
+
+    Run = Callable[..., Result]
+
+TECHNIQUE = """
+from dataclasses import dataclass
+from transferzoo.attacks.techniques import TECHNIQUES, Filter
+
+@TECHNIQUES.register("{name}")
+@dataclass(frozen=True)
+class Same(Filter):
+    paper = "nobody, https://example.org"
+    def wrap(self, oracle, unit):
+        return oracle
+"""
+HOSTILE = "open({mark!r}, 'a').close()\n" + TECHNIQUE.format(name="hostile")
+STUDY_OF_PLUGIN = """
+about: Does half of SGD help?
+dataset: stripes
+seeds: [0, 1]
+train: {architecture: one_conv, epochs: 1, batch_size: 16, augment: none}
+surrogates:
+  half: {minimizer: half-sgd}
+targets: [half]
+images_correct_for: none
+attacks: [{spec: flat-sign+mi, steps: 2}]
+"""
+WHERE = ("--data", "data", "--zoo", "zoo.yaml", "--dataset", "stripes")
+NET = ("--architecture", "one_conv", "--minimizer", "half-sgd", "--augment", "none")
+TRAIN = ("train", *WHERE, *NET, "--epochs", "6", "--batch-size", "16", "--lr", "1", "--output", "mine")
+ATTACK = ("attack", *WHERE, "-s", "./mine", "-t", "./mine|mirror", "--steps", "2", "-a", "flat-sign+mi")
+
+
+@pytest.fixture(autouse=True)
+def apart() -> Iterator[None]:
+    """Forget what a test has loaded into this process."""
+    before, files = dict(plugins._owners), dict(plugins._files)
+    yield
+    for plugin in {one for name, one in plugins._owners.items() if one and name not in before}:
+        plugins._forget(plugin)
+    plugins._files.clear()
+    plugins._files.update(files)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Install the plug-in's package, outside any folder that commands work in."""
+    folder = tmp_path_factory.mktemp("outside")
+    made = wheel(
+        folder,
+        "zoo-extras",
+        {"zoo_extras/__init__.py": "", "zoo_extras/all.py": SOURCE},
+        points("zoo_extras.all"),
+    )
+    return install(made, folder / "site")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """Return a folder with a distribution that nobody installed; its code would leave a file `ran`."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    source = HOSTILE.format(mark=str(folder / "ran"))
+    install(wheel(tmp_path, "evil", {"evil.py": source}, points("evil")), folder)
+    assert list(folder.glob("evil-1.0.dist-info/entry_points.txt"))
+    return folder
+
+
+def file(folder: Path, text: str = SOURCE, name: str = "mine.py") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# ---------------------------------------------------------------- what lists and commands see
+
+
+def test_an_installed_plugin_is_listed_and_shown(package: Installed, tmp_path: Path) -> None:
+    listed = json.loads(package.run("list", "attacks", "--json", cwd=tmp_path).stdout)
+    origins = {entry["name"]: entry["plugin"] for entry in listed}
+    assert {name for name, origin in origins.items() if origin} == {"flat-sign"}
+    assert origins["flat-sign"] == "zoo-extras 1.0"
+    shown = package.run("show", "half-sgd", cwd=tmp_path).stdout
+    assert re.search("^plugin: zoo-extras 1.0, sha256 [0-9a-f]{64}$", shown, re.MULTILINE)
+    assert "SGD with half the gradient" in shown
+
+
+def test_a_file_is_listed_and_shown(cli: Run, tmp_path: Path) -> None:
+    mine = file(tmp_path)
+    before = {kind: json.loads(cli("list", kind, "--json").out) for kind in NAMES}
+    for kind, name in NAMES.items():
+        listed = json.loads(cli("list", kind, "--json", "--plugin", mine).out)
+        assert [entry for entry in listed if entry["plugin"] is None] == before[kind]
+        assert [entry["name"] for entry in listed if entry["plugin"] == "mine.py"] == [name]
+        assert re.search(rf" {name} .*", cli("list", kind, "--plugin", mine).out)
+        (shown,) = json.loads(cli("show", name, "--json", "--plugin", mine).out)
+        assert shown["plugin"] == f"mine.py, sha256 {digest(mine)}"
+
+
+def test_lists_without_plugins_have_no_column_for_them(cli: Run) -> None:
+    for kind in NAMES:
+        assert "plugin" not in cli("list", kind).out
+
+
+@pytest.mark.timeout(600)
+def test_an_installed_plugin_trains_attacks_and_studies_in_several_processes(
+    package: Installed, hostile: Path
+) -> None:
+    """In a working folder that is on the path, with a distribution in it that nobody installed."""
+    study = write_study(hostile, STUDY_OF_PLUGIN)
+    where: dict[str, Any] = {"cwd": hostile, "path": os.pathsep.join(["", str(hostile), "."])}
+    package.run(*TRAIN, **where)
+    known = json.loads((hostile / "mine/recipe.json").read_text())["plugins"]
+    assert known.keys() == {"zoo-extras"}
+    assert known["zoo-extras"]["version"] == "1.0"
+    package.run(*ATTACK, "--jobs", 2, **where)
+    assert run_plugins(hostile) == known
+    package.run(*study, "--jobs", 2, **where)
+    assert cell_plugins(hostile) == [known] * 4
+    listed = json.loads(package.run("list", "attacks", "--json", **where).stdout)
+    assert {entry["name"] for entry in listed if entry["plugin"]} == {"flat-sign"}
+    assert not (hostile / "ran").exists()
+
+
+def test_a_file_trains_attacks_and_studies_in_several_processes(cli: Run, tmp_path: Path) -> None:
+    mine, study = file(tmp_path), write_study(tmp_path, STUDY_OF_PLUGIN)
+    known = {"mine.py": {"version": "", "sha256": digest(mine)}}
+    assert cli(*TRAIN, "--plugin", "mine.py").code == 0
+    assert json.loads((tmp_path / "mine/recipe.json").read_text())["plugins"] == known
+    assert "flat-sign" in cli(*ATTACK, "--jobs", 2, "--plugin", "mine.py").out
+    assert run_plugins(tmp_path) == known
+    assert cli(*study, "--jobs", 2, "--plugin", "mine.py").code == 0
+    assert cell_plugins(tmp_path) == [known] * 4
+
+
+def run_plugins(folder: Path) -> object:
+    (run,) = (folder / "runs").iterdir()
+    return json.loads((run / "config.json").read_text())["plugins"]
+
+
+def cell_plugins(folder: Path) -> list[object]:
+    cells = (folder / "store").glob("*/*/cell.json")
+    return [json.loads(path.read_text())["inputs"]["plugins"] for path in cells]
+
+
+def test_every_process_of_a_team_loads_it(tmp_path: Path) -> None:
+    bench, mine = Bench(tmp_path), file(tmp_path)
+    outcome = bench.command("made", "--minimizer", "half-sgd", "--epochs", "1", "--plugin", str(mine))
+    assert outcome.codes == [0, 0], outcome.err
+    assert "mine.py" in json.loads((tmp_path / "made/recipe.json").read_text())["plugins"]
+
+
+def test_what_a_script_imports_or_defines_is_known_by_where_it_comes_from(
+    package: Installed, tmp_path: Path
+) -> None:
+    imports = "import zoo_extras.all\n"
+    says = "print([str(TECHNIQUES.origin(name)) for name in ('flat-sign', 'scripted', 'mi')])\n"
+    says += "print(TECHNIQUES.origin('scripted').sha256)\n"
+    script = file(tmp_path, TECHNIQUE.format(name="scripted") + imports + says)
+    program, variables = [sys.executable, str(script)], environment(str(package.folder))
+    done = subprocess.run(program, env=variables, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["['zoo-extras 1.0', '__main__', 'None']", digest(script)]
+
+
+def test_timm_builds_the_architecture_of_a_plugin(tmp_path: Path) -> None:
+    import timm
+
+    load_file(file(tmp_path))
+    assert timm.create_model("one_conv", num_classes=3).num_classes == 3
+    plugins._forget(plugins._owners["mine.py"])
+    with pytest.raises(UnknownNameError, match="unknown architecture 'one_conv'"):
+        timm.create_model("one_conv", num_classes=3)
+
+
+# ---------------------------------------------------------------- keys
+
+
+def key_of(cli: Run, *options: object) -> tuple[str, str]:
+    """Return the run folder of an attack and the checkpoint folder of a training."""
+    run = json.loads(cli("attack", "-s", "resnet18", "-t", "vgg", "--dry-run", "-a", *options).out)[
+        "run_folder"
+    ]
+    train = ["train", "--architecture", "small_vgg", "--dry-run", "--minimizer"]
+    minimizer = "half-sgd" if "flat-sign" in options else "sgd"
+    return run, json.loads(cli(*train, minimizer, *options[1:]).out)["output"]
+
+
+def test_keys_follow_the_plugins_that_are_used_and_no_others(cli: Run, tmp_path: Path) -> None:
+    before = key_of(cli, "bim")
+    mine = file(tmp_path)
+    used_ones = key_of(cli, "flat-sign", "--plugin", mine)
+    assert key_of(cli, "bim", "--plugin", mine) == before
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    seen = set(used_ones)
+    for text in (SOURCE, SOURCE + "# another byte\n"):
+        for plugin in set(plugins._owners.values()):
+            plugins._forget(plugin)
+        plugins._files.clear()
+        seen |= set(key_of(cli, "flat-sign", "--plugin", file(other, text)))
+    assert len(seen) == 4, "the place of the file does not count, its bytes do"
+
+
+def test_cells_of_a_study_have_the_plugins_that_they_use(tmp_path: Path) -> None:
+    write_study(tmp_path, STUDY.replace('"sam:rho=0.1"', "half-sgd"))
+    zoo, study = read_zoo(tmp_path / "zoo.yaml"), tmp_path / "study.yaml"
+    load_file(file(tmp_path))
+    grid = build_grid(find_study(str(study)), zoo, tmp_path / "data")
+    with_plugin = {cell.label for cell in grid.cells.values() if "plugins" in cell.inputs}
+    assert with_plugin == {"train sam, seed 0", "train sam, seed 1"}
+
+
+def test_a_reader_of_a_study_counts(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    zoo, study = read_zoo(tmp_path / "zoo.yaml"), find_study(str(tmp_path / "study.yaml"))
+    mine = file(tmp_path)
+    load_file(mine)
+    for split, images in (("train", draw(96, 0)), ("test", draw(64, 1))):
+        rows = torch.cat([images.images.flatten(1), images.labels[:, None].to(torch.uint8)], 1)
+        (tmp_path / f"{split}.raw").write_bytes(rows.numpy().tobytes())
+    stripes = zoo.dataset("stripes")
+    assert torch.equal(load_split(stripes, "test", root=tmp_path).images, draw(64, 1).images)
+    assert str(reading_plugin(stripes, "test", tmp_path)) == "mine.py"
+    cells = build_grid(study, zoo, tmp_path).cells.values()
+    assert all("plugins" in cell.inputs["images"] for cell in cells)
+    for kept in (tmp_path / "data").iterdir():  # what is built in reads what it can, whatever plug-ins would
+        kept.rename(tmp_path / kept.name)
+    assert reading_plugin(stripes, "test", tmp_path) is None
+    assert not any(
+        "plugins" in cell.inputs["images"] for cell in build_grid(study, zoo, tmp_path).cells.values()
+    )
+
+
+def test_a_worker_with_another_plugin_says_so(tmp_path: Path) -> None:
+    write_study(tmp_path, STUDY_OF_PLUGIN)
+    study, mine = find_study(str(tmp_path / "study.yaml")), file(tmp_path)
+    task = Task(
+        study.model_dump_json(),
+        tmp_path / "store",
+        tmp_path / "data",
+        tmp_path / "zoo.yaml",
+        (mine,),
+        tmp_path,
+    )
+    with pytest.raises(TransferZooError, match="this worker finds other images, models or plug-ins"):
+        run_cell(task, "0" * 16)
+
+
+# ---------------------------------------------------------------- how they fail
+
+
+REGISTERED = TECHNIQUE.format(name="first")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero; `python .*mine.py` shows where"),
+        ("import nowhere", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere'"),
+        ("def (", "cannot be loaded: SyntaxError"),
+        ("\0", "cannot be loaded: "),
+        ("raise SystemExit(0)", "cannot be loaded: SystemExit: 0"),
+        ("x = 1", "the plug-in mine.py registers nothing: expected a decorator in it"),
+        (REGISTERED + "1 / 0", "ZeroDivisionError"),
+        (
+            REGISTERED + TECHNIQUE.format(name="mi"),
+            "technique 'mi' is registered twice, by transferzoo and by mine.py; rename one",
+        ),
+        (REGISTERED + REGISTERED, "technique 'first' is registered twice, by mine.py and by mine.py"),
+    ],
+)
+def test_a_file_that_fails_is_a_sentence_and_leaves_nothing(text: str, sentence: str, tmp_path: Path) -> None:
+    before = TECHNIQUES.registered
+    with pytest.raises(TransferZooError, match=sentence) as caught:
+        load_file(file(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert TECHNIQUES.registered == before
+    assert "mine.py" not in sys.modules
+    load_file(file(tmp_path, REGISTERED))
+    assert "first" in TECHNIQUES
+
+
+def test_a_file_that_is_none_is_a_sentence(cli: Run, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent.py"):
+        found = cli("list", "--plugin", path)
+        assert (found.code, found.out) == (2, "")
+        assert found.err.startswith(f"Error: cannot read the plug-in {path}: expected a Python file, got ")
+
+
+def test_a_file_runs_once_and_its_name_is_its_own(tmp_path: Path) -> None:
+    mine = file(tmp_path, REGISTERED)
+    load_file(mine)
+    load_file(tmp_path / "." / "mine.py")
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(UsageError, match=r"two plug-ins are called mine\.py: expected names that differ"):
+        load_file(file(other, TECHNIQUE.format(name="second")))
+    assert plugins.files() == (mine.resolve(),)
+
+
+def test_what_a_file_prints_is_no_data(cli: Run, tmp_path: Path) -> None:
+    found = cli("list", "minimizers", "--json", "--plugin", file(tmp_path, "print('hello')\n" + REGISTERED))
+    assert json.loads(found.out)
+    assert found.err == "hello\n"
+
+
+def test_a_broken_plugin_is_a_note_to_who_asks_for_names(package: Installed, tmp_path: Path) -> None:
+    broken = install(
+        wheel(tmp_path, "Broken.Pack", {"broken.py": REGISTERED + "1 / 0"}, points("broken")),
+        tmp_path / "site",
+    )
+    work = tmp_path / "work"
+    work.mkdir()
+    where: dict[str, Any] = {"cwd": work, "path": str(broken.folder)}
+    note = (
+        "Note: the plug-in Broken.Pack 1.0 cannot be loaded: ZeroDivisionError: division by zero; "
+        "`python -c 'import broken'` shows where.\n"
+    )
+    assert package.run("list", "models", **where).stderr == ""
+    listed = package.run("list", "attacks", "--json", **where)
+    names = [entry["name"] for entry in json.loads(listed.stdout)]
+    assert listed.stderr == note
+    assert "flat-sign" in names
+    assert "first" not in names
+    unknown = package.run("show", "first", check=False, **where)
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith(f"{note}Error: unknown name 'first'")
+
+
+def test_an_architecture_does_not_take_the_name_of_one_of_timms(tmp_path: Path) -> None:
+    import timm  # noqa: F401  it is asked only where it is there already
+
+    text = "from transferzoo.models.architectures import architecture\n"
+    text += "@architecture(family='x', paper='x')\ndef resnet18(num_classes=1, in_chans=1, width=1): ...\n"
+    with pytest.raises(
+        TransferZooError, match=r"architecture 'resnet18' of mine\.py is one of timm's; rename it"
+    ):
+        load_file(file(tmp_path, text))
+    assert "resnet18" not in ARCHITECTURES
