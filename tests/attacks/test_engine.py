@@ -24,11 +24,10 @@ from helpers.attacks import (
     small_cnn,
     work_unit,
 )
-from transferzoo.attacks.composition import compose
-from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import TECHNIQUES, Stage
 from transferzoo.attacks.techniques.starts import RandomStart
+from transferzoo.base.budget import Budget
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -144,8 +143,8 @@ class TestEvery:
         adversarial = craft(attack, fitting_model(spec, torch.float32), batch, torch.float32)
         distance = NORMS[norm].distance(adversarial, batch.images)
         assert adversarial.dtype == torch.uint8
-        assert (distance <= float(attack.epsilon)).all()
-        assert (distance > 0.5 * float(attack.epsilon)).all()
+        assert (distance <= float(attack.budget.epsilon)).all()
+        assert (distance > 0.5 * float(attack.budget.epsilon)).all()
         assert torch.equal(batch.images, before)
 
     def test_nothing_leaks_between_batches(self, spec: str, norm: str) -> None:
@@ -166,7 +165,9 @@ class TestEvery:
         if "rs" not in spec:
             assert torch.equal(craft(attack, model, batch), batch.images)
         else:
-            assert torch.equal(found, perturb(make_attack(spec, norm, attack.epsilon, steps=1), model, batch))
+            assert torch.equal(
+                found, perturb(make_attack(spec, norm, attack.budget.epsilon, steps=1), model, batch)
+            )
 
     def test_global_generators_are_untouched(self, spec: str, norm: str) -> None:
         before = _global_generators()
@@ -292,4 +293,4 @@ def test_wrong_attacks_are_sentences() -> None:
     with pytest.raises(UsageError, match="at least 1, got 0"):
         make_attack(steps=0)
     with pytest.raises(UsageError, match=r"epsilon of an attack is exact.*0\.06"):
-        Attack(compose(""), "linf", 16 / 255, Fraction(1, 255), 10)  # type: ignore[arg-type]
+        Budget("linf", 16 / 255, Fraction(1, 255), 10)  # type: ignore[arg-type]

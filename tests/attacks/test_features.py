@@ -126,7 +126,7 @@ def test_ila_first_goes_for_the_target() -> None:
 
 
 def test_ila_first_stays_in_the_attacks_own_ball() -> None:
-    model, attack = residual_cnn().eval(), make_attack("ila", "l2", step=make_attack().epsilon / 4)
+    model, attack = residual_cnn().eval(), make_attack("ila", "l2", step=make_attack().budget.epsilon / 4)
     unit = work_unit(attack, BATCH)
     length = IntermediateLevel(steps=6).guide(model, unit).flatten(1).norm(dim=1)
     assert (length <= unit.epsilon + 1e-12).all()

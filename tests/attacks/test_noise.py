@@ -13,6 +13,7 @@ import torch
 from helpers.refusals import ATTACK
 from transferzoo import evaluate, load_images, load_model, read_attack, tables
 from transferzoo.attacks.noise import noise_name, noisy
+from transferzoo.base.budget import Budget
 from transferzoo.models.predict import predict
 from transferzoo.results.conclusion import conclusion
 
@@ -25,16 +26,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 GREY = torch.full((40, 3, 16, 16), 128, dtype=torch.uint8)
 
 
+def budget(norm: str, epsilon: Fraction) -> Budget:
+    return Budget(norm, epsilon, epsilon, 1)
+
+
 def test_in_linf_every_value_moves_by_all_levels_up_or_down() -> None:
-    found = noisy(GREY, range(40), "linf", Fraction(8, 255), 0).int() - 128
+    found = noisy(GREY, range(40), budget("linf", Fraction(8, 255)), 0).int() - 128
     assert found.unique().tolist() == [-8, 8]
     assert abs(found.double().mean()) < 8 * 5 / found.numel() ** 0.5, "both signs are equally likely"
-    white = noisy(torch.full_like(GREY, 255), range(40), "linf", Fraction(8, 255), 0)
+    white = noisy(torch.full_like(GREY, 255), range(40), budget("linf", Fraction(8, 255)), 0)
     assert sorted(white.unique().tolist()) == [247, 255], "inside the box"
 
 
 def test_in_l2_all_images_move_as_far_in_directions_without_preference() -> None:
-    found = noisy(GREY, range(40), "l2", Fraction(2), 0).double() - 128
+    found = noisy(GREY, range(40), budget("l2", Fraction(2)), 0).double() - 128
     lengths = (found / 255).flatten(1).norm(dim=1)
     assert lengths.max() <= 2 + 1e-9
     assert lengths.min() > 1.95, "rounding takes a little"
@@ -45,10 +50,10 @@ def test_in_l2_all_images_move_as_far_in_directions_without_preference() -> None
 
 
 def test_a_draw_is_the_images_own() -> None:
-    whole = noisy(GREY, range(40), "linf", Fraction(8, 255), 7)
-    assert torch.equal(whole[5:9], noisy(GREY[5:9], range(5, 9), "linf", Fraction(8, 255), 7))
-    assert not torch.equal(whole, noisy(GREY, range(40), "linf", Fraction(8, 255), 8))
-    assert noise_name("linf", Fraction(8, 255)) == "noise@linf,eps=8/255"
+    whole = noisy(GREY, range(40), budget("linf", Fraction(8, 255)), 7)
+    assert torch.equal(whole[5:9], noisy(GREY[5:9], range(5, 9), budget("linf", Fraction(8, 255)), 7))
+    assert not torch.equal(whole, noisy(GREY, range(40), budget("linf", Fraction(8, 255)), 8))
+    assert noise_name(budget("linf", Fraction(8, 255))) == "noise@linf,eps=8/255"
 
 
 def test_the_api_has_it_and_says_what_it_means() -> None:
@@ -58,7 +63,7 @@ def test_the_api_has_it_and_says_what_it_means() -> None:
     (noise,) = found.noise
     places = (predict(target, images.images) == images.labels).nonzero().flatten()
     chosen = images.select(places)
-    shown = noisy(chosen.images, places.tolist(), "linf", Fraction(16, 255), 0)
+    shown = noisy(chosen.images, places.tolist(), budget("linf", Fraction(16, 255)), 0)
     hits = (predict(target, shown) != chosen.labels).tolist()
     assert noise.outcomes == "".join("1" if hit else "0" for hit in hits)
     assert (noise.gradients, noise.white_box, noise.surrogate) == (0, False, "random noise")

@@ -93,7 +93,7 @@ def test_random_compositions(block: int) -> None:
             assert "\n" not in str(error) and hooks(models) == before, spec
             continue
         done += 1
-        assert (NORMS[norm].distance(together, IMAGES.images) <= float(attack.epsilon)).all(), spec
+        assert (NORMS[norm].distance(together, IMAGES.images) <= float(attack.budget.epsilon)).all(), spec
         singly = torch.cat([crafted(attack, models, IMAGES[i : i + 1]) for i in range(2)])
         assert torch.equal(singly, together), spec
         crafted(attack, models, OTHERS)

@@ -35,6 +35,7 @@ from torch.profiler import ProfilerActivity, profile
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.budget import Budget
 from transferzoo.base.distributed import this_device
 from transferzoo.models.classifier import Classifier, frozen, load_checkpoint
 from transferzoo.models.optimize import best_precision, optimize
@@ -66,7 +67,10 @@ class Network:
         return optimize(self.model, self.images[:4], precision=precision)
 
     def attack(self, spec: str, steps: int = STEPS, precision: Any = "fp32") -> Run:
-        what, model = Attack(compose(spec), "linf", EPSILON, EPSILON / STEPS, steps), self.ready(precision)
+        what, model = (
+            Attack(compose(spec), Budget("linf", EPSILON, EPSILON / STEPS, steps)),
+            self.ready(precision),
+        )
         pool = Pool(self.images, self.labels)
         return lambda: craft(what, model, self.images, self.labels, self.ids, pool=pool)
 

@@ -16,6 +16,7 @@ from transferzoo.attacks.engine import Attack, seeded
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Features, Patch
 from transferzoo.attacks.techniques.work_unit import Pool, WorkUnit
+from transferzoo.base.budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ def make_attack(
     steps: int = 10,
     seed: int = 0,
 ) -> Attack:
-    return Attack(compose(spec), norm, epsilon, step or epsilon / 10, steps, seed)
+    return Attack(compose(spec), Budget(norm, epsilon, step or epsilon / 10, steps), seed)
 
 
 def small_cnn(channels: int = 3, dtype: torch.dtype = DOUBLE, seed: int = 0) -> nn.Module:
@@ -106,10 +107,7 @@ def work_unit(attack: Attack, batch: Images, dtype: torch.dtype = DOUBLE) -> Wor
         batch.images.to(dtype) / 255,
         batch.labels,
         None,
-        float(attack.epsilon),
-        float(attack.step),
-        attack.steps,
-        attack.norm,
+        attack.budget,
         seeded(attack.seed, attack.composition.canonical, batch.ids.tolist()),
         torch.Generator(),
         pool_for(batch),
@@ -125,10 +123,7 @@ def blank_unit(
         torch.zeros(n, *shape, dtype=DOUBLE),
         labels,
         None,
-        epsilon,
-        0.01,
-        10,
-        norm,
+        Budget(norm, Fraction(epsilon), Fraction(0.01), 10),
         generators,
         torch.Generator(),
     )
@@ -148,8 +143,8 @@ class Agreement:
 
 
 def agreement(attack: Attack, ours: Tensor, theirs: Tensor, clean: Tensor) -> Agreement:
-    quantise = NORMS[attack.norm].quantise
-    differs = quantise(ours, clean, attack.epsilon) != quantise(theirs, clean, attack.epsilon)
+    quantise = NORMS[attack.budget.norm].quantise
+    differs = quantise(ours, clean, attack.budget.epsilon) != quantise(theirs, clean, attack.budget.epsilon)
     return Agreement((ours - theirs).abs().max().item(), differs.double().mean().item())
 
 
@@ -172,7 +167,11 @@ def against_torchattacks(
         options: of theirs.
     """
     other = reference(
-        model.eval(), eps=float(attack.epsilon), alpha=float(attack.step), steps=attack.steps, **options
+        model.eval(),
+        eps=float(attack.budget.epsilon),
+        alpha=float(attack.budget.step),
+        steps=attack.budget.steps,
+        **options,
     )
     theirs = other(batch.images.to(dtype) / 255, batch.labels)
     return agreement(attack, perturb(attack, model, batch, dtype), theirs, batch.images)

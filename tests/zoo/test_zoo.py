@@ -43,7 +43,7 @@ def test_presets_compose_and_configure(name: str) -> None:
         config = configure(ZOO, dataset, [name], ["a"], ["b"], {}, weights={"a": 2})
         attack = Attack.of(config.attacks[0], config.seed)
         assert (config.attacks[0].techniques, attack.composition) == (composition.spec, composition)
-        assert attack.epsilon <= 1
+        assert attack.budget.epsilon <= 1
 
 
 @pytest.mark.parametrize("name", ZOO.recipes)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.composition import Composition, compose
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
+from transferzoo.base.budget import BALLS, PARTS
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.spec_strings import (
     Term,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import Preset
-
-BUDGET = ("norm", "epsilon", "step", "steps")
-BALLS = get_args(AttackSpec.model_fields["norm"].annotation)
 
 
 def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
@@ -59,9 +57,8 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
                 hint=f"write '{preset.spec}' out",
             )
         techniques += _techniques(term.name, preset)
-        for key in BUDGET:
-            value = getattr(preset, key)
-            if value is not None and budget.setdefault(key, value) != value:
+        for key, value in preset.said.items():
+            if budget.setdefault(key, value) != value:
                 raise UsageError(
                     f"the presets of '{spec}' disagree on the {key}", got=f"{budget[key]} and {value}"
                 )
@@ -135,8 +132,8 @@ def configure(
     given = {key: value for key, value in flags.items() if value is not None}
     named = [one for attack in attacks for one in zoo.suites.get(spelled(attack, zoo), (attack,))]
     specs = [resolve(zoo, dataset, attack, given) for attack in named]
-    defaults = zoo.dataset(dataset).attack.model_dump(exclude={*BUDGET})
-    values = {**defaults, **{key: value for key, value in given.items() if key not in BUDGET}}
+    defaults = zoo.dataset(dataset).attack.model_dump(exclude={*PARTS})
+    values = {**defaults, **{key: value for key, value in given.items() if key not in PARTS}}
     config = AttackConfig.of(
         dataset=dataset,
         attacks=tuple(dict.fromkeys(specs)),
@@ -188,9 +185,9 @@ def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> Attack
 
 def _reaching(spec: AttackSpec) -> AttackSpec:
     """Return an attack whose steps are long enough to reach the border of the ball: ε over their number."""
-    epsilon = parse_epsilon(spec.epsilon, spec.norm)
-    step = max(parse_step(spec.step, epsilon), epsilon / spec.steps)
-    return spec.model_copy(update={"step": show_step(step, epsilon)})
+    budget = spec.exact
+    step = max(budget.step, budget.epsilon / budget.steps)
+    return spec.model_copy(update={"step": show_step(step, budget.epsilon)})
 
 
 def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:
@@ -206,8 +203,8 @@ def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> At
         raise UsageError("an attack is empty", expected="a name; 'bim' for one without techniques")
     composition, preset = expand(attack, zoo)
     defaults = zoo.dataset(dataset).attack
-    flags = {key: value for key, value in given.items() if key in BUDGET}
-    values = {**defaults.model_dump(include={*BUDGET}), **preset, **flags}
+    flags = {key: value for key, value in given.items() if key in PARTS}
+    values = {**defaults.model_dump(include={*PARTS}), **preset, **flags}
     if values["norm"] not in BALLS:
         raise UnknownNameError("norm", str(values["norm"]), BALLS)
     if values["norm"] != defaults.norm and "epsilon" not in flags | preset:

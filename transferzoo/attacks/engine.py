@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,8 +23,7 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw, Starter
 from transferzoo.attacks.techniques.work_unit import WorkUnit
-from transferzoo.base.errors import UnknownNameError
-from transferzoo.base.spec_strings import parse_epsilon, parse_step, require, show_fraction, show_step
+from transferzoo.base.spec_strings import require
 from transferzoo.models.classifier import frozen
 
 if TYPE_CHECKING:
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from transferzoo.attacks.techniques import Objective
     from transferzoo.attacks.techniques.work_unit import Pool
     from transferzoo.base.attack_config import AttackSpec
+    from transferzoo.base.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -45,43 +44,13 @@ class Attack:
 
     Attributes:
         composition: the techniques; none for BIM.
-        norm: name of the ball, a key of `NORMS`.
-        epsilon: its radius, in [0, 1] pixels (L∞) or length (L2); a fraction, so that 16/255 is 16 levels.
-        step: length of a step, same unit.
-        steps: how many.
+        budget: how far they may go.
         seed: of every random draw.
     """
 
     composition: Composition
-    norm: str
-    epsilon: Fraction
-    step: Fraction
-    steps: int
+    budget: Budget
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            UnknownNameError: no such norm.
-            UsageError: a number is out of range, or epsilon or step is no fraction.
-        """
-        if self.norm not in NORMS:
-            raise UnknownNameError("norm", self.norm, NORMS)
-        for name, value in (("epsilon", self.epsilon), ("step", self.step)):
-            require(
-                isinstance(value, Fraction) and value > 0,
-                f"{name} of an attack is exact",
-                expected="a Fraction above 0, such as Fraction(16, 255)",
-                got=repr(value),
-            )
-        require(
-            self.norm != "linf" or self.epsilon <= 1,
-            "epsilon is in [0, 1] pixels",
-            expected="at most 1 in L∞",
-            got=self.epsilon,
-        )
-        require(self.steps >= 1, "an attack has steps", expected="at least 1", got=self.steps)
 
     @classmethod
     def of(cls, spec: AttackSpec, seed: int) -> Attack:
@@ -90,25 +59,25 @@ class Attack:
         Raises:
             UsageError: the configuration cannot be read, or 8-bit images cannot use its budget.
         """
-        epsilon = parse_epsilon(spec.epsilon, spec.norm)
+        budget = spec.exact
         require(
-            epsilon * 255 >= 1,
+            budget.epsilon * 255 >= 1,
             "epsilon is below one level of 8-bit images, so that nothing could change",
             expected="at least 1/255",
             got=spec.epsilon,
         )
-        step = parse_step(spec.step, epsilon)
-        return cls(compose(spec.techniques), spec.norm, epsilon, step, spec.steps, seed)
+        return cls(compose(spec.techniques), budget, seed)
 
     def cost(self, models: int = 1) -> int:
         """Return the gradient evaluations an image, on so many surrogates."""
-        return self.composition.cost(self.steps, models)
+        return self.composition.cost(self.budget.steps, models)
 
     @property
     def canonical(self) -> str:
         """The one way to write this attack, the seed aside: "bim@linf,eps=8/255,step=eps/10,steps=50"."""
-        budget = f"eps={show_fraction(self.epsilon)},step={show_step(self.step, self.epsilon)}"
-        return f"{self.composition.canonical}@{self.norm},{budget},steps={self.steps}"
+        return "{}@{norm},eps={epsilon},step={step},steps={steps}".format(
+            self.composition.canonical, **self.budget.written
+        )
 
 
 def craft(
@@ -154,7 +123,7 @@ def craft(
         dtype=dtype,
         on_step=on_step,
     )
-    return NORMS[attack.norm].quantise(perturbed, images, attack.epsilon)
+    return NORMS[attack.budget.norm].quantise(perturbed, images, attack.budget.epsilon)
 
 
 def perturb(
@@ -178,10 +147,7 @@ def perturb(
         clean,
         labels.to(images.device),
         None if target_classes is None else target_classes.to(images.device),
-        float(attack.epsilon),
-        float(attack.step),
-        attack.steps,
-        attack.norm,
+        attack.budget,
         *_generators(attack, ids),
         pool,
     )

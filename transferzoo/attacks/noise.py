@@ -12,17 +12,18 @@ from transferzoo.base.spec_strings import show_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from fractions import Fraction
 
     from torch import Tensor
 
+    from transferzoo.base.budget import Budget
 
-def noise_name(norm: str, epsilon: Fraction) -> str:
+
+def noise_name(budget: Budget) -> str:
     """Return how records name random noise of a budget: "noise@linf,eps=8/255"."""
-    return f"noise@{norm},eps={show_fraction(epsilon)}"
+    return f"noise@{budget.norm},eps={show_fraction(budget.epsilon)}"
 
 
-def noisy(images: Tensor, ids: Iterable[int], norm: str, epsilon: Fraction, seed: int) -> Tensor:
+def noisy(images: Tensor, ids: Iterable[int], budget: Budget, seed: int) -> Tensor:
     """Return images with random noise as strong as the budget allows, and no gradient.
 
     L∞: every value moves by ε, up or down with equal probability. L2: the perturbation has length ε and a
@@ -31,21 +32,20 @@ def noisy(images: Tensor, ids: Iterable[int], norm: str, epsilon: Fraction, seed
     Args:
         images: clean images, uint8 (N, C, H, W).
         ids: what seeds an image's draw, N of them: it depends on nothing else that is attacked.
-        norm: name of the ball, a key of `NORMS`.
-        epsilon: its radius, in [0, 1] pixels (L∞) or length (L2).
+        budget: whose ball and radius count.
         seed: of the run.
 
     Returns:
         uint8 (N, C, H, W).
     """
-    generators = seeded(seed, noise_name(norm, epsilon), ids)
-    shape, radius = images.shape[1:], float(epsilon)
+    generators = seeded(seed, noise_name(budget), ids)
+    shape, radius = images.shape[1:], float(budget.epsilon)
     delta = torch.empty(images.shape)
     for place, generator in enumerate(generators):
-        if norm == "linf":
+        if budget.norm == "linf":
             delta[place] = radius * (2 * torch.randint(2, shape, generator=generator) - 1)
         else:
             normal = torch.randn(shape, generator=generator)
             delta[place] = radius * normal / normal.norm()
     perturbed = (images / 255 + delta).clamp(0, 1)
-    return NORMS[norm].quantise(perturbed, images, epsilon)
+    return NORMS[budget.norm].quantise(perturbed, images, budget.epsilon)

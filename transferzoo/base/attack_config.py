@@ -6,28 +6,21 @@ from typing import Literal
 
 from pydantic import Field
 
+from transferzoo.base.budget import WrittenBudget
 from transferzoo.base.frozen_model import FrozenModel
 
 TARGET_CLASS_RULES = ("random", "next", "least-likely")
 """Ways to choose the target class, a list in a file aside."""
 
 
-class AttackSpec(FrozenModel):
-    """One attack of a run.
+class AttackSpec(WrittenBudget):
+    """One attack of a run: its budget, and what it does.
 
     Attributes:
         techniques: canonical spec, as `compose` reads it; empty for plain BIM.
-        norm: ball of the perturbation.
-        epsilon: budget in [0, 1] pixels (L∞) or length (L2), as a fraction.
-        step: step size, same unit, as a fraction.
-        steps: number of steps.
     """
 
     techniques: str
-    norm: Literal["linf", "l2"]
-    epsilon: str
-    step: str
-    steps: int = Field(ge=1)
 
 
 class AttackConfig(FrozenModel):

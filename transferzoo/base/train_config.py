@@ -6,23 +6,18 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transferzoo.base.budget import WrittenBudget
 from transferzoo.base.errors import UsageError
 from transferzoo.base.frozen_model import FrozenModel
-from transferzoo.base.spec_strings import parse_epsilon, parse_step, parse_terms
+from transferzoo.base.spec_strings import parse_terms
 
 
-class Adversarial(FrozenModel):
+class Adversarial(WrittenBudget):
     """Training on adversarial images (Madry et al. 2018), made by the tool's own BIM on the current weights.
 
-    Attributes:
-        norm: ball of the perturbation.
-        epsilon: its radius in [0, 1] pixels (L∞) or length (L2), as a fraction.
-        step: step size, as a fraction or relative to the radius.
-        steps: number of steps; each costs a forward and backward pass.
+    Each step costs a forward and backward pass.
     """
 
-    norm: Literal["linf", "l2"]
-    epsilon: str
     step: str = "eps*2/3"
     steps: int = Field(default=3, ge=1)
 
@@ -37,14 +32,6 @@ class Adversarial(FrozenModel):
         if not colon or not all("=" in pair for pair in others):
             raise ValueError("a ball and its radius, as in l2:0.1 or linf:8/255,steps=7")
         return {"norm": norm, "epsilon": first, **dict(pair.split("=", 1) for pair in others)}
-
-    @model_validator(mode="after")
-    def _readable(self) -> Adversarial:
-        try:
-            parse_step(self.step, parse_epsilon(self.epsilon, self.norm))
-        except UsageError as error:
-            raise ValueError(f"a readable budget ({str(error).removesuffix('.')})") from None
-        return self
 
 
 class Collection(FrozenModel):

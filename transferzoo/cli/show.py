@@ -85,7 +85,9 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         yield {
             "kind": "attack preset",
             "name": attack,
-            **zoo.presets[attack].model_dump(mode="json", exclude_none=True),
+            "spec": zoo.presets[attack].spec,
+            "about": zoo.presets[attack].about,
+            **zoo.presets[attack].said,
         }
     if attack in zoo.suites:
         yield {"kind": "suite of attacks", "name": attack, "attacks": list(zoo.suites[attack])}

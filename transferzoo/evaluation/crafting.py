@@ -51,7 +51,7 @@ def craft_all(
     missing = [item for item in every if not _is_there(job, selected, folder, item)]
     team.wait()
     mine = missing[team.rank :: team.size]
-    total = sum(task.attack.steps * len(selected.units[unit]) for task, unit in mine)
+    total = sum(task.attack.budget.steps * len(selected.units[unit]) for task, unit in mine)
 
     def work(items: Sequence[Item], advance: Callable[[int], None]) -> None:
         for task, units in groupby(items, key=lambda item: item[0]):
@@ -113,7 +113,7 @@ def _craft_unit(
             snapshots.setdefault(step, []).append(taken)
     whole = {step: torch.cat(taken) for step, taken in snapshots.items()}
     ids = selected.ids[selected.units[unit]]
-    write_unit(folder.unit_path(task.pair, unit), whole, attack.steps, ids)
+    write_unit(folder.unit_path(task.pair, unit), whole, attack.budget.steps, ids)
     folder.add_timing(task.pair, unit, len(ids), time.monotonic() - started)
 
 
@@ -135,13 +135,15 @@ def _craft_images(
 
     def on_step(step: int, delta: Tensor) -> None:
         nonlocal done
-        if step in job.config.curve and step < attack.steps:
-            snapshots[step] = NORMS[attack.norm].quantise(images / 255 + delta, images, attack.epsilon).cpu()
+        if step in job.config.curve and step < attack.budget.steps:
+            snapshots[step] = (
+                NORMS[attack.budget.norm].quantise(images / 255 + delta, images, attack.budget.epsilon).cpu()
+            )
         done += len(within)
         advance(len(within))
 
     try:
-        snapshots[attack.steps] = craft(
+        snapshots[attack.budget.steps] = craft(
             attack,
             models,
             images,

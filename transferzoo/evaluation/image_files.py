@@ -58,13 +58,14 @@ def read_unit(path: Path, at: int, clean: Tensor, ids: Tensor, attack: Attack) -
         DataError: the file is missing or damaged, or has other images, or images outside of the budget.
     """
     tensors = _tensors(path, ids)
-    images = tensors.get(_name(at, attack.steps), torch.empty(0))
+    images = tensors.get(_name(at, attack.budget.steps), torch.empty(0))
     if images.dtype != torch.uint8 or images.shape != clean.shape:
         got = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
         raise DataError(
             f"{path} holds no such images", expected=f"uint8 {tuple(clean.shape)}", got=got, hint=AGAIN
         )
-    if bool((NORMS[attack.norm].distance(images, clean) > float(attack.epsilon) * (1 + SLACK)).any()):
+    farthest = float(attack.budget.epsilon) * (1 + SLACK)
+    if bool((NORMS[attack.budget.norm].distance(images, clean) > farthest).any()):
         raise DataError(f"images in {path} are outside of the attack's budget", hint=AGAIN)
     return images
 
@@ -113,7 +114,7 @@ def _tensors(path: Path, ids: Tensor | None) -> dict[str, Tensor]:
 def is_whole(path: Path, curve: tuple[int, ...], clean: Tensor, ids: Tensor, attack: Attack) -> bool:
     """Return whether a work unit need not be crafted; arguments as of `read_unit`, and steps of a curve."""
     try:
-        for at in (*(step for step in curve if step < attack.steps), attack.steps):
+        for at in (*(step for step in curve if step < attack.budget.steps), attack.budget.steps):
             read_unit(path, at, clean, ids, attack)
     except DataError:
         return False

@@ -143,7 +143,7 @@ def _evaluated(
         surrogate_accuracy=_share(own),
         surrogate_sha256=state_digest(surrogate),
         attack=what.canonical,
-        steps=what.steps,
+        steps=what.budget.steps,
         gradients=what.cost(),
         precision=_precision(surrogate),
     )
@@ -151,8 +151,8 @@ def _evaluated(
     metrics.add(adversarial, chosen.images)
     visibility = metrics.result(records[0].pair)
     require_change(visibility)
-    noise = noisy(chosen.images, chosen.ids.tolist(), what.norm, what.epsilon, what.seed)
-    beside = tried(noise, (), **NOISE_FIELDS, attack=noise_name(what.norm, what.epsilon))
+    noise = noisy(chosen.images, chosen.ids.tolist(), what.budget, what.seed)
+    beside = tried(noise, (), **NOISE_FIELDS, attack=noise_name(what.budget))
     return Findings(records, (), {records[0].pair: seconds}, [visibility], beside)
 
 

@@ -58,7 +58,7 @@ def measure_perturbations(
             continue
         on_progress("measuring perturbations", number, len(job.crafting_tasks))
         metrics = PerturbationMetrics(ssim=ssim)
-        for images, clean in crafted_units(job, selected, folder, task, task.attack.steps):
+        for images, clean in crafted_units(job, selected, folder, task, task.attack.budget.steps):
             metrics.add(images, clean)
         known[task.pair] = metrics.result(task.pair)
         require_change(known[task.pair])
@@ -130,9 +130,9 @@ def _intact(read: Callable[[], list[T]]) -> list[T]:
 def _rows(job: Job) -> dict[str, list[Row]]:
     """Return the rows of each file of records: what was crafted or drawn, and after how many steps."""
     tasks = job.crafting_tasks
-    curve = [(t.pair, step) for t in tasks for step in job.config.curve if step < t.attack.steps]
+    curve = [(t.pair, step) for t in tasks for step in job.config.curve if step < t.attack.budget.steps]
     noise = [(SurrogateAttack(NOISE_SURROGATE, name), 0) for name in budgets(job)]
-    rows = {RECORDS: [(t.pair, t.attack.steps) for t in tasks], NOISE: noise}
+    rows = {RECORDS: [(t.pair, t.attack.budget.steps) for t in tasks], NOISE: noise}
     return {**rows, CURVE: curve} if curve else rows
 
 

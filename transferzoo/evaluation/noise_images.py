@@ -27,7 +27,7 @@ def budgets(job: Job) -> dict[str, Attack]:
     """Return the names of the noise beside a run's attacks, each with the first attack of its budget."""
     found: dict[str, Attack] = {}
     for attack in job.attacks:
-        found.setdefault(noise_name(attack.norm, attack.epsilon), attack)
+        found.setdefault(noise_name(attack.budget), attack)
     return found
 
 
@@ -42,9 +42,9 @@ def draw_noise(
     def work(items: Sequence[Item], advance: Callable[[int], None]) -> None:
         for name, unit in items:
             clean, ids = clean_unit(job, selected, unit)
-            attack = known[name]
-            images = noisy(clean, ids.tolist(), attack.norm, attack.epsilon, job.config.seed)
-            write_unit(folder.noise_path(name, unit), {attack.steps: images}, attack.steps, ids)
+            budget = known[name].budget
+            images = noisy(clean, ids.tolist(), budget, job.config.seed)
+            write_unit(folder.noise_path(name, unit), {budget.steps: images}, budget.steps, ids)
             advance(1)
 
     share(work, missing, jobs, counting(lambda done: on_progress("drawing noise", done, len(missing))))
@@ -64,4 +64,4 @@ def noise_units(job: Job, selected: SelectedImages, folder: RunFolder, name: str
     attack = budgets(job)[name]
     for unit in range(len(selected.units)):
         clean, ids = clean_unit(job, selected, unit)
-        yield read_unit(folder.noise_path(name, unit), attack.steps, clean, ids, attack)
+        yield read_unit(folder.noise_path(name, unit), attack.budget.steps, clean, ids, attack)

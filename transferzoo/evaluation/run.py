@@ -92,7 +92,7 @@ def save_images(job: Job, folder: RunFolder, place: Path) -> None:
         for unit, within in enumerate(torch.arange(len(ids)).split(job.config.batch_size)):
             clean = job.data.images[places[within]]
             file = folder.unit_path(task.pair, unit)
-            images = read_unit(file, attack.steps, clean, job.data.ids[places[within]], attack)
+            images = read_unit(file, attack.budget.steps, clean, job.data.ids[places[within]], attack)
             for image, at in zip(images, within.tolist(), strict=True):
                 save_picture(home, image, ids[at], names[at])
             if unit == 0:

@@ -96,6 +96,5 @@ def _facts(results: Results) -> dict[str, tuple[str, ...]]:
 
 
 def _describe_attack(entry: AttackEntry) -> str:
-    given = entry.model_dump(exclude={"spec"}, exclude_none=True)
-    budget = ", ".join(f"{key} {value}" for key, value in given.items())
+    budget = ", ".join(f"{key} {value}" for key, value in entry.said.items())
     return f"{entry.spec} ({budget})" if budget else entry.spec

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transferzoo.base.budget import PartialBudget
 from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.train_config import TrainConfig
 
@@ -85,23 +86,14 @@ class ModelEntry(FrozenModel):
         return self
 
 
-class AttackEntry(FrozenModel):
-    """An attack of a study; a bare string is its spec.
+class AttackEntry(PartialBudget):
+    """An attack of a study; a bare string is its spec. The rest of its budget is the data set's.
 
     Attributes:
         spec: presets and techniques, "mi+di:p=0.7".
-        norm: ball of the perturbation; it and the next three are the preset's or the data set's by
-            default.
-        epsilon: budget in [0, 1] pixels, "8/255".
-        step: step size.
-        steps: number of steps.
     """
 
     spec: str
-    norm: Literal["linf", "l2"] | None = None
-    epsilon: str | None = None
-    step: str | None = None
-    steps: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="before")
     @classmethod

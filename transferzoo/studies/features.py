@@ -9,8 +9,8 @@ from torch import nn
 
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
+from transferzoo.base.budget import Budget
 from transferzoo.base.errors import ModelError
-from transferzoo.base.spec_strings import parse_epsilon, parse_step
 from transferzoo.models.classifier import Classifier, frozen, load_checkpoint
 from transferzoo.studies.derived import write_derived
 from transferzoo.studies.entries import DerivedDatasetEntry
@@ -102,8 +102,7 @@ def _targeted_images(
         model: Classifier, images: Batch, options: DerivedDatasetEntry, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return adversarial images for target classes, uint8 (N, C, H, W), and those classes."""
-        epsilon = parse_epsilon(options.epsilon, "l2")
-        attack = Attack(compose(""), "l2", epsilon, parse_step(options.step, epsilon), options.steps)
+        attack = Attack(compose(""), Budget.read("l2", options.epsilon, options.step, options.steps))
         classes = choose(images.labels, int(images.labels.max()) + 1, generator)
         parts = []
         for first in range(0, len(images), BATCH_SIZE):

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from transferzoo.base.attack_config import AttackSpec
     from transferzoo.base.train_config import TrainConfig
     from transferzoo.studies.entries import AttackEntry, ModelEntry
     from transferzoo.studies.schema import Study
@@ -163,8 +162,7 @@ class _GridBuilder:
     def _add_attack(
         self, entry: AttackEntry, model: dict[str, Any], needs: list[str], label: str, *, itself: bool = False
     ) -> str:
-        budget = entry.model_dump(exclude={"spec"}, exclude_none=True)
-        spec: AttackSpec = resolve(self.zoo, self.study.dataset, entry.spec, budget)
+        spec = resolve(self.zoo, self.study.dataset, entry.spec, entry.said)
         targets = [model] if itself else self._targets
         inputs = {
             "surrogate": model,

@@ -9,7 +9,6 @@ import torch
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.base.errors import DataError
-from transferzoo.base.spec_strings import parse_epsilon, parse_step
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.predict import predict, require_accuracy
 
@@ -48,13 +47,10 @@ class TransferScorer:
                 "no validation image is left: the validation targets classify none correctly together",
                 hint="use more validation images or other targets",
             )
-        budget = dataset.attack
-        epsilon = parse_epsilon(budget.epsilon, budget.norm)
-        self._attack = Attack(
-            compose(""), budget.norm, epsilon, parse_step(budget.step, epsilon), budget.steps
-        )
-        self._images = held.select(right.nonzero().flatten()[: budget.images])
-        self._unit = budget.batch_size
+        defaults = dataset.attack
+        self._attack = Attack(compose(""), defaults.exact)
+        self._images = held.select(right.nonzero().flatten()[: defaults.images])
+        self._unit = defaults.batch_size
         self._validators = validators
 
     @classmethod

@@ -9,7 +9,6 @@ import torch
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.errors import UsageError
-from transferzoo.base.spec_strings import parse_epsilon, parse_step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,8 +66,4 @@ def base_optimizer(name: str, model: nn.Module, config: TrainConfig) -> torch.op
 
 def attack_of(adversarial: Adversarial | None) -> Attack | None:
     """Return the attack that makes training images adversarial; None for clean ones."""
-    if adversarial is None:
-        return None
-    epsilon = parse_epsilon(adversarial.epsilon, adversarial.norm)
-    step = parse_step(adversarial.step, epsilon)
-    return Attack(compose(""), adversarial.norm, epsilon, step, adversarial.steps)
+    return None if adversarial is None else Attack(compose(""), adversarial.exact)

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transferzoo.base.budget import Ball, PartialBudget, WrittenBudget, check_readable
 from transferzoo.base.errors import UsageError
 from transferzoo.base.frozen_model import FrozenModel
-from transferzoo.base.spec_strings import parse_epsilon, parse_step
 from transferzoo.zoo.model_source import ModelSource
 
 Role = Literal["surrogate", "target", "validator"]
@@ -33,31 +33,21 @@ def assets() -> Path:
     return Path(__file__).parent.parent / "assets"
 
 
-class AttackDefaults(FrozenModel):
+class AttackDefaults(WrittenBudget):
     """What an attack on a data set uses where the user and the preset say nothing.
 
     Attributes:
         split: the split whose images are attacked.
-        norm: "linf" or "l2".
-        epsilon: budget in [0, 1] pixels, "8/255" or a decimal.
-        step: step size, "eps/10" or a number.
-        steps: number of steps.
         images: how many images are attacked at most.
         batch_size: images in a work unit.
     """
 
-    split: str
-    norm: Literal["linf", "l2"] = "linf"
-    epsilon: str
+    norm: Ball = "linf"
     step: str = "eps/10"
     steps: int = Field(default=50, ge=1)
+    split: str
     images: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=100, ge=1)
-
-    @model_validator(mode="after")
-    def _readable(self) -> AttackDefaults:
-        _check_budget(self.norm, self.epsilon, self.step)
-        return self
 
 
 class DatasetSpec(FrozenModel):
@@ -238,34 +228,22 @@ class ModelSpec(FrozenModel):
         return str(self.folder / self.weights.file if self.weights else self.folder)
 
 
-class Preset(FrozenModel):
+class Preset(PartialBudget):
     """A named attack: a spec string of techniques and, where it has its own, a budget.
 
     Attributes:
         spec: techniques, "rs+mi"; empty for plain BIM.
         about: one line, with the paper.
-        norm: overrides the data set's default, as do `epsilon`, `step` and `steps`.
     """
 
     spec: str = ""
     about: str
-    norm: Literal["linf", "l2"] | None = None
-    epsilon: str | None = None
-    step: str | None = None
-    steps: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _readable(self) -> Preset:
-        _check_budget(self.norm or "linf", self.epsilon or "1", self.step or "eps")
+        check_readable(self.norm or "linf", self.epsilon or "1", self.step or "eps")
         return self
 
 
 def _forbids_commerce(licence: str) -> bool:
     return "-nc" in licence.lower() or "non-commercial" in licence.lower()
-
-
-def _check_budget(norm: str, epsilon: str, step: str) -> None:
-    try:
-        parse_step(step, parse_epsilon(epsilon, norm))
-    except UsageError as error:
-        raise ValueError(f"a readable budget ({str(error).removesuffix('.')})") from None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.attacks.techniques import Loss
+    from transferzoo.base.budget import Budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +38,7 @@ class WorkUnit:
         images: clean images (N, C, H, W) in [0, 1].
         labels: true classes, int64 (N,).
         target_classes: classes to be predicted instead, int64 (N,); None for any.
-        epsilon: radius of the ball, in [0, 1] pixels (L∞) or length (L2).
-        step: step size, same unit.
-        steps: steps of the whole attack.
-        norm: name of the ball.
+        budget: how far the attack may go; `epsilon` and `step` are its numbers as floats, for tensors.
         generators: one CPU generator an image, so that draws do not depend on the batch.
         shared: CPU generator of the draws that all images of the run share, such as which model comes next;
             every work unit begins it anew.
@@ -52,10 +50,7 @@ class WorkUnit:
     images: Tensor
     labels: Tensor
     target_classes: Tensor | None
-    epsilon: float
-    step: float
-    steps: int
-    norm: str
+    budget: Budget
     generators: tuple[torch.Generator, ...]
     shared: torch.Generator
     pool: Pool | None = None
@@ -64,6 +59,8 @@ class WorkUnit:
     def __post_init__(self) -> None:
         """Begin with the clean images."""
         self.current = self.images
+        self.norm, self.steps = self.budget.norm, self.budget.steps
+        self.epsilon, self.step = float(self.budget.epsilon), float(self.budget.step)
 
     @property
     def radius(self) -> float:
