@@ -137,7 +137,7 @@ def test_clean_predictions_are_asked_for_once(
         asked.append(len(images) if at is None else len(at))
         return predict(model, images, at)
 
-    monkeypatch.setattr("transferzoo.evaluation.clean_predictions.predict", counted)
+    monkeypatch.setattr("transferzoo.models.predict.predict", counted)
     first = _outcomes(cli, few)
     clean = [count for count in asked if count == 60]
     assert len(clean) == 2, "surrogate and target, on all candidates"

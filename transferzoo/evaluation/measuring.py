@@ -10,12 +10,13 @@ import torch
 from transferzoo.base.errors import DataError
 from transferzoo.base.processes import share
 from transferzoo.evaluation import candidates
-from transferzoo.evaluation.clean_predictions import parameters_digest, predict_images
+from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.crafting import crafted_units
 from transferzoo.evaluation.noise_images import budgets, draw_noise, noise_units
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS
 from transferzoo.models import load
+from transferzoo.models.predict import predict_images
 from transferzoo.results.records import NOISE_FIELDS, NOISE_SURROGATE, Record, SurrogateAttack
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from transferzoo.base.errors import ModelError
+from transferzoo.defences import read_defence
 from transferzoo.models.batches import halving, prediction_batch
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from transferzoo.defences import Defence
+    from transferzoo.zoo.schema import ModelSpec
 
 
 @torch.no_grad()
@@ -65,6 +67,29 @@ def predict_defended(
         return torch.as_tensor(votes).argmax(1)
 
     return _joined(vote, classifier, images, at, None)
+
+
+def predict_images(
+    spec: ModelSpec, model: nn.Module, images: Tensor, ids: Tensor, at: Tensor | None = None
+) -> Tensor:
+    """Return the classes that a model, behind its defence if it has one, predicts, int64 (M,).
+
+    Args:
+        spec: of the model.
+        model: loaded.
+        images: uint8 (N, C, H, W).
+        ids: what seeds the draws of a defence, int64 (N,).
+        at: which images, int64 (M,); all where none are named.
+
+    Raises:
+        ModelError: it gives no numbers; the sentence names it.
+    """
+    try:
+        if spec.defence:
+            return predict_defended(model, read_defence(spec.defence), images, ids, at)
+        return predict(model, images, at)
+    except ModelError as error:
+        raise ModelError(f"'{spec.name}': {str(error).removesuffix('.')}") from None
 
 
 @torch.no_grad()
