@@ -111,7 +111,7 @@ def test_twenty_steps_by_hand(stripes: DatasetSpec) -> None:
             with torch.no_grad():
                 for place, (p, slope) in enumerate(zip(theirs.parameters(), slopes, strict=True)):
                     velocity[place] = MOMENTUM * velocity[place] + slope + DECAY * p
-                    p -= RATE * velocity[place]
+                    p.sub_(velocity[place], alpha=RATE)
     for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert float((one - two).detach().abs().max()) < 1e-6
 

@@ -62,9 +62,11 @@ def slope_of(classifier: Classifier, images: Tensor, labels: Tensor) -> Callable
         losses = vmap(own_loss, (None, 0, 0))(weights, images, labels)
         gradients = vmap(grad(own_loss, argnums=1), (None, 0, 0))(weights, images, labels)
         lengths = gradients.square().sum((1, 2, 3)).sqrt()
-        return losses.mean() + LAMBDA * lengths.mean()
+        value: Tensor = losses.mean() + LAMBDA * lengths.mean()
+        return value
 
-    return grad(whole)
+    found: Callable[[Weights], Weights] = grad(whole)
+    return found
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.1])
