@@ -52,7 +52,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Call
                 stream.write(json.dumps(told(*arguments)) + "\n")
             return function(*arguments, **options)
 
-        monkeypatch.setattr(f"transferzoo.evaluation.{place}", spy)
+        monkeypatch.setattr(f"transferzoo.{place}", spy)
         return lambda: [json.loads(line) for line in log.read_text().splitlines()]
 
     return watch
@@ -79,7 +79,7 @@ def test_each_model_is_asked_once(
         (tmp_path / "file").touch()
         monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "file"))
     asked = calls(
-        "clean_predictions.predict", predict, lambda _, images, at=None: len(images if at is None else at)
+        "models.predict.predict", predict, lambda _, images, at=None: len(images if at is None else at)
     )
     _attack(cli, few, "--jobs", jobs)
     assert asked().count(EVERY) == 3, "a surrogate and two targets"
@@ -108,7 +108,7 @@ def test_surrogates_are_loaded_for_no_digest(cli: Run, few: Path, monkeypatch: p
 def test_noise_is_drawn_once_for_all_targets(
     cli: Run, few: Path, tmp_path: Path, calls: Any, norm: tuple[str, ...]
 ) -> None:
-    drawn = calls("noise_images.noisy", noise.noisy, lambda images, ids, *_: ids)
+    drawn = calls("evaluation.noise_images.noisy", noise.noisy, lambda images, ids, *_: ids)
     _attack(cli, few, "--jobs", 2, "-a", "bim", "-a", "mi", *norm)
     ids = [one for unit in drawn() for one in unit]
     assert len(ids) == len(set(ids)) == 4, "two targets, two attacks of one budget"
@@ -127,7 +127,7 @@ def test_noise_is_drawn_once_for_all_targets(
 def test_pictures_need_no_second_selection(cli: Run, few: Path, tmp_path: Path, calls: Any) -> None:
     from transferzoo.evaluation.select_images import select
 
-    asked = calls("run.select", select, lambda *_: 1)
+    asked = calls("evaluation.run.select", select, lambda *_: 1)
     _attack(cli, few, "--save-images", "look")
     assert len(asked()) == 1
     assert len(list((tmp_path / "look").rglob("*.png"))) == 5, "four images and a sheet"

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
-from helpers.stripes import ZOO
+from helpers.stripes import ZOO, config, draw
+from helpers.stripes import spec as stripes
 from helpers.studies import STUDY, write_study
 from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.base.frozen_model import fingerprint
+from transferzoo.models.classifier import load_checkpoint
+from transferzoo.studies.digests import model_digest
 from transferzoo.studies.finished import Finished, RecordedCells
 from transferzoo.studies.grid import build_grid
 from transferzoo.studies.schema import read_study
 from transferzoo.studies.store import Store
 from transferzoo.studies.worker import Task, run_cell
+from transferzoo.training.feeds import Memory
+from transferzoo.training.trainer import train
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -233,3 +240,31 @@ def test_keys_are_those_of_committed_records(kind: str, tmp_path: Path) -> None:
     grid = _grid(tmp_path, machine=Environment(1, "cpu", "highest"))
     keys = sorted(cell.key for cell in _cells(grid, kind))
     assert fingerprint(keys)[:16] == PINNED[kind]
+
+
+def test_a_training_on_the_answers_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cell follows the weights that answer, no other cell does; it trains on their answers."""
+    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
+    dataset, images = stripes(tmp_path), draw(96, 0)
+    teachers = [tmp_path / "first", tmp_path / "second"]
+    for seed, folder in enumerate(teachers):
+        train(config(seed=seed, learning_rate=0.05), dataset, draw(64, 5), None, folder)
+
+    def trainings(minimizer: str) -> tuple[Grid, dict[str, Cell]]:
+        grid = _grid(tmp_path / "one", STUDY.replace('"sam:rho=0.1"', minimizer))
+        return grid, {cell.label: cell for cell in _cells(grid, "train")}
+
+    _, plain = trainings('"sam:rho=0.1"')
+    (grid, taught), (_, other) = (trainings(f'"sam:rho=0.1", labels_from: "{folder}"') for folder in teachers)
+    sam, sgd = "train sam, seed 0", "train sgd, seed 0"
+    assert taught[sam].inputs["labels"]["digest"] == model_digest(teachers[0])
+    assert plain[sgd].key == taught[sgd].key
+    assert len({cells[sam].key for cells in (plain, taught, other)}) == 3
+    study, store = grid.study.model_dump_json(), tmp_path / "store"
+    run_cell(Task(study, store, tmp_path / "one" / "data", tmp_path / "one" / "zoo.yaml"), taught[sam].key)
+    recipe = json.loads((store / "train" / taught[sam].key / "model" / "recipe.json").read_text())
+    with torch.no_grad():
+        answers = load_checkpoint(teachers[0], dataset)(images.images.float() / 255).argmax(1)
+    assert not torch.equal(answers, images.labels)
+    answered = replace(images, labels=answers, ids=torch.arange(96))
+    assert recipe["data"]["sha256"] == Memory(answered, dataset, config()).identity["sha256"]

@@ -40,6 +40,7 @@ FLIPS: dict[str, tuple[object, ...]] = {
     "dataset": ("--dataset", "cifar10", "--validator", "./mine"),
     "architecture": ("--architecture", "small_vgg:width=8"),
     "start": ("--from", "vgg"),
+    "labels_from": ("--labels-from", "vgg"),
     "minimizer": ("--minimizer", "sgd"),
     "epochs": ("--epochs", 3),
     "batch_size": ("--batch-size", 64),
@@ -193,6 +194,8 @@ TRAIN = ("train", "--recipe", "resnet50-sam")
         (("--adversarial", "linf:8/255,steps=0"), ("'adversarial.steps' is wrong", "greater than or equal")),
         (("--adversarial", "linf:8/255,7"), ("'adversarial' is wrong", "as in l2:0.1")),
         (("--from", "vggg"), ("'vggg'",)),
+        (("--labels-from", "vggg"), ("unknown target 'vggg'", "vgg")),
+        (("--labels-from", "all"), ("labels come from one model", "one name", "'all', 9")),
     ],
     ids=lambda value: " ".join(map(str, value)) if str(value[0]).startswith("--") else "",
 )

@@ -71,6 +71,8 @@ class TrainConfig(FrozenModel):
         dataset: name in the zoo.
         architecture: spec of an architecture, "small_resnet50:width=12".
         start: model whose weights are fine-tuned, as it was named; empty for fresh ones.
+        labels_from: model whose answers are the labels of the training images; its full name, empty for the
+            data set's own labels.
         minimizer: spec of a minimizer, "sam:rho=0.05".
         epochs: passes over the training set.
         batch_size: images a step, over all processes.
@@ -115,6 +117,7 @@ class TrainConfig(FrozenModel):
     dataset: str
     architecture: str
     start: str = ""
+    labels_from: str = ""
     minimizer: str = "sgd"
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=128, ge=2)

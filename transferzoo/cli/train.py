@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from transferzoo.base.distributed import Team
+    from transferzoo.datasets import Batch
+    from transferzoo.training.feeds import Feed
     from transferzoo.training.recipes import Plan
     from transferzoo.training.trainer import Progress
-    from transferzoo.zoo.schema import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 TRAINING, MINIMIZER, RATES, SELECTION, METHODS = (
     "Training",
@@ -164,6 +166,15 @@ def train(
         str | None,
         typer.Option(
             metavar="rho=…", help="Radii; the one that transfers best is kept.", rich_help_panel=SELECTION
+        ),
+    ] = None,
+    labels_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Train on this model's answers, not on the data set's labels.",
+            autocompletion=complete_models,
+            rich_help_panel=METHODS,
         ),
     ] = None,
     label_smoothing: Annotated[
@@ -295,12 +306,24 @@ def _attack_from(folder: Path, dataset: str) -> str:
     return f"transferzoo attack --dataset {dataset} --surrogate {quote(place)} --targets all"
 
 
+def _labelled(model: ModelSpec, images: Batch | Feed, dataset: DatasetSpec, team: Team) -> Batch:
+    """Return the training images with a model's answers for labels, and say how many are the data set's."""
+    from transferzoo.training.labels import labelled_by
+
+    answered, same = labelled_by(model, images, dataset, team)
+    if team.leads:
+        log(f"Labels by {model.full_name}: {len(answered):,} answers, {same:.1%} as in the data set.")
+    return answered
+
+
 def _run(
     dataset: DatasetSpec, what: Plan, root: Path | None, folder: Path, team: Team, workers: int
 ) -> dict[str, Any]:
     from transferzoo.training.rho_search import train_or_tune
 
     images, test = training_images(dataset, root, what.config, workers)
+    if what.labels:
+        images = _labelled(what.labels, images, dataset, team)
     with progress_bar() as bar, _telling_what_is_kept(folder):
         task = bar.add_task("training", total=None, note="")
         first = True

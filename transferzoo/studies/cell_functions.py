@@ -18,6 +18,7 @@ from transferzoo.models.classifier import load_checkpoint
 from transferzoo.studies.entries import SharpnessEntry
 from transferzoo.studies.grid import model_spec
 from transferzoo.studies.worker import CELL_FUNCTIONS, training_images
+from transferzoo.training.labels import labelled_by
 from transferzoo.training.loop import seed_of
 from transferzoo.training.trainer import train as train_model
 
@@ -34,6 +35,9 @@ def train(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> di
     """Train a model into `model`; the result is its curve and measurements."""
     config = TrainConfig(**inputs["config"])
     data = training_images(inputs["images"], context)
+    if "labels" in inputs:
+        teacher = model_spec(inputs["labels"], context.folder(inputs["labels"]), context.dataset.name)
+        data, _ = labelled_by(teacher, data, context.dataset, Team())
     recipe = train_model(
         config,
         context.dataset,

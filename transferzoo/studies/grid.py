@@ -239,6 +239,7 @@ class _GridBuilder:
             "images": data,
             "start": found.start and self._register(found.start),
             "validators": validators,
+            **({"labels": self._model_reference(found.labels)} if found.labels else {}),
             **plugins_of(config),
         }
         needs = [data["cell"]] if entry.data else []

@@ -34,6 +34,7 @@ FIXED = {
     "dataset",
     "architecture",
     "start",
+    "labels_from",
     "minimizer",
     "decay_at",
     "auto_augment",

@@ -36,11 +36,13 @@ class Plan:
         config: what to do.
         validators: full name → checkpoint folder of the validation targets.
         start: checkpoint folder that is fine-tuned; None for fresh weights.
+        labels: model whose classes are the labels, located; None for the data set's own.
     """
 
     config: TrainConfig
     validators: Mapping[str, Path]
     start: Path | None
+    labels: ModelSpec | None
 
 
 def plan(
@@ -57,8 +59,8 @@ def plan(
     Args:
         zoo: what names mean.
         recipe: name of a recipe; None for the defaults.
-        flags: fields of `TrainConfig` that were given. `start` and `validators` are names of models, see
-            `models.resolve`.
+        flags: fields of `TrainConfig` that were given. `start`, `labels_from` and `validators` are names of
+            models, see `models.resolve`.
         rho: replaces the minimizer's radius.
         tune: "rho=0.05,0.1": radii to choose from.
         notify: called with a sentence that the user should read.
@@ -80,6 +82,7 @@ def plan(
             expected="--recipe, --architecture or --from",
             hint="see `transferzoo list recipes`",
         )
+    labels = _labels(zoo, values, notify)
     judges = _validators(zoo, values)
     values["validators"] = tuple(model.full_name for model in judges)
     if judges or values.get("select", "last") != "last" or values.get("tune"):
@@ -91,7 +94,7 @@ def plan(
     for value in config.tune:
         show_rule(with_rho(spec, value))
     config = config.model_copy(update={"minimizer": show_rule(spec)})
-    return Plan(config, {m.full_name: download_model(m).folder for m in judges}, start)
+    return Plan(config, {m.full_name: download_model(m).folder for m in judges}, start, labels)
 
 
 def _start(
@@ -113,6 +116,18 @@ def _start(
     fits = model.weights is not None and model.weights.architecture == given
     values["architecture"] = architecture_of(folder) if fits or not given else given
     return folder
+
+
+def _labels(zoo: Zoo, values: dict[str, Any], notify: Callable[[str], None]) -> ModelSpec | None:
+    """Return the model that labels the images, and put its full name into `values`."""
+    name = values.get("labels_from")
+    if not name:
+        return None
+    found = select_models(zoo, [name], values["dataset"], "target", notify=notify)
+    if len(found) != 1:
+        raise UsageError("labels come from one model", expected="one name", got=f"'{name}', {len(found)}")
+    values["labels_from"] = found[0].full_name
+    return download_model(found[0], notify)
 
 
 def _validators(zoo: Zoo, values: Mapping[str, Any]) -> Sequence[ModelSpec]:
