@@ -75,7 +75,15 @@ def test_of_what_is_fine_tuned(stripes: DatasetSpec, source: Path, passed: list[
 # ---------------------------------------------------------------- what a dry run prints
 
 
-PLAN = ("train", "--zoo", "stripes.yaml", "--dataset", "stripes", "--architecture", "small_vgg:width=4")
+PLAN: tuple[object, ...] = (
+    "train",
+    "--zoo",
+    "stripes.yaml",
+    "--dataset",
+    "stripes",
+    "--architecture",
+    "small_vgg:width=4",
+)
 PLAN += ("--minimizer", "sam", "--batch-size", 16, "--output", "run", "--dry-run")
 
 
