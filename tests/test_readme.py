@@ -113,7 +113,7 @@ def test_records_are_of_the_study_as_it_stands(name: str) -> None:
     found = read_results(RESULTS / f"{name}{SUFFIX}")
     assert found.study == find_study(name)
     assert {one.surrogate for one in found.outcomes} == found.study.surrogates.keys()
-    assert {one.seed for one in found.outcomes} == set(found.study.seeds)
+    assert {one.seed for one in found.outcomes} <= set(found.study.seeds)
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: f"{file.parent.name}/{file.stem}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import Future
+from multiprocessing import get_context
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -121,6 +122,33 @@ def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> Non
     defect = task_error("run_cell", "", ZeroDivisionError("zero")).as_instanceof_cause()
     with pytest.raises(ZeroDivisionError):
         executors.run_grid(Task("", tmp_path), grid().cells, Lost(defect), lambda *_: None)
+
+
+def test_a_cell_that_two_studies_need_at_once_is_done_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever comes second waits for the first, and finds it done."""
+    cell = next(cell for cell in grid().cells.values() if cell.label == "one")
+    context = SimpleNamespace(grid=grid(), store=Store(tmp_path))
+    begun = tmp_path / "begun"
+
+    def train(inputs: dict[str, Any], *_: object) -> dict[str, Any]:
+        with begun.open("a") as file:
+            file.write(inputs["label"])
+        time.sleep(0.5)
+        return {}
+
+    monkeypatch.setattr(worker, "_worker_context", lambda _: context)
+    monkeypatch.setattr(worker, "CELL_FUNCTIONS", {"train": train})
+    start = get_context("fork").Process
+    others = [start(target=worker.run_cell, args=(Task(str(n), tmp_path), cell.key)) for n in range(3)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join(60)
+    assert [process.exitcode for process in others] == [0, 0, 0]
+    assert begun.read_text() == "one"
+    assert context.store.is_done(cell)
 
 
 def test_sharpness_is_measured_in_one_thread_by_scipy_too(

@@ -82,7 +82,7 @@ def test_else_the_median_of_comparisons_that_are_alike() -> None:
     rises = {**ONE, "higher": {"surrogate": "c", "epoch": 2}, "lower": {"surrogate": "c", "epoch": 1}}
     two, one = expectations(_grid(new, 6, [about_c, rises]), 4, [found])
     assert two.source == "made-up, median of 2 comparisons"
-    assert one.source == "made-up, median of 1 comparisons"
+    assert one.source == "made-up, another comparison"
     (told,) = expectations(_grid(found, 6, [TWO]), 4, [found])
     assert two.reach == pytest.approx(told.reach)
     assert one.reach == 0, "both epochs are equal in these records"

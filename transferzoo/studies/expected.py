@@ -97,7 +97,8 @@ def _of_others(claim: Claim, records: Results, seeds: int, images: int) -> tuple
     reaches = [expected_reach(each, seeds, images) for each in alike if each is not None and seeds > 1]
     if not reaches:
         return None
-    return f"{records.study.name}, median of {len(reaches)} comparisons", median(reaches)
+    comparisons = f"median of {len(reaches)} comparisons" if len(reaches) > 1 else "another comparison"
+    return f"{records.study.name}, {comparisons}", median(reaches)
 
 
 def _differences(claim: Claim, records: Results) -> NDArray[np.float64] | None:
