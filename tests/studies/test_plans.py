@@ -75,8 +75,9 @@ def test_the_same_comparison_tells_first() -> None:
 
 def test_else_the_median_of_comparisons_that_are_alike() -> None:
     """Epochs of one training differ less than trainings, so that the two kinds stay apart."""
-    claims: list[dict[str, Any]] = [TWO, {**TWO, "say": "by much", "by": 0.2}, ONE]
-    found = results(RATES, claims, epochs=(1, 2))
+    other = {"say": "a is", "higher": {"surrogate": "d"}, "lower": {"surrogate": "a"}}
+    claims: list[dict[str, Any]] = [TWO, {**TWO, "say": "by much", "by": 0.2}, other, ONE]
+    found = results({**RATES, "d": RATES["b"]}, claims, epochs=(1, 2))
     new = results({**RATES, "c": RATES["a"]}, epochs=(1, 2))
     about_c = {"say": "c is better", "higher": {"surrogate": "c"}, "lower": {"surrogate": "a"}}
     rises = {**ONE, "higher": {"surrogate": "c", "epoch": 2}, "lower": {"surrogate": "c", "epoch": 1}}

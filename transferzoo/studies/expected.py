@@ -88,12 +88,13 @@ def _of_the_same(claim: Claim, records: Results, seeds: int, images: int) -> tup
 
 
 def _of_others(claim: Claim, records: Results, seeds: int, images: int) -> tuple[str, float] | None:
-    """Return what comparisons that are alike tell."""
-    alike = (
-        _differences(_measured_like(other, claim), records)
+    """Return what comparisons that are alike tell; two claims about the same pair are one."""
+    pairs = {
+        frozenset((side.surrogate, side.epoch, side.attack) for side in (other.higher, other.lower)): other
         for other in records.study.claims
         if _has_one_surrogate(other) == _has_one_surrogate(claim)
-    )
+    }
+    alike = (_differences(_measured_like(other, claim), records) for other in pairs.values())
     reaches = [expected_reach(each, seeds, images) for each in alike if each is not None and seeds > 1]
     if not reaches:
         return None
