@@ -17,7 +17,6 @@ from helpers.checkpoints import BUILTIN, data_folder
 from transferzoo.attacks.configure import expand
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
-from transferzoo.cli import options
 from transferzoo.cli.output import progress_bar
 from transferzoo.cli.show import show
 from transferzoo.datasets import READERS
@@ -217,25 +216,6 @@ def test_every_attack_runs(cli: Run, few: Path, attack: str) -> None:
     (record,) = json.loads(result.out)["records"]
     assert (record["n"], record["gradients"]) == (3, composition.cost(2, 2 if more else 1))
     assert record["low"] <= record["rate"] <= record["high"]
-
-
-def test_names_complete() -> None:
-    assert options.complete_models("resnet50-sg") == ["resnet50-sgd"]
-    assert options.complete_models("vgg,res") == [f"vgg,{m}" for m in options.complete_models("res")]
-    assert "all" in options.complete_models("")
-    assert options.complete_datasets("cif") == ["cifar10"]
-    assert options.complete_recipes("vg") == ["vgg"]
-    assert options.complete_attacks("di+mi") == ["di+mi", "di+mi-di-ti"]
-    assert options.complete_architectures("small_v") == ["small_vgg", "small_vit"]
-    assert options.complete_minimizers("sg") == ["sgd"]
-    assert {"vgg", "fashion-mnist", "bim", "sam", "small_vgg"} <= set(options.complete_names(""))
-
-
-def test_completion_does_not_complain_of_a_broken_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRANSFERZOO_ZOO", "/nowhere.yaml")
-    for complete in (options.complete_models, options.complete_datasets, options.complete_recipes):
-        assert complete("v") == []
-    assert "mi" in options.complete_attacks("m")
 
 
 def _on_terminal(columns: int, *arguments: str, **variables: str) -> str:

@@ -261,14 +261,3 @@ def test_tables_load_neither_torch_nor_matplotlib(file: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_the_shell_completes_studies_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transferzoo.cli.report import complete_reports
-
-    (tmp_path / "runs" / "abc").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    assert complete_reports("mini") == ["minimizers"]
-    assert complete_reports("runs/a") == ["runs/abc"]
-    assert complete_reports(f"{tmp_path}/ru") == [f"{tmp_path}/runs"]
-    assert "runs" in complete_reports("r")

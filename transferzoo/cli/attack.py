@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferzoo.cli.completion import (
+    complete_attacks,
+    complete_minimizers,
+    complete_surrogates,
+    complete_targets,
+    one_of,
+)
 from transferzoo.cli.options import (
     IMAGES,
     MODELS,
@@ -22,9 +29,6 @@ from transferzoo.cli.options import (
     Plugins,
     Visible,
     ZooFile,
-    complete_attacks,
-    complete_minimizers,
-    complete_models,
 )
 from transferzoo.cli.output import as_written, log, progress_bar, report_once, show_json
 from transferzoo.cli.report import publish
@@ -45,7 +49,7 @@ def attack(
             "--surrogate",
             "-s",
             help="Model to craft on; repeat for a matrix.",
-            autocompletion=complete_models,
+            autocompletion=complete_surrogates,
         ),
     ],
     targets: Annotated[
@@ -55,7 +59,7 @@ def attack(
             "--targets",
             "-t",
             help="Models to try: names, globs, all.",
-            autocompletion=complete_models,
+            autocompletion=complete_targets,
         ),
     ] = ["all"],  # noqa: B006
     attack: Annotated[
@@ -86,7 +90,13 @@ def attack(
         ),
     ] = None,
     norm: Annotated[
-        str | None, typer.Option(help="linf or l2.", show_default="the data set's", rich_help_panel=ATTACK)
+        str | None,
+        typer.Option(
+            help="linf or l2.",
+            autocompletion=one_of("linf", "l2"),
+            show_default="the data set's",
+            rich_help_panel=ATTACK,
+        ),
     ] = None,
     max_gradients: Annotated[
         int | None,
@@ -110,6 +120,7 @@ def attack(
         str | None,
         typer.Option(
             metavar="random|next|least-likely|FILE",
+            autocompletion=one_of("random", "next", "least-likely"),
             show_default="any wrong class",
             rich_help_panel=ATTACK,
             help="Class to be predicted: drawn by the seed, the label's next, the first surrogate's least "
@@ -163,6 +174,7 @@ def attack(
         str | None,
         typer.Option(
             help="Images that all targets, each target, or none must classify correctly.",
+            autocompletion=one_of("all", "target", "none"),
             show_default="all",
             rich_help_panel=IMAGES,
         ),
@@ -199,6 +211,7 @@ def attack(
         str | None,
         typer.Option(
             metavar="N|auto",
+            autocompletion=one_of("auto"),
             show_default="the data set's",
             rich_help_panel=SPEED,
             help="Images attacked together; auto: as many as fit in memory.",
@@ -208,6 +221,7 @@ def attack(
         str | None,
         typer.Option(
             metavar="fp32|bf16|auto",
+            autocompletion=one_of("fp32", "bf16", "auto"),
             show_default="fp32",
             rich_help_panel=SPEED,
             help="Of the surrogates' weights; auto: bf16 where the processor has it. Targets have fp32.",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.cli.options import Json, Plugins, ZooFile, complete_datasets, complete_names
+from transferzoo.cli.completion import complete_datasets, complete_pulls
+from transferzoo.cli.options import Json, Plugins, ZooFile
 from transferzoo.cli.output import log, log_table, progress_bar, show_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def pull(
         list[str],
         typer.Argument(
             metavar="NAME…",
-            autocompletion=complete_names,
+            autocompletion=complete_pulls,
             help="Models, patterns, data sets, hf-hub:OWNER/NAME[@REVISION], surrogates, targets or all.",
         ),
     ],

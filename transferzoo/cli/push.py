@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.options import Json, Plugins, ZooFile, complete_models
+from transferzoo.cli.completion import complete_models
+from transferzoo.cli.options import Json, Plugins, ZooFile
 from transferzoo.cli.output import log, show_json, show_line
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
-from transferzoo.cli.options import DataRoot, Json, Output, Visible, ZooFile, complete_studies
+from transferzoo.cli.completion import complete_reports
+from transferzoo.cli.options import DataRoot, Json, Output, Visible, ZooFile
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from transferzoo.page.inputs import ReportInputs
     from transferzoo.page.parts import Part
     from transferzoo.results.comparisons import Findings
-
-
-def complete_reports(incomplete: str) -> list[str]:
-    """Complete the name of a study, or a path, for the shell."""
-    folder, slash, start = incomplete.rpartition("/")
-    place = Path(folder + slash or ".")
-    paths = place.glob(f"{start}*") if place.is_dir() else ()
-    return [*complete_studies(incomplete), *sorted(f"{folder}{slash}{path.name}" for path in paths)]
 
 
 def report(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import UsageError
+from transferzoo.cli.completion import complete_models, complete_one_attack, complete_targets
 from transferzoo.cli.options import (
     IMAGES,
     RESULTS,
@@ -20,8 +21,6 @@ from transferzoo.cli.options import (
     Output,
     Plugins,
     ZooFile,
-    complete_attacks,
-    complete_models,
 )
 from transferzoo.cli.output import log, show, show_json, terminal_width
 
@@ -66,6 +65,7 @@ def sharpness(
         tuple[str, str] | None,
         typer.Option(
             metavar="A B",
+            autocompletion=complete_models,
             show_default=False,
             help="Instead: loss and accuracy along the line between the weights of two models.",
         ),
@@ -128,7 +128,7 @@ def sharpness(
             "--targets",
             "-t",
             rich_help_panel=LANDSCAPES,
-            autocompletion=complete_models,
+            autocompletion=complete_targets,
             help="Also craft images at each point of the line, and evaluate them on these models.",
             show_default="no attack",
         ),
@@ -139,7 +139,7 @@ def sharpness(
             "--attack",
             "-a",
             rich_help_panel=LANDSCAPES,
-            autocompletion=complete_attacks,
+            autocompletion=complete_one_attack,
             help="The attack, for example mi+di.",
         ),
     ] = "bim",

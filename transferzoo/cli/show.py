@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.cli.options import Json, Plugins, ZooFile, complete_names
+from transferzoo.cli.completion import complete_names
+from transferzoo.cli.options import Json, Plugins, ZooFile
 from transferzoo.cli.output import log, show_json, show_line
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
-from transferzoo.cli.options import RESULTS, DataRoot, Json, Output, Plugins, ZooFile, complete_studies
+from transferzoo.cli.completion import complete_studies
+from transferzoo.cli.options import RESULTS, DataRoot, Json, Output, Plugins, ZooFile
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferzoo.cli.completion import (
+    complete_architectures,
+    complete_minimizers,
+    complete_models,
+    complete_recipes,
+    complete_validators,
+    one_of,
+)
 from transferzoo.cli.images import training_images
 from transferzoo.cli.interrupted import Interrupted
 from transferzoo.cli.options import (
@@ -21,10 +29,6 @@ from transferzoo.cli.options import (
     Json,
     Plugins,
     ZooFile,
-    complete_architectures,
-    complete_minimizers,
-    complete_models,
-    complete_recipes,
 )
 from transferzoo.cli.output import log, progress_bar, report_once, show, show_json, show_line, terminal_width
 from transferzoo.cli.tables import render
@@ -88,7 +92,12 @@ def train(
         int | None, typer.Option(help="Images a step, over all processes.", rich_help_panel=TRAINING)
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="crop-flip, crop or none.", rich_help_panel=TRAINING)
+        str | None,
+        typer.Option(
+            autocompletion=one_of("crop-flip", "crop", "none"),
+            help="crop-flip, crop or none.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of weights, order and augmentation.", rich_help_panel=TRAINING)
@@ -122,7 +131,12 @@ def train(
         float | None, typer.Option("--learning-rate", "--lr", help="Initial.", rich_help_panel=RATES)
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="step, cosine, linear or constant.", rich_help_panel=RATES)
+        str | None,
+        typer.Option(
+            autocompletion=one_of("step", "cosine", "linear", "constant"),
+            help="step, cosine, linear or constant.",
+            rich_help_panel=RATES,
+        ),
     ] = None,
     warmup: Annotated[
         float | None, typer.Option(help="Fraction of the training.", rich_help_panel=RATES)
@@ -134,7 +148,11 @@ def train(
     decay: Annotated[float | None, typer.Option(help="Factor of a decay.", rich_help_panel=RATES)] = None,
     rho_schedule: Annotated[
         str | None,
-        typer.Option(help="constant, or rate: follow the learning rate.", rich_help_panel=RATES),
+        typer.Option(
+            autocompletion=one_of("constant", "rate"),
+            help="constant, or rate: follow the learning rate.",
+            rich_help_panel=RATES,
+        ),
     ] = None,
     rho_warmup: Annotated[
         float | None, typer.Option(help="Fraction of the training.", rich_help_panel=RATES)
@@ -146,18 +164,27 @@ def train(
         int | None, typer.Option(help="Training images held out.", rich_help_panel=SELECTION)
     ] = None,
     save_every: Annotated[
-        str | None, typer.Option(help="epoch: keep a checkpoint of each.", rich_help_panel=SELECTION)
+        str | None,
+        typer.Option(
+            autocompletion=one_of("epoch", "never"),
+            help="epoch: keep a checkpoint of each.",
+            rich_help_panel=SELECTION,
+        ),
     ] = None,
     select: Annotated[
         str | None,
-        typer.Option(help="Which epoch is kept: last, accuracy or transfer.", rich_help_panel=SELECTION),
+        typer.Option(
+            autocompletion=one_of("last", "accuracy", "transfer"),
+            help="Which epoch is kept: last, accuracy or transfer.",
+            rich_help_panel=SELECTION,
+        ),
     ] = None,
     validators: Annotated[
         list[str] | None,
         typer.Option(
             "--validator",
             help="Validation target; repeatable.",
-            autocompletion=complete_models,
+            autocompletion=complete_validators,
             rich_help_panel=SELECTION,
             show_default="those of the data set",
         ),
@@ -205,7 +232,12 @@ def train(
         str | None,
         typer.Option(help="timm's policy, as in rand-m9-mstd0.5.", rich_help_panel=STREAMED),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16, fp32 or fp64.", rich_help_panel=SPEED)] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=one_of("bf16", "fp32", "fp64"), help="bf16, fp32 or fp64.", rich_help_panel=SPEED
+        ),
+    ] = None,
     compile: Annotated[
         bool | None, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=SPEED)
     ] = None,
@@ -223,12 +255,19 @@ def train(
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="Precision of the stored weights: fp32 or fp16.", rich_help_panel=RESULTS),
+        typer.Option(
+            autocompletion=one_of("fp32", "fp16"),
+            help="Precision of the stored weights: fp32 or fp16.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     log_with: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Track the curve: tensorboard, trackio or wandb.", rich_help_panel=RESULTS
+            metavar="NAME",
+            autocompletion=one_of("tensorboard", "trackio", "wandb"),
+            help="Track the curve: tensorboard, trackio or wandb.",
+            rich_help_panel=RESULTS,
         ),
     ] = None,
     dry_run: Annotated[
