@@ -219,7 +219,7 @@ def key_of(cli: Run, *options: object) -> tuple[str, str]:
     run = json.loads(cli("attack", "-s", "resnet18", "-t", "vgg", "--dry-run", "-a", *options).out)[
         "run_folder"
     ]
-    train = ["train", "--architecture", "small_vgg", "--dry-run", "--minimizer"]
+    train = ["train", "--architecture", "small_vgg", "--dry-run", "--json", "--minimizer"]
     minimizer = "half-sgd" if "flat-sign" in options else "sgd"
     return run, json.loads(cli(*train, minimizer, *options[1:]).out)["output"]
 

@@ -61,7 +61,7 @@ def test_the_command_of_a_page_finds_its_run(
         _repeat(cli, tmp_path, monkeypatch, "-s", "resnet50-sgd", "-t", "./x y/vgg", "-t", "vgg", *data)
         (run,) = (tmp_path / "runs").iterdir()
         records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
-        assert [r["target"] for r in records] == ["fashion-mnist/vgg", "fashion-mnist/vgg (fashion-mnist)"]
+        assert [r["target"] for r in records] == ["fashion-mnist/vgg (x y)", "fashion-mnist/vgg"]
     elif kind == "zoo file":
         (tmp_path / "my zoo.yaml").write_text(
             f"models:\n  fashion-mnist:\n    mine: {{roles: [target], source: 'local:{BUILTIN / 'vgg'}'}}\n"

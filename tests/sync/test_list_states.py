@@ -152,7 +152,7 @@ def test_models_to_train_come_with_their_command(served: Hub, cli: Callable[...,
     assert (entry["state"], entry["command"], entry["minimizer"]) == ("train", command, "sam:rho=0.05")
     table = cli("list", "--dataset", "twin").out
     assert f"Nobody has published what is to be trained:\n  {command}\n" in table
-    plan = cli(*command.split()[1:], "--dry-run")
+    plan = cli(*command.split()[1:], "--dry-run", "--json")
     assert (plan.code, json.loads(plan.out)["config"]["minimizer"]) == (
         0,
         "sam:rho=0.05,base=sgd",

@@ -157,7 +157,7 @@ def test_selection() -> None:
         names("v???")
 
 
-@pytest.mark.parametrize("name", ["a,b", "vgg|bits", "a & b", " a", "a ", "all", "a,"])
+@pytest.mark.parametrize("name", ["a,b", "vgg|bits", "a & b", " a", "a ", "all", "a,", "./x", "/x", "~/x"])
 def test_models_that_no_command_could_name_are_refused(tmp_path: Path, name: str) -> None:
     entry = {"roles": ["target"], "source": "local:x"}
     models = {"fashion-mnist": {"fine": entry, name: entry}}
@@ -166,7 +166,7 @@ def test_models_that_no_command_could_name_are_refused(tmp_path: Path, name: str
         load_zoo(tmp_path / "zoo.yaml")
 
 
-@pytest.mark.parametrize("name", ["a/b", "a--b", "vgg*", "v1.5", "Ü", "a b", "a:b", "a&b", "./x", "allez"])
+@pytest.mark.parametrize("name", ["a/b", "a--b", "vgg*", "v1.5", "Ü", "a b", "a:b", "a&b", "x/.y", "allez"])
 def test_other_names_are_found(tmp_path: Path, name: str) -> None:
     entry = {"roles": ["target"], "source": "local:x"}
     (tmp_path / "zoo.yaml").write_text(json.dumps({"models": {"fashion-mnist": {name: entry}}}))
@@ -175,10 +175,10 @@ def test_other_names_are_found(tmp_path: Path, name: str) -> None:
         assert select_models(zoo, [text], "fashion-mnist", "target")[-1].name == name
 
 
-@pytest.mark.parametrize("name", ["a+b", "mi:decay=1", "Mine", "9", "a b", ""])
+@pytest.mark.parametrize("name", ["a+b", "mi:decay=1", "9", "a b", ""])
 def test_attacks_that_no_command_could_name_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "zoo.yaml").write_text(json.dumps({"attacks": {name: {"spec": "mi", "about": "mine"}}}))
-    with pytest.raises(UsageError, match="no attack can be called that: expected small letters"):
+    with pytest.raises(UsageError, match="no attack can be called that: expected letters"):
         load_zoo(tmp_path / "zoo.yaml")
 
 

@@ -127,7 +127,9 @@ def added(default: Any) -> Any:
 
 
 def _show(value: object) -> str:
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return repr(value).removesuffix(".0").replace("e+", "e")  # a + would begin another term
 
 
 class _Option:

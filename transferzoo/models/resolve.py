@@ -17,7 +17,7 @@ from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.defences import show_defence
 from transferzoo.zoo.model_source import SOURCES, forms, written_forms
 from transferzoo.zoo.schema import NAMED_ON_HUB, ModelSpec
-from transferzoo.zoo.selection import distinct, find, is_listed, listed, name_apart, parts
+from transferzoo.zoo.selection import distinct, find, is_explicit, is_listed, listed, name_apart, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     Notify = Callable[[str], None]
 
-_EXPLICIT = re.compile(r"\.{0,2}/.*|\.{1,2}|~.*", re.DOTALL)
 _OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -138,7 +137,7 @@ def resolve_model(
         UnknownNameError: nothing of that name.
         UsageError: several models of that name, or an unlisted model that is not there.
     """
-    if not _is_explicit(name) and (found := find(zoo, name, dataset)):
+    if not is_explicit(name) and (found := find(zoo, name, dataset)):
         note_path(name, found, notify)
         return found
     if model := unlisted(zoo, name, dataset, options):
@@ -187,7 +186,7 @@ def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] 
     Raises:
         UsageError: it is of no form, and nothing else either.
     """
-    explicit = _is_explicit(name)
+    explicit = is_explicit(name)
     prefix, colon, place = name.partition(":")
     if colon and prefix in SOURCES and not explicit:
         return SOURCES[prefix], place
@@ -210,7 +209,7 @@ def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] 
 def _matching(
     zoo: Zoo, name: str, dataset: str, role: Role, options: UnlistedOptions, notify: Notify
 ) -> list[ModelSpec]:
-    if not _is_explicit(name) and is_listed(zoo, name, dataset):
+    if not is_explicit(name) and is_listed(zoo, name, dataset):
         found = listed(zoo, name, dataset, role)
         if name != "all":
             note_path(name, found[0], notify)
@@ -242,11 +241,6 @@ def _defended(model: ModelSpec, defence: str) -> ModelSpec:
         raise UsageError(f"'{model.name}' has a defence already", expected="one", got=f"'{defence}'")
     spec = show_defence(defence)
     return model.model_copy(update={"name": f"{model.name}|{spec}", "defence": spec})
-
-
-def _is_explicit(name: str) -> bool:
-    """Return whether a name is a path and nothing else."""
-    return bool(_EXPLICIT.fullmatch(name))
 
 
 def note_path(name: str, model: ModelSpec, notify: Notify) -> None:

@@ -109,7 +109,9 @@ def make_plan(
 
 def _shared(grid: Grid, zoo: Zoo, root: Path | None) -> dict[str, tuple[str, ...]]:
     """Return the studies of the package that have trainings of a study, and of which of its surrogates."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
+    if not any(point.train for point in grid.points):
+        return found
     for name, path in built_in().items():
         other = read_study(path)
         if name == grid.study.name or other.dataset != grid.study.dataset:

@@ -164,15 +164,15 @@ def _check_names(file: YamlFile, part: _File) -> None:
                 raise file.error(
                     ("models", dataset, name),
                     "no model can be called that",
-                    expected="a name without ',', '|' and ' & ', and not 'all'",
+                    expected="a name without ',', '|' and ' & ', no path, and not 'all'",
                     got=f"'{name}'",
                 )
     for name in part.attacks:
-        if not is_name(name):
+        if not is_name(name.lower()):  # capitals are read like small letters
             raise file.error(
                 ("attacks", name),
                 "no attack can be called that",
-                expected="small letters, digits, '-' and '_', a letter first",
+                expected="letters, digits, '-' and '_', a letter first",
                 got=f"'{name}'",
             )
 

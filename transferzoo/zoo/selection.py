@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from itertools import chain, count
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = (",", "|", " & ")
 """What stands between models, before a defence, and between those of an ensemble."""
+_EXPLICIT = re.compile(r"\.{0,2}/.*|\.{1,2}|~.*", re.DOTALL)
 
 
 def is_listed(zoo: Zoo, name: str, dataset: str) -> bool:
@@ -98,9 +100,16 @@ def parts(names: Iterable[str]) -> list[tuple[str, str]]:
     return [(name.strip(), defence.strip()) for text, defence in split for name in text.split(",")]
 
 
+def is_explicit(name: str) -> bool:
+    """Return whether a name is a path and nothing else."""
+    return bool(_EXPLICIT.fullmatch(name))
+
+
 def can_be_named(name: str) -> bool:
     """Return whether a command can be given the name of a model, and a table tells it from several."""
-    return name == name.strip() and name not in ("", "all") and not any(mark in name for mark in SEPARATORS)
+    if name != name.strip() or name in ("", "all") or is_explicit(name):
+        return False
+    return not any(mark in name for mark in SEPARATORS)
 
 
 def published(model: ModelSpec) -> ModelSpec:
