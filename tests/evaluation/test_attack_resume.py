@@ -192,14 +192,14 @@ def test_units_of_a_dead_process_are_done_by_a_rerun(
     undisturbed: dict[str, bytes], few: Path, tmp_path: Path
 ) -> None:
     asked = [*_command(few), "--runs", str(tmp_path / "runs")]
-    team = Team(tmp_path, 2, command, asked, "")
+    team = Team(tmp_path, 2, command, asked)
     first, second = team.processes
     _wait_for(lambda: first.is_alive() and second.is_alive(), lambda: _reached(tmp_path, 1))
     second.kill()
     codes = team.outcome().codes
     assert codes == [1, -signal.SIGKILL]
     seen = _units(tmp_path)
-    done = Team(tmp_path, 2, command, asked, "").outcome()
+    done = Team(tmp_path, 2, command, asked).outcome()
     assert done.codes == [0, 0], done.err
     assert "vgg" in done.out[0]
     assert _units(tmp_path).items() >= seen.items(), "a finished unit was done again"

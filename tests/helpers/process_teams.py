@@ -108,7 +108,7 @@ def member(rank: int, size: int, port: int, output: Path, job: Callable[..., Non
     job(*arguments)
 
 
-def command(arguments: list[str], fate: str, every_step: bool) -> None:
+def command(arguments: list[str], fate: str = "", every_step: bool = False) -> None:
     """Be the process of a command line.
 
     Args:
