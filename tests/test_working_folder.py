@@ -37,6 +37,7 @@ def test_programs_of_others_keep_their_folder(tmp_path: Path, words: list[str]) 
     (tmp_path / "mine" / "__init__.py").write_text("import transferzoo\n")
     (tmp_path / "mine" / "__main__.py").write_text("import transferzoo, sys\nprint(sys.path[0])\n")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONSAFEPATH", None)
     done = subprocess.run(
         [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -70,6 +70,17 @@ def test_a_deadly_cell_fails_alone(
     assert "has died: got BrokenProcessPool" in str(failed[0][1])
 
 
+@pytest.mark.parametrize("before", [{}, {"PYTHONSAFEPATH": "0"}])
+def test_programs_started_afterwards_keep_their_environment(
+    before: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "0")
+    if not before:
+        monkeypatch.delenv("PYTHONSAFEPATH")
+    executors.ProcessExecutor(1).close()
+    assert {name: value for name, value in os.environ.items() if name == "PYTHONSAFEPATH"} == before
+
+
 @pytest.mark.parametrize("error", [ConnectionRefusedError, EOFError])
 def test_a_fork_server_that_is_gone_is_started_again(
     error: type[Exception],

@@ -177,6 +177,7 @@ class ProcessExecutor:
 
     def __init__(self, count: int) -> None:
         self.capacity = count
+        self._safe_path = os.environ.get("PYTHONSAFEPATH")  # given back by `close`
         os.environ["PYTHONSAFEPATH"] = "1"  # workers start in the working folder, which holds no code of ours
         if "forkserver" in get_all_start_methods():  # PyTorch is imported once for all processes
             context = get_context("forkserver")
@@ -208,10 +209,14 @@ class ProcessExecutor:
         )
 
     def close(self) -> None:
-        """Stop the processes and what they run."""
+        """Stop the processes and what they run, and leave the environment as it was."""
         self._stop()
         self._worker_end.close()
         self._parent_end.close()
+        if self._safe_path is None:
+            os.environ.pop("PYTHONSAFEPATH", None)
+        else:
+            os.environ["PYTHONSAFEPATH"] = self._safe_path
 
     def _stop(self) -> None:
         for process in list((self._pool._processes or {}).values()):
