@@ -73,6 +73,41 @@ def sam_move(g: Tensor, rho: float) -> Tensor:
     return move
 
 
+def sam_on(rho: float, chosen: Tensor) -> Direction:
+    """SAM-ON: Müller et al. 2023: SAM's move of some weights, with the norm of their gradient alone."""
+    return lambda w, slope, step: slope(w + sam_move(torch.where(chosen, slope(w), 0), rho))
+
+
+def named(model: nn.Module, *parts: str) -> Tensor:
+    """Return which weights belong to parameters with one of these in their names."""
+    return torch.cat(
+        [torch.full((p.numel(),), any(part in n for part in parts)) for n, p in model.named_parameters()]
+    )
+
+
+def f_sam(rho: float, sigma: float, lmbda: float) -> Direction:
+    """F-SAM: Li et al. 2024, as nblt/F-SAM computes it: d = g − σ m, then m ← λ m + (1 − λ) g."""
+    kept: list[Tensor] = []
+
+    def direction(w: Tensor, slope: Slope, step: int) -> Tensor:
+        g = slope(w)
+        d = g - sigma * kept[0] if kept else g
+        kept[:] = [lmbda * kept[0] + (1 - lmbda) * g if kept else g]
+        return slope(w + sam_move(d, rho))
+
+    return direction
+
+
+def le_sam(sigma: float, largest: float) -> Direction:
+    """LE-SAM: Wang et al. 2026: the radius at which the loss rises by σ to first order, within limits."""
+
+    def direction(w: Tensor, slope: Slope, step: int) -> Tensor:
+        g = slope(w)
+        return slope(w + sam_move(g, min(sigma / float(g.norm()), largest)))
+
+    return direction
+
+
 def asam(rho: float, scales: Callable[[Tensor], Tensor]) -> Direction:
     """ASAM: Kwon et al. 2021, equation 9, for a diagonal T of the weights."""
     return lambda w, slope, step: slope(w + asam_move(slope(w), scales(w), rho))
@@ -85,8 +120,8 @@ def asam_move(g: Tensor, t: Tensor, rho: float) -> Tensor:
 
 def official_scales(model: nn.Module, eta: float = 0.01) -> Callable[[Tensor], Tensor]:
     """T of SamsungLabs/ASAM: |w| + η where the parameter's name has "weight" in it, 1 elsewhere."""
-    named = torch.cat([torch.full((p.numel(),), "weight" in n) for n, p in model.named_parameters()])
-    return lambda w: torch.where(named, w.abs() + eta, torch.ones_like(w))
+    weights = named(model, "weight")
+    return lambda w: torch.where(weights, w.abs() + eta, torch.ones_like(w))
 
 
 def gsam(alpha: float, move: Callable[[Tensor, Tensor], Tensor]) -> Direction:

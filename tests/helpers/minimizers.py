@@ -20,6 +20,8 @@ VARIANTS = (
     "agsam:convention=paper",
     "looksam:k=1",
     "looksam:k=2,base=adamw",
+    "f-sam:sigma=0.5,lmbda=0.6",
+    "le-sam:sigma=0.01",
 )
 SPECS = [*NAMES, *VARIANTS]
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
@@ -49,11 +51,12 @@ class Branches(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.used, self.unused, self.sometimes = nn.Linear(4, 3), nn.Linear(4, 3), nn.Linear(4, 3)
+        self.scale = nn.LayerNorm(4)
         self.extra = False
         self.double()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.used(inputs)
+        logits: Tensor = self.used(self.scale(inputs))
         return logits + self.sometimes(inputs) if self.extra else logits
 
 

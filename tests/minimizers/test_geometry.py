@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import timm
 import torch
-from torch import Tensor
+from timm.layers.norm import RmsNorm
+from torch import Tensor, nn
 
 from helpers.minimizers import DECAY, RATE, Bowl, Net, closure_of, closure_on, flat, make, walk, weights
+from transferzoo.base.errors import UsageError
+from transferzoo.minimizers.perturbation import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +69,70 @@ def test_the_gradient_there_is_used_where_the_step_began(spec: str) -> None:
     bowl, start, move, _ = climb(spec, 0.7)
     used = bowl.slope(start + move) + DECAY * start
     torch.testing.assert_close(bowl.point().detach(), start - RATE * used, rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize(("sigma", "largest"), [(1e-3, 9.0), (0.5, 9.0), (50.0, 0.1)])
+def test_le_sam_raises_the_loss_by_sigma(sigma: float, largest: float) -> None:
+    """To first order: slope · move is σ, or what the largest radius allows; along the gradient."""
+    bowl, seen = Bowl(), []
+    start = bowl.point().detach()
+    minimizer = make(f"le-sam:sigma={sigma},rho_max={largest}", bowl)
+    minimizer.step(closure_of(bowl, bowl, lambda call: seen.append(bowl.point().detach())))
+    move, slope = seen[1] - start, bowl.slope(start)
+    assert float(slope @ move) == pytest.approx(min(sigma, largest * float(slope.norm())), rel=1e-10)
+    assert cosine(move, slope) == pytest.approx(1, abs=1e-12)
+
+
+class Layers(nn.Module):
+    """Layers that normalise under other names, and one that does not under theirs; in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.third = nn.GroupNorm(2, 4), RmsNorm(4), nn.BatchNorm1d(4)
+        self.norm, self.bn = nn.Linear(4, 4), nn.Linear(4, 3)
+        self.double()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.bn(torch.tanh(self.norm(self.third(self.second(self.first(inputs))))))
+        return logits
+
+
+def test_sam_on_moves_the_layers_that_normalise() -> None:
+    """By type, whatever their names; ρ is the length of their move alone."""
+    model, seen = Layers(), []
+    start = weights(model)
+    inputs = torch.randn(16, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def look(call: int) -> None:
+        seen.append(weights(model))
+
+    make("sam-on:rho=0.3", model).step(closure_of(model, lambda: model(inputs).square().mean(), look))
+    moves = {
+        name: after - before
+        for (name, _), before, after in zip(model.named_parameters(), start, seen[1], strict=True)
+    }
+    moved = {name for name, move in moves.items() if float(move.norm()) > 0}
+    assert moved == {"first.weight", "first.bias", "second.weight", "third.weight", "third.bias"}
+    assert float(flat(list(moves.values())).norm()) == pytest.approx(0.3, rel=1e-10)
+
+
+def test_sam_on_needs_a_layer_that_normalises() -> None:
+    bowl = Bowl()
+    with pytest.raises(UsageError, match=r"sam-on has nothing to perturb: expected a model with normali"):
+        make("sam-on", bowl).step(closure_of(bowl, bowl))
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet18", "swin_tiny_patch4_window7_224"])
+def test_every_layer_norm_of_timm_is_found(name: str) -> None:
+    """In these networks every one-dimensional weight is a normalisation's, and there is no other."""
+    model = timm.create_model(name)
+    found = dict(zip(Weights(model).names, Weights(model).normalising, strict=True))
+    expected = {n for n, p in model.named_parameters() if p.ndim == 1 and n.endswith("weight")}
+    assert {n for n, chosen in found.items() if chosen and n.endswith("weight")} == expected
+    assert {n for n, chosen in found.items() if chosen and n.endswith("bias")} == {
+        n.removesuffix("weight") + "bias" for n in expected
+    }
 
 
 # ---------------------------------------------------------------- decompositions

@@ -10,11 +10,15 @@ import pytest
 
 from helpers.minimizers import NAMES, SPECS
 from transferzoo.base.errors import UsageError
+from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import MINIMIZERS, read_rule, show_rule
 
 NAN, INF = float("nan"), float("inf")
 OUT_OF_RANGE: dict[str, tuple[float, ...]] = {
     "rho": (-0.1, NAN, INF),
+    "rho_max": (0.0, -0.1, NAN, INF),
+    "sigma": (-0.1, NAN, INF),
+    "lmbda": (-0.1, 1.0, NAN),
     "eta": (-1.0, NAN, INF),
     "alpha": (-0.4, NAN, INF),
     "k": (0, -1),
@@ -52,7 +56,10 @@ def test_canonical_form_means_the_same(spec: str) -> None:
         ("sam", "sam:rho=0.05,base=sgd"),
         ("sam:base=adamw,rho=1/5", "sam:rho=0.2,base=adamw"),
         ("asam", "asam:rho=0.5,eta=0.01,convention=official,base=sgd"),
-        ("gsam:alpha=0.01", "gsam:rho=0.05,alpha=0.01,base=sgd"),
+        ("sam-on", "sam-on:rho=0.5,base=sgd"),
+        ("f-sam", "f-sam:rho=0.05,sigma=1,lmbda=0.9,base=sgd"),
+        ("le-sam:rho-max=9", "le-sam:sigma=0.35,rho_max=9,base=sgd"),
+        ("gsam", "gsam:rho=0.04,alpha=0.01,base=sgd"),
         ("agsam", "agsam:rho=2,alpha=0.4,convention=repository,base=sgd"),
         ("looksam", "looksam:rho=0.1,k=5,alpha=0.7,base=sgd"),
         ("swa:per-epoch=2", "swa:start=0.75,per_epoch=2,rate=0,base=sgd"),
@@ -69,6 +76,10 @@ def test_every_minimizer_says_what_it_is() -> None:
         assert re.search(r"\d{4}", rule.paper), name
         assert rule.passes >= 1
         assert rule.base in ("sgd", "adamw")
+        assert (
+            TrainConfig(dataset="any", architecture="any", **rule.schedule).key().keys()
+            >= rule.schedule.keys()
+        )
         averaging = rule.averaging
         assert (averaging is not None) == hasattr(rule, "start"), name
         if averaging:

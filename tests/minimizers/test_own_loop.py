@@ -68,7 +68,7 @@ def test_options_are_keywords() -> None:
     net = Net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     made = transferzoo.minimizers.GSAM(net, optimizer, alpha=0.2, clip=1.0)
-    assert (made.rule.spec, made.clip) == ("gsam:rho=0.05,alpha=0.2,base=sgd", 1.0)
+    assert (made.rule.spec, made.clip) == ("gsam:rho=0.04,alpha=0.2,base=sgd", 1.0)
     with pytest.raises(
         UsageError, match=r"unknown option 'alhpa' of minimizer 'gsam': .* did you mean alpha"
     ):

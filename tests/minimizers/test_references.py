@@ -36,6 +36,9 @@ REFERENCES = {
     "adamw": "torch.optim.AdamW",
     "sam": "literal_minimizers.py after davda54/sam; pytorch_optimizer's SAM, adaptive=False",
     "asam": "literal_minimizers.py after SamsungLabs/ASAM and davda54/sam; pytorch_optimizer's SAM, adaptive",
+    "sam-on": "literal_minimizers.py after mueller-mp/SAM-ON, which goes by names",
+    "f-sam": "literal_minimizers.py after nblt/F-SAM; SAM where sigma is 0; pytorch_optimizer's FriendlySAM",
+    "le-sam": "literal_minimizers.py after smithgun2005/LE-SAM-ICML2026; SAM where rho_max is small",
     "gsam": "literal_minimizers.py after juntang-zhuang/GSAM; SAM where alpha is 0; pytorch_optimizer's GSAM",
     "agsam": "literal_minimizers.py after juntang-zhuang/GSAM and paper; pytorch_optimizer's GSAM, adaptive",
     "looksam": "literal_minimizers.py after the paper; SAM where k is 1 (pytorch_optimizer's is per tensor)",
@@ -49,6 +52,13 @@ LITERAL: dict[str, Callable[[Net], literal.Direction]] = {
     "sgd": lambda net: literal.plain,
     "sam:rho=0.01": lambda net: literal.sam(0.01),
     "sam:rho=0.5": lambda net: literal.sam(0.5),
+    "sam-on:rho=0.5": lambda net: literal.sam_on(0.5, literal.named(net, "norm")),
+    "f-sam:rho=0.1": lambda net: literal.f_sam(0.1, 1.0, 0.9),
+    "f-sam:rho=0.2,sigma=0.7,lmbda=0.6": lambda net: literal.f_sam(0.2, 0.7, 0.6),
+    "f-sam:rho=0.1,sigma=0": lambda net: literal.sam(0.1),
+    "le-sam:sigma=0.1,rho_max=99": lambda net: literal.le_sam(0.1, 99.0),
+    "le-sam:sigma=0.1,rho_max=0.2": lambda net: literal.le_sam(0.1, 0.2),
+    "le-sam:sigma=99,rho_max=0.1": lambda net: literal.sam(0.1),
     "asam:rho=0.5": lambda net: literal.asam(0.5, literal.official_scales(net)),
     "asam:rho=1,eta=0.1": lambda net: literal.asam(1.0, literal.official_scales(net, 0.1)),
     "asam:rho=1,convention=all": lambda net: literal.asam(1.0, torch.abs),
@@ -143,12 +153,14 @@ def test_the_mean_is_torchs(name: str, base: str) -> None:
 def theirs_of(spec: str, net: Net) -> Callable[[int], None]:
     """Return a step of pytorch_optimizer's, for the spec of ours."""
     from pytorch_optimizer.lr_scheduler.proportion import ProportionScheduler
-    from pytorch_optimizer.optimizer.sam import GSAM, SAM
+    from pytorch_optimizer.optimizer.sam import GSAM, SAM, FriendlySAM
 
     name, rho, adaptive = spec.partition(":")[0], _rho(spec), spec.startswith("a")
     options: dict[str, Any] = {"lr": RATE, "momentum": MOMENTUM, "weight_decay": DECAY}
-    if name in ("sam", "asam"):
-        sam = SAM(net.parameters(), torch.optim.SGD, rho=rho, adaptive=adaptive, **options)
+    if name in ("sam", "asam", "f-sam"):
+        ours: dict[str, Any] = {"sigma": 0.7, "lmbda": 0.6} if name == "f-sam" else {"adaptive": adaptive}
+        kind = FriendlySAM if name == "f-sam" else SAM
+        sam = kind(net.parameters(), torch.optim.SGD, rho=rho, **ours, **options)
 
         def step_sam(step: int) -> None:
             closure = closure_on(net, step)
@@ -175,7 +187,14 @@ def _rho(spec: str) -> float:
 
 @pytest.mark.parametrize("exact", [False, True], ids=["as-it-is", "norms-in-double"])
 @pytest.mark.parametrize(
-    "spec", ["sam:rho=0.1", "asam:rho=1,convention=all", "gsam:rho=0.1,alpha=0.4", "agsam:rho=0.5,alpha=0.4"]
+    "spec",
+    [
+        "sam:rho=0.1",
+        "f-sam:rho=0.1,sigma=0.7,lmbda=0.6",
+        "asam:rho=1,convention=all",
+        "gsam:rho=0.1,alpha=0.4",
+        "agsam:rho=0.5,alpha=0.4",
+    ],
 )
 def test_pytorch_optimizer_agrees(spec: str, exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights only, since its SAM counts both passes in the running averages.

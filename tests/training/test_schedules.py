@@ -105,6 +105,16 @@ def test_radius_that_follows_a_constant_rate_is_constant() -> None:
     assert radii(rho_schedule="rate", schedule="constant") == [1.0] * STEPS
 
 
+def test_radius_that_falls_late_as_in_le_sam() -> None:
+    """Up over a twentieth, constant, and by half a cosine to nothing over the last fifth."""
+    found = radii(rho_schedule="late", rho_warmup=0.05)
+    up, down = STEPS // 20, STEPS * 4 // 5
+    assert found[:up] == pytest.approx([step / up for step in range(up)])
+    assert found[up : down + 1] == [1.0] * (down + 1 - up)
+    falling = [(1 + math.cos(math.pi * step / (STEPS - down))) / 2 for step in range(STEPS - down)]
+    assert found[down:] == pytest.approx(falling, abs=1e-9)
+
+
 SCHEDULED = {
     "schedule": "cosine",
     "warmup": 0.2,

@@ -114,6 +114,24 @@ def test_the_radius_is_the_minimizers(cli: Run) -> None:
         assert json.loads(cli(*BASE, *flags, "--dry-run", "--json").out)["config"]["minimizer"] == minimizer
 
 
+def test_the_radius_goes_as_its_authors_let_it(cli: Run) -> None:
+    """Where neither a flag nor the recipe says otherwise; what is not theirs is constant."""
+    fields = ("rho_schedule", "rho_warmup", "rho_floor")
+    for flags, found in (
+        (("--minimizer", "gsam"), ("rate", 0.0, 0.5)),
+        (("--minimizer", "gsam", "--rho-floor", 0.25), ("rate", 0.0, 0.25)),
+        (("--minimizer", "gsam", "--rho-schedule", "constant"), ("constant", 0.0, 0.5)),
+        (("--recipe", "resnet50-sgd", "--minimizer", "gsam"), ("rate", 0.0, 0.5)),
+        (("--recipe", "resnet50-gsam"), ("rate", 0.0, 0.5)),
+        (("--minimizer", "agsam"), ("constant", 0.0, 0.0)),
+        (("--minimizer", "le-sam"), ("late", 0.05, 0.0)),
+        (("--minimizer", "sam"), ("constant", 0.0, 0.0)),
+    ):
+        base = () if "--recipe" in flags else BASE[1:]
+        config = json.loads(cli("train", *base, *flags, "--dry-run", "--json").out)["config"]
+        assert tuple(config[field] for field in fields) == found, flags
+
+
 def test_what_a_plan_fills_in(cli: Run) -> None:
     """Selecting needs images and models: 2,000 images and the data set's validators."""
     plain = ("train", "--recipe", "resnet50-sam", "--validation", 0, "--dry-run", "--json")

@@ -89,9 +89,10 @@ class TrainConfig(FrozenModel):
         warmup: fraction of the training in which the rate rises linearly.
         decay_at: fractions of the training after which the rate decays.
         decay: factor of one decay.
-        rho_schedule: "constant", or "rate" for a radius that follows the learning rate.
+        rho_schedule: "constant", "rate" for a radius that follows the learning rate, or "late" for one that
+            falls to zero in the last fifth of the training.
         rho_warmup: fraction of the training in which the radius rises linearly.
-        rho_floor: smallest share of the radius under either.
+        rho_floor: smallest share of the radius under any.
         augment: "crop-flip" pads by 1/14 of the size, crops at random and flips half of the images; of
             streamed images it crops 8 to 100 % of the area, scaled to the size. "crop" does not flip; "none".
         auto_augment: timm's notation of a policy, "rand-m9-mstd0.5", on top of it; streamed images only.
@@ -131,7 +132,7 @@ class TrainConfig(FrozenModel):
     warmup: float = Field(default=0.0, ge=0, lt=1)
     decay_at: tuple[float, ...] = (1 / 3, 2 / 3)
     decay: float = Field(default=0.1, gt=0, le=1)
-    rho_schedule: Literal["constant", "rate"] = "constant"
+    rho_schedule: Literal["constant", "rate", "late"] = "constant"
     rho_warmup: float = Field(default=0.0, ge=0, lt=1)
     rho_floor: float = Field(default=0.0, ge=0, le=1)
     augment: Literal["crop-flip", "crop", "none"] = "crop-flip"

@@ -149,9 +149,10 @@ def train(
     rho_schedule: Annotated[
         str | None,
         typer.Option(
-            autocompletion=one_of("constant", "rate"),
-            help="constant, or rate: follow the learning rate.",
+            autocompletion=one_of("constant", "rate", "late"),
+            help="constant, rate: follow the learning rate, or late: fall in the last fifth.",
             rich_help_panel=RATES,
+            show_default="the minimizer's",
         ),
     ] = None,
     rho_warmup: Annotated[

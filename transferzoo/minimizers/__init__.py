@@ -57,9 +57,12 @@ class Rule(Options, ABC):
 
     Attributes:
         paper: where it comes from.
+        schedule: what its authors let the radius do during a training, as fields of `TrainConfig`; those that
+            a user gives are the user's.
     """
 
     paper: ClassVar[str] = ""
+    schedule: ClassVar[dict[str, Any]] = {}
 
     @property
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from transferzoo.base.options import NonNegative
 from transferzoo.minimizers import MINIMIZERS, BaseOptimizer, Rule
@@ -34,22 +34,26 @@ class Gsam(Rule):
     """Descend the perturbed loss, and ascend the part of the plain loss's gradient orthogonal to that.
 
     e = ρ g / ‖g‖ with g = ∇L(w); g_s = ∇L(w + e); g⊥ = g − (⟨g, g_s⟩ / ‖g_s‖²) g_s; the base optimizer uses
-    g_s − α g⊥ at w. With α = 0 this is SAM. The paper lets ρ follow the learning rate: `rho_schedule: rate`
-    of the training configuration does, with `rho_floor` = ρ_min / ρ_max.
+    g_s − α g⊥ at w. With α = 0 this is SAM. ρ follows the learning rate, as step 0 of the paper's algorithm
+    says, down to half of itself: a training does so unless it says otherwise (`rho_schedule: rate`,
+    `rho_floor` = ρ_min / ρ_max).
+
+    The defaults are those of the ResNet-50 in the authors' table 4: ρ_max 0.04, ρ_min 0.02, α 0.01. α goes
+    with ρ: the table has 0.4 to 1 for vision transformers, whose ρ_max is 0.6.
 
     Attributes:
-        rho: radius of the ball, ≥ 0 (ρ_max where it follows the learning rate).
-        alpha: α ≥ 0, weight of the ascent; 0.4 is the default of the authors' PyTorch code, their ImageNet
-            table has 0.01 for ResNets and up to 1 for transformers.
+        rho: radius of the ball, ≥ 0; ρ_max where it follows the learning rate.
+        alpha: α ≥ 0, weight of the ascent.
         base: base optimizer.
     """
 
-    rho: NonNegative = 0.05
-    alpha: NonNegative = 0.4
+    rho: NonNegative = 0.04
+    alpha: NonNegative = 0.01
     base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 2
     paper: ClassVar[str] = "Zhuang et al. 2022, arXiv 2203.08065"
+    schedule: ClassVar[dict[str, Any]] = {"rho_schedule": "rate", "rho_floor": 0.5}
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use g_s − α g⊥."""
@@ -68,9 +72,12 @@ class Agsam(Rule):
       from; the default): e = ρ w² g / ‖ |w| g ‖, as ASAM with T = |w| for every parameter.
     * "paper" (the algorithm box): e = ρ |w| g / ‖g‖.
 
+    The radius is constant unless a training says otherwise, as in the repository's example, from which the
+    defaults are; the paper's table has no adaptive row.
+
     Attributes:
-        rho: ρ ≥ 0; the repository's example has 2.
-        alpha: α ≥ 0, weight of the ascent; the repository's example has 0.4.
+        rho: ρ ≥ 0.
+        alpha: α ≥ 0, weight of the ascent.
         convention: "repository" or "paper".
         base: base optimizer.
     """

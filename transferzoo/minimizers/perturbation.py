@@ -8,6 +8,7 @@ for all of them: a ResNet-50 has 161. Nothing here imports torch before it compu
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 
 TINY = 1e-12
 """Added to the norm of a gradient before dividing by it, as the published codes do."""
+
+TIMM_NORMALISATION = {
+    f"timm.layers.{name}" for name in ("norm", "norm_act", "evo_norm", "filter_response_norm")
+}
+"""Modules of timm with nothing but normalisation layers in them."""
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Return whether a layer normalises: one of torch's classes, or of timm's that derive from none."""
+    from torch import nn
+
+    ours = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    return isinstance(module, ours) or type(module).__module__ in TIMM_NORMALISATION
 
 
 class Weights:
@@ -40,6 +54,14 @@ class Weights:
         self.names: list[str] = [name for name, _ in model.named_parameters()]
         self.parameters: list[Tensor] = [*model.parameters()]
         self.buffers: list[Tensor] = [*model.buffers()]
+        self._model = model
+
+    @cached_property
+    def normalising(self) -> list[bool]:
+        """Whether each parameter is a normalisation layer's own."""
+        layers = (module for module in self._model.modules() if is_normalisation(module))
+        own = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
+        return [id(p) in own for p in self.parameters]
 
     def take(self) -> Vector:
         """Return the gradients and leave none, so that no later pass can write into them."""

@@ -1,10 +1,11 @@
-"""Sharpness-aware minimization: in a ball (SAM) and in an ellipsoid that scales with the weights (ASAM)."""
+"""SAM; of normalisation layers alone (SAM-ON); and in an ellipsoid that scales with the weights (ASAM)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from transferzoo.base.errors import UsageError
 from transferzoo.base.options import NonNegative
 from transferzoo.minimizers import MINIMIZERS, BaseOptimizer, Rule
 from transferzoo.minimizers.perturbation import (
@@ -44,6 +45,48 @@ class Sam(Rule):
         """Use the gradient at w + e."""
         rho = self.rho * minimizer.rho_factor
         return at_the_worst(minimizer.weights, closure, (lambda g: spherical(g, rho)) if rho else None)
+
+
+@MINIMIZERS.register("sam-on")
+@dataclass(frozen=True)
+class SamOn(Rule):
+    """SAM that perturbs the affine parameters of normalisation layers and nothing else.
+
+    e = ρ g_N / ‖g_N‖₂, where g_N is ∇L(w) at those parameters, and 0 at all others. They are told by the type
+    of their layer (see `perturbation.is_normalisation`); the authors' code goes by "norm" or "bn" in a
+    parameter's name.
+
+    Attributes:
+        rho: radius of the ball, ≥ 0; 0 is the base optimizer. 0.5 is the default of the authors' code
+            (github.com/mueller-mp/SAM-ON); few weights move, so it is larger than SAM's.
+        base: base optimizer.
+    """
+
+    rho: NonNegative = 0.5
+    base: BaseOptimizer = "sgd"
+
+    passes: ClassVar[float] = 2
+    paper: ClassVar[str] = "Müller et al. 2023, arXiv 2306.04226"
+
+    def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
+        """Use the gradient at w + e.
+
+        Raises:
+            UsageError: the model has no normalisation layer with parameters.
+        """
+        rho, weights = self.rho * minimizer.rho_factor, minimizer.weights
+
+        def displacement(gradients: Vector) -> Vector:
+            if not any(weights.normalising):
+                raise UsageError(
+                    "sam-on has nothing to perturb",
+                    expected="a model with normalisation layers",
+                    hint="train with another minimizer or architecture",
+                )
+            pairs = zip(gradients, weights.normalising, strict=True)
+            return spherical([gradient if chosen else None for gradient, chosen in pairs], rho)
+
+        return at_the_worst(weights, closure, displacement if rho else None)
 
 
 @MINIMIZERS.register("asam")

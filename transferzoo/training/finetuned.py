@@ -15,7 +15,7 @@ from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.base.train_config import TrainConfig
-from transferzoo.minimizers import MINIMIZERS, show_rule
+from transferzoo.minimizers import MINIMIZERS, read_rule, show_rule
 from transferzoo.models import checkpoint
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuning import architecture_of, identity
@@ -95,6 +95,7 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
     known = zoo.models.get(original.full_name) == original
     values: dict[str, Any] = {
         **DEFAULTS,
+        **read_rule(minimizer).schedule,
         **{key: recipe[key] for key in INHERITED if key in recipe},
         **changes,
         "dataset": original.dataset,

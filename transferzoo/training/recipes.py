@@ -12,7 +12,7 @@ from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.plugins import used
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.base.train_config import TrainConfig
-from transferzoo.minimizers import MINIMIZERS, show_rule
+from transferzoo.minimizers import MINIMIZERS, read_rule, show_rule
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.download import download_model
 from transferzoo.models.resolve import UnlistedOptions, resolve_model, select_models, silent
@@ -70,7 +70,7 @@ def plan(
     """
     values: dict[str, Any] = {"dataset": zoo.default_dataset}
     if recipe is not None:
-        values |= zoo.recipe(recipe).model_dump()
+        values |= zoo.recipe(recipe).model_dump(exclude_unset=True)
     values |= flags
     zoo.dataset(values["dataset"])
     if tune is not None:
@@ -87,7 +87,8 @@ def plan(
     values["validators"] = tuple(model.full_name for model in judges)
     if judges or values.get("select", "last") != "last" or values.get("tune"):
         values["validation"] = values.get("validation") or VALIDATION
-    config = TrainConfig.of(**values)
+    schedule = read_rule(values.get("minimizer", "sgd")).schedule
+    config = TrainConfig.of(**{**schedule, **values})
     if rho is not None and config.tune:
         raise UsageError("a radius is given and chosen at once", expected="either --rho or --tune")
     spec = config.minimizer if rho is None else with_rho(config.minimizer, rho)

@@ -21,6 +21,9 @@ SHAPES: dict[str, Callable[[TrainConfig, float], float]] = {
 }
 """Schedule → share of the initial learning rate at a fraction of the training, warm-up aside."""
 
+LATE = 0.8
+"""Fraction of the training after which a radius that falls late falls."""
+
 
 def learning_rate(config: TrainConfig, at: float) -> float:
     """Return the learning rate.
@@ -43,7 +46,8 @@ def rho_factor(config: TrainConfig, at: float) -> float:
     """Return the share of its radius that a sharpness-aware minimizer uses, in [rho_floor, 1].
 
     `rho_schedule` "rate": ρ = ρ_min + (ρ_max − ρ_min)(η − η_min) / (η_max − η_min) with the learning rate η,
-    as in GSAM; η_min is the schedule's last. `rho_warmup`: a linear rise over that fraction of the training.
+    as in GSAM; η_min is the schedule's last. "late": constant for four fifths of the training, then a cosine
+    to zero, as in LE-SAM. `rho_warmup`: a linear rise over that fraction of the training.
 
     Args:
         config: the training.
@@ -54,6 +58,8 @@ def rho_factor(config: TrainConfig, at: float) -> float:
         last = learning_rate(config, 1 - 1e-12)
         span = config.learning_rate - last
         factor = (learning_rate(config, at) - last) / span if span > 0 else 1.0
+    elif config.rho_schedule == "late":
+        factor = SHAPES["cosine"](config, max(0.0, (at - LATE) / (1 - LATE)))
     if at < config.rho_warmup:
         factor = min(factor, at / config.rho_warmup)
     return config.rho_floor + (1 - config.rho_floor) * max(0.0, factor)
