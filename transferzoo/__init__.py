@@ -21,17 +21,31 @@ from transferzoo.models.timm_hook import register_with_timm
 if TYPE_CHECKING:
     from transferzoo.api import load_images, load_model, read_attack
     from transferzoo.attacks.engine import Attack, craft
+    from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.attacks.techniques.work_unit import Pool
     from transferzoo.base.attack_config import AttackConfig
+    from transferzoo.base.budget import Budget
     from transferzoo.base.errors import TransferZooError
     from transferzoo.base.train_config import TrainConfig
-    from transferzoo.evaluation.in_memory import evaluate
+    from transferzoo.datasets import READERS
+    from transferzoo.defences import DEFENCES
+    from transferzoo.evaluation.in_memory import evaluate, measure
+    from transferzoo.minimizers import MINIMIZERS
+    from transferzoo.models.architectures import ARCHITECTURES
     from transferzoo.models.classifier import Classifier
     from transferzoo.results.tables import tables
     from transferzoo.training.trainer import train
+    from transferzoo.zoo.model_source import SOURCES
     from transferzoo.zoo.reader import load_zoo
 
 _PUBLIC = {
+    "ARCHITECTURES": "models.architectures",
+    "DEFENCES": "defences",
+    "MINIMIZERS": "minimizers",
+    "READERS": "datasets",
+    "SOURCES": "zoo.model_source",
+    "TECHNIQUES": "attacks.techniques",
+    "Budget": "base.budget",
     "AttackConfig": "base.attack_config",
     "TrainConfig": "base.train_config",
     "TransferZooError": "base.errors",
@@ -43,13 +57,21 @@ _PUBLIC = {
     "evaluate": "evaluation.in_memory",
     "load_images": "api",
     "load_model": "api",
+    "measure": "evaluation.in_memory",
     "read_attack": "api",
     "tables": "results.tables",
     "train": "training.trainer",
 }
 __all__ = [
+    "ARCHITECTURES",
+    "DEFENCES",
+    "MINIMIZERS",
+    "READERS",
+    "SOURCES",
+    "TECHNIQUES",
     "Attack",
     "AttackConfig",
+    "Budget",
     "Classifier",
     "Pool",
     "TrainConfig",
@@ -60,6 +82,7 @@ __all__ = [
     "load_images",
     "load_model",
     "load_zoo",
+    "measure",
     "read_attack",
     "tables",
     "train",
@@ -72,3 +95,7 @@ def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'transferzoo' has no attribute '{name}'")
     return getattr(import_module(f"transferzoo.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -47,6 +47,10 @@ def load_model(
     found = select_models(zoo, [name], spec.name, "target", options, _warn)
     if len(found) != 1:
         raise UsageError(f"'{name}' is no single model", expected="one name", got=f"{len(found)} models")
+    if found[0].defence:
+        raise UsageError(
+            f"'{name}' has a defence", expected="a model", hint="name it so among the targets of `evaluate`"
+        )
     options.check_used(zoo, found)
     return load_classifier(found[0], spec)
 

@@ -103,11 +103,10 @@ def test_models_that_give_no_logits(
     with pytest.raises(ModelError) as caught:
         evaluate(
             attack,
-            surrogate,
+            {"odd" if odd is surrogate else "vgg": surrogate},
             targets,
             images.images,
             images.labels,
-            name="odd" if odd is surrogate else "vgg",
         )
     if (
         role == "target" or "shape" not in sentence
@@ -154,7 +153,7 @@ def test_ids_that_repeat_and_nothing_to_do() -> None:
         evaluate(attack, model, {"t": model}, images.images, images.labels, ids=torch.tensor([5, 5, 6, 7]))
     with pytest.raises(UsageError, match="without a target"):
         evaluate(attack, model, {}, images.images, images.labels)
-    with pytest.raises(UsageError, match="without a image"):
+    with pytest.raises(UsageError, match="without an image"):
         evaluate(attack, model, {"t": model}, images.images[:0], images.labels[:0])
 
 

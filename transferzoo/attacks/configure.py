@@ -141,19 +141,36 @@ def configure(
         targets=tuple(targets),
         **values,
     )
-    counts = [_together(spec, config, weights) for spec in config.attacks]
-    for spec, (least, _) in zip(config.attacks, counts, strict=True):
-        compose(spec.techniques).check(least, alone=False)
     if max_gradients is not None:
         if "steps" in given:
             raise UsageError("--steps and --max-gradients exclude each other", expected="one of the two")
         fitted = tuple(
-            _fitted(spec, max_gradients, most, "step" in given)
-            for spec, (_, most) in zip(config.attacks, counts, strict=True)
+            _fitted(spec, max_gradients, _together(spec, config, weights)[1], "step" in given)
+            for spec in config.attacks
         )
         config = config.model_copy(update={"attacks": fitted})
-    _check_curve(config)
+    check_attacks(config, weights)
     return config
+
+
+def check_attacks(config: AttackConfig, weights: Mapping[str, int] = MappingProxyType({})) -> None:
+    """Check that the attacks of a run go with its surrogates, and its curve with the attacks.
+
+    Args:
+        config: of the run.
+        weights: how many collected weights a surrogate has, by full name; one where none is given.
+
+    Raises:
+        UsageError: an attack needs more surrogates, or a step of the curve is not one of an attack's.
+    """
+    for spec in config.attacks:
+        compose(spec.techniques).check(_together(spec, config, weights)[0], alone=False)
+    least = min(spec.steps for spec in config.attacks)
+    for step in config.curve:
+        if not 1 <= step <= least:
+            raise UsageError(
+                "a step of the curve is out of range", expected=f"1 to {least}, the attack's", got=str(step)
+            )
 
 
 def _together(spec: AttackSpec, config: AttackConfig, weights: Mapping[str, int]) -> tuple[int, int]:
@@ -219,20 +236,6 @@ def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> At
     spec = AttackSpec.of(techniques=composition.spec, **values)
     asked = next((part for part in (flags, preset) if part.keys() & {"step", "steps"}), {"step": None})
     return spec if "step" in asked else _reaching(spec)
-
-
-def _check_curve(config: AttackConfig) -> None:
-    """Check that every attack comes by the steps of the curve.
-
-    Raises:
-        UsageError: a step is not one of an attack's.
-    """
-    least = min(spec.steps for spec in config.attacks)
-    for step in config.curve:
-        if not 1 <= step <= least:
-            raise UsageError(
-                "a step of the curve is out of range", expected=f"1 to {least}, the attack's", got=str(step)
-            )
 
 
 def _techniques(name: str, preset: Preset) -> list[str]:

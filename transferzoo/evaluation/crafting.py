@@ -163,8 +163,12 @@ def load_surrogates(job: Job, task: CraftingTask, device: torch.device) -> list[
     """Load what is attacked together, optimized for many gradients; all of it is in memory at once."""
     example = job.data.images[:EXAMPLES].to(device)
     fold = not task.attack.composition.of(Draw)
-    loaded = (load.load_classifier(model, job.dataset, file).to(device) for model, file in task.weights)
-    return [
-        optimize(one, example, fold=fold, precision=job.config.precision, compiled=job.config.compile)
-        for one in loaded
-    ]
+    ready = []
+    for model, file in task.weights:
+        one = load.load_classifier(model, job.dataset, file).to(device)
+        if not model.source.as_is:
+            one = optimize(
+                one, example, fold=fold, precision=job.config.precision, compiled=job.config.compile
+            )
+        ready.append(one)
+    return ready

@@ -1,89 +1,340 @@
-"""An attack on models and images in memory, without files: crafted once, tried on every target."""
+"""The main job for programs: models and images in memory, through the code that `transferzoo attack` runs.
+
+`evaluate` crafts and measures; `measure` takes adversarial images that somebody else crafted. What a run
+keeps on the way lies in a temporary folder.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import time
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from transferzoo.attacks.engine import Attack, craft
-from transferzoo.attacks.noise import noise_name, noisy
-from transferzoo.attacks.techniques.work_unit import Pool
-from transferzoo.base.environment import versions
-from transferzoo.base.errors import DataError, ModelError, UsageError
+from transferzoo.attacks.configure import check_attacks
+from transferzoo.attacks.engine import Attack
+from transferzoo.attacks.noise import noise_name
+from transferzoo.attacks.norms import NORMS
+from transferzoo.base.attack_config import AttackConfig, AttackSpec
+from transferzoo.base.budget import Ball, Budget
+from transferzoo.base.distributed import Team
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.base.spec_strings import parse_terms, require
 from transferzoo.datasets import Batch, check_ids
-from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
-from transferzoo.models.classifier import checked, frozen, state_digest, weights_digest
-from transferzoo.models.predict import logits_of, predict
-from transferzoo.results.comparisons import Findings
-from transferzoo.results.records import NOISE_FIELDS, Record
+from transferzoo.evaluation.job import Job
+from transferzoo.evaluation.run import measure_given, run
+from transferzoo.evaluation.run_folder import RunFolder
+from transferzoo.models.classifier import Classifier, checked, frozen, state_digest
+from transferzoo.models.predict import logits_of
+from transferzoo.models.resolve import defended
+from transferzoo.results.records import SurrogateAttack
+from transferzoo.zoo.model_source import LoadableSource
+from transferzoo.zoo.schema import ROLES, DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from torch import nn
+    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.results.comparisons import Findings
+
+CorrectFor = Literal["all", "target", "none"]
+TargetClasses = Literal["random", "next", "least-likely"]
 
 
 def evaluate(
-    what: Attack,
-    surrogate: nn.Module,
+    attacks: Attack | Sequence[Attack],
+    surrogates: nn.Module | Mapping[str, nn.Module],
     targets: Mapping[str, nn.Module],
     images: Tensor,
     labels: Tensor,
     *,
     ids: Tensor | None = None,
-    name: str = "surrogate",
+    ensemble: bool = False,
+    target_classes: Tensor | TargetClasses | None = None,
+    curve: Sequence[int] = (),
+    images_correct_for: CorrectFor = "all",
+    most_images: int | None = None,
     batch_size: int = 100,
+    jobs: int | None = 1,
+    on_progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Findings:
-    """Craft on a surrogate and try the 8-bit images on targets, in memory.
+    """Craft on surrogates and try the 8-bit images on targets, as `transferzoo attack` does.
 
-    Only images that all targets classify correctly are attacked; techniques that mix draw from all images.
     `tables` makes tables of the result, with random noise of the same budget beside it.
 
     Args:
-        what: the attack.
-        surrogate: [0, 1] pixels (N, C, H, W) → logits (N, K).
-        targets: name → model, likewise; one at least. All models are held in evaluation mode and handed back
-            as they came.
-        images: clean images, uint8 (N, C, H, W).
+        attacks: one, or several of the same seed.
+        surrogates: [0, 1] pixels (N, C, H, W) → logits (N, K): one, or several by name. They are attacked as
+            they are; batch norm is not folded as it is for models of the zoo.
+        targets: name → model, likewise; one at least. A defence stands behind a name as on the command line,
+            "vgg|jpeg:quality=75". All models are held in evaluation mode and handed back as they came.
+        images: clean images, uint8 (N, C, H, W); techniques that mix draw from all of them.
         labels: true classes, int64 (N,).
-        ids: what seeds an image's draws, int64 (N,); 0..N−1 where none is given.
-        name: of the surrogate.
+        ids: what seeds an image's draws, int64 (N,), each once; 0..N−1 where none is given.
+        ensemble: attack all surrogates together, not one after the other.
+        target_classes: classes to be predicted, int64 (N,), or how they are chosen; None for any wrong one.
+        curve: steps after which success is measured too.
+        images_correct_for: attack only images that all targets classify correctly, count only those that each
+            target does, or none of this.
+        most_images: attack at most so many, drawn by the seed; all where none is given.
         batch_size: images at a time.
+        jobs: processes, in one thread each; None for one a processor.
+        on_progress: called with what is being done, how much is done and how much there is.
 
     Raises:
-        UsageError: there is no target or no image.
-        DataError: no image is classified correctly by all targets, or an id repeats.
+        UsageError: there is no target or no image, an attack needs more surrogates, or an option is wrong.
+        DataError: no image is left to attack, or an id repeats.
         ModelError: a model gives no logits, NaN, or other classes than the others; no gradient reaches the
             images, or it is not finite.
     """
-    batch = Batch(images, labels, torch.arange(len(images)) if ids is None else ids)
-    check_ids(batch.ids, "the batch")
-    with ExitStack() as still:
-        for model in (surrogate, *targets.values()):
-            still.enter_context(frozen(model))
-        _check_outputs(name, surrogate, targets, batch)
-        return _evaluated(what, surrogate, targets, batch, name, batch_size)
+    several = [attacks] if isinstance(attacks, Attack) else [*attacks]
+    seeds = {attack.seed for attack in several}
+    if len(seeds) != 1:
+        raise UsageError("the attacks of one call share a seed", expected="one", got=f"{len(seeds)} seeds")
+    named = {"surrogate": surrogates} if isinstance(surrogates, nn.Module) else dict(surrogates)
+    with _held(named, targets, Batch(images, labels, _ids(images, ids))) as held:
+        config = AttackConfig.of(
+            **held.names,
+            attacks=tuple(
+                AttackSpec(techniques=attack.composition.spec, **attack.budget.written) for attack in several
+            ),
+            ensemble=ensemble,
+            targeted=_rule(target_classes),
+            curve=tuple(sorted({*curve})),
+            images=len(images) if most_images is None else most_images,
+            images_correct_for=images_correct_for,
+            seed=seeds.pop(),
+            batch_size=batch_size,
+        )
+        check_attacks(config)
+        config = config.model_copy(update={"precision": " & ".join(sorted(map(_precision, named.values())))})
+        with _working(held, config, target_classes) as (job, folder):
+            return run(job, folder, team=Team(device=held.device), jobs=jobs, on_progress=on_progress)
 
 
-def _check_outputs(name: str, surrogate: nn.Module, targets: Mapping[str, nn.Module], batch: Batch) -> None:
-    """Check that all models give logits of the same number of classes, and know every label.
+def measure(
+    adversarial: Tensor,
+    targets: Mapping[str, nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    ids: Tensor | None = None,
+    norm: Ball = "linf",
+    target_classes: Tensor | TargetClasses | None = None,
+    images_correct_for: CorrectFor = "all",
+    attack: str = "given",
+    surrogate: str = "unknown",
+    gradients: int = 0,
+    seed: int = 0,
+) -> Findings:
+    """Try adversarial images on targets, however they were crafted.
+
+    Beside them is random noise as strong as the strongest of their perturbations.
+
+    Args:
+        adversarial: uint8 (N, C, H, W).
+        targets: as for `evaluate`.
+        images: the clean images, uint8 (N, C, H, W).
+        labels: true classes, int64 (N,).
+        ids: what seeds the draws of noise and defences, as for `evaluate`.
+        norm: the one in which the perturbations are bounded.
+        target_classes: as for `evaluate`; "least-likely", which asks a surrogate, excepted.
+        images_correct_for: as for `evaluate`.
+        attack: what the results call it.
+        surrogate: what the results call the model, or models, it came from.
+        gradients: evaluations an image took, for the results; 0 where nobody knows.
+        seed: of noise.
 
     Raises:
-        UsageError: there is no target or no image.
-        ModelError: one gives something else.
+        UsageError: there is no target or no image, the images are of another shape or kind, or as they were.
+        DataError: no image is left to try, or an id repeats.
+        ModelError: a model gives no logits, NaN, or other classes than the others.
     """
-    if not targets or not len(batch):
-        what = "target" if len(batch) else "image"
-        raise UsageError(f"nothing can be evaluated without a {what}", expected="one at least", got="none")
-    classes = int(batch.labels.max()) + 1
+    if adversarial.shape != images.shape or adversarial.dtype != torch.uint8:
+        raise UsageError(
+            "the adversarial images are not like the clean ones",
+            expected=f"uint8 {tuple(images.shape)}",
+            got=f"{adversarial.dtype} {tuple(adversarial.shape)}".removeprefix("torch."),
+        )
+    if isinstance(target_classes, str) and target_classes == "least-likely":
+        raise UsageError(
+            "a surrogate says which class is least likely", expected="the classes, or another rule"
+        )
+    parse_terms(attack)
+    with _held({}, targets, Batch(images, labels, _ids(images, ids))) as held:
+        budget = _budget(adversarial, images, norm)
+        config = AttackConfig.of(
+            **{**held.names, "surrogates": (surrogate,)},
+            attacks=(AttackSpec(techniques="", **budget.written),),
+            targeted=_rule(target_classes),
+            images=len(images),
+            images_correct_for=images_correct_for,
+            seed=seed,
+        )
+        with _working(held, config, target_classes) as (job, folder):
+            name = SurrogateAttack(surrogate, noise_name(budget).replace("noise", attack, 1))
+            return measure_given(job, folder, adversarial, name, held.device, gradients)
+
+
+def _ids(images: Tensor, ids: Tensor | None) -> Tensor:
+    return torch.arange(len(images)) if ids is None else ids
+
+
+def _rule(target_classes: Tensor | TargetClasses | None) -> str:
+    """Return how a configuration says that target classes are chosen."""
+    return "file" if isinstance(target_classes, Tensor) else target_classes or ""
+
+
+def _budget(adversarial: Tensor, images: Tensor, norm: Ball) -> Budget:
+    """Return the smallest budget that holds all perturbations; in L∞ a whole number of levels."""
+    farthest = float(NORMS[norm].distance(adversarial, images).max()) if len(images) else 0.0
+    require(farthest > 0, "the adversarial images are the clean ones", expected="a change", got="none")
+    epsilon = (
+        Fraction(round(farthest * 255), 255) if norm == "linf" else Fraction(ceil(farthest * 1e4), 10**4)
+    )
+    return Budget(norm, epsilon, epsilon, 1)
+
+
+def _precision(model: nn.Module) -> str:
+    """Return the precision of a model's weights, "fp32" for `torch.float32`."""
+    kind = next(model.parameters(), torch.empty(0)).dtype
+    return {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16"}.get(kind, str(kind))
+
+
+# ---------------------------------------------------------------- models in memory
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory(LoadableSource):
+    """A model that a program holds: it is neither copied nor changed.
+
+    Attributes:
+        model: [0, 1] pixels (N, C, H, W) → logits (N, K).
+        number: tells it from the others of a call, where it has no weights.
+    """
+
+    model: nn.Module
+    number: int
+
+    pattern: ClassVar[str] = ""
+    written: ClassVar[str] = ""
+    as_is: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, place: str) -> Self:
+        """Refuse: no text stands for it."""
+        raise ValueError("a model that can be named")
+
+    @classmethod
+    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
+        """Refuse: nobody can write it."""
+        raise UsageError("a model in memory has no name")
+
+    @property
+    def place(self) -> str:
+        """Name of its class."""
+        return type(self.model).__name__
+
+    def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
+        """See `LoadableSource.load`; the weights are the model's own."""
+        if isinstance(self.model, Classifier):
+            return self.model
+        ones = [1.0] * dataset.channels
+        return Classifier(self.model, size=None, channels=len(ones), mean=[0.0] * len(ones), std=ones).eval()
+
+    def identity(self) -> tuple[str, str]:
+        """See `LoadableSource.identity`; it holds within one call."""
+        itself = fingerprint({"number": self.number})
+        return (state_digest(self.model) if self.model.state_dict() else itself), itself
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Models and images of a call.
+
+    Attributes:
+        data: the images.
+        dataset: what is known of them.
+        surrogates: by name.
+        targets: likewise.
+        device: where they are.
+    """
+
+    data: Batch
+    dataset: DatasetSpec
+    surrogates: tuple[ModelSpec, ...]
+    targets: tuple[ModelSpec, ...]
+    device: torch.device
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What a configuration says of them."""
+        surrogates, targets = (tuple(m.name for m in each) for each in (self.surrogates, self.targets))
+        return {"dataset": "", "split": "", "surrogates": surrogates, "targets": targets}
+
+
+@contextmanager
+def _held(
+    surrogates: Mapping[str, nn.Module], targets: Mapping[str, nn.Module], data: Batch
+) -> Iterator[_Held]:
+    """Hold models still, on one device, and give what is known of them; they are handed back as they came."""
+    if not targets or not len(data):
+        what = "an image" if targets else "a target"
+        raise UsageError(f"nothing can be evaluated without {what}", expected="one at least", got="none")
+    check_ids(data.ids, "the batch")
+    every = [*surrogates.items(), *((name.partition("|")[0].strip(), m) for name, m in targets.items())]
+    with ExitStack() as still:
+        for model in {id(model): model for _, model in every}.values():
+            still.enter_context(frozen(model))
+            if (home := _device(model)) is not None:
+                still.callback(model.to, home)
+        classes = _classes(every, data)
+        dataset = DatasetSpec.model_construct(
+            name="", classes=tuple(map(str, range(classes))), channels=data.images.shape[1]
+        )
+        sources = {id(model): InMemory(model, number) for number, (_, model) in enumerate(every)}
+        specs = [ModelSpec(name=name, roles=ROLES, source=sources[id(model)]) for name, model in every]
+        behind = [name.partition("|")[2].strip() for name in (*surrogates, *targets)]
+        specs = [defended(one, spec) if spec else one for one, spec in zip(specs, behind, strict=True)]
+        _check_names(specs)
+        device = next((at for _, model in every if (at := _device(model)) is not None), torch.device("cpu"))
+        first, others = tuple(specs[: len(surrogates)]), tuple(specs[len(surrogates) :])
+        yield _Held(data, dataset, first, others, device)
+
+
+def _device(model: nn.Module) -> torch.device | None:
+    """Return where a model is, None where it has no weights.
+
+    Raises:
+        ModelError: it is on several devices.
+    """
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    if len(devices) > 1:
+        raise ModelError(
+            f"a {type(model).__name__} lies on several devices",
+            expected="one",
+            got=", ".join(map(str, devices)),
+        )
+    return devices.pop() if devices else None
+
+
+def _classes(models: Sequence[tuple[str, nn.Module]], data: Batch) -> int:
+    """Return how many classes all models tell apart.
+
+    Raises:
+        ModelError: one gives no logits, others than the first, or does not know every label.
+    """
+    classes = int(data.labels.max()) + 1
     first = ""
-    for who, model in ((name, surrogate), *targets.items()):
-        output = logits_of(model, batch.images[:1])
+    for who, model in models:
+        output = logits_of(model, data.images[:1])
         found = output.shape[1] if isinstance(output, Tensor) and output.ndim == 2 else classes
         checked(output, 1, found if not first else classes, who)
         if found < classes:
@@ -91,90 +342,37 @@ def _check_outputs(name: str, surrogate: nn.Module, targets: Mapping[str, nn.Mod
                 f"'{who}' does not know all labels", expected=f"at least {classes} classes", got=str(found)
             )
         first, classes = who, found
+    return classes
 
 
-def _evaluated(
-    what: Attack,
-    surrogate: nn.Module,
-    targets: Mapping[str, nn.Module],
-    batch: Batch,
-    name: str,
-    batch_size: int,
-) -> Findings:
-    """Return what `evaluate` does, with models that are held still."""
-    images, labels = batch.images, batch.labels
-    own = predict(surrogate, images) == labels
-    clean = {target: predict(model, images) == labels for target, model in targets.items()}
-    chosen = batch.select(torch.stack(list(clean.values())).all(0))
-    if not len(chosen):
-        raise DataError("no image is left to attack: the targets classify none of them correctly together")
-    adversarial, seconds = _crafted(what, surrogate, chosen, Pool(images, labels), batch_size)
-    learned = weights_digest(surrogate)
-    common = {
-        "targeted": "",
-        "dataset": "",
-        "split": "",
-        "seed": what.seed,
-        "versions": versions(),
-        "selection": hashlib.sha256(repr(chosen.ids.tolist()).encode()).hexdigest(),
-        "clean_images": len(images),
-    }
-    same = {target for target, model in targets.items() if learned and learned == weights_digest(model)}
-    digests = {target: state_digest(model) for target, model in targets.items()}
+def _check_names(models: Sequence[ModelSpec]) -> None:
+    """Check that a name stands for one model.
 
-    def tried(images: Tensor, white_box: Collection[str], **fields: Any) -> list[Record]:
-        return [
-            Record.of(
-                _outcomes(model, images, chosen.labels),
-                **common,
-                **fields,
-                target=target,
-                target_sha256=digests[target],
-                white_box=target in white_box,
-                target_accuracy=_share(clean[target]),
-            )
-            for target, model in targets.items()
-        ]
-
-    records = tried(
-        adversarial,
-        same,
-        surrogate=name,
-        surrogate_accuracy=_share(own),
-        surrogate_sha256=state_digest(surrogate),
-        attack=what.canonical,
-        steps=what.budget.steps,
-        gradients=what.cost(),
-        precision=_precision(surrogate),
-    )
-    metrics = PerturbationMetrics()
-    metrics.add(adversarial, chosen.images)
-    visibility = metrics.result(records[0].pair)
-    require_change(visibility)
-    noise = noisy(chosen.images, chosen.ids.tolist(), what.budget, what.seed)
-    beside = tried(noise, (), **NOISE_FIELDS, attack=noise_name(what.budget))
-    return Findings(records, (), {records[0].pair: seconds}, [visibility], beside)
+    Raises:
+        UsageError: it stands for two.
+    """
+    known: dict[str, ModelSpec] = {}
+    for model in models:
+        if known.setdefault(model.name, model).source != model.source:
+            raise UsageError(f"two models are called '{model.name}'", hint="give one another name")
 
 
-def _outcomes(model: nn.Module, images: Tensor, labels: Tensor) -> str:
-    return "".join("1" if hit else "0" for hit in (predict(model, images) != labels).tolist())
-
-
-def _crafted(
-    what: Attack, surrogate: nn.Module, batch: Batch, pool: Pool, batch_size: int
-) -> tuple[Tensor, float]:
-    """Return the adversarial images, uint8 (N, C, H, W), and the seconds each took."""
-    started, device = time.monotonic(), next(surrogate.parameters(), torch.empty(0)).device
-    parts = [batch.select(places) for places in torch.arange(len(batch)).split(batch_size)]
-    crafted = [craft(what, surrogate, p.images.to(device), p.labels, p.ids, pool=pool).cpu() for p in parts]
-    return torch.cat(crafted), (time.monotonic() - started) / len(batch)
-
-
-def _share(right: Tensor) -> float:
-    return round(float(right.double().mean()), 6)
-
-
-def _precision(model: nn.Module) -> str:
-    """Return the precision of a model's weights, "fp32" for `torch.float32`."""
-    kind = next(model.parameters(), torch.empty(0)).dtype
-    return {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16"}.get(kind, str(kind))
+@contextmanager
+def _working(
+    held: _Held, config: AttackConfig, target_classes: Tensor | TargetClasses | None
+) -> Iterator[tuple[Job, RunFolder]]:
+    """Give the job, and a folder for as long as it takes."""
+    listed = target_classes if isinstance(target_classes, Tensor) else None
+    names = frozenset(model.name for model in (*held.surrogates, *held.targets))
+    with TemporaryDirectory(prefix="transferzoo-") as place:
+        job = Job(
+            config,
+            held.dataset,
+            held.surrogates,
+            held.targets,
+            held.data,
+            listed,
+            trusted=names,
+            cache=Path(place) / "predictions",
+        )
+        yield job, RunFolder(Path(place) / "run")

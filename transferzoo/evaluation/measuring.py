@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -102,7 +103,9 @@ def measure_targets(
 
     def measure(targets: Sequence[ModelSpec], send: Callable[[Measured], None]) -> None:
         for target in targets:
-            send(_Target(job, selected, folder, target, own, device).measure(missing[target.full_name]))
+            send(
+                MeasuredTarget(job, selected, folder, target, own, device).measure(missing[target.full_name])
+            )
 
     def keep(measured: Measured) -> None:
         nonlocal done
@@ -144,7 +147,7 @@ def _ordered(
     return [known[cell] for cell in cells if cell in known]
 
 
-class _Target:
+class MeasuredTarget:
     """A target in memory, and what it is shown."""
 
     def __init__(
@@ -192,6 +195,11 @@ class _Target:
     def _noise(self, name: str) -> Record:
         images = noise_units(self.job, self.selected, self.folder, name)
         return self._record(images, **NOISE_FIELDS, attack=name, white_box=False)
+
+    def given(self, units: Iterable[Tensor], pair: SurrogateAttack, gradients: int) -> Record:
+        """Return the record of adversarial images that come from elsewhere, a work unit at a time."""
+        fields = {**NOISE_FIELDS, **asdict(pair), "gradients": gradients}
+        return self._record(units, **fields, white_box=False)
 
     def _record(self, units: Iterable[Tensor], **fields: Any) -> Record:
         """Classify images unit by unit and return how many are fooled."""

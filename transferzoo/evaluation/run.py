@@ -17,8 +17,8 @@ from transferzoo.base.distributed import Team
 from transferzoo.base.processes import one_thread, usual_jobs
 from transferzoo.evaluation.crafting import craft_all
 from transferzoo.evaluation.image_files import read_unit
-from transferzoo.evaluation.measuring import measure_perturbations, measure_targets
-from transferzoo.evaluation.perturbation_metrics import save_picture, save_sheet
+from transferzoo.evaluation.measuring import MeasuredTarget, measure_perturbations, measure_targets
+from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, save_picture, save_sheet
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS, RunFolder
 from transferzoo.evaluation.select_images import select
 from transferzoo.results.comparisons import Findings
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from torch import Tensor
+
     from transferzoo.evaluation.job import Job
+    from transferzoo.results.records import SurrogateAttack
 
     OnProgress = Callable[[str, int, int], None]
 
@@ -74,6 +77,45 @@ def run(
         measure_perturbations(job, selected, folder, on_progress, ssim=ssim)
     found = measure_targets(job, selected, folder, team.device, on_progress, jobs)
     return Findings(found[RECORDS], found.get(CURVE, []), folder.seconds(), folder.visibility(), found[NOISE])
+
+
+def measure_given(
+    job: Job,
+    folder: RunFolder,
+    adversarial: Tensor,
+    pair: SurrogateAttack,
+    device: torch.device,
+    gradients: int,
+) -> Findings:
+    """Return the success of adversarial images that somebody else crafted, and of noise beside it.
+
+    Args:
+        job: without surrogates; its attack has the budget of the noise.
+        folder: where the selection and the noise are kept.
+        adversarial: of every candidate, uint8 (N, C, H, W).
+        pair: what the records say that they were crafted by.
+        device: where the targets compute.
+        gradients: evaluations that an image took.
+
+    Raises:
+        ModelError: a target cannot be loaded, or gives no numbers.
+        DataError: no image is left after the selection.
+    """
+    folder.begin(job.content)
+    selected = select(job, folder, Team(device=device), lambda *_: None)
+    units = [selected.places[within] for within in selected.units]
+    metrics = PerturbationMetrics()
+    for places in units:
+        metrics.add(adversarial[places], job.data.images[places])
+    noise = measure_targets(job, selected, folder, device, lambda *_: None)[NOISE]
+    with one_thread():
+        records = [
+            MeasuredTarget(job, selected, folder, target, {}, device).given(
+                (adversarial[places] for places in units), pair, gradients
+            )
+            for target in job.targets
+        ]
+    return Findings(records, visibility=[metrics.result(pair)], noise=noise)
 
 
 def save_images(job: Job, folder: RunFolder, place: Path) -> None:

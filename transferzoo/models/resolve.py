@@ -115,7 +115,7 @@ def select_models(
         matching = _matching(zoo, name, dataset, role, options, notify)
         for model in matching:
             options.check(model)
-        found += [_defended(model, defence) for model in matching] if defence else matching
+        found += [defended(model, defence) for model in matching] if defence else matching
     (apart,) = name_apart(found, known=zoo.models)
     return distinct(apart)
 
@@ -231,7 +231,7 @@ def _matching(
     return [model]
 
 
-def _defended(model: ModelSpec, defence: str) -> ModelSpec:
+def defended(model: ModelSpec, defence: str) -> ModelSpec:
     """Return a target behind a defence.
 
     Raises:

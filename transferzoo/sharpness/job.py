@@ -165,12 +165,11 @@ def _point(
     if targets:
         evaluation = evaluate(
             attack,
-            model,
+            {f"{position:g}": model},
             targets,
             batch.images,
             batch.labels,
             ids=batch.ids,
-            name=f"{position:g}",
             batch_size=size,
         )
         records = tuple(evaluation.records)

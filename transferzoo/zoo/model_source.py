@@ -36,6 +36,7 @@ class ModelSource(ABC):
         is_path: whether what a user writes is a path, which has to exist.
         runs_code: whether loading it runs code of the user's.
         takes_weights: whether a `WeightFile` may say what one of its files holds.
+        as_is: whether a surrogate is attacked as it is, not made faster first.
     """
 
     form: ClassVar[str]
@@ -45,6 +46,7 @@ class ModelSource(ABC):
     is_path: ClassVar[bool] = False
     runs_code: ClassVar[bool] = False
     takes_weights: ClassVar[bool] = False
+    as_is: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

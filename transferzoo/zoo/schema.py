@@ -192,8 +192,8 @@ class ModelSpec(FrozenModel):
 
     @property
     def full_name(self) -> str:
-        """`dataset/name`."""
-        return f"{self.dataset}/{self.name}"
+        """`dataset/name`; of a model in memory its name."""
+        return f"{self.dataset}/{self.name}" if self.dataset else self.name
 
     @property
     def is_published(self) -> bool:
