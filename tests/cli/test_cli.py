@@ -19,6 +19,7 @@ from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.cli.output import progress_bar
 from transferzoo.cli.show import show
+from transferzoo.cli.show_tables import TEXTS
 from transferzoo.datasets import READERS
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
@@ -90,7 +91,11 @@ def test_show(cli: Run, name: str) -> None:
     assert all(entry["kind"] for entry in found)
     shown = cli("show", name)
     assert (shown.code, shown.err) == (0, "")
-    assert all(str(key) in shown.out for key in found[0])
+    for entry in found:
+        assert f"{entry['kind']} {entry['name']}" in shown.out
+        keys = {key.replace("_", " ") for key, value in entry.items() if value} - {"kind", "name", *TEXTS}
+        assert all(re.search(rf"^ ?{key}\b", shown.out, re.MULTILINE) for key in keys)
+        assert all(entry.get(key, "") in shown.out for key in TEXTS)
 
 
 def test_show_knows_whatever_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

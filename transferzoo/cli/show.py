@@ -10,17 +10,17 @@ import typer
 
 from transferzoo.cli.completion import complete_names
 from transferzoo.cli.options import Json, Plugins, ZooFile
-from transferzoo.cli.output import log, show_json, show_line
+from transferzoo.cli.output import log, show_json, show_line, terminal_width
+from transferzoo.cli.output import show as print_tables
+from transferzoo.cli.show_tables import tables, texts
+from transferzoo.cli.tables import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from transferzoo.base.registry import Registry
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
-
-MOST = 20
-"""Items of a list that are written out, as of class names."""
 
 
 def show(
@@ -43,9 +43,9 @@ def show(
         show_json(found)
         return
     for entry in found:
-        for key, value in entry.items():
-            text = _WRITTEN.get(key, _text)(value)
-            show_line(f"\n\n{text}\n" if "\n" in text else f" {text}", label=f"{key}:")
+        print_tables(*(render(table, terminal_width()) for table in tables(entry)))
+        for text in texts(entry):
+            show_line(f"{text}\n")
 
 
 def _unlisted(name: str, zoo: Zoo) -> ModelSpec:
@@ -93,7 +93,8 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     if attack in zoo.suites:
         yield {"kind": "suite of attacks", "name": attack, "attacks": list(zoo.suites[attack])}
     if name in zoo.recipes:
-        yield {"kind": "recipe", "name": name, **zoo.recipes[name].model_dump(mode="json")}
+        options = zoo.recipes[name].model_dump(mode="json")
+        yield {"kind": "recipe", "name": name, **options, "command": f"transferzoo train --recipe {name}"}
     if name in built_in():
         study = find_study(name)
         yield {
@@ -248,27 +249,3 @@ def _names(zoo: Zoo) -> list[str]:
     parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES, READERS)
     named = (zoo.datasets, zoo.presets, zoo.suites, zoo.recipes, built_in(), *parts)
     return [*models, *(name for part in named for name in part)]
-
-
-def _share(value: float | None) -> str:
-    return _text(value) if value is None else f"{100 * value:.2f} %"
-
-
-def _lines(value: list[dict[str, Any]]) -> str:
-    return "\n".join(_text(item) for item in value) or _text(None)
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        few = [_text(item) for item in value[:MOST]]
-        more = [f"… ({len(value)} in all)"] if len(value) > MOST else []
-        return "[" + ", ".join(few + more) + "]"
-    return str(value)
-
-
-_WRITTEN: dict[str, Callable[[Any], str]] = {"accuracy": _share, "claimed": _share, "files": _lines}
-"""How values of some keys are written; the others as text."""
