@@ -16,6 +16,7 @@ from helpers.attacks import (
     Images,
     against_torchattacks,
     agreement,
+    cheap,
     craft,
     fitting_model,
     make_attack,
@@ -31,19 +32,28 @@ from transferzoo.base.budget import Budget
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SINGLE = [
-    f"{name}+mi" if TECHNIQUES[name].needs is Stage.MOMENTUM else name
-    for name in TECHNIQUES
-    if TECHNIQUES[name].stage is not Stage.ENSEMBLES
-]
-COMPOSITIONS = [*SINGLE, "", "mi+di+ti:kernel=5", "rs+mi:decay=0.5+di:p=0.9,ratio=1.3"]
 NORM_BUDGETS = {"linf": Fraction(16, 255), "l2": Fraction(3, 2)}
-CASES = [(spec, norm) for spec in COMPOSITIONS for norm in NORM_BUDGETS if (spec, norm) != ("pi-patch", "l2")]
-"""`pi-patch` is for L∞."""
+
+
+def cases(written: Callable[[str], str]) -> list[tuple[str, str]]:
+    """Return every technique, and some that go together, in every ball.
+
+    Args:
+        written: name of a technique → its spec.
+    """
+    single = {name: written(name) for name in TECHNIQUES if TECHNIQUES[name].stage is not Stage.ENSEMBLES}
+    single |= {
+        name: f"{spec}+mi" for name, spec in single.items() if TECHNIQUES[name].needs is Stage.MOMENTUM
+    }
+    several = ["", "mi+di+ti:kernel=5", "rs+mi:decay=0.5+di:p=0.9,ratio=1.3"]
+    specs = {**single, **{spec: spec for spec in several}}
+    refused = ("pi-patch", "l2")  # it is for L∞
+    return [(spec, norm) for name, spec in specs.items() for norm in NORM_BUDGETS if (name, norm) != refused]
 
 
 # ---------------------------------------------------------------- references
@@ -128,31 +138,40 @@ def _global_generators() -> tuple[object, ...]:
     return torch.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), random.getstate()
 
 
-@pytest.mark.parametrize(("spec", "norm"), CASES)
+def _state(model: nn.Module) -> list[object]:
+    tensors = [t.detach().clone().tolist() for t in (*model.parameters(), *model.buffers())]
+    parts = [
+        (len(m._forward_pre_hooks), len(m._forward_hooks), len(m._backward_hooks)) for m in model.modules()
+    ]
+    flags = [{k: v for k, v in vars(m).items() if isinstance(v, bool)} for m in model.modules()]
+    return [tensors, parts, flags, [(p.requires_grad, p.grad) for p in model.parameters()]]
+
+
+@pytest.mark.parametrize(("spec", "norm"), cases(str))
+def test_box_budget_and_clean_inputs(spec: str, norm: str) -> None:
+    attack = make_attack(spec, norm, NORM_BUDGETS[norm], step=NORM_BUDGETS[norm] / 3, steps=4)
+    batch = random_images(4)
+    before = batch.images.clone()
+    adversarial = craft(attack, fitting_model(spec, torch.float32), batch, torch.float32)
+    distance = NORMS[norm].distance(adversarial, batch.images)
+    assert adversarial.dtype == torch.uint8
+    assert (distance <= float(attack.budget.epsilon)).all()
+    assert (distance > 0.5 * float(attack.budget.epsilon)).all()
+    assert torch.equal(batch.images, before)
+
+
+@pytest.mark.parametrize(("spec", "norm"), cases(cheap))
 class TestEvery:
-    def test_batch_equals_singles(self, spec: str, norm: str) -> None:
+    def test_together_alone_and_again(self, spec: str, norm: str) -> None:
+        """An image ends the same, whatever is attacked with it or before it; nothing else changes."""
         attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=4)
-        model, batch = fitting_model(spec), random_images(5)
-        singles = [craft(attack, model, batch[i : i + 1]) for i in range(5)]
-        assert torch.equal(craft(attack, model, batch), torch.cat(singles))
-
-    def test_box_budget_and_clean_inputs(self, spec: str, norm: str) -> None:
-        attack = make_attack(spec, norm, NORM_BUDGETS[norm], step=NORM_BUDGETS[norm] / 3, steps=4)
-        batch = random_images(4)
-        before = batch.images.clone()
-        adversarial = craft(attack, fitting_model(spec, torch.float32), batch, torch.float32)
-        distance = NORMS[norm].distance(adversarial, batch.images)
-        assert adversarial.dtype == torch.uint8
-        assert (distance <= float(attack.budget.epsilon)).all()
-        assert (distance > 0.5 * float(attack.budget.epsilon)).all()
-        assert torch.equal(batch.images, before)
-
-    def test_nothing_leaks_between_batches(self, spec: str, norm: str) -> None:
-        attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=3)
-        model, a, b = fitting_model(spec), random_images(3), random_images(2, seed=2)
-        first = craft(attack, model, a)
-        craft(attack, model, b)
-        assert torch.equal(craft(attack, model, a), first)
+        model, batch = fitting_model(spec), random_images(3)
+        before = _state(model), _global_generators()
+        together = craft(attack, model, batch)
+        assert (_state(model), _global_generators()) == before
+        singles = [craft(attack, model, batch[i : i + 1]) for i in range(3)]
+        assert torch.equal(together, torch.cat(singles))
+        assert torch.equal(craft(attack, model, batch[:2]), together[:2])
 
     def test_constant_model_moves_nothing_but_the_start(self, spec: str, norm: str) -> None:
         model, batch = fitting_model(spec), random_images(3)
@@ -168,11 +187,6 @@ class TestEvery:
             assert torch.equal(
                 found, perturb(make_attack(spec, norm, attack.budget.epsilon, steps=1), model, batch)
             )
-
-    def test_global_generators_are_untouched(self, spec: str, norm: str) -> None:
-        before = _global_generators()
-        craft(make_attack(spec, norm, NORM_BUDGETS[norm], steps=2), fitting_model(spec), random_images(2))
-        assert _global_generators() == before
 
     def test_first_step_raises_the_loss(self, spec: str, norm: str) -> None:
         attack = make_attack(spec, norm, NORM_BUDGETS[norm] / 8, steps=10)
@@ -204,23 +218,6 @@ def test_order_of_the_spec_does_not_matter() -> None:
 
 
 # ---------------------------------------------------------------- the model is handed back as it came
-
-
-def _state(model: nn.Module) -> list[object]:
-    tensors = [t.detach().clone().tolist() for t in (*model.parameters(), *model.buffers())]
-    parts = [
-        (len(m._forward_pre_hooks), len(m._forward_hooks), len(m._backward_hooks)) for m in model.modules()
-    ]
-    flags = [{k: v for k, v in vars(m).items() if isinstance(v, bool)} for m in model.modules()]
-    return [tensors, parts, flags, [(p.requires_grad, p.grad) for p in model.parameters()]]
-
-
-@pytest.mark.parametrize("spec", COMPOSITIONS)
-def test_model_is_untouched(spec: str) -> None:
-    model = fitting_model(spec)
-    before = _state(model)
-    craft(make_attack(spec, steps=2), model, random_images(2))
-    assert _state(model) == before
 
 
 def test_model_is_untouched_after_an_exception() -> None:

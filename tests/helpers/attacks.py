@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from transferzoo.attacks import engine
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, seeded
 from transferzoo.attacks.norms import NORMS
-from transferzoo.attacks.techniques import Features, Patch
+from transferzoo.attacks.techniques import TECHNIQUES, Features, Patch
 from transferzoo.attacks.techniques.work_unit import Pool, WorkUnit
 from transferzoo.base.budget import Budget
 
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
     Surrogate = nn.Module | Sequence[nn.Module]
 
 DOUBLE = torch.float64
+FEWER = {"copies": 2, "masks": 2, "points": 2, "n": 2, "scales": 2, "splits": 2}
+FEWER |= {"inner": 1, "partners": 1, "steps": 1}
+"""Options that cost time, and what they are where a technique's own number of copies does not matter."""
+
+
+def cheap(name: str, **changes: Any) -> str:
+    """Return the spec of a technique with few copies, and with other changes."""
+    usual = TECHNIQUES[name]()
+    known = {field.name for field in dataclasses.fields(usual)}
+    fewer = {option: count for option, count in FEWER.items() if option in known}
+    return dataclasses.replace(usual, **fewer, **changes).spec
 
 
 def make_attack(
