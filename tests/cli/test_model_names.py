@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from helpers.refusals import Run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "untimed")
 OTHER = "validator-resnet18"
 """A further model, for commands that need one."""
 OWN = "from transferzoo import load_model\ndef make():\n    return load_model('resnet18')\n"
