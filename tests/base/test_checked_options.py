@@ -18,7 +18,7 @@ from transferzoo.base.options import ODD, Options, Terms, added
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
 
-THINGS: Terms[Options] = Terms("thing", "transferzoo.base", "blur:p=0.5")
+THINGS: Terms[Options] = Terms("thing", "transferzoo.base", Options, "blur:p=0.5")
 
 
 @THINGS.register("blur")

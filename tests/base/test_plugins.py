@@ -221,7 +221,7 @@ def key_of(cli: Run, *options: object) -> tuple[str, str]:
     ]
     train = ["train", "--architecture", "small_vgg", "--dry-run", "--json", "--minimizer"]
     minimizer = "half-sgd" if "flat-sign" in options else "sgd"
-    return run, json.loads(cli(*train, minimizer, *options[1:]).out)["output"]
+    return run, json.loads(cli(*train, minimizer, "--json", *options[1:]).out)["output"]
 
 
 def test_keys_follow_the_plugins_that_are_used_and_no_others(cli: Run, tmp_path: Path) -> None:
@@ -304,6 +304,22 @@ REGISTERED = TECHNIQUE.format(name="first")
         (
             REGISTERED + TECHNIQUE.format(name="mi"),
             "technique 'mi' is registered twice, by transferzoo and by mine.py; rename one",
+        ),
+        (
+            REGISTERED.replace("(Filter)", ""),
+            "technique 'first' is none: expected a class on Technique, got <class 'mine.py.Same'>",
+        ),
+        (REGISTERED.replace("wrap", "warp"), "technique 'first' is not whole: expected wrap in its class"),
+        (REGISTERED.replace("paper =", "share: float\n    paper ="), "option 'share' .* has no default"),
+        (
+            "from transferzoo.datasets import READERS, Reader\n@READERS.register('x')\nclass X(Reader):\n"
+            "    def accepts(self, root, split): ...\n    def read(self, *_): ...",
+            "data format 'x' is not whole: expected layout and priority in its class",
+        ),
+        (
+            "from transferzoo.models.architectures import architecture\n"
+            "@architecture(family='x', paper='x')\ndef x(num_classes, in_chans=1): ...",
+            "architecture 'x' is not whole: expected num_classes and width with a default",
         ),
         (REGISTERED + REGISTERED, "technique 'first' is registered twice, by mine.py and by mine.py"),
     ],

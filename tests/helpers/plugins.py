@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from transferzoo.attacks.techniques import TECHNIQUES, Filter
-from transferzoo.datasets import READERS, Batch
+from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.defences import DEFENCES, Defence
 from transferzoo.minimizers import MINIMIZERS, Rule
 from transferzoo.models.architectures import architecture
@@ -90,7 +90,7 @@ class Mirror(Defence):
 
 
 @READERS.register("raw")
-class Raw:
+class Raw(Reader):
     """`{split}.raw`: a byte a pixel, black and white by turns, then a byte of the label, for every image."""
 
     priority: ClassVar[int] = 0

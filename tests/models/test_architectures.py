@@ -161,7 +161,7 @@ def test_unknown_argument(name: str) -> None:
 
 
 def test_a_name_is_taken_once() -> None:
-    def small_vit() -> nn.Module:
+    def small_vit(num_classes: int = 1, in_chans: int = 1, width: int = 1) -> nn.Module:
         return torch.nn.Identity()
 
     with pytest.raises(UsageError, match="registered twice, by transferzoo and by"):

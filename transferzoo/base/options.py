@@ -202,24 +202,29 @@ class Terms(Registry[type[T]]):
     Args:
         kind: what is registered, as an error names it ("technique").
         package: the package whose modules register things, imported at the first look-up.
+        base: of the classes.
         example: a term, for errors.
     """
 
-    def __init__(self, kind: str, package: str, example: str) -> None:
-        super().__init__(kind, package)
+    def __init__(self, kind: str, package: str, base: type, example: str) -> None:
+        super().__init__(kind, package, base)
         self._example = example
 
     def register(self, name: str, module: str = "") -> Callable[[type[T]], type[T]]:
         """Return a decorator that files its class under `name`.
 
         Raises:
-            UsageError: the name is taken.
+            UsageError: the name is taken, the class is not whole, or an option has no default.
         """
         file = super().register(name, module)
 
         def decorate(cls: type[T]) -> type[T]:
             cls.kind, cls.name = self.kind, name
-            return file(cls)
+            file(cls)
+            for option in dataclasses.fields(cls):
+                if option.default is dataclasses.MISSING:
+                    raise UsageError(f"option '{option.name}' of {self.kind} '{name}' has no default")
+            return cls
 
         return decorate
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from inspect import get_annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from transferzoo.base import plugins
@@ -29,10 +30,12 @@ class Registry(Generic[T]):
     Args:
         kind: what is registered, as an error names it ("technique").
         package: the package whose modules register things, imported at the first look-up.
+        base: what is registered is a class on it, which leaves out nothing that it demands; None for any
+            object.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, package: str, base: type | None = None) -> None:
+        self.kind, self._base = kind, base
         self._package = package
         self._entries: dict[str, T] = {}
         self._modules: dict[str, str] = {}
@@ -46,10 +49,12 @@ class Registry(Generic[T]):
             module: that it belongs to; of a class or function its own.
 
         Raises:
-            UsageError: the name is taken.
+            UsageError: the name is taken, or the class is not whole.
         """
 
         def decorate(entry: T) -> T:
+            if self._base is not None:
+                _check_class(f"{self.kind} '{name}'", entry, self._base)
             by = module or str(entry.__module__)
             if not plugins.is_built_in(by):
                 self._discover()  # no plug-in takes the name of what is built in
@@ -118,3 +123,17 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
         self._discovered = True
+
+
+def _check_class(what: str, entry: object, base: type) -> None:
+    """Check that a class can be made and has all that its base class declares.
+
+    Raises:
+        UsageError: it is on another base class, or leaves something out.
+    """
+    if not (isinstance(entry, type) and issubclass(entry, base)):
+        raise UsageError(f"{what} is none", expected=f"a class on {base.__name__}", got=f"{entry!r}")
+    declared = {name for one in base.__mro__ for name in get_annotations(one)}
+    abstract: frozenset[str] = getattr(entry, "__abstractmethods__", frozenset())
+    if missing := abstract | {name for name in declared if not hasattr(entry, name)}:
+        raise UsageError(f"{what} is not whole", expected=f"{' and '.join(sorted(missing))} in its class")

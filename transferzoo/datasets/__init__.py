@@ -1,13 +1,15 @@
 """Data sets: the contract of a batch of images and of what reads one from disk.
 
-A reader is one file of this package with one `@READERS.register(NAME)` on a class. `sources.load_split` finds
-the images of a data set and picks the reader. Importing this package does not import torch.
+A reader is one file of this package with one `@READERS.register(NAME)` on a subclass of `Reader`.
+`sources.load_split` finds the images of a data set and picks the reader. Importing this package does not
+import torch.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
 from transferzoo.base.registry import Registry
@@ -122,7 +124,7 @@ def check_ids(ids: Tensor, where: str) -> None:
         )
 
 
-class Reader(Protocol):
+class Reader(ABC):
     """Reads one layout of files.
 
     Attributes:
@@ -133,10 +135,11 @@ class Reader(Protocol):
     priority: ClassVar[int]
     layout: ClassVar[str]
 
+    @abstractmethod
     def accepts(self, root: Path, split: str) -> bool:
         """Return whether `root` holds a split in this layout, judged by file names alone."""
-        ...
 
+    @abstractmethod
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read a split into memory, whole or the part that `spec.at_most` allows.
 
@@ -149,10 +152,9 @@ class Reader(Protocol):
         Raises:
             DataError: a file is missing, broken, or does not fit `spec`.
         """
-        ...
 
 
-READERS: Registry[type[Reader]] = Registry("data format", "transferzoo.datasets")
+READERS: Registry[type[Reader]] = Registry("data format", "transferzoo.datasets", Reader)
 
 
 def _form(values: Tensor) -> str:

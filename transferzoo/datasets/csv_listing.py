@@ -6,7 +6,7 @@ import csv
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from transferzoo.base.errors import DataError
-from transferzoo.datasets import READERS, Batch
+from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.datasets.labels import checked
 from transferzoo.datasets.memory import rows_of, stacked
 
@@ -42,7 +42,7 @@ COLUMNS = (
 
 
 @READERS.register("listing")
-class CsvListing:
+class CsvListing(Reader):
     """`ROOT/labels.csv`, `ROOT/images.csv` or the only CSV file in ROOT, or in `ROOT/{split}` if it has one.
 
     Its header names the columns: `file` or `filename`, relative to the CSV file's folder or to `images/` in

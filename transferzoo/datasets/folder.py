@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
-from transferzoo.datasets import READERS, Batch
+from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.datasets.files import home_of
 from transferzoo.datasets.labels import of_folders
 from transferzoo.datasets.memory import rows_of, stacked
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @READERS.register("folder")
-class Folder:
+class Folder(Reader):
     """`ROOT/CLASS/…/image.png`, or `ROOT/{split}/CLASS/…/image.png` where that exists.
 
     CLASS is a class name or a 0-based class number; not every class need be there. Nameless classes may have

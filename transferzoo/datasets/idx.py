@@ -9,7 +9,7 @@ import zlib
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
-from transferzoo.datasets import READERS, Batch
+from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.datasets.labels import checked
 from transferzoo.datasets.memory import rows_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @READERS.register("idx")
-class Idx:
+class Idx(Reader):
     """A folder with `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`; `t10k-…` for the split `test`.
 
     Each may end in `.gz`. Grey images of `spec.size` only; ids are positions in the file.

@@ -7,7 +7,7 @@ from itertools import count, pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
-from transferzoo.datasets import READERS, Batch
+from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.datasets.labels import checked
 from transferzoo.datasets.memory import rows_of, stacked
 
@@ -25,7 +25,7 @@ NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]{8,})?$")
 
 
 @READERS.register("parquet")
-class Parquet:
+class Parquet(Reader):
     """One file, or `{split}-*.parquet` in a folder or in one of its sub-folders; shards in order of name.
 
     Columns: a struct with `bytes` (an encoded image; the first such column), the integer `label`, and maybe

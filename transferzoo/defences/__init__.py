@@ -42,7 +42,7 @@ class Defence(Options, ABC):
         """
 
 
-DEFENCES: Terms[Defence] = Terms("defence", "transferzoo.defences", "jpeg:quality=75")
+DEFENCES: Terms[Defence] = Terms("defence", "transferzoo.defences", Defence, "jpeg:quality=75")
 
 
 def read_defence(spec: str) -> Defence:

@@ -88,7 +88,7 @@ class Rule(Options, ABC):
         """
 
 
-MINIMIZERS: Terms[Rule] = Terms("minimizer", "transferzoo.minimizers", "sam:rho=0.05")
+MINIMIZERS: Terms[Rule] = Terms("minimizer", "transferzoo.minimizers", Rule, "sam:rho=0.05")
 
 
 class Minimizer:

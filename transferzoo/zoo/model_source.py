@@ -179,7 +179,9 @@ class LoadableSource(ModelSource):
         return {}
 
 
-SOURCES: Registry[type[ModelSource]] = Registry("form of a model's source", "transferzoo.models.sources")
+SOURCES: Registry[type[ModelSource]] = Registry(
+    "form of a model's source", "transferzoo.models.sources", ModelSource
+)
 Form = TypeVar("Form", bound=ModelSource)
 
 

@@ -278,4 +278,4 @@ class Starter(Technique):
         """
 
 
-TECHNIQUES: Terms[Technique] = Terms("technique", "transferzoo.attacks.techniques", "di:p=0.7")
+TECHNIQUES: Terms[Technique] = Terms("technique", "transferzoo.attacks.techniques", Technique, "di:p=0.7")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from inspect import signature
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferzoo.base.errors import UnknownNameError, UsageError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Stem = Literal["strided", "plain"]
 """A 3×3 convolution with stride 2 (a quarter of the work behind it) or 1, without a max-pool."""
 
+ARGUMENTS = ("num_classes", "in_chans", "width")
+"""What every builder takes, each with a default."""
 STEM_STRIDES: dict[str, int] = {"strided": 2, "plain": 1}
 
 
@@ -98,10 +100,18 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "transferzoo.mo
 def architecture(
     *, family: str, paper: str, width_step: int = 1, least_width: int = 0
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Return a decorator that registers a builder function under its own name; see `Architecture`."""
+    """Return a decorator that registers a builder function under its own name; see `Architecture`.
+
+    Raises:
+        UsageError: the name is taken, or an argument is missing or has no default.
+    """
 
     def decorate(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         name = builder.__name__
+        taken = signature(builder).parameters
+        if missing := [one for one in ARGUMENTS if one not in taken or taken[one].default is Parameter.empty]:
+            wanted = f"{' and '.join(missing)} with a default"
+            raise UsageError(f"architecture '{name}' is not whole", expected=wanted)
         entry = Architecture(name, family, paper, width_step, least_width or width_step, builder)
         ARCHITECTURES.register(name, builder.__module__)(entry)
         if "timm.models" in sys.modules and not is_built_in(builder.__module__):  # ours came with its import
