@@ -40,7 +40,7 @@ def defaults() -> dict[str, dict[str, object]]:
         given = {name: field.default for name, field in fields if not field.is_required()}
         found[config.__name__] = json.loads(json.dumps(given))
     for registry in TERMS:
-        for name in registry:
+        for name in registry.built_in:
             fields_of = dataclasses.fields(registry[name])
             kept = {f.name: f.default for f in fields_of if not f.metadata.get(_ADDED)}
             found[f"{registry.kind} {name}"] = json.loads(json.dumps(kept))

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,12 +31,12 @@ from transferzoo.zoo.reader import read_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from conftest import Result
 
     Run = Callable[..., Result]
 
+ROOT = Path(__file__).parents[2]
 TECHNIQUE = """
 from dataclasses import dataclass
 from transferzoo.attacks.techniques import TECHNIQUES, Filter
@@ -209,6 +210,37 @@ def test_timm_builds_the_architecture_of_a_plugin(tmp_path: Path) -> None:
     plugins._forget(plugins._owners["mine.py"])
     with pytest.raises(UnknownNameError, match="unknown architecture 'one_conv'"):
         timm.create_model("one_conv", num_classes=3)
+
+
+def test_what_all_techniques_and_minimizers_keep_is_tested_of_a_plugins(package: Installed) -> None:
+    """As its README says: what is installed is among the cases of the tests in a checkout."""
+    files = ["tests/attacks/test_engine.py", "tests/minimizers/test_minimizers.py"]
+    program = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *files,
+        "-k",
+        "flat-sign or half-sgd",
+    ]
+    variables = {k: v for k, v in environment(str(package.folder)).items() if not k.startswith("PYTEST")}
+    done = subprocess.run(program, env=variables, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    (passed,) = re.findall(r"(\d+) passed", done.stdout)
+    assert int(passed) >= 20, done.stdout
+
+
+def test_the_file_of_the_readme_is_a_plugin(cli: Run, tmp_path: Path) -> None:
+    readme = (ROOT / "transferzoo/base/README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    shown = cli("show", "centre", "--plugin", file(tmp_path, text, "centre.py"))
+    assert shown.code == 0, shown.err
+    assert "defaults: centre:share=1\n" in shown.out
+    attack = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--images", 4, "--steps", 2, "-a")
+    assert cli(*attack, "mi+centre:share=0.5", "--plugin", tmp_path / "centre.py").code == 0
 
 
 # ---------------------------------------------------------------- keys
