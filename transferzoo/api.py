@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.errors import UsageError
-from transferzoo.datasets.sources import load_split
+from transferzoo.datasets.sources import load_split, measured
 from transferzoo.models.load import load_classifier
 from transferzoo.models.resolve import UnlistedOptions, dataset_of, select_models
 from transferzoo.zoo.reader import load_zoo
@@ -42,9 +42,10 @@ def load_model(
         ModelError: it is damaged or does not fit the data set.
     """
     zoo = load_zoo()
-    spec = zoo.dataset(dataset_of(zoo, dataset, [name]))
+    home = dataset_of(zoo, dataset, [name])
+    zoo = measured(zoo, home)
     options = UnlistedOptions(architecture, allow_code)
-    found = select_models(zoo, [name], spec.name, "target", options, _warn)
+    found = select_models(zoo, [name], home, "target", options, _warn)
     if len(found) != 1:
         raise UsageError(f"'{name}' is no single model", expected="one name", got=f"{len(found)} models")
     if found[0].defence:
@@ -52,7 +53,7 @@ def load_model(
             f"'{name}' has a defence", expected="a model", hint="name it so among the targets of `evaluate`"
         )
     options.check_used(zoo, found)
-    return load_classifier(found[0], spec)
+    return load_classifier(found[0], zoo.dataset(home))
 
 
 def _warn(note: str) -> None:
@@ -73,9 +74,10 @@ def load_images(
         UsageError: an unknown name.
         DataError: the images are not there or damaged.
     """
-    zoo = load_zoo()
-    spec = zoo.dataset(dataset or zoo.default_dataset)
-    return load_split(spec, split or spec.attack.split, root=None if root is None else Path(root))
+    zoo, place = load_zoo(), None if root is None else Path(root)
+    name = dataset or zoo.default_dataset
+    spec = measured(zoo, name, split, place).dataset(name)
+    return load_split(spec, split or spec.attack.split, root=place)
 
 
 def read_attack(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from helpers.checkpoints import SAMPLE
 from helpers.hub_server import COMMIT, Hub, connect, running
 from transferzoo import hub
 from transferzoo.models import checkpoint
@@ -230,5 +232,7 @@ def test_where_images_are(served: Hub, cli: Callable[..., Result], tmp_path: Pat
     hub.download_file("owner/images", "a-00001-of-00002.parquet", repo_type="dataset")
     assert shown(cli, "twin")["state"]["test"] == "cached"
     (tmp_path / "images").mkdir()
-    assert shown(cli, "twin")["state"]["test"] == "local", "the first place there is"
+    assert shown(cli, "twin")["state"]["test"] == "cached", "an empty folder has none"
+    shutil.copy(SAMPLE, tmp_path / "images" / "test-00000-of-00001.parquet")
+    assert shown(cli, "twin")["state"]["test"] == "local", "the first place that has them"
     assert shown(cli, "twin")["commercial use"] == "forbidden by the licence"

@@ -48,13 +48,17 @@ class YamlFile:
         """Validate the whole file.
 
         Raises:
-            UsageError: naming file, line and key of the first thing that is wrong.
+            UsageError: naming file, line and key of the first thing that is wrong, or of all keys that are
+                missing.
         """
         try:
             return model.model_validate_json(json.dumps(self.data), strict=True)
         except ValidationError as error:
+            found = error.errors()
             # a mistyped key is both unknown and missing: unknown says more
-            first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+            first = min(found, key=lambda e: e["type"] != "extra_forbidden")
+            if first["type"] == "missing":
+                raise self._missing([e["loc"] for e in found if e["type"] == "missing"]) from None
             raise self._explain(first["loc"], first["type"], first["msg"], first["input"], model) from None
         except TypeError as error:
             raise self.error(
@@ -66,9 +70,20 @@ class YamlFile:
     ) -> UsageError:
         if kind == "extra_forbidden":
             return self.unknown(key, "key", str(key[-1]), _fields(model, key[:-1]))
-        if kind == "missing":
-            return self.error(key[:-1], f"key '{key[-1]}' is missing")
         return self.error(key, "wrong value", expected=wanted(message), got=_brief(value))
+
+    def _missing(self, keys: Iterable[Key]) -> UsageError:
+        """Make one error for all keys that are missing."""
+        absent: dict[Key, list[str]] = {}
+        for *entry, name in keys:
+            absent.setdefault(tuple(entry), []).append(f"'{name}'")
+        sentences = [
+            f"{self._place(entry)}: "
+            + (f"keys {', '.join(names)} are" if names[1:] else f"key {names[0]} is")
+            for entry, names in absent.items()
+        ]
+        first, *others = (f"{sentence} missing" for sentence in sentences)
+        return UsageError("; ".join([first, *(other.removeprefix(f"{self.path}, ") for other in others)]))
 
     def _place(self, key: Key) -> str:
         known = key

@@ -140,6 +140,18 @@ class Reader(ABC):
         """Return whether `root` holds a split in this layout, judged by file names alone."""
 
     @abstractmethod
+    def shape(self, root: Path, split: str) -> tuple[int, int, int]:
+        """Return channels (1 or 3), height and width of the first image.
+
+        Args:
+            root: what is accepted.
+            split: name of the split.
+
+        Raises:
+            DataError: there is none, or it cannot be read.
+        """
+
+    @abstractmethod
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read a split into memory, whole or the part that `spec.at_most` allows.
 

@@ -9,6 +9,7 @@ from transferzoo.base.errors import DataError
 from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.datasets.labels import checked
 from transferzoo.datasets.memory import rows_of, stacked
+from transferzoo.datasets.pixels import shape_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +58,17 @@ class CsvListing(Reader):
     def accepts(self, root: Path, split: str) -> bool:
         """Return whether `root` is or holds one CSV file."""
         return _table(root, split) is not None
+
+    def shape(self, root: Path, split: str) -> tuple[int, int, int]:
+        """Return channels, height and width of the image that is listed first.
+
+        Raises:
+            DataError: a column or the file is missing, or it cannot be decoded.
+        """
+        table = _table(root, split)
+        assert table is not None, "an accepted folder has a list"
+        line, name, _ = _lines(table)[1][0]
+        return shape_of(_file(table.parent, name), f"{name} (line {line} of {table})")
 
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read the images in order of the rows.

@@ -121,9 +121,5 @@ def picture(source: ImageIndex, index: int, channels: int) -> Any:
             return pixels._upright(image, channels, source.where(index))
     except DataError:
         raise
-    except Exception as error:  # what Pillow raises for a broken file depends on format and version
-        reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
-        raise DataError(
-            f"{source.where(index)} cannot be decoded ({reason})",
-            expected="a whole image such as a PNG or JPEG",
-        ) from error
+    except Exception as error:
+        raise pixels.undecoded(source.where(index), error) from error

@@ -9,7 +9,7 @@ from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.datasets.files import home_of
 from transferzoo.datasets.labels import of_folders
 from transferzoo.datasets.memory import rows_of, stacked
-from transferzoo.datasets.pixels import SUFFIXES, check_suffix
+from transferzoo.datasets.pixels import SUFFIXES, check_suffix, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,15 @@ class Folder(Reader):
         """Return whether a sub-folder of `root` (or of `root/split`) holds an image."""
         return root.is_dir() and next(_images(home_of(root, split)), None) is not None
 
+    def shape(self, root: Path, split: str) -> tuple[int, int, int]:
+        """Return channels, height and width of the first image by its relative path.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
+        first = _sorted(home_of(root, split))[0]
+        return shape_of(first, str(first))
+
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read the images of all class folders.
 
@@ -45,7 +54,7 @@ class Folder(Reader):
         import torch
 
         home = home_of(root, split)
-        files = sorted(_images(home), key=lambda file: file.relative_to(home).as_posix())
+        files = _sorted(home)
         for file in home.glob("*/**/*"):
             check_suffix(file)
         if not files:
@@ -58,6 +67,10 @@ class Folder(Reader):
         labels = torch.tensor([label_of[file.relative_to(home).parts[0]] for file in found])
         names = tuple(file.relative_to(home).as_posix() for file in found)
         return Batch(images, labels, torch.tensor(rows), names)
+
+
+def _sorted(home: Path) -> list[Path]:
+    return sorted(_images(home), key=lambda file: file.relative_to(home).as_posix())
 
 
 def _images(home: Path) -> Iterator[Path]:

@@ -39,6 +39,17 @@ class Idx(Reader):
         """Return whether `root` holds the images of `split`."""
         return root.is_dir() and _find(root, split, "images", 3) is not None
 
+    def shape(self, root: Path, split: str) -> tuple[int, int, int]:
+        """Return 1 channel, and the height and width that the file's head says.
+
+        Raises:
+            DataError: the file is truncated or of another type.
+        """
+        file = _find(root, split, "images", 3)
+        assert file is not None, "an accepted folder has images"
+        _, height, width = _array(file, 3).shape
+        return 1, height, width
+
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read images and labels.
 

@@ -10,6 +10,7 @@ from transferzoo.base.errors import DataError
 from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.datasets.labels import checked
 from transferzoo.datasets.memory import rows_of, stacked
+from transferzoo.datasets.pixels import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +42,18 @@ class Parquet(Reader):
         if root.is_file():
             return root.suffix == ".parquet"
         return bool(_folders(root, split))
+
+    def shape(self, root: Path, split: str) -> tuple[int, int, int]:
+        """Return channels, height and width of the first row's image.
+
+        Raises:
+            DataError: there is none, or it cannot be read.
+        """
+        file = root if root.is_file() else _shards(root, split)[0]
+        where, content, *_ = next(_rows(file, _open(file)), (str(file), None))
+        if content is None:
+            raise DataError(f"{where} holds no image bytes")
+        return shape_of(content, where)
 
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read all shards of a split.

@@ -44,6 +44,31 @@ def check_suffix(file: Path) -> None:
         )
 
 
+def shape_of(encoded: bytes | Path, where: str) -> tuple[int, int, int]:
+    """Return channels (1 or 3), height and width of an image, upright or not.
+
+    Args:
+        encoded: a PNG, JPEG, … as bytes, or the file that holds it.
+        where: names the image in an error.
+
+    Raises:
+        DataError: not a readable image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+            return 1 if image.mode in ("1", "L", "LA") else 3, image.height, image.width
+    except Exception as error:
+        raise undecoded(where, error) from error
+
+
+def undecoded(where: str, error: Exception) -> DataError:
+    """Return the error of a broken file; what Pillow raises for one depends on format and version."""
+    reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+    return DataError(f"{where} cannot be decoded ({reason})", expected="a whole image such as a PNG or JPEG")
+
+
 def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> NDArray[np.uint8]:
     """Decode an image with Pillow, upright as its EXIF data says, grey or RGB as `spec.channels` says.
 
@@ -69,11 +94,8 @@ def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> ND
             picture = _upright(image, spec.channels, where)
     except DataError:
         raise
-    except Exception as error:  # what Pillow raises for a broken file depends on format and version
-        reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
-        raise DataError(
-            f"{where} cannot be decoded ({reason})", expected="a whole image such as a PNG or JPEG"
-        ) from error
+    except Exception as error:
+        raise undecoded(where, error) from error
     if picture.size != (spec.size, spec.size):
         if fit == "exact":
             raise DataError(

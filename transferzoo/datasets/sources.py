@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 
     from transferzoo.base.plugins import Plugin
     from transferzoo.datasets import Batch, Reader
+    from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec
 
     OnStage = Callable[[str, int, int], None]
+
+
+LARGEST = 224
+"""Height and width in pixels, at most, of images whose data set does not say."""
 
 
 class HubFile(NamedTuple):
@@ -55,11 +61,62 @@ def load_split(
         UnknownNameError: no such split.
         DataError: nothing found, or what was found cannot be read, does not fit `spec` or has an id twice.
     """
-    places = roots(spec, split, root, on_progress)
-    reader, place = next((reader, place) for place in places if (reader := _reader(place, split)))
+    reader, place = _found(spec, split, root, on_progress)
     batch = reader.read(place, split, spec, lambda done, total: on_progress("reading images", done, total))
     check_ids(batch.ids, str(place))
     return batch
+
+
+def measured(zoo: Zoo, name: str, split: str | None = None, root: Path | None = None) -> Zoo:
+    """Return a zoo that knows how large the images of a data set are, where its entry does not say.
+
+    Channels, height and width are those of the split's first image; the size is the shorter side, at most
+    `LARGEST`, and the centre of larger images is cut out unless the entry says otherwise. Where mean and
+    standard deviation are not given they are 0.5 each.
+
+    Args:
+        zoo: has the data set.
+        name: of the data set.
+        split: which images are looked at; None for those that are attacked.
+        root: as for `load_split`.
+
+    Raises:
+        UnknownNameError: no such data set, or no such split.
+        DataError: nothing found, or what was found cannot be read.
+    """
+    spec = zoo.dataset(name)
+    if spec.channels and spec.size and spec.mean and spec.std:
+        return zoo
+    channels, size, fit = spec.channels or len(spec.mean) or len(spec.std), spec.size, spec.fit
+    if not (channels and size):
+        split = split or spec.attack.split
+        reader, place = _found(spec, split, root)
+        seen, *sides = reader.shape(place, split)
+        channels = channels or seen
+        if not size:
+            size = min(*sides, LARGEST)
+            fit = "crop" if "fit" not in spec.model_fields_set and sides != [size, size] else fit
+    half = (0.5,) * channels
+    found = {
+        "channels": channels,
+        "size": size,
+        "mean": spec.mean or half,
+        "std": spec.std or half,
+        "fit": fit,
+    }
+    return replace(zoo, datasets={**zoo.datasets, name: spec.model_copy(update=found)})
+
+
+def _found(
+    spec: DatasetSpec, split: str, root: Path | None, on_progress: OnStage = lambda *_: None
+) -> tuple[Reader, Path]:
+    """Return the first place that has a split, and what reads it.
+
+    Raises:
+        UnknownNameError, DataError: see `roots`.
+    """
+    places = roots(spec, split, root, on_progress)
+    return next((reader, place) for place in places if (reader := _reader(place, split)))
 
 
 def roots(
@@ -149,6 +206,24 @@ def reading_plugin(spec: DatasetSpec, split: str, root: Path | None) -> Plugin |
     places = (_unpack_archive(path, spec, lambda *_: None) for path in own if path.exists())
     reader = next((reader for place in places if (reader := _reader(place, split))), None)
     return owner(type(reader).__module__) if reader else None
+
+
+def place_of_images(spec: DatasetSpec, split: str) -> str | None:
+    """Return the first place of a split that has it, as `spec` writes it; None where none has.
+
+    Nothing is downloaded, so the Hub is taken to have what it shall have, or unpacked.
+
+    Args:
+        spec: the data set.
+        split: one of `spec.splits`.
+    """
+    for place in spec.splits[split]:
+        if place.startswith(HUB):
+            return place
+        path = _resolve_place(place)
+        if path.exists() and (is_archive(path) or _reader(path, split)):
+            return place
+    return None
 
 
 def layouts(split: str) -> str:

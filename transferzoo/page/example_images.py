@@ -75,10 +75,10 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
     Raises:
         DataError: there are no images, they are not those of the run, or a file of it is damaged.
     """
-    from transferzoo.datasets.sources import load_split
+    from transferzoo.datasets.sources import load_split, measured
 
     config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))["config"]
-    dataset = zoo.dataset(config["dataset"])
+    dataset = measured(zoo, config["dataset"], config["split"], root).dataset(config["dataset"])
     clean = load_split(dataset, config["split"], root=root)
     shown = dict(list(rows_of(run.records()).items())[:MOST_ROWS])
     most = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))

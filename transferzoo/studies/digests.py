@@ -29,7 +29,9 @@ def dataset_digest(dataset: DatasetSpec) -> str:
     """Return the fingerprint of all fields of a data set that results depend on, except its images."""
     return fingerprint(
         dataset.model_dump(
-            mode="json", exclude={"splits", "attack", "licence", "origin"}, exclude_defaults=True
+            mode="json",
+            exclude={"splits", "attack", "recipe", "surrogate", "licence", "origin"},
+            exclude_defaults=True,
         )
     )
 

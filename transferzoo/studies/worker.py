@@ -16,7 +16,7 @@ from transferzoo.base.errors import TransferZooError
 from transferzoo.base.plugins import load_file
 from transferzoo.base.processes import one_thread
 from transferzoo.base.registry import Registry
-from transferzoo.datasets.sources import load_split
+from transferzoo.datasets.sources import load_split, measured
 from transferzoo.studies.derived import read_derived
 from transferzoo.studies.digests import split_root
 from transferzoo.studies.grid import build_grid
@@ -142,7 +142,8 @@ def _change_directory(base: Path) -> None:
 
 @cache
 def _worker_context(task: Task) -> WorkerContext:
-    study, zoo = Study.model_validate_json(task.study), read_zoo(task.zoo)
+    study = Study.model_validate_json(task.study)
+    zoo = measured(read_zoo(task.zoo), study.dataset, study.split, task.root)
     return WorkerContext(
         build_grid(study, zoo, task.root, task.environment),
         zoo.dataset(study.dataset),

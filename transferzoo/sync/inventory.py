@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from huggingface_hub import constants
@@ -17,11 +16,12 @@ from transferzoo.base.errors import DataError, ModelError
 from transferzoo.models import checkpoint
 from transferzoo.models.resolve import note_path, silent, unknown, unlisted
 from transferzoo.models.sources.hub_repository import HubRepository
-from transferzoo.zoo.schema import HUB, NAMED_ON_HUB, assets
+from transferzoo.zoo.schema import HUB, NAMED_ON_HUB
 from transferzoo.zoo.selection import is_pattern, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Role
@@ -118,16 +118,14 @@ def state_of_images(dataset: DatasetSpec, split: str) -> State:
     Raises:
         UnknownNameError: no such split.
     """
-    files = files_of_images(dataset, split)
-    for source in dataset.splits[split]:
-        kind, _, path = source.partition(":")
-        if kind == "builtin" and (assets() / path).exists():
-            return "built-in"
-        if kind == "local" and Path(path).expanduser().exists():
-            return "local"
-        if files and source.startswith(HUB):
-            return "cached" if files.cached_folder() else "hub"
-    return "absent"
+    from transferzoo.datasets.sources import place_of_images
+
+    files, place = files_of_images(dataset, split), place_of_images(dataset, split)
+    if place is None:
+        return "absent"
+    if files and place.startswith(HUB):
+        return "cached" if files.cached_folder() else "hub"
+    return "built-in" if place.startswith("builtin:") else "local"
 
 
 def require_cached(models: Iterable[ModelSpec]) -> None:

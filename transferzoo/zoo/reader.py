@@ -137,7 +137,9 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
     for folder, part in parts:
         for name, data in part.datasets.items():
             splits = {s: tuple(_beside(folder, p) for p in places) for s, places in data.splits.items()}
-            datasets[name] = data.model_copy(update={"name": name, "splits": splits})
+            usual = "test" if "test" in splits else next(iter(splits))
+            attack = data.attack.model_copy(update={"split": data.attack.split or usual})
+            datasets[name] = data.model_copy(update={"name": name, "splits": splits, "attack": attack})
         for dataset, entries in part.models.items():
             for name, entry in entries.items():
                 names = {"name": name, "dataset": dataset, "source": entry.source.beside(folder)}
@@ -178,6 +180,12 @@ def _check_names(file: YamlFile, part: _File) -> None:
 
 
 def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
+    for name, data in part.datasets.items():
+        if data.recipe is not None and data.recipe not in zoo.recipes:
+            raise file.unknown(("datasets", name, "recipe"), "recipe", data.recipe, zoo.recipes)
+        own = [model.name for model in zoo.models.values() if model.dataset == name]
+        if data.surrogate is not None and data.surrogate not in own:
+            raise file.unknown(("datasets", name, "surrogate"), "surrogate", data.surrogate, own)
     for dataset, entries in part.models.items():
         if dataset not in zoo.datasets:
             raise file.unknown(("models", dataset), "data set", dataset, zoo.datasets)

@@ -37,28 +37,35 @@ class AttackDefaults(WrittenBudget):
     """What an attack on a data set uses where the user and the preset say nothing.
 
     Attributes:
-        split: the split whose images are attacked.
+        split: the split whose images are attacked; empty, in an entry, for "test" or the first one.
         images: how many images are attacked at most.
         batch_size: images in a work unit.
     """
 
     norm: Ball = "linf"
+    epsilon: str = "8/255"
     step: str = "eps/10"
     steps: int = Field(default=50, ge=1)
-    split: str
+    split: str = ""
     images: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=100, ge=1)
 
+    @model_validator(mode="after")
+    def _of_a_ball(self) -> AttackDefaults:
+        if self.norm == "l2" and "epsilon" not in self.model_fields_set:
+            raise ValueError("an epsilon too, where the norm is l2")
+        return self
+
 
 class DatasetSpec(FrozenModel):
-    """A data set.
+    """A data set. Its entry in a zoo file needs only `classes` and `splits`.
 
     Attributes:
         name: its name in the zoo.
         classes: class names in label order; a number stands for that many nameless classes "0", "1", ….
-        channels: 1 (grey) or 3 (RGB).
-        size: height and width of the images in pixels.
-        mean: a value a channel, of the [0, 1] training pixels, for models trained here.
+        channels: 1 (grey) or 3 (RGB); 0 for those of its images: see `datasets.sources.measured`.
+        size: height and width of the images in pixels; 0 likewise.
+        mean: a value a channel, of the [0, 1] training pixels, for models trained here; 0.5 where not given.
         std: likewise the standard deviation.
         splits: split → where it may lie, tried in order: "builtin:FOLDER", "local:PATH", or a file of a data
             set of the Hub, "hub:OWNER/NAME/FILE", pinned as in "…/data.zip@sha256:HASH" or in numbered parts
@@ -68,22 +75,26 @@ class DatasetSpec(FrozenModel):
             sides (and refuses them in Parquet files), "crop" scales the shorter side to 8/7 of `size` and
             cuts out the centre.
         attack: defaults of an attack on this data set.
+        recipe: the training recipe that is used where nothing else is said; None for none.
+        surrogate: name of the model that images are crafted on where none is named; None for none.
         licence: licence of the images.
         origin: where they come from.
     """
 
     name: str = ""
     classes: tuple[str, ...] = Field(min_length=2)
-    channels: Literal[1, 3]
-    size: int = Field(ge=4)
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    splits: dict[str, tuple[str, ...]]
+    channels: Literal[0, 1, 3] = 0
+    size: int = Field(default=0, ge=0)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    splits: dict[str, tuple[str, ...]] = Field(min_length=1)
     at_most: dict[str, int] = Field(default_factory=dict)
     fit: Literal["squash", "crop"] = "squash"
-    attack: AttackDefaults
-    licence: str
-    origin: str
+    attack: AttackDefaults = Field(default_factory=AttackDefaults)
+    recipe: str | None = None
+    surrogate: str | None = None
+    licence: str = "unknown"
+    origin: str = "unknown"
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -94,9 +105,12 @@ class DatasetSpec(FrozenModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetSpec:
-        if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise ValueError(f"one mean and one std for each of the {self.channels} channels")
-        if self.attack.split not in self.splits:
+        known = [count for count in (self.channels, len(self.mean), len(self.std)) if count]
+        if len(set(known)) > 1:
+            raise ValueError(f"one mean and one std for each of the {known[0]} channels")
+        if 0 < self.size < 4:
+            raise ValueError("a size of at least 4 pixels")
+        if self.attack.split and self.attack.split not in self.splits:
             raise ValueError(f"attack.split to be one of the splits ({', '.join(self.splits)})")
         for split, most in self.at_most.items():
             if split not in self.splits or most < 1:
