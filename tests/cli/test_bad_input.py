@@ -52,7 +52,6 @@ if TYPE_CHECKING:
         (("train", "--architecture", "small_vg"), ("unknown architecture 'small_vg'", "small_vgg")),
         (("train", "--architecture", "small_vgg:depth=3"), ("'depth'", "expected one of", "width")),
         (("train", "--recipe", "resnet50-smm"), ("unknown recipe 'resnet50-smm'", "resnet50-sam")),
-        (("train",), ("nothing to train", "expected --recipe, --architecture or --from", "list recipes")),
         (("train", "--recipe", "vgg", "--epochs", "0"), ("'epochs'", "greater than or equal to 1")),
         (("study", "minimisers"), ("unknown study 'minimisers'", "did you mean minimizers")),
         (("study", "mine.yaml"), ("there is no study file mine.yaml", "a YAML file")),

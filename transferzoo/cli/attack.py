@@ -44,14 +44,15 @@ ATTACK = "Attack"
 
 def attack(
     surrogate: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--surrogate",
             "-s",
             help="Model to craft on; repeat for a matrix.",
             autocompletion=complete_surrogates,
+            show_default="the data set's",
         ),
-    ],
+    ] = None,
     targets: Annotated[
         list[str],
         typer.Option(
@@ -256,10 +257,13 @@ def attack(
         precision_of,
         steps_of,
         targeted_of,
+        usual_surrogates,
         with_largest_batches,
     )
     from transferzoo.cli.dry_run import lacking, unfetched
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
+    from transferzoo.cli.models import training_on
+    from transferzoo.datasets.sources import measured
     from transferzoo.evaluation.job import weights_of
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.models.resolve import UnlistedOptions, dataset_of
@@ -286,9 +290,15 @@ def attack(
         "compile": compile,
     }
     records = load_zoo(zoo)
-    name = dataset_of(records, dataset, [*surrogate, *targets])
+    name = dataset_of(records, dataset, [*(surrogate or ()), *targets])
+    records = measured(records, name, split, data)
     crafted_on, tried_on = models(
-        records, name, surrogate, targets, UnlistedOptions(architecture, allow_code)
+        records,
+        name,
+        surrogate or usual_surrogates(records.dataset(name)),
+        targets,
+        UnlistedOptions(architecture, allow_code),
+        training_on(name, zoo=zoo, data=data),
     )
     if dry_run and (absent := lacking(records.dataset(name), (*crafted_on, *tried_on), split, data)):
         settle = partial(configure, records, name, attack, flags=flags, max_gradients=max_gradients)

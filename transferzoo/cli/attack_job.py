@@ -16,26 +16,48 @@ if TYPE_CHECKING:
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.training.finetuned import FineTuning
     from transferzoo.zoo.reader import Zoo
-    from transferzoo.zoo.schema import ModelSpec
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 AUTO = "auto"
 """What stands for the best of an option on this machine."""
 
 
+def usual_surrogates(dataset: DatasetSpec) -> list[str]:
+    """Return the names of the surrogates of a data set where the user names none."""
+    if dataset.surrogate is None:
+        return ["all"]
+    log(f"Surrogate: {dataset.surrogate}, the usual one of {dataset.name}; --surrogate names another.")
+    return [dataset.surrogate]
+
+
 def models(
-    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str], options: UnlistedOptions
+    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str], options: UnlistedOptions, train: str
 ) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
     """Return the surrogates and the targets that names stand for.
 
     A surrogate that "all" or a glob made a target too is left out of the targets.
 
+    Args:
+        zoo: what names mean.
+        dataset: what is classified.
+        surrogates: names.
+        targets: names.
+        options: what the user states about unlisted models.
+        train: the command that trains a model of the data set.
+
     Raises:
-        UsageError: a name is unknown or stands for two models, or no target is left.
+        UsageError: a name is unknown or stands for two models, there is no model yet, or no target is left.
     """
     from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
     crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options, log)
     tried_on = select_models(zoo, targets, dataset, "target", options, log)
+    for role, found in (("surrogate", crafted_on), ("target", tried_on)):
+        if not found:
+            raise UsageError(
+                f"'{dataset}' has no {role} yet",
+                hint=f"train one: `{train}`, and name the folder it writes with --{role}",
+            )
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options)
     kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)

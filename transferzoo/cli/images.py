@@ -27,8 +27,13 @@ def training_images(
     Raises:
         DataError: no training images, or they cannot be read.
     """
+    from transferzoo.datasets.sources import hub_files
+    from transferzoo.sync.inventory import state_of_images
     from transferzoo.training.stream import streams
 
+    if root is None and state_of_images(dataset, "train") == "hub":
+        files = ", ".join(f"{file.repo}/{file.file}" for file in hub_files(dataset, "train"))
+        log(f"Downloading the training images of {dataset.name} from the Hub: {files}.")
     return _streamed(dataset, root, config, workers) if streams(dataset) else _in_memory(dataset, root)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from transferzoo.base.table import Table
     from transferzoo.zoo.reader import Zoo
@@ -39,6 +41,13 @@ def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
 def train_command(model: ModelSpec) -> str:
     """Return the command that makes a model that nobody has published."""
     return f"transferzoo train --recipe {model.recipe}"
+
+
+def training_on(dataset: str, *, zoo: Path | None, data: Path | None) -> str:
+    """Return the command that trains a sharpness-aware surrogate, for a shell in the same folder."""
+    places = [("--zoo", zoo), ("--data", data)]
+    own = [word for option, place in places if place for word in (option, str(place))]
+    return shlex.join(["transferzoo", "train", "--dataset", dataset, "--minimizer", "sam", *own])
 
 
 def claimed(model: ModelSpec) -> float | None:

@@ -171,6 +171,7 @@ def sharpness(
     from transferzoo.cli.attack_job import download_models
     from transferzoo.cli.landscapes import report_line, report_models, report_slice
     from transferzoo.cli.tables import render
+    from transferzoo.datasets.sources import measured
     from transferzoo.models.resolve import UnlistedOptions, dataset_of, select_models
     from transferzoo.results.writers import check_output, formatted
     from transferzoo.sharpness.plots import check_plot_path
@@ -183,7 +184,9 @@ def sharpness(
         check_plot_path(picture)
     records = load_zoo(zoo)
     names = list(between or ([slice_] if slice_ is not None else models or []))
-    dataset_spec = records.dataset(dataset_of(records, dataset, names))
+    name = dataset_of(records, dataset, names)
+    records = measured(records, name, split, data)
+    dataset_spec = records.dataset(name)
     options = UnlistedOptions(architecture, allow_code)
     chosen = select_models(records, names, dataset_spec.name, "surrogate", options, log)
     tried_on = _targets(
@@ -196,8 +199,8 @@ def sharpness(
         raise UsageError(f"{request} takes {wanted}", got=", ".join(model.name for model in chosen))
     setup = _measurement_setup(dataset_spec, split, data, images, seed, batch_size)
     if request == "MODEL":
-        measured = {name: context.params[name] for name, of in BELONGS.items() if of == "MODEL"}
-        found = report_models(setup, chosen, measured, runs)
+        asked = {option: context.params[option] for option, of in BELONGS.items() if of == "MODEL"}
+        found = report_models(setup, chosen, asked, runs)
     elif request == "--between":
         chosen_attack = Attack.of(resolve(records, dataset_spec.name, attack, {}), seed)
         found = report_line(setup, (chosen[0], chosen[1]), points, tried_on, chosen_attack, runs, picture)

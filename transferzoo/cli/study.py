@@ -70,6 +70,7 @@ def study(
 ) -> None:
     """Run a study, or go on with it, and print the verdicts on its claims."""
     from transferzoo.base import plugins
+    from transferzoo.datasets.sources import measured
     from transferzoo.results.writers import check_output
     from transferzoo.studies.grid import build_grid
     from transferzoo.studies.preflight import check_architectures, check_images
@@ -84,8 +85,9 @@ def study(
     files = [check_output(path) for path in output or []]
     if results is not None:
         check_results(results)
-    records, chosen = load_zoo(zoo), find_study(name)
+    chosen = find_study(name)
     root = data and data.expanduser().absolute()
+    records = measured(load_zoo(zoo), chosen.dataset, chosen.split, root)
     task = Task(chosen.model_dump_json(), store.absolute(), root, own_file(zoo), plugins.files())
     grid = build_grid(chosen, records, task.root, notify=log)
     check_architectures(grid, records.dataset(chosen.dataset))

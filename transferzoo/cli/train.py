@@ -33,6 +33,7 @@ from transferzoo.cli.options import (
 from transferzoo.cli.output import log, progress_bar, report_once, show, show_json, show_line, terminal_width
 from transferzoo.cli.tables import render
 from transferzoo.cli.train_tables import choice_table, facts, plan_table
+from transferzoo.cli.training_log import TrainingLog, plan_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from transferzoo.datasets import Batch
     from transferzoo.training.feeds import Feed
     from transferzoo.training.recipes import Plan
-    from transferzoo.training.trainer import Progress
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 TRAINING, MINIMIZER, RATES, SELECTION, METHODS = (
@@ -284,16 +284,24 @@ def train(
     from transferzoo.base.environment import environment
     from transferzoo.base.frozen_model import fingerprint
     from transferzoo.base.train_config import TrainConfig
-    from transferzoo.training.recipes import plan, plugins_of, short_name
+    from transferzoo.datasets.sources import measured
+    from transferzoo.training.recipes import plan, plugins_of, short_name, usual_architecture
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
+    name = dataset or (records.recipe(recipe).dataset if recipe else records.default_dataset)
+    records = measured(records, name, "train", data)
     given = {key: value for key, value in context.params.items() if value is not None and key != "tune"}
     flags: dict[str, Any] = {key: given[key] for key in TrainConfig.model_fields if key in given}
     if decay_at is not None:
         flags["decay_at"] = tuple(decay_at.split(","))
-    what = plan(records, recipe, flags, rho=rho, tune=tune, notify=log)
-    config, spec = what.config, records.dataset(what.config.dataset)
+    spec = records.dataset(name)
+    usual = recipe
+    if recipe is None and architecture is None and start is None:
+        usual = spec.recipe
+        flags |= {} if usual else {"architecture": usual_architecture(spec)}
+    what = plan(records, usual, {**flags, "dataset": name}, rho=rho, tune=tune, notify=log)
+    config = what.config
     _check_architecture(what, spec)
     key = {"config": config.key(), "environment": environment()._asdict(), **plugins_of(config)}
     mark = fingerprint(key)[:8]
@@ -308,7 +316,7 @@ def train(
             f"Note: Accelerate's mixed precision '{launched}' is not used; --precision is {config.precision}."
         )
     with join_team(log_with, folder) as team, report_once(team.fails_first):
-        result = _run(spec, what, data, folder, team, workers)
+        result = _run(spec, what, usual, data, folder, team, workers)
     if not team.leads:
         return
     if json:
@@ -316,10 +324,8 @@ def train(
         return
     if "tuning" in result:
         show(render(choice_table(result["tuning"]), terminal_width()))
-    measured = result["accuracy"]
-    accuracy = (
-        f"{measured['accuracy']:.2%} of {measured['n']:,} test images" if measured else "no test images"
-    )
+    right = result["accuracy"]
+    accuracy = f"{right['accuracy']:.2%} of {right['n']:,} test images" if right else "no test images"
     show_line(f"{folder}: {accuracy}, {result['seconds']:.0f} s of training")
     log(f"Attack from it with: {_attack_from(folder, config.dataset)}")
 
@@ -357,28 +363,21 @@ def _labelled(model: ModelSpec, images: Batch | Feed, dataset: DatasetSpec, team
 
 
 def _run(
-    dataset: DatasetSpec, what: Plan, root: Path | None, folder: Path, team: Team, workers: int
+    dataset: DatasetSpec,
+    what: Plan,
+    recipe: str | None,
+    root: Path | None,
+    folder: Path,
+    team: Team,
+    workers: int,
 ) -> dict[str, Any]:
     from transferzoo.training.rho_search import train_or_tune
 
     images, test = training_images(dataset, root, what.config, workers)
     if what.labels:
         images = _labelled(what.labels, images, dataset, team)
+    plan = plan_sentence(what.config, recipe, dataset, root)
     with progress_bar() as bar, _telling_what_is_kept(folder):
-        task = bar.add_task("training", total=None, note="")
-        first = True
-
-        def advance(at: Progress) -> None:
-            nonlocal first
-            if first and at.step > 1:
-                log(f"Going on after step {at.step - 1:,} of {at.steps:,}.")
-            first = False
-            note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
-            title = f"epoch {at.epoch}/{at.epochs}"
-            bar.update(task, completed=at.step, total=at.steps, description=title, note=note)
-            if bar.disable and at.step * at.epochs % at.steps == 0:
-                log(f"{title}  {note}")
-
         return train_or_tune(
             what.config,
             dataset,
@@ -388,7 +387,7 @@ def _run(
             start=what.start,
             validators=what.validators,
             team=team,
-            on_progress=advance,
+            on_progress=TrainingLog(bar, plan, len(what.config.tune)).advance,
         )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.zoo.reader import Zoo
-    from transferzoo.zoo.schema import ModelSpec
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 VALIDATION = 2000
 """Images held out where an epoch or a radius is selected and nothing else is said."""
@@ -185,6 +185,13 @@ def with_rho(minimizer: str, rho: float) -> str:
 def plugins_of(config: TrainConfig) -> dict[str, Any]:
     """Return what a key of a training says of the plug-ins that it uses; nothing where it uses none."""
     return used(*MINIMIZERS.origins(config.minimizer), *ARCHITECTURES.origins(config.architecture))
+
+
+def usual_architecture(dataset: DatasetSpec) -> str:
+    """Return the spec of the network that is trained on a data set without a recipe where none is named."""
+    from transferzoo.training.stream import streams
+
+    return "resnet18" if streams(dataset) else "small_resnet18"
 
 
 def short_name(config: TrainConfig) -> str:
