@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from transferzoo.base.errors import DataError, ModelError, TransferZooError, Usa
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.training.augment import Augmenter
+from transferzoo.training.objective import objective
 from transferzoo.training.trainer import Progress, train
 
 if TYPE_CHECKING:
@@ -175,6 +177,37 @@ def test_divergence_is_a_sentence(tmp_path: Path, stripes: DatasetSpec) -> None:
     with pytest.raises(TransferZooError, match=r"^training diverged at step \d+: the loss is (nan|inf);"):
         train(wild, stripes, TRAIN, TEST, tmp_path / "first")
     assert not (tmp_path / "first").exists()
+
+
+@pytest.mark.parametrize("minimizer", ["sgd", "sam", "gsam"])
+def test_too_little_memory_is_a_sentence_whose_step_works(
+    tmp_path: Path, stripes: DatasetSpec, monkeypatch: pytest.MonkeyPatch, minimizer: str
+) -> None:
+    fits = 5
+
+    def bounded(*arguments: Any) -> Any:
+        if len(arguments[2]) > fits:
+            raise torch.OutOfMemoryError("full")
+        return objective(*arguments)
+
+    monkeypatch.setattr("transferzoo.training.loop.objective", bounded)
+    told = r"^memory runs out at step 1, with (\d+) images at once; add --micro-batch (\d+): "
+    sizes = []
+    wanted = {"minimizer": minimizer, "batch_size": 24, "epochs": 1}
+    for _ in range(9):
+        micro_batch = {"micro_batch": sizes[-1]} if sizes else {}
+        try:
+            train(config(**wanted, **micro_batch), stripes, TRAIN, None, tmp_path / str(len(sizes)))
+        except TransferZooError as error:
+            found = re.match(told, str(error))
+            assert found and int(found[1]) == (sizes or [24])[-1], error
+            sizes.append(int(found[2]))
+        else:
+            break
+    assert sizes == [12, 6, 3]
+    fits = 0
+    with pytest.raises(TransferZooError, match="with 1 images at once; choose a smaller network"):
+        train(config(**wanted, micro_batch=1), stripes, TRAIN, None, tmp_path / "none")
 
 
 @pytest.mark.parametrize(

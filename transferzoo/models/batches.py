@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from transferzoo.base.errors import TransferZooError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -40,16 +42,21 @@ def halving(work: Callable[[Tensor], T], places: Tensor, size: int) -> Iterator[
         size: places of a part.
 
     Raises:
-        RuntimeError: a single place does not fit in memory.
+        TransferZooError: a single place does not fit in memory.
     """
     for part in places.split(size):
         try:
             done = work(part)
         except RuntimeError as error:
-            if not _is_out_of_memory(error) or len(part) == 1:
+            if not is_out_of_memory(error):
                 raise
             done = None
         if done is None:  # outside of the handler, whose traceback holds the tensors of the failed pass
+            if len(part) == 1:
+                raise TransferZooError(
+                    "memory runs out at a single image",
+                    hint="with --jobs 1 no other process takes any; else use a smaller model, or more memory",
+                )
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             yield from halving(work, part, -(-len(part) // 2))
@@ -57,5 +64,6 @@ def halving(work: Callable[[Tensor], T], places: Tensor, size: int) -> Iterator[
             yield done
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether PyTorch has found no memory, on whatever device."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import update_bn
 from transferzoo.attacks.engine import perturb
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer, read_rule
+from transferzoo.models.batches import is_out_of_memory
 from transferzoo.training.objective import objective
 from transferzoo.training.progress import EpochSums, Progress
 from transferzoo.training.schedules import learning_rate, rho_factor
@@ -95,7 +96,7 @@ class Loop:
             after_step: called when everything a step changes is as the next one will find it.
 
         Raises:
-            TransferZooError: the loss is no longer finite.
+            TransferZooError: the loss is no longer finite, or memory runs out.
         """
         config, team, sums = self.config, self.team, self.sums
         total = self.epochs * self.steps_per_epoch
@@ -111,7 +112,12 @@ class Loop:
             for batch in self.feed.epoch(seed, team.rank, team.size, sums.steps):
                 step = epoch * self.steps_per_epoch + sums.steps
                 self._set_rates(step)
-                sums.add(*self._step(*batch))
+                try:
+                    sums.add(*self._step(*batch))
+                except RuntimeError as error:
+                    if is_out_of_memory(error):
+                        raise self._too_large() from None
+                    raise
                 if self._collects(step):
                     self._share_statistics()
                     self.minimizer.collect()
@@ -250,6 +256,16 @@ class Loop:
         return TransferZooError(
             f"training diverged at step {self.minimizer.steps}: {sign}",
             hint="lower the learning rate or rho; the state kept last, if any, stays",
+        )
+
+    def _too_large(self) -> TransferZooError:
+        """Return the error of a step that memory was too small for; what would fit is another training."""
+        share, size = self.config.batch_size // self.team.size, self._micro_batch
+        smaller = next((n for n in range(size // 2, 0, -1) if share % n == 0), 0)
+        parts = f"add --micro-batch {smaller}: the gradients of such parts of a batch are averaged"
+        return TransferZooError(
+            f"memory runs out at step {self.minimizer.steps + 1}, with {size} images at once",
+            hint=parts if smaller else "choose a smaller network or smaller images",
         )
 
     @contextmanager
