@@ -123,6 +123,35 @@ def test_a_conversion_that_stopped_is_made_again(tmp_path: Path, cache: Path) ->
     assert load_checkpoint(folder, FASHION).size == (28, 28)
 
 
+def _flip(folder: Path) -> None:
+    content = bytearray((folder / checkpoint.WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (folder / checkpoint.WEIGHTS).write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a flipped bit": _flip,
+    "half the weights": lambda f: (f / checkpoint.WEIGHTS).write_bytes(
+        (f / checkpoint.WEIGHTS).read_bytes()[:999]
+    ),
+    "another normalisation": lambda f: (f / checkpoint.CONFIG).write_text(
+        (f / checkpoint.CONFIG).read_text().replace("0.3", "0.5")
+    ),
+    "no configuration": lambda f: (f / checkpoint.CONFIG).unlink(),
+    "a torn origin": lambda f: (f / conversion.ORIGIN).write_text("{"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_was_damaged_since_is_converted_again(tmp_path: Path, cache: Path, damage: str) -> None:
+    folder = convert(tmp_path / "w.bin", tiny())
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    DAMAGE[damage](folder)
+    assert {file: file.read_bytes() for file in folder.iterdir()} != before
+    assert convert(tmp_path / "w.bin", tiny()) == folder
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+
+
 def changed(**tensors: Tensor | None) -> dict[str, Any]:
     """Return the weights with some changed, or removed."""
     state: dict[str, Any] = tiny()

@@ -71,20 +71,23 @@ def convert_weights(
 
     arguments, model = _built(weights)
     content = serialise(_fitting(_own(file, weights), model, file), metadata={"format": "pt"})
-    written = hashlib.sha256(content).hexdigest()
-    write_json(folder / ORIGIN, {**origin, "sha256": sha256, "weights_sha256": written})
     write_json(folder / checkpoint.CONFIG, _config(weights, arguments, model))
+    written = {
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "config_sha256": digest_of(folder / checkpoint.CONFIG, 64),
+    }
+    write_json(folder / ORIGIN, {**origin, "sha256": sha256, **written})
     write_bytes(folder / checkpoint.WEIGHTS, content)  # the last one: where it is, the folder is whole
     return folder
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether a folder has converted weights, and those that were written."""
+    """Return whether a folder has converted weights and their configuration, and those that were written."""
+    files = {"weights_sha256": checkpoint.WEIGHTS, "config_sha256": checkpoint.CONFIG}
     try:
-        written = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))["weights_sha256"]
-        checkpoint.read_config(folder)
-        return bool(digest_of(folder / checkpoint.WEIGHTS, 64) == written)
-    except (OSError, ValueError, KeyError, TypeError, ModelError):
+        written = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        return all(digest_of(folder / file, 64) == written[name] for name, file in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
