@@ -130,21 +130,36 @@ def test_a_target_that_gives_nan_is_named(cli: Run, few: Path, tmp_path: Path) -
     assert "Error: 'Nan': a model gives NaN instead of logits" in done.err
 
 
-def test_targets_are_evaluated_as_such_and_handed_back() -> None:
+def _all_of_it(model: nn.Module) -> None:
+    model.train()
+
+
+def _one_layer(model: nn.Module) -> None:
+    next(part for part in model.modules() if isinstance(part, nn.BatchNorm2d)).train()
+
+
+def _dropping(model: nn.Module) -> None:
+    model.register_forward_hook(lambda model, _, logits: nn.functional.dropout(logits, 0.5, model.training))
+    model.training = True
+
+
+@pytest.mark.parametrize("wake", [_all_of_it, _one_layer, _dropping])
+@pytest.mark.parametrize("role", ["surrogate", "target"])
+def test_models_are_evaluated_as_such_and_handed_back(wake: Callable[[nn.Module], None], role: str) -> None:
     images, attack = load_images().select(range(40)), read_attack("bim", steps=2)
-    surrogate, still, moving = (
-        load_model("resnet50-sgd"),
-        load_model("resnet18"),
-        load_model("resnet18").train(),
-    )
-    before = {name: tensor.clone() for name, tensor in moving.state_dict().items()}
-    results = [
-        evaluate(attack, surrogate, {"t": target}, images.images, images.labels).records[0]
-        for target in (still, moving)
-    ]
+    results = []
+    for moving in (False, True):
+        models = {"surrogate": load_model("resnet50-sgd"), "target": load_model("resnet18")}
+        if moving:
+            wake(models[role])
+        before = {name: tensor.clone() for name, tensor in models[role].state_dict().items()}
+        modes = [part.training for part in models[role].modules()]
+        targets = {"t": models["target"]}
+        results += evaluate(attack, models["surrogate"], targets, images.images, images.labels).records
+        assert [part.training for part in models[role].modules()] == modes
+        assert any(modes) == moving
+        assert all(torch.equal(tensor, before[name]) for name, tensor in models[role].state_dict().items())
     assert results[0] == results[1]
-    assert moving.training and all(part.training for part in moving.modules())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in moving.state_dict().items())
 
 
 def test_ids_that_repeat_and_nothing_to_do() -> None:
@@ -187,16 +202,29 @@ def test_classes_in_another_order_are_put_into_ours(cli: Run, few: Path, tmp_pat
     assert [record["white_box"] for record in json.loads(done.out)["records"]] == [True, False]
 
 
-def test_two_functions_of_one_file_are_two_models(cli: Run, few: Path, tmp_path: Path) -> None:
-    (tmp_path / "pair.py").write_text(
-        "from torch import nn\n"
+PAIRS = {
+    "objects": "def one(): return Wrapped('resnet18')\ndef two(): return Wrapped('vgg')\n",
+    "functions": "def one():\n    m = load_model('resnet18')\n    return lambda x: m(x).detach()\n"
+    "def two():\n    m = load_model('vgg')\n    return lambda x: m(x).detach()\n",
+    "modules": "def one(): return load_model('resnet18')\ndef two(): return load_model('vgg')\n",
+    "classes": "class one(Wrapped):\n    def __init__(self): super().__init__('resnet18')\n"
+    "class two(Wrapped):\n    def __init__(self): super().__init__('vgg')\n",
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_two_networks_of_one_file_are_two_models(cli: Run, few: Path, tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"pair_{kind}.py").write_text(
         "from transferzoo import load_model\n"
         "class Wrapped:\n"
         "    def __init__(self, name): self.m = load_model(name)\n"
-        "    def __call__(self, x): return self.m(x).detach()\n"
-        "def one(): return Wrapped('resnet18')\n"
-        "def two(): return Wrapped('vgg')\n"
+        "    def __call__(self, x): return self.m(x).detach()\n" + PAIRS[kind]
     )
-    command = ["attack", "-s", "resnet18", "-t", "pair:one,pair:two", "--allow-code", "--data", few]
-    records = json.loads(cli(*command, "--steps", 1, "--json").out)["records"]
+    command = ["attack", "-s", "resnet18", "--allow-code", "--data", few, "--steps", 1, "--json"]
+    done = cli(*command, "-t", f"pair_{kind}:one,pair_{kind}:two")
+    assert done.code == 0, done.err
+    records = json.loads(done.out)["records"]
     assert len({record["target_sha256"] for record in records}) == 2
+    assert [record["white_box"] for record in records] == [kind == "modules", False]
+    plain = json.loads(cli(*command, "-t", "resnet18,vgg", "--runs", "plain").out)["records"]
+    assert [r["outcomes"] for r in records] == [r["outcomes"] for r in plain], "and each is shown its own"

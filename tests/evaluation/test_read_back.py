@@ -153,6 +153,41 @@ def test_clean_predictions_are_asked_for_once(
     assert asked.count(60) == 2, "what is damaged is asked for again"
 
 
+def _cast(tensors: Tensors) -> Tensors:
+    return {
+        name: tensor.long() if tensor.ndim and len(tensor) == 60 else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+WRONG: dict[str, Callable[[Tensors], Tensors]] = {
+    "no such class": lambda t: {**t, "most_likely": t["most_likely"] + 9},
+    "another count": lambda t: {**t, "most_likely": t["most_likely"][:59].contiguous()},
+    "another type": _cast,
+    "no least likely": lambda t: {name: tensor for name, tensor in t.items() if name != "least_likely"},
+    "other classes": lambda t: {**t, "most_likely": t["most_likely"].flip(0).contiguous()},
+}
+
+
+@pytest.mark.parametrize("damage", [*WRONG, "torn", "empty", "a folder"])
+def test_damaged_predictions_are_made_again(cli: Run, few: Path, cache: Path, damage: str) -> None:
+    whole = _outcomes(cli, few)
+    files = {file: file.read_bytes() for file in cache.glob("*.safetensors")}
+    assert len(files) == 2
+    for file, before in files.items():
+        file.unlink()
+        if damage in WRONG:
+            (cache / "before").write_bytes(before)
+            save_file(WRONG[damage](load_file(cache / "before")), file)
+        elif damage == "a folder":
+            file.mkdir()
+        else:
+            file.write_bytes(before[: len(before) // 2 if damage == "torn" else 0])
+    assert _outcomes(cli, few, "--runs", "again") == whole
+    if damage != "a folder":
+        assert {file: file.read_bytes() for file in files} == files
+
+
 def test_without_a_cache_all_is_as_before(
     cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,17 +224,28 @@ def test_surrogates_of_names_alike_have_images_of_their_own(cli: Run, few: Path,
     assert outcomes("a/b", "a--b") == {**outcomes("a/b"), **outcomes("a--b")}
 
 
-def test_a_zero_gradient_is_an_error(cli: Run, few: Path, tmp_path: Path) -> None:
-    (tmp_path / "flat.py").write_text(
-        "from torch import nn\n"
+FLAT = {
+    "rounded": "self.m((x * 7).round() / 7)",
+    "thresholds": "self.m(torch.where(x > 0.5, x.detach(), x.detach() / 2) + 0 * x)",
+    "saturated": "1e4 * self.m(x)",
+    "signs": "self.m(x).sign() * 1e3",
+}
+"""Outputs that are right, and flat around every image."""
+
+
+@pytest.mark.parametrize("output", FLAT)
+def test_a_zero_gradient_is_an_error(cli: Run, few: Path, tmp_path: Path, output: str) -> None:
+    (tmp_path / f"flat_{output}.py").write_text(
+        "import torch\n"
         "from transferzoo import load_model\n"
-        "class Bits(nn.Module):\n"
+        "class Flat(torch.nn.Module):\n"
         "    def __init__(self): super().__init__(); self.m = load_model('resnet18')\n"
-        "    def forward(self, x): return self.m((x * 7).round() / 7)\n"
+        f"    def forward(self, x): return {FLAT[output]}\n"
     )
-    done = cli("attack", "-s", "flat:Bits", "-t", "vgg", "--allow-code", "--data", few, "--steps", 2)
+    model = f"flat_{output}:Flat"
+    done = cli("attack", "-s", model, "-t", "vgg", "--allow-code", "--data", few, "--images", 4, "--steps", 2)
     assert done.code == 1
-    assert "the gradient of 'fashion-mnist/Bits' is zero: none of" in done.err
+    assert "the gradient of 'fashion-mnist/Flat' is zero: none of 4 images was changed" in done.err
 
 
 def test_files_names_reach_pictures_and_records(cli: Run, few: Path, tmp_path: Path) -> None:
