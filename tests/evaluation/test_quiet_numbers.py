@@ -147,7 +147,7 @@ def _dropping(model: nn.Module) -> None:
 @pytest.mark.parametrize("role", ["surrogate", "target"])
 def test_models_are_evaluated_as_such_and_handed_back(wake: Callable[[nn.Module], None], role: str) -> None:
     images, attack = load_images().select(range(40)), read_attack("bim", steps=2)
-    results = []
+    results: list[Any] = []
     for moving in (False, True):
         models = {"surrogate": load_model("resnet50-sgd"), "target": load_model("resnet18")}
         if moving:

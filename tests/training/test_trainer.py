@@ -192,7 +192,7 @@ def test_too_little_memory_is_a_sentence_whose_step_works(
 
     monkeypatch.setattr("transferzoo.training.loop.objective", bounded)
     told = r"^memory runs out at step 1, with (\d+) images at once; add --micro-batch (\d+): "
-    sizes = []
+    sizes: list[int] = []
     wanted = {"minimizer": minimizer, "batch_size": 24, "epochs": 1}
     for _ in range(9):
         micro_batch = {"micro_batch": sizes[-1]} if sizes else {}
