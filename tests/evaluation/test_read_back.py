@@ -228,7 +228,7 @@ FLAT = {
     "rounded": "self.m((x * 7).round() / 7)",
     "thresholds": "self.m(torch.where(x > 0.5, x.detach(), x.detach() / 2) + 0 * x)",
     "saturated": "1e4 * self.m(x)",
-    "signs": "self.m(x).sign() * 1e3",
+    "levels": "(self.m(x) * 100).round()",
 }
 """Outputs that are right, and flat around every image."""
 
