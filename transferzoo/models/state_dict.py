@@ -67,13 +67,20 @@ def check_finite(weights: Mapping[str, Tensor], of: str, hint: str = "") -> None
         ModelError: one is not; `of` says whose it is.
     """
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
             raise ModelError(
                 f"weight '{name}' of {of} is not finite",
                 expected="numbers",
                 got="NaN or infinity",
                 hint=hint,
             )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether all numbers are finite; `isfinite` would take more memory than they do."""
+    import torch
+
+    return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 def check_fit(
