@@ -19,6 +19,7 @@ from helpers.stripes import draw
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.cli import training_log
 from transferzoo.datasets.sources import measured
+from transferzoo.minimizers import show_rule
 from transferzoo.studies.digests import dataset_digest
 from transferzoo.training.progress import Progress
 from transferzoo.zoo.reader import Zoo, load_zoo
@@ -49,13 +50,14 @@ def test_a_minimizer_alone_trains_the_recipe_of_the_default_data_set(cli: Run, t
     folder = Path(json.loads(done.out)["folder"])
     assert folder.name.startswith("small_resnet50-gsam-")
     trained = TrainConfig(**json.loads((folder / "recipe.json").read_text())["config"])
-    assert trained.minimizer.startswith("gsam:rho=0.05")
+    assert trained.minimizer == show_rule("gsam")
     changes = {"minimizer": trained.minimizer, "epochs": 1, "validation": 0}
+    changes |= {"rho_schedule": "rate", "rho_floor": 0.5}  # GSAM's radius follows the rate
     assert trained == load_zoo().recipe("resnet50-sgd").model_copy(update=changes)
     said = (
         f"Training small_resnet50:width=8 with {trained.minimizer} by the recipe resnet50-sgd, on the images"
     )
-    assert f"{said} images of fashion-mnist from {training}." in done.err.splitlines()
+    assert f"{said} of fashion-mnist from {training}." in done.err.splitlines()
     again = cli("train", "--minimizer", "gsam", "--data", training, *short, "--json")
     assert again.code == 0 and "Training" not in again.err, "it is finished"
 
@@ -124,8 +126,10 @@ def test_the_commands_that_are_told_lead_to_an_attack(cli: Run, stripes_of_my_ow
     budget = ("--steps", 2, "--images", 10, "--json")
     done = cli("attack", "--dataset", "mine", "--zoo", "mine.yaml", "-s", surrogate, "-t", target, *budget)
     assert done.code == 0, done.err
-    (record,) = json.loads(done.out)["records"]
-    assert record["epsilon"] == "8/255"
+    found = json.loads(done.out)
+    assert len(found["records"]) == 1
+    (config,) = Path("runs").glob("*/config.json")
+    assert json.loads(config.read_text())["config"]["attacks"][0]["epsilon"] == "8/255"
 
 
 LAYOUTS: list[Callable[[Path, torch.Tensor], list[int]]] = [as_parquet, as_idx, as_folder, as_listing]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ def refused(result: Result, code: int, *words: str) -> None:
     assert not line.endswith(("..", "?."))
     for word in words:
         assert word in line
+
+
+def once_begun(result: Result) -> Result:
+    """Return what a training that has begun left, without the line that says what is trained."""
+    first, newline, rest = result.err.partition("\n")
+    return replace(result, err=rest) if newline and first.startswith("Training ") else result
 
 
 def nothing_written(folder: Path) -> None:

@@ -112,7 +112,10 @@ def test_what_an_interrupted_pull_did_not_ask_is_asked(
     assert planned(pull("more", "--json"))["twin/more"]["state"] == "cached"
 
 
-def test_images_that_need_no_hub(hub: Hub, pull: Callable[..., Result]) -> None:
+def test_images_that_need_no_hub(
+    hub: Hub, pull: Callable[..., Result], served: dict[str, bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "here-00000-of-00001.parquet").write_bytes(served["datasets/owner/images/test.parquet"])
     done = pull("twin", "--split", "here", "--json")
     (item,) = planned(done).values()
     assert (done.code, item["state"], item["bytes"]) == (0, "local", 0)

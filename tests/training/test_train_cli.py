@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers.refusals import nothing_written, refused
+from helpers.refusals import nothing_written, once_begun, refused
 from helpers.stripes import ZOO, config, draw, spec, write_idx
 from helpers.stripes import validators as train_validators
 from transferzoo.base.train_config import TrainConfig
@@ -276,7 +276,7 @@ def test_what_the_data_refuse(
     places = ("--zoo", place / "zoo.yaml", "--data", place / "data", "--output", "run")
     model = ("--dataset", "stripes", "--architecture", "small_vgg:width=4")
     size = ("--batch-size", 16, "--epochs", 1)
-    refused(cli("train", *model, *size, *places, *arguments), code, *words)
+    refused(once_begun(cli("train", *model, *size, *places, *arguments)), code, *words)
     assert not (tmp_path / "run").exists()
 
 
