@@ -132,6 +132,14 @@ def test_the_commands_that_are_told_lead_to_an_attack(cli: Run, stripes_of_my_ow
     assert json.loads(config.read_text())["config"]["attacks"][0]["epsilon"] == "8/255"
 
 
+def test_what_cannot_be_trained_is_not_proposed(cli: Run, tmp_path: Path) -> None:
+    as_parquet(tmp_path / "data", pixels())
+    entry = "datasets: {mine: {classes: 3, splits: {test: ['local:data']}}}"
+    (tmp_path / "mine.yaml").write_text(entry)
+    told = "'mine' has no surrogate yet; name one of your own with --surrogate."
+    refused(cli("attack", "--dataset", "mine", "--zoo", "mine.yaml"), 2, told)
+
+
 LAYOUTS: list[Callable[[Path, torch.Tensor], list[int]]] = [as_parquet, as_idx, as_folder, as_listing]
 
 

@@ -54,10 +54,11 @@ def models(
     tried_on = select_models(zoo, targets, dataset, "target", options, log)
     for role, found in (("surrogate", crafted_on), ("target", tried_on)):
         if not found:
-            raise UsageError(
-                f"'{dataset}' has no {role} yet",
-                hint=f"train one: `{train}`, and name the folder it writes with --{role}",
+            known = "train" in zoo.dataset(dataset).splits
+            first = (
+                f"train one: `{train}`, and name the folder it writes" if known else "name one of your own"
             )
+            raise UsageError(f"'{dataset}' has no {role} yet", hint=f"{first} with --{role}")
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options)
     kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)
