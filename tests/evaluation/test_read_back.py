@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +39,25 @@ def _outcomes(cli: Run, few: Path, *more: object) -> list[str]:
     return [record["outcomes"] for record in json.loads(done.out)["records"]]
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where an undisturbed run is kept, once there was one, with what was predicted for it."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def whole(cli: Run, few: Path, tmp_path: Path, kept: Path) -> list[str]:
+    """Leave an undisturbed run in the working folder; return its outcomes."""
+    outcomes = kept / "outcomes.json"
+    if outcomes.exists():
+        copytree(kept, tmp_path, dirs_exist_ok=True)
+    else:
+        found = _outcomes(cli, few)
+        copytree(tmp_path, kept, dirs_exist_ok=True)
+        outcomes.write_text(json.dumps(found))
+    return list(json.loads(outcomes.read_text()))
+
+
 def _flip(tensors: Tensors) -> Tensors:
     tensors["images"].view(-1)[5] ^= 1
     return tensors
@@ -63,12 +83,11 @@ FORGED = ("other pixels", "another type", "another size", "another count", "othe
     [*((name, False) for name in (*DAMAGE, "torn", "empty")), *((name, True) for name in FORGED)],
 )
 def test_damaged_images_are_crafted_again(
-    cli: Run, few: Path, tmp_path: Path, damage: str, forged: bool
+    whole: list[str], cli: Run, few: Path, tmp_path: Path, damage: str, forged: bool
 ) -> None:
     """With a digest that fits, too, as a program would write it that knows nothing of the run."""
     from transferzoo.evaluation.image_files import _digest
 
-    whole = _outcomes(cli, few)
     (run,) = (tmp_path / "runs").iterdir()
     file = min(run.rglob("*.safetensors"))
     before = file.read_bytes()
@@ -85,9 +104,8 @@ def test_damaged_images_are_crafted_again(
 @pytest.mark.parametrize("name", ["config.json", "selection.json"])
 @pytest.mark.parametrize("content", ["{", "", "[1]", '{"ids": [1], "labels": [2], "config": {}}', "\udcff"])
 def test_a_damaged_file_of_a_run_is_written_anew(
-    cli: Run, few: Path, tmp_path: Path, name: str, content: str
+    whole: list[str], cli: Run, few: Path, tmp_path: Path, name: str, content: str
 ) -> None:
-    whole = _outcomes(cli, few)
     (run,) = (tmp_path / "runs").iterdir()
     before = (run / name).read_bytes()
     (run / name).write_bytes(content.encode("utf-8", "surrogateescape"))
@@ -99,9 +117,8 @@ def test_a_damaged_file_of_a_run_is_written_anew(
 @pytest.mark.parametrize("damage", ["half", "another rate", "no text"])
 @pytest.mark.parametrize("name", ["records.jsonl", "noise.jsonl"])
 def test_damaged_records_are_measured_again(
-    cli: Run, few: Path, tmp_path: Path, name: str, damage: str
+    whole: list[str], cli: Run, few: Path, tmp_path: Path, name: str, damage: str
 ) -> None:
-    whole = _outcomes(cli, few)
     (run,) = (tmp_path / "runs").iterdir()
     before = (run / name).read_bytes()
     changed = {
@@ -116,8 +133,7 @@ def test_damaged_records_are_measured_again(
     assert (run / name).read_bytes() == before
 
 
-def test_damaged_timings_cost_no_result(cli: Run, few: Path, tmp_path: Path) -> None:
-    whole = _outcomes(cli, few)
+def test_damaged_timings_cost_no_result(whole: list[str], cli: Run, few: Path, tmp_path: Path) -> None:
     (run,) = (tmp_path / "runs").iterdir()
     first = json.loads((run / "timings.jsonl").read_text().splitlines()[0])
     (run / "timings.jsonl").write_bytes(json.dumps({**first, "images": 0}).encode() + b"\n\xff\xfe\x00\n5\n")
