@@ -18,16 +18,19 @@ from helpers.plugins import NAMES, SOURCE, Installed, environment, install, poin
 from helpers.process_teams import Bench
 from helpers.stripes import draw
 from helpers.studies import STUDY, write_study
+from transferzoo.api import load_images
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base import plugins
 from transferzoo.base.errors import TransferZooError, UnknownNameError, UsageError
 from transferzoo.base.plugins import load_file
 from transferzoo.datasets.sources import load_split, reading_plugin
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.load import identity, load_classifier
+from transferzoo.models.resolve import resolve_model
 from transferzoo.studies.grid import build_grid
 from transferzoo.studies.schema import find_study
 from transferzoo.studies.worker import Task, run_cell
-from transferzoo.zoo.reader import read_zoo
+from transferzoo.zoo.reader import load_zoo, read_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,9 +239,8 @@ def test_what_all_techniques_and_minimizers_keep_is_tested_of_a_plugins(package:
 def test_the_file_of_the_readme_is_a_plugin(cli: Run, tmp_path: Path) -> None:
     readme = (ROOT / "transferzoo/base/README.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    shown = cli("show", "centre", "--plugin", file(tmp_path, text, "centre.py"))
-    assert shown.code == 0, shown.err
-    assert "defaults: centre:share=1\n" in shown.out
+    (shown,) = json.loads(cli("show", "centre", "--json", "--plugin", file(tmp_path, text, "centre.py")).out)
+    assert shown["defaults"] == "centre:share=1"
     attack = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--images", 4, "--steps", 2, "-a")
     assert cli(*attack, "mi+centre:share=0.5", "--plugin", tmp_path / "centre.py").code == 0
 
@@ -281,6 +283,22 @@ def test_cells_of_a_study_have_the_plugins_that_they_use(tmp_path: Path) -> None
     assert with_plugin == {"train sam, seed 0", "train sam, seed 1"}
 
 
+def test_a_form_of_a_models_source_counts(cli: Run, tmp_path: Path) -> None:
+    zoo = load_zoo()
+    load_file(file(tmp_path))
+    model = resolve_model(zoo, "same:3")
+    images = load_images().images[:5]
+    assert load_classifier(model, zoo.dataset("fashion-mnist"))(images / 255).argmax(1).tolist() == [3] * 5
+    assert "no surrogate: no gradient comes back" in cli("attack", "-s", "same:3", "-t", "vgg").err
+    weights, rest = identity(model)
+    plugins._forget(plugins._owners["mine.py"])
+    plugins._files.clear()
+    load_file(file(tmp_path, SOURCE + "# another byte\n"))
+    again = identity(resolve_model(zoo, "same:3"))
+    assert again[0] == weights
+    assert again[1] != rest
+
+
 def test_a_reader_of_a_study_counts(tmp_path: Path) -> None:
     write_study(tmp_path)
     zoo, study = read_zoo(tmp_path / "zoo.yaml"), find_study(str(tmp_path / "study.yaml"))
@@ -288,7 +306,7 @@ def test_a_reader_of_a_study_counts(tmp_path: Path) -> None:
     load_file(mine)
     for split, images in (("train", draw(96, 0)), ("test", draw(64, 1))):
         rows = torch.cat([images.images.flatten(1), images.labels[:, None].to(torch.uint8)], 1)
-        (tmp_path / f"{split}.raw").write_bytes(rows.numpy().tobytes())
+        (tmp_path / f"{split}.raw").write_bytes(bytes([1, 12, 12]) + rows.numpy().tobytes())
     stripes = zoo.dataset("stripes")
     assert torch.equal(load_split(stripes, "test", root=tmp_path).images, draw(64, 1).images)
     assert str(reading_plugin(stripes, "test", tmp_path)) == "mine.py"
@@ -345,7 +363,7 @@ REGISTERED = TECHNIQUE.format(name="first")
         (REGISTERED.replace("paper =", "share: float\n    paper ="), "option 'share' .* has no default"),
         (
             "from transferzoo.datasets import READERS, Reader\n@READERS.register('x')\nclass X(Reader):\n"
-            "    def accepts(self, root, split): ...\n    def read(self, *_): ...",
+            "    def accepts(self, *_): ...\n    def shape(self, *_): ...\n    def read(self, *_): ...",
             "data format 'x' is not whole: expected layout and priority in its class",
         ),
         (

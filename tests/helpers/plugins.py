@@ -1,4 +1,4 @@
-"""A plug-in of one thing of each kind, as a file and as a package that pip installs."""
+"""A plug-in with one thing of each kind, as a file and as a package that pip installs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = '''
-"""One technique, minimizer, architecture, defence and reader."""
+"""One technique, minimizer, architecture, defence, reader and form of a model's source."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from transferzoo.datasets import READERS, Batch, Reader
 from transferzoo.defences import DEFENCES, Defence
 from transferzoo.minimizers import MINIMIZERS, Rule
 from transferzoo.models.architectures import architecture
+from transferzoo.zoo.model_source import LoadableSource, model_source
+from transferzoo.zoo.schema import ROLES, ModelSpec
 
 
 @TECHNIQUES.register("flat-sign")
@@ -91,7 +93,7 @@ class Mirror(Defence):
 
 @READERS.register("raw")
 class Raw(Reader):
-    """`{split}.raw`: a byte a pixel, black and white by turns, then a byte of the label, for every image."""
+    """`{split}.raw`: three bytes with channels, height and width; a byte a pixel and one of the label."""
 
     priority: ClassVar[int] = 0
     layout: ClassVar[str] = "{split}.raw"
@@ -99,13 +101,55 @@ class Raw(Reader):
     def accepts(self, root, split):
         return (root / f"{split}.raw").is_file()
 
+    def shape(self, root, split):
+        return tuple((root / f"{split}.raw").read_bytes()[:3])
+
     def read(self, root, split, spec, on_progress):
         import torch
 
-        content = torch.frombuffer(bytearray((root / f"{split}.raw").read_bytes()), dtype=torch.uint8)
+        content = torch.frombuffer(bytearray((root / f"{split}.raw").read_bytes()[3:]), dtype=torch.uint8)
         rows = content.view(-1, spec.channels * spec.size**2 + 1)
         images = rows[:, :-1].view(-1, spec.channels, spec.size, spec.size)
         return Batch(images, rows[:, -1].long(), torch.arange(len(rows)))
+
+
+@model_source("same")
+@dataclass(frozen=True)
+class Same(LoadableSource):
+    """A model that says the same class of every image."""
+
+    answer: int
+    pattern: ClassVar[str] = "CLASS"
+    written: ClassVar[str] = "same:CLASS"
+
+    @classmethod
+    def parse(cls, place):
+        return cls(int(place))
+
+    @classmethod
+    def unlisted(cls, written, dataset, options):
+        return ModelSpec(name=f"same-{written}", dataset=dataset.name, roles=ROLES, source=cls.parse(written))
+
+    @property
+    def place(self):
+        return str(self.answer)
+
+    def load(self, dataset, weights=None):
+        import torch
+
+        from transferzoo.models.classifier import Classifier, Predictor
+
+        scores = torch.zeros(len(dataset.classes))
+        scores[self.answer] = 1
+        model = Predictor(lambda images: scores.expand(len(images), -1), len(scores), str(self))
+        black, white = [0.0] * dataset.channels, [1.0] * dataset.channels
+        return Classifier(model, size=None, channels=dataset.channels, mean=black, std=white).eval()
+
+    def gives_gradients(self):
+        return False
+
+    def identity(self):
+        return f"same {self.answer}", "a constant"
 '''
 """The plug-in's only file."""
 
