@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
+from transferzoo.cli.models import training_on
 from transferzoo.cli.output import log, progress_bar
 from transferzoo.models.resolve import UnlistedOptions, select_models
 
 if TYPE_CHECKING:
     from transferzoo.base.attack_config import AttackConfig
+    from transferzoo.cli.attack_request import AttackRequest
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.training.finetuned import FineTuning
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
-AUTO = "auto"
-"""What stands for the best of an option on this machine."""
 
-
-def usual_surrogates(dataset: DatasetSpec) -> list[str]:
+def _usual_surrogates(dataset: DatasetSpec) -> list[str]:
     """Return the names of the surrogates of a data set where the user names none."""
     if dataset.surrogate is None:
         return ["all"]
@@ -31,7 +30,7 @@ def usual_surrogates(dataset: DatasetSpec) -> list[str]:
 
 
 def models(
-    zoo: Zoo, dataset: str, surrogates: list[str], targets: list[str], options: UnlistedOptions, train: str
+    zoo: Zoo, dataset: str, request: AttackRequest
 ) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
     """Return the surrogates and the targets that names stand for.
 
@@ -40,31 +39,30 @@ def models(
     Args:
         zoo: what names mean.
         dataset: what is classified.
-        surrogates: names.
-        targets: names.
-        options: what the user states about unlisted models.
-        train: the command that trains a model of the data set.
+        request: the names, and what the user states about unlisted models.
 
     Raises:
         UsageError: a name is unknown or stands for two models, there is no model yet, or no target is left.
     """
     from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
+    options = UnlistedOptions(request.architecture, request.allow_code)
+    surrogates = request.surrogate or _usual_surrogates(zoo.dataset(dataset))
     crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options, log)
-    tried_on = select_models(zoo, targets, dataset, "target", options, log)
+    tried_on = select_models(zoo, request.targets, dataset, "target", options, log)
     for role, found in (("surrogate", crafted_on), ("target", tried_on)):
         if not found:
-            known = "train" in zoo.dataset(dataset).splits
-            first = (
-                f"train one: `{train}`, and name the folder it writes" if known else "name one of your own"
-            )
+            first = "name one of your own"
+            if "train" in zoo.dataset(dataset).splits:
+                train = training_on(dataset, zoo=request.zoo, data=request.data)
+                first = f"train one: `{train}`, and name the folder it writes"
             raise UsageError(f"'{dataset}' has no {role} yet", hint=f"{first} with --{role}")
-    named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
+    every = parts(request.targets)
+    named = [f"{name}|{defence}".rstrip("|") for name, defence in every if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options)
     kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)
     crafted_on, kept = name_apart(crafted_on, kept)
-    every = distinct((*crafted_on, *kept))
-    options.check_used(zoo, every)
+    options.check_used(zoo, distinct((*crafted_on, *kept)))
     if not kept:
         raise UsageError(
             "no target is left",
@@ -105,8 +103,7 @@ def job_of(
     config: AttackConfig,
     surrogates: tuple[ModelSpec, ...],
     targets: tuple[ModelSpec, ...],
-    data: Path | None,
-    targeted: str | None,
+    request: AttackRequest,
 ) -> Job:
     """Return what a configuration asks for, images and target classes loaded.
 
@@ -125,28 +122,11 @@ def job_of(
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        images = load_split(dataset, config.split, root=data, on_progress=advance)
-    listed = read_target_classes(Path(str(targeted)), dataset, images) if config.targeted == "file" else None
+        images = load_split(dataset, config.split, root=request.data, on_progress=advance)
+    listed = None
+    if config.targeted == "file":
+        listed = read_target_classes(Path(str(request.targeted)), dataset, images)
     return Job(config, dataset, surrogates, targets, images, listed)
-
-
-def steps_of(text: str | None) -> tuple[int, ...] | None:
-    """Read the steps of a curve."""
-    if text is None:
-        return None
-    try:
-        return tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise UsageError(
-            "cannot read --curve", expected="steps joined by commas, as in 1,5,10", got=f"'{text}'"
-        ) from None
-
-
-def targeted_of(text: str | None) -> str | None:
-    """Return how the target class is chosen: a word, or "file" for anything that is none."""
-    from transferzoo.base.attack_config import TARGET_CLASS_RULES
-
-    return text if text is None or text in TARGET_CLASS_RULES else "file"
 
 
 def plan_of(
@@ -172,36 +152,6 @@ def plan_of(
         },
         "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},
     }
-
-
-def batch_size_of(text: str | None) -> int | None:
-    """Read `--batch-size`; None where nothing, or "auto", was said.
-
-    Raises:
-        UsageError: neither that nor a number.
-    """
-    if text in (None, AUTO):
-        return None
-    try:
-        return int(str(text))
-    except ValueError:
-        raise UsageError(
-            "cannot read --batch-size", expected=f"a number of images or {AUTO}", got=f"'{text}'"
-        ) from None
-
-
-def precision_of(text: str | None) -> str | None:
-    """Read `--precision`; "auto" becomes the best one of the processor.
-
-    It is asked for nothing else: rounded weights give other images, so that one command would make other
-    tables on other processors.
-    """
-    if text != AUTO:
-        return text
-    from transferzoo.base.distributed import this_device
-    from transferzoo.models.optimize import best_precision
-
-    return best_precision(this_device())
 
 
 def with_largest_batches(job: Job) -> Job:

@@ -1,0 +1,316 @@
+"""What can be asked of `transferzoo attack`: a field a parameter, its option beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from transferzoo.base.errors import UsageError
+from transferzoo.cli.completion import (
+    complete_attacks,
+    complete_minimizers,
+    complete_surrogates,
+    complete_targets,
+    one_of,
+)
+from transferzoo.cli.options import (
+    IMAGES,
+    MODELS,
+    RESULTS,
+    SPEED,
+    AllowCode,
+    Architecture,
+    DataRoot,
+    Dataset,
+    Json,
+    Output,
+    Plugins,
+    Visible,
+    ZooFile,
+)
+
+ATTACK = "Attack"
+AUTO = "auto"
+"""What stands for the best of an option on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRequest:
+    """The parameters of one call of the command, as they were parsed."""
+
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--surrogate",
+            "-s",
+            help="Model to craft on; repeat for a matrix.",
+            autocompletion=complete_surrogates,
+            show_default="the data set's",
+        ),
+    ] = None
+    targets: Annotated[
+        list[str],
+        typer.Option(
+            "--target",
+            "--targets",
+            "-t",
+            help="Models to try: names, globs, all.",
+            autocompletion=complete_targets,
+        ),
+    ] = field(default_factory=lambda: ["all"])
+    attack: Annotated[
+        list[str],
+        typer.Option(
+            "--attack",
+            "-a",
+            help="Preset or techniques, for example mi+di:p=0.7; repeat to compare.",
+            autocompletion=complete_attacks,
+        ),
+    ] = field(default_factory=lambda: ["bim"])
+    epsilon: Annotated[
+        str | None,
+        typer.Option(
+            "--epsilon", "--eps", help="Budget in [0, 1] pixels: 8/255.", show_default="the data set's"
+        ),
+    ] = None
+    dataset: Dataset = None
+    steps: Annotated[
+        int | None, typer.Option(help="Number of steps.", show_default="50", rich_help_panel=ATTACK)
+    ] = None
+    step: Annotated[
+        str | None,
+        typer.Option(
+            help="Step size: eps/10 or a number.",
+            show_default="eps/10, or eps/STEPS if that is more",
+            rich_help_panel=ATTACK,
+        ),
+    ] = None
+    norm: Annotated[
+        str | None,
+        typer.Option(
+            help="linf or l2.",
+            autocompletion=one_of("linf", "l2"),
+            show_default="the data set's",
+            rich_help_panel=ATTACK,
+        ),
+    ] = None
+    max_gradients: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            rich_help_panel=ATTACK,
+            help="As many steps as N gradient evaluations an image allow, so that attacks cost the same.",
+        ),
+    ] = None
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Attack all surrogates together, not one after the other.",
+            rich_help_panel=ATTACK,
+        ),
+    ] = False
+    targeted: Annotated[
+        str | None,
+        typer.Option(
+            metavar="random|next|least-likely|FILE",
+            autocompletion=one_of("random", "next", "least-likely"),
+            show_default="any wrong class",
+            rich_help_panel=ATTACK,
+            help="Class to be predicted: drawn by the seed, the label's next, the first surrogate's least "
+            "likely, or a file with a class a line for every image of the split.",
+        ),
+    ] = None
+    curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEPS",
+            help="Measure after these steps too: 1,5,10.",
+            show_default="none",
+            rich_help_panel=ATTACK,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the draw of images and of random techniques.", show_default="0", rich_help_panel=ATTACK
+        ),
+    ] = None
+    architecture: Architecture = ""
+    allow_code: AllowCode = False
+    finetune: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            show_default=False,
+            rich_help_panel=MODELS,
+            autocompletion=complete_minimizers,
+            help="Attack from each surrogate as it is, and fine-tuned by a minimizer, with options of it and "
+            "of a training, sam:rho=0.4,epochs=2; repeatable.",
+        ),
+    ] = None
+    train_data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Images to fine-tune on.",
+            show_default="the data set's training images",
+            rich_help_panel=MODELS,
+        ),
+    ] = None
+    zoo: ZooFile = None
+    plugin: Plugins = None
+    images: Annotated[
+        int | None,
+        typer.Option(help="How many images at most.", show_default="the data set's", rich_help_panel=IMAGES),
+    ] = None
+    images_correct_for: Annotated[
+        str | None,
+        typer.Option(
+            help="Images that all targets, each target, or none must classify correctly.",
+            autocompletion=one_of("all", "target", "none"),
+            show_default="all",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None
+    data: DataRoot = None
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which images of the data set.", show_default="the data set's", rich_help_panel=IMAGES
+        ),
+    ] = None
+    output: Output = None
+    json: Json = False
+    visibility: Visible = False
+    save_images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the images as PNGs, and a sheet of ten.",
+            show_default=False,
+            rich_help_panel=RESULTS,
+        ),
+    ] = None
+    runs: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
+    ] = Path("runs")
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what would be done, and what it costs.", rich_help_panel=RESULTS
+        ),
+    ] = False
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            autocompletion=one_of("auto"),
+            show_default="the data set's",
+            rich_help_panel=SPEED,
+            help="Images attacked together; auto: as many as fit in memory.",
+        ),
+    ] = None
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="fp32|bf16|auto",
+            autocompletion=one_of("fp32", "bf16", "auto"),
+            show_default="fp32",
+            rich_help_panel=SPEED,
+            help="Of the surrogates' weights; auto: bf16 where the processor has it. Targets have fp32.",
+        ),
+    ] = None
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="one a processor",
+            rich_help_panel=SPEED,
+            help="Processes, in one thread each; they share the images and the targets.",
+        ),
+    ] = None
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Let torch.compile make the surrogates faster.", rich_help_panel=SPEED
+        ),
+    ] = False
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Those of `AttackConfig` and `AttackSpec` that a user set; None where nothing was said.
+
+        Raises:
+            UsageError: one cannot be read.
+        """
+        return {
+            "split": self.split,
+            "norm": self.norm,
+            "epsilon": self.epsilon,
+            "step": self.step,
+            "steps": self.steps,
+            "images": self.images,
+            "images_correct_for": self.images_correct_for,
+            "seed": self.seed,
+            "batch_size": _batch_size(self.batch_size),
+            "ensemble": self.ensemble,
+            "curve": _steps(self.curve),
+            "targeted": _rule(self.targeted),
+            "precision": _precision(self.precision),
+            "compile": self.compile,
+        }
+
+
+def _batch_size(text: str | None) -> int | None:
+    """Read `--batch-size`; None where nothing, or "auto", was said.
+
+    Raises:
+        UsageError: neither that nor a number.
+    """
+    if text in (None, AUTO):
+        return None
+    try:
+        return int(str(text))
+    except ValueError:
+        raise UsageError(
+            "cannot read --batch-size", expected=f"a number of images or {AUTO}", got=f"'{text}'"
+        ) from None
+
+
+def _steps(text: str | None) -> tuple[int, ...] | None:
+    """Read the steps of a curve."""
+    if text is None:
+        return None
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise UsageError(
+            "cannot read --curve", expected="steps joined by commas, as in 1,5,10", got=f"'{text}'"
+        ) from None
+
+
+def _rule(text: str | None) -> str | None:
+    """Return how the target class is chosen: a word, or "file" for anything that is none."""
+    from transferzoo.base.attack_config import TARGET_CLASS_RULES
+
+    return text if text is None or text in TARGET_CLASS_RULES else "file"
+
+
+def _precision(text: str | None) -> str | None:
+    """Read `--precision`; "auto" becomes the best one of the processor.
+
+    It is asked for nothing else: rounded weights give other images, so that one command would make other
+    tables on other processors.
+    """
+    if text != AUTO:
+        return text
+    from transferzoo.base.distributed import this_device
+    from transferzoo.models.optimize import best_precision
+
+    return best_precision(this_device())
