@@ -117,8 +117,11 @@ def test_stems_share_their_weights_and_differ_in_stride(name: str) -> None:
     "bad", [{"width": 0}, {"width": -8}, {"width": 2.0}, {"num_classes": 0}, {"in_chans": 0}, {"img_size": 4}]
 )
 def test_bad_values_are_sentences(name: str, bad: dict[str, object]) -> None:
-    wanted = "(a whole number|a multiple of [0-9]+) from [0-9]+, got"
-    with pytest.raises(UsageError, match=f"bad {next(iter(bad))} of {name}: expected {wanted}"):
+    ((key, value),) = bad.items()
+    wanted = rf"option '{key}' of '{name}' is out of range: expected (a multiple of \d+, )?at least \d+, got"
+    if isinstance(value, float):
+        wanted = f"cannot read option '{key}' of architecture '{name}': expected a whole number, got"
+    with pytest.raises(UsageError, match=wanted):
         build(name, **bad)
 
 
@@ -144,7 +147,8 @@ def test_the_least_width_trains(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_STEM)
 def test_unknown_stem(name: str) -> None:
-    with pytest.raises(UsageError, match="expected strided or plain, got 'deep'"):
+    wanted = f"unknown value 'deep' of option 'stem' of architecture '{name}': expected one of plain, strided"
+    with pytest.raises(UsageError, match=wanted):
         build(name, stem="deep")
 
 
@@ -156,7 +160,8 @@ def test_patches_must_tile(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_argument(name: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"unknown argument 'widht' of {name}.* did you mean width"):
+    wanted = f"unknown option 'widht' of architecture '{name}': .* did you mean width"
+    with pytest.raises(UnknownNameError, match=wanted):
         build(name, widht=8)
 
 

@@ -143,7 +143,7 @@ DAMAGES: dict[str, tuple[Any, str]] = {
     ),
     "unknown argument": (
         lambda f: change_config(f, model_args={"widht": 4}),
-        r"/model/config\.json: unknown argument 'widht' of small_vgg: .*; did you mean width\.$",
+        r"/model/config\.json: unknown option 'widht' of architecture 'small_vgg': .*; did you mean width\.$",
     ),
     "other weights": (
         lambda f: change_config(f, model_args={"checkpoint_path": "/tmp/evil.pt"}),
@@ -191,8 +191,8 @@ def test_a_damaged_recipe_is_a_sentence(tmp_path: Path, text: str) -> None:
     [
         ("small_vggg", UnknownNameError, r"one of cifar_densenet121, .*; did you mean small_vgg or"),
         ("resnet19", UnknownNameError, r"did you mean (?=.*resnet18)"),
-        ("small_vgg:widht=4", UnknownNameError, r"unknown argument 'widht' of small_vgg"),
-        ("small_vgg:width=0", UsageError, r"bad width of small_vgg"),
+        ("small_vgg:widht=4", UnknownNameError, r"unknown option 'widht' of architecture 'small_vgg'"),
+        ("small_vgg:width=0", UsageError, r"option 'width' of 'small_vgg' is out of range"),
         ("small_vgg+small_vit", UsageError, r"cannot read the architecture: expected one name"),
         ("resnet18:wdith=4", UsageError, r"cannot build architecture 'resnet18' with .*wdith"),
         ("resnet18:act_layer=nope", UsageError, r"cannot build architecture 'resnet18' with .*nope"),

@@ -274,7 +274,7 @@ def test_training_images_are_no_test_images(bench: Bench) -> None:
         (["--rho", "-1"], 2, "option 'rho' of 'sam' is out of range: expected at least 0, got -1.0."),
         (["--rho", "nan"], 2, "cannot read option 'rho' of minimizer 'sam': expected a number, got 'nan'."),
         (["--learning-rate", "inf"], 2, "option 'learning_rate' is wrong: "),
-        (["--architecture", "small_vgg:width=0"], 2, "bad width of small_vgg: "),
+        (["--architecture", "small_vgg:width=0"], 2, "option 'width' of 'small_vgg' is out of range: "),
         (["--batch-size", "257"], 1, "too few training images: expected at least one batch (257), got 256."),
         (["--learning-rate", "1e30"], 1, "training diverged at step "),
     ],

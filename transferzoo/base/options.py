@@ -15,6 +15,7 @@ from typing import (
     Any,
     ClassVar,
     Literal,
+    Protocol,
     TypeVar,
     get_args,
     get_origin,
@@ -39,6 +40,7 @@ _ADDED = "added"
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False)  # strict: True is no number, and 2.0 no whole number
 _KINDS = {int: "a whole number", float: "a number", str: "a word"}
 _BOUNDS = {
+    "multipleOf": "a multiple of",
     "minimum": "at least",
     "exclusiveMinimum": "above",
     "maximum": "at most",
@@ -106,12 +108,12 @@ class Options:
 
     @classmethod
     @cache
-    def _options(cls) -> dict[str, _Option]:
+    def _options(cls) -> dict[str, Option]:
         hints = get_type_hints(cls, include_extras=True)
-        return {field.name: _Option(cls, field.name, hints[field.name]) for field in dataclasses.fields(cls)}
+        return {field.name: Option(cls, field.name, hints[field.name]) for field in dataclasses.fields(cls)}
 
     @classmethod
-    def _option(cls, key: str) -> _Option:
+    def _option(cls, key: str) -> Option:
         options = cls._options()
         if key not in options:
             raise UnknownNameError(f"option of {cls.kind} '{cls.name}'", key, options)
@@ -132,16 +134,30 @@ def _show(value: object) -> str:
     return repr(value).removesuffix(".0").replace("e+", "e")  # a + would begin another term
 
 
-class _Option:
-    """An option of a class: how its values are read and checked.
+class Named(Protocol):
+    """What has options."""
+
+    @property
+    def kind(self) -> str:
+        """What it is: "minimizer"."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is registered under: "sam"."""
+        ...
+
+
+class Option:
+    """An option: how its values are read and checked.
 
     Args:
-        owner: the class.
+        owner: whose it is.
         key: name of the option.
         hint: its annotation, of int, float, str or a `Literal`.
     """
 
-    def __init__(self, owner: type[Options], key: str, hint: Any) -> None:
+    def __init__(self, owner: Named, key: str, hint: Any) -> None:
         self._name, self._of = f"option '{key}' of", owner
         self._kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
         self._checks = TypeAdapter(hint, config=_CONFIG)
@@ -180,12 +196,12 @@ class _Option:
 
     def _unreadable(self, got: str) -> UsageError:
         what = f"cannot read {self._name} {self._of.kind} '{self._of.name}'"
-        return UsageError(what, expected=_KINDS[self._kind], got=got)
+        return UsageError(what, expected=_KINDS.get(self._kind, "another value"), got=got)
 
 
 def _range(schema: dict[str, Any]) -> str:
     """Return the bounds in a JSON schema, in words."""
-    if "minimum" in schema and "maximum" in schema:
+    if {"minimum", "maximum"} <= schema.keys():
         return f"{schema['minimum']} to {schema['maximum']}"
     return (
         ", ".join(f"{word} {schema[key]}" for key, word in _BOUNDS.items() if key in schema)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from transferzoo.base.errors import UnknownNameError, UsageError
+from pydantic import Field
+
+from transferzoo.base.errors import UnknownNameError
+from transferzoo.base.options import Option
 from transferzoo.base.plugins import is_built_in
 from transferzoo.base.registry import Registry
 
@@ -26,6 +29,13 @@ Stem = Literal["strided", "plain"]
 ARGUMENTS = ("num_classes", "in_chans", "width")
 """What every builder takes, each with a default."""
 STEM_STRIDES: dict[str, int] = {"strided": 2, "plain": 1}
+RANGES: dict[str, Any] = {
+    "num_classes": Annotated[int, Field(ge=1)],
+    "in_chans": Annotated[int, Field(ge=1)],
+    "img_size": Annotated[int, Field(ge=8)],
+    "stem": Stem,
+}
+"""What arguments that several architectures have may be; others, the width aside, any value of their type."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class Architecture:
     width_step: int
     least_width: int
     builder: Callable[..., nn.Module]
+
+    kind: ClassVar[str] = "architecture"
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -71,27 +83,20 @@ class Architecture:
             UsageError: an argument this architecture does not have, or a value it cannot take.
         """
         settings = self.defaults
-        for argument in arguments:
-            if argument not in settings:
-                raise UnknownNameError(f"argument of {self.name}", argument, settings)
+        for key, value in arguments.items():
+            if key not in settings:
+                raise UnknownNameError(f"option of {self.kind} '{self.name}'", key, settings)
+            Option(self, key, self._hint(key, type(settings[key]))).check(value)
         settings |= arguments
-        for argument, least in {"num_classes": 1, "in_chans": 1, "img_size": 8}.items():
-            self._check_integer(argument, settings[argument], least)
-        self._check_integer("width", settings["width"], self.least_width, self.width_step)
-        if "stem" in settings and settings["stem"] not in STEM_STRIDES:
-            raise UsageError(
-                f"bad stem of {self.name}", expected=" or ".join(STEM_STRIDES), got=f"'{settings['stem']}'"
-            )
         if not self.fixes_img_size:
             del settings["img_size"]
         return self.builder(**settings)
 
-    def _check_integer(self, argument: str, value: object, least: int, step: int = 1) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least or value % step:
-            kind = "a whole number" if step == 1 else f"a multiple of {step}"
-            raise UsageError(
-                f"bad {argument} of {self.name}", expected=f"{kind} from {least}", got=repr(value)
-            )
+    def _hint(self, key: str, kind: type) -> Any:
+        """Return what an argument may be, as a field's annotation says it."""
+        step = self.width_step if self.width_step > 1 else None
+        width = Annotated[int, Field(ge=self.least_width, multiple_of=step)]
+        return {"width": width, **RANGES}.get(key, kind)
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "transferzoo.models.architectures")
