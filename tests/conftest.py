@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 
+pytest_plugins = ["helpers.slow_tests"]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def any_processor() -> Iterator[None]:
     """Fail what asks whether the machine's processor multiplies in bfloat16, unless by `bf16_support`.
@@ -52,12 +55,16 @@ def any_processor() -> Iterator[None]:
         yield
 
 
+def set_bf16(patch: pytest.MonkeyPatch, able: bool) -> None:
+    """Be a processor that multiplies in bfloat16, or one that does not."""
+    patch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
+    patch.setattr("transferzoo.models.optimize.best_precision", best_precision)
+
+
 @pytest.fixture(params=[True, False], ids=["bf16", "no-bf16"])
 def bf16_support(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Run a test on a processor that multiplies in bfloat16, and on one that does not."""
-    able = {"avx512_bf16": request.param}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    monkeypatch.setattr("transferzoo.models.optimize.best_precision", best_precision)
+    set_bf16(monkeypatch, request.param)
     return bool(request.param)
 
 

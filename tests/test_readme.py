@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
 
+from conftest import set_bf16
 from make_readme import BLOCK, FIGURE, PICTURES, README, READMES
 from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
 from transferzoo.studies.schema import built_in, find_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Result
 
@@ -41,9 +42,12 @@ def rates(table: str) -> dict[str, float]:
     return found | {row[0]: float(row[1]) for row in cells if row[:1] == ["mean"]}
 
 
-@pytest.mark.usefixtures("bf16_support", "one_thread")
-def test_the_first_command_prints_the_same_on_every_processor(cli: Callable[..., Result]) -> None:
-    """Whether it multiplies in bfloat16 changes nothing; how it rounds in float32, an image or two of 500."""
+@pytest.mark.usefixtures("one_thread")
+def test_the_first_command_prints_what_the_readme_says(
+    cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for how a processor rounds in float32, an image or two of 500."""
+    set_bf16(monkeypatch, False)
     (block,) = (found[0] for found in BLOCK.finditer(TEXT) if found["command"] == FIRST)
     told = rates(block)
     done = cli(*shlex.split(FIRST)[1:])
@@ -52,7 +56,21 @@ def test_the_first_command_prints_the_same_on_every_processor(cli: Callable[...,
     assert len(told) == 10 and found.keys() == told.keys()
     assert found["mean"] == pytest.approx(told["mean"], abs=0.5)
     assert found == pytest.approx(told, abs=1)
-    assert "in bf16" not in " ".join(done.out.split())
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_bfloat16_changes_nothing_in_the_first_command(
+    cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer images, but every one ends the same on a processor that multiplies in it."""
+    outcomes = []
+    for able in (True, False):
+        set_bf16(monkeypatch, able)
+        done = cli(*shlex.split(FIRST)[1:], "--images", 60, "--runs", f"runs {able}", "--json")
+        assert done.code == 0, done.err
+        outcomes.append([(one["target"], one["outcomes"]) for one in json.loads(done.out)["records"]])
+    assert outcomes[0] == outcomes[1]
+    assert "in bf16" not in " ".join(cli("report", *Path("runs True").iterdir()).out.split())
 
 
 def twelve() -> str:
