@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from transferzoo.base.errors import UnknownNameError
+from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.options import Option
 from transferzoo.base.plugins import is_built_in
 from transferzoo.base.registry import Registry
