@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typer.main import get_command
 from transferzoo.cli.app import COMMANDS, app
 from transferzoo.cli.examples import EXAMPLES, QUICK_START
 from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED
+from transferzoo.minimizers import show_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +102,13 @@ def test_without_a_command_there_is_a_quick_start(cli: Callable[..., Result]) ->
     assert (done.code, done.err) == (0, "")
     assert len(QUICK) >= 4 and all(command in done.out for command in QUICK)
     assert all(re.search(rf"\b{command}\b", done.out) for command in COMMANDS)
+
+
+def test_the_quick_start_trains_by_a_minimizer_alone(cli: Callable[..., Result]) -> None:
+    (example,) = [one for one in QUICK if one.split()[1] == "train"]
+    assert example == "transferzoo train --minimizer gsam"
+    planned = json.loads(cli(*example.split()[1:], "--dry-run", "--json").out)["config"]
+    assert (planned["dataset"], planned["minimizer"]) == ("fashion-mnist", show_rule("gsam"))
 
 
 def test_exit_codes_are_told(cli: Callable[..., Result]) -> None:

@@ -12,7 +12,7 @@ How do adversarial examples, crafted on one image classifier, fool others?
 
   transferzoo attack -s resnet50-sam             a first table: 20 seconds, nothing to download
   transferzoo list                               models; also attacks, minimizers, data sets, …
-  transferzoo train --recipe resnet50-lsam       a surrogate of your own
+  transferzoo train --minimizer gsam             train a surrogate of your own, with GSAM
   transferzoo attack -s ./checkpoints/NAME       attack from it, against all targets
   transferzoo report runs/* --html page.html     everything you found, as one page
 
