@@ -239,7 +239,8 @@ ALL_FORMS = (
 WRONG = {
     "vggg": ("'vggg': expected one of ", "; or a checkpoint folder, ", "did you mean vgg"),
     "timm/resnet18.a1_in1k": ("'timm/resnet18.a1_in1k'", "did you mean hf-hub:timm/resnet18.a1_in1k"),
-    "torchvision:resnet18": ("'torchvision:' in 'torchvision:resnet18' is neither a form", ALL_FORMS),
+    "torchhub:resnet18": ("'torchhub:' in 'torchhub:resnet18' is neither a form", ALL_FORMS),
+    "torchvision:a:b:c": ("'a:b:c' is no model of torchvision: expected torchvision:NAME[:WEIGHTS].",),
     "hf_hub:owner/mine": ("is neither a form", ALL_FORMS, "did you mean hf-hub:owner/mine?"),
     "hf-hub:mine": ("'mine' is no repository of the Hub: expected hf-hub:OWNER/NAME[@REVISION].",),
     "./nowhere": ("there is no './nowhere': expected a checkpoint folder, ", "check its path."),
@@ -296,6 +297,7 @@ EXAMPLES = {
     "local": "local:/somewhere/mine",
     "onnx": "onnx:/somewhere/net.onnx",
     "python": "python:own.models:make",
+    "torchvision": "torchvision:resnet50:IMAGENET1K_V1",
     "train": "train",
 }
 

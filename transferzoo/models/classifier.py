@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.functional import center_crop
 
 from transferzoo.base.errors import DataError, ModelError, TransferZooError, reason
 from transferzoo.datasets.labels import class_order
@@ -26,12 +27,13 @@ class Classifier(nn.Module):
 
     Args:
         model: maps normalised images (N, channels, H, W) to logits (N, K).
-        size: height and width the model reads; None for any. Other images are resized bilinearly, with
-            antialiasing.
+        size: height and width that images are resized to, with antialiasing; None for any.
         channels: 1 (grey) or 3 (RGB). Grey images are repeated for an RGB model.
         mean: subtracted from the pixels, a value a channel.
         std: divides them then, likewise.
         order: where each class of the data set stands in the model's logits; None for the same order.
+        crop: height and width of the middle part that the model reads; None for all of it.
+        interpolation: of the resizing, "bilinear" or "bicubic".
 
     Raises:
         ModelError: mean or std do not fit the channels.
@@ -49,6 +51,8 @@ class Classifier(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         order: Sequence[int] | None = None,
+        crop: tuple[int, int] | None = None,
+        interpolation: str = "bilinear",
     ) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):
@@ -61,6 +65,8 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1), False)
         self.model = model
         self.size = size
+        self.crop = crop
+        self.interpolation = interpolation
         self.channels = channels
         self.order = None if order is None else list(order)
 
@@ -82,7 +88,9 @@ class Classifier(nn.Module):
             )
         images = self._with_channels(images)
         if self.size is not None and tuple(images.shape[-2:]) != self.size:
-            images = functional.interpolate(images, self.size, mode="bilinear", antialias=True)
+            images = functional.interpolate(images, self.size, mode=self.interpolation, antialias=True)
+        if self.crop is not None and tuple(images.shape[-2:]) != self.crop:
+            images = center_crop(images, list(self.crop))
         normalised = (images - self.mean) / self.std
         weight = next(self.model.parameters(), normalised)
         logits: Tensor = self.model(normalised.to(weight.dtype))

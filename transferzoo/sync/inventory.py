@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Role
 
-State = Literal["built-in", "local", "cached", "hub", "train", "absent"]
+State = Literal["built-in", "local", "cached", "hub", "web", "train", "absent"]
 """In the package; in a local folder; downloaded; on the Hub only; yet to be trained; not found anywhere."""
 GROUPS: dict[str, Role] = {"surrogates": "surrogate", "targets": "target", "validators": "validator"}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transferzoo.models.resolve import UnlistedOptions
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, WeightFile
 
-    State = Literal["built-in", "local", "hub", "train"]
+    State = Literal["built-in", "local", "hub", "web", "train"]
 
 
 class ModelSource(ABC):
@@ -32,7 +32,8 @@ class ModelSource(ABC):
         form: the first name under which the form is registered.
         pattern: what stands behind `form:`, for a user to read; empty for nothing.
         written: how a user names such a model on the command line; empty where no user does.
-        state: where the weights are: in the package, on this machine, on the Hub, or nowhere yet.
+        state: where the weights are: in the package, on this machine, on the Hub, elsewhere on the web,
+            or nowhere yet.
         is_path: whether what a user writes is a path, which has to exist.
         runs_code: whether loading it runs code of the user's.
         takes_weights: whether a `WeightFile` may say what one of its files holds.
