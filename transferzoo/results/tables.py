@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
 from transferzoo.base.table import Table
+from transferzoo.results.cell_texts import caption, interval_text, mean_text, rate_text, row_label
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
-    attack_name,
-    brief,
     mcnemar_p,
     mean_rate,
     noise_beside,
@@ -32,19 +31,10 @@ from transferzoo.results.comparisons import (
 from transferzoo.results.conclusion import conclusion, notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from transferzoo.results.comparisons import Findings, Row
     from transferzoo.results.records import Record, SurrogateAttack, Visibility
-
-MOST_NAMED = 4
-"""Attacks that a caption writes out at most; the records have them all."""
-COUNTED = {
-    "all": "",
-    "target": ", those that a target classifies correctly",
-    "none": ", whether or not they were classified correctly before",
-}
-"""What a caption says of the images that count, by the rule."""
 
 
 def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
@@ -86,7 +76,7 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
             r.target_name + ("*" if r.white_box else ""),
             percent(r.target_accuracy),
             percent(r.rate),
-            _interval(r.low, r.high),
+            interval_text(r.low, r.high),
             *((percent(noise[r.target].rate) if r.target in noise else "–",) if noise else ()),
             str(r.n),
         )
@@ -100,7 +90,7 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
                 "mean",
                 "",
                 percent(mean[0]),
-                _interval(*mean[1:]),
+                interval_text(*mean[1:]),
                 *(("–" if beside is None else percent(beside),) if noise else ()),
                 str(len(per_image(cells))),
             )
@@ -116,7 +106,7 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
             "n",
         ),
         rows=tuple(rows),
-        caption=_caption(records, seconds),
+        caption=caption(records, seconds),
     )
 
 
@@ -133,8 +123,8 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
     for name, cells in rows.items():
         lines.append(
             (
-                _label(name, rows),
-                _mean(cells),
+                row_label(name, rows),
+                mean_text(cells),
                 *(_matrix_cell(cells.get(t), baseline.get(t)) for t in targets),
             )
         )
@@ -142,7 +132,7 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
     extra, costs = _costs(rows, seconds)
     for label, (mean, cells) in noise_rows(found).items():
         shown = (_matrix_cell(cells.get(target), None) for target in targets)
-        lines.append((label, _cell(*mean) if mean else "–", *shown))
+        lines.append((label, rate_text(*mean) if mean else "–", *shown))
         costs.append(("0", "–") if extra else ())
     note = (
         "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
@@ -151,7 +141,7 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
         title=f"Success rates{_on(records)} (%, with 95 % intervals)",
         columns=("surrogate", *extra, "mean", *targets.values()),
         rows=tuple((line[0], *cost, *line[1:]) for line, cost in zip(lines, costs, strict=True)),
-        caption=f"{_caption(records, {} if extra else seconds)} {note}",
+        caption=f"{caption(records, {} if extra else seconds)} {note}",
     )
 
 
@@ -177,14 +167,14 @@ def _curve(records: Sequence[Record]) -> Table:
     steps = sorted({record.steps for record in records})
     named = {name: points[max(points)] for name, points in rows.items()}
     lines = [
-        (_label(name, named), *(_mean(points[step]) if step in points else "–" for step in steps))
+        (row_label(name, named), *(mean_text(points[step]) if step in points else "–" for step in steps))
         for name, points in rows.items()
     ]
     return Table(
         title=f"Success rate by steps{_on(records)} (%, mean over targets, with 95 % intervals)",
         columns=("surrogate", *(f"{step} step{'s' if step > 1 else ''}" for step in steps)),
         rows=tuple(lines),
-        caption=_caption(records, {}),
+        caption=caption(records, {}),
     )
 
 
@@ -199,7 +189,7 @@ def _visibility(found: Sequence[Visibility], rows: Mapping[Row, Mapping[str, Rec
         columns=("surrogate", "L∞ (levels)", "L2", "L0 (% of pixels)", "PSNR (dB)", "SSIM", "unchanged"),
         rows=tuple(
             (
-                _label((one.surrogate, one.attack), rows),
+                row_label((one.surrogate, one.attack), rows),
                 shown(one.linf, ".1f"),
                 shown(one.l2, ".3f"),
                 percent(one.l0),
@@ -213,11 +203,6 @@ def _visibility(found: Sequence[Visibility], rows: Mapping[Row, Mapping[str, Rec
     )
 
 
-def _mean(cells: Mapping[str, Record]) -> str:
-    mean = mean_rate(cells)
-    return _cell(*mean) if mean else "–"
-
-
 def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
     records = [record for cells in rows.values() for record in cells.values()]
     baseline = next(iter(rows))
@@ -229,7 +214,7 @@ def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
         interval = f"[{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
         lines.append(
             (
-                _label(name, rows),
+                row_label(name, rows),
                 f"{100 * difference['mean']:+.1f}",
                 interval,
                 p_value(difference["p"]).removeprefix("= "),
@@ -238,7 +223,7 @@ def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
             )
         )
     return Table(
-        title=f"Paired tests against {_label(baseline, rows)}, on the same images",
+        title=f"Paired tests against {row_label(baseline, rows)}, on the same images",
         columns=("surrogate", "mean difference (points)", "95 % interval", "p", "targets better", "worse"),
         rows=tuple(lines),
         caption="Difference of the means: paired t-test over images. "
@@ -254,55 +239,8 @@ def _matrix_cell(record: Record | None, baseline: Record | None) -> str:
     if baseline is not None and not (record.white_box or baseline.white_box) and paired(baseline, record):
         sign = _sign(record, baseline) if mcnemar_p(baseline, record) < SIGNIFICANT else 0
         mark += {1: "▲", -1: "▼", 0: ""}[sign]
-    return _cell(record.rate, record.low, record.high, mark)
-
-
-def _cell(rate: float, low: float, high: float, mark: str = "") -> str:
-    return f"{percent(rate)}{mark}\n{_interval(low, high)}"
-
-
-def _caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]) -> str:
-    counts = sorted({r.n for r in records})
-    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    names = list(dict.fromkeys(attack_name(r.attack) for r in records))
-    attacks = " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} attacks"
-    gradients = _range(sorted({r.gradients for r in records}), str)
-    known = sorted({seconds[r.pair] for r in records if r.pair in seconds})
-    time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
-    aim = f"targeted: {first}; " if (first := records[0].targeted) else ""
-    seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))
-    starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
-    fast = [r for r in records if r.precision != "fp32"]
-    bits = f" in {fast[0].precision}" if fast else ""
-    cost = f"{gradients} gradient evaluations an image{bits}{time}"
-    counted = COUNTED[records[0].images_correct_for]
-    return f"{attacks}; {aim}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
-
-
-def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
-    """Write sorted values by their ends."""
-    ends = dict.fromkeys([show(values[0]), show(values[-1])])
-    return " to ".join(ends)
+    return rate_text(record.rate, record.low, record.high, mark)
 
 
 def _sign(record: Record, baseline: Record) -> int:
     return (record.successes > baseline.successes) - (record.successes < baseline.successes)
-
-
-def _label(name: Row, rows: Mapping[Row, Mapping[str, Record]]) -> str:
-    """Return the surrogate and, where there are several, what the attack does not share with all others."""
-    surrogate, attack = next(iter(rows[name].values())).surrogate_name, name[1]
-    others = {other for _, other in rows}
-    if len(others) == 1:
-        return surrogate
-    shared = set.intersection(*(set(_budget(other)) for other in others))
-    own = ",".join(part for part in _budget(attack) if part not in shared)
-    return f"{surrogate}\n{brief(attack)}{'@' if own else ''}{own}"
-
-
-def _budget(attack: str) -> list[str]:
-    return attack.partition("@")[2].split(",")
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{100 * low:.1f}–{100 * high:.1f}"

@@ -1,0 +1,78 @@
+"""What the cells, rows and captions of tables of records say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.results.comparisons import attack_name, brief, mean_rate, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from transferzoo.results.comparisons import Row
+    from transferzoo.results.records import Record, SurrogateAttack
+
+MOST_NAMED = 4
+"""Attacks that a caption writes out at most; the records have them all."""
+COUNTED = {
+    "all": "",
+    "target": ", those that a target classifies correctly",
+    "none": ", whether or not they were classified correctly before",
+}
+"""What a caption says of the images that count, by the rule."""
+
+
+def mean_text(cells: Mapping[str, Record]) -> str:
+    """Return the mean rate of a row with its interval below, "35.5\\n32.6–38.4", or "–"; records by target."""
+    mean = mean_rate(cells)
+    return rate_text(*mean) if mean else "–"
+
+
+def rate_text(rate: float, low: float, high: float, mark: str = "") -> str:
+    """Return a rate with a mark behind it and its interval below, in percent."""
+    return f"{percent(rate)}{mark}\n{interval_text(low, high)}"
+
+
+def interval_text(low: float, high: float) -> str:
+    """Return an interval in percent."""
+    return f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def row_label(name: Row, rows: Mapping[Row, Mapping[str, Record]]) -> str:
+    """Return the surrogate and, where there are several, what the attack does not share with all others."""
+    surrogate, attack = next(iter(rows[name].values())).surrogate_name, name[1]
+    others = {other for _, other in rows}
+    if len(others) == 1:
+        return surrogate
+    shared = set.intersection(*(set(_budget(other)) for other in others))
+    own = ",".join(part for part in _budget(attack) if part not in shared)
+    return f"{surrogate}\n{brief(attack)}{'@' if own else ''}{own}"
+
+
+def _budget(attack: str) -> list[str]:
+    return attack.partition("@")[2].split(",")
+
+
+def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]) -> str:
+    """Return what attacked which images at what cost; seconds an image took where they are known."""
+    counts = sorted({r.n for r in records})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    names = list(dict.fromkeys(attack_name(r.attack) for r in records))
+    attacks = " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} attacks"
+    gradients = _range(sorted({r.gradients for r in records}), str)
+    known = sorted({seconds[r.pair] for r in records if r.pair in seconds})
+    time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
+    aim = f"targeted: {first}; " if (first := records[0].targeted) else ""
+    seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))
+    starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
+    fast = [r for r in records if r.precision != "fp32"]
+    bits = f" in {fast[0].precision}" if fast else ""
+    cost = f"{gradients} gradient evaluations an image{bits}{time}"
+    counted = COUNTED[records[0].images_correct_for]
+    return f"{attacks}; {aim}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
+
+
+def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
+    """Write sorted values by their ends."""
+    ends = dict.fromkeys([show(values[0]), show(values[-1])])
+    return " to ".join(ends)
