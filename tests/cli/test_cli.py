@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers.checkpoints import BUILTIN, data_folder
+from helpers.pages import few_results
 from transferzoo.attacks.configure import expand
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
@@ -24,6 +25,7 @@ from transferzoo.datasets import READERS
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.studies.result_file import write_results
 from transferzoo.studies.schema import built_in
 from transferzoo.zoo.reader import load_zoo
 
@@ -253,6 +255,16 @@ def test_narrow_terminal_and_no_color() -> None:
         lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
         assert max(map(len, lines)) <= 60
         assert all(any(name in line for line in lines) for name in (m.name for m in DEFAULT))
+
+
+def test_verdicts_are_coloured_on_a_terminal_without_no_color(tmp_path: Path) -> None:
+    write_results(few_results(), tmp_path / "by-hand.jsonl.gz")
+    command = ("report", str(tmp_path / "by-hand.jsonl.gz"), "--verdicts")
+    coloured, plain = (_on_terminal(120, *command, **no) for no in ({}, {"NO_COLOR": "1"}))
+    assert "\x1b[32msupported" in coloured
+    assert not re.search(r"\x1b\[[0-9;]*(3|4|9|10)[0-7]m", plain)
+    without = [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in (coloured, plain)]
+    assert without[0] == without[1]
 
 
 def test_a_bar_may_not_know_its_end(

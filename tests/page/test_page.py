@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from helpers.pages import STRONG, STUDY, Page, results
+from transferzoo.base.table import typeset
 from transferzoo.page import study_report
 from transferzoo.page.charts import Axis, CurvePanel, Curves, Heatmap, MeanInterval
-from transferzoo.page.html import render_page, typeset
+from transferzoo.page.html import render_page
 from transferzoo.page.palette import COLOURS
 from transferzoo.page.parts import slug, with_unique_names
 from transferzoo.page.svg import inline_svg, render_file

@@ -10,11 +10,15 @@ from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from transferzoo.base.table import Mark
+
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import JustifyMethod, RenderableType
 
     from transferzoo.base.table import Table
 
+_STYLES = {Mark.BEST: "bold", Mark.POSITIVE: "green", Mark.NEGATIVE: "red", Mark.ASIDE: "dim"}
+"""Mark → how the terminal shows it; Rich leaves colours out where NO_COLOR is set, and all in a pipe."""
 _PADDING = 3
 _SENTENCE = 28
 """Columns that a folded sentence takes at least."""
@@ -56,18 +60,21 @@ def _block(table: Table, columns: list[int], *, fits: bool) -> RichTable:
     """Return a table of some columns; `fits` says that no cell has to be folded."""
     rich = RichTable(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False)
     for column in columns:
-        left = column == 0 or not _numeric([row[column] for row in table.rows])
-        rich.add_column(table.columns[column], justify="left" if left else "right", overflow="fold")
-    rows = [[row[column] for column in columns] for row in table.rows]
-    if rows and fits and not any("\n" in cell for row in rows for cell in row):
-        rows = [["\n".join(cells) for cells in zip(*rows, strict=True)]]  # Rich takes a millisecond a row
+        justify: JustifyMethod = "right" if table.is_numeric(column) else "left"
+        rich.add_column(table.columns[column], justify=justify, overflow="fold")
+    rows = [[_styled(table, at, column) for column in columns] for at in range(len(table.rows))]
+    if rows and fits and not any("\n" in cell.plain for row in rows for cell in row):
+        rows = [
+            [Text("\n").join(cells) for cells in zip(*rows, strict=True)]
+        ]  # Rich takes a millisecond a row
     for row in rows:
-        rich.add_row(*map(Text, row))
+        rich.add_row(*row)
     return rich
 
 
-def _numeric(cells: list[str]) -> bool:
-    return all(not cell or cell[0] in "0123456789–+-<[" for cell in cells)
+def _styled(table: Table, row: int, column: int) -> Text:
+    marks = table.marks.get((row, column), ())
+    return Text(table.rows[row][column], style=" ".join(_STYLES[mark] for mark in Mark if mark in marks))
 
 
 def _longest_word(table: Table) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
+from transferzoo.base.table import Mark, typeset
 from transferzoo.page import palette
 from transferzoo.page.descriptions import describe, numbers_table
 from transferzoo.page.parts import slug
@@ -243,8 +243,7 @@ def _foldable(table: Table) -> Markup:
 
 
 def _table(table: Table) -> Markup:
-    columns = [[row[at] for row in table.rows] for at in range(len(table.columns))]
-    kinds = [Markup(' class="number"') if at and _numeric(cells) else "" for at, cells in enumerate(columns)]
+    kinds = [Markup(' class="number"') if table.is_numeric(at) else "" for at in range(len(table.columns))]
     heads = (
         Markup('<th scope="col"{}>{}</th>').format(kind, name)
         for name, kind in zip(table.columns, kinds, strict=True)
@@ -253,11 +252,11 @@ def _table(table: Table) -> Markup:
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(
             _lines(first),
             _join(
-                Markup("<td{}>{}</td>").format(kind, _lines(typeset(cell)))
-                for cell, kind in zip(rest, kinds[1:], strict=True)
+                Markup("<td{}>{}</td>").format(kinds[column], _cell(table, at, column))
+                for column in range(1, len(table.columns))
             ),
         )
-        for first, *rest in table.rows
+        for at, (first, *_) in enumerate(table.rows)
     )
     note = Markup('<p class="note">{}</p>').format(typeset(table.caption)) if table.caption else ""
     return Markup(
@@ -266,8 +265,10 @@ def _table(table: Table) -> Markup:
     ).format(SCROLLS.format(table.title), table.title, _join(heads), _join(rows), note)
 
 
-def _numeric(cells: Iterable[str]) -> bool:
-    return all(not cell or cell[0] in "0123456789–+-−<[" for cell in cells)
+def _cell(table: Table, row: int, column: int) -> Markup:
+    """Return the text of a cell, the highest of a column in bold."""
+    text = _lines(typeset(table.rows[row][column]))
+    return Markup("<strong>{}</strong>").format(text) if table.has(Mark.BEST, row, column) else text
 
 
 def _repeat(part: Part) -> Markup:
@@ -282,11 +283,6 @@ def _repeat(part: Part) -> Markup:
 
 
 # ---------------------------------------------------------------- text
-
-
-def typeset(text: str) -> str:
-    """Return text with a minus before negative numbers, and no line break before a percent sign."""
-    return re.sub(r"(?<![\w-])-(?=\d)", "−", text).replace(" %", "\u00a0%")
 
 
 def _lines(text: str) -> Markup:

@@ -23,7 +23,7 @@ COUNTED = {
 
 
 def mean_text(cells: Mapping[str, Record]) -> str:
-    """Return the mean rate of a row with its interval below, "35.5\\n32.6–38.4", or "–"; records by target."""
+    """Return the mean rate of a row, records by target, with its interval below; "–" where there is none."""
     mean = mean_rate(cells)
     return rate_text(*mean) if mean else "–"
 

@@ -8,8 +8,6 @@ from transferzoo.results.comparisons import (
     SIGNIFICANT,
     attack_name,
     brief,
-    budget_of,
-    comparable,
     mean_rate,
     noise_mean,
     p_value,
@@ -18,11 +16,12 @@ from transferzoo.results.comparisons import (
     rows_of,
     same_weights,
 )
+from transferzoo.results.rivals import rivals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from transferzoo.results.comparisons import Findings, Row
+    from transferzoo.results.comparisons import Findings, Mean, Row
     from transferzoo.results.records import Record
 
     Rows = Mapping[Row, Mapping[str, Record]]
@@ -35,12 +34,10 @@ def conclusion(found: Findings) -> str:
     has a target that is not white-box.
     """
     rows = rows_of(found.records)
-    means = {name: mean for name, cells in rows.items() if (mean := mean_rate(cells))}
+    means = rivals(rows)
     if not means:
         return ""
-    leader = next(iter(means))
-    rivals = {name: rows[name] for name in means if name == leader or _compete(rows, leader, name)}
-    best = max(rivals, key=lambda name: means[name][0])
+    best = max(means, key=lambda name: means[name][0])
     rate, low, high = means[best]
     targets = [record for record in rows[best].values() if not record.white_box]
     models = targets[0].target_name if len(targets) == 1 else f"{len(targets)} targets in the mean"
@@ -52,8 +49,8 @@ def conclusion(found: Findings) -> str:
         sentence += ", whether or not classified correctly before"
     if (noise := noise_mean(found.noise, rows[best])) is not None:
         sentence += f"; random noise of the same budget on {percent(noise)} %"
-    sentence += _against_the_first(found.records, best, rivals, rows)
-    others = len(means) - len(rivals)
+    sentence += _against_the_first(found.records, best, means, rows)
+    others = sum(mean_rate(cells) is not None for cells in rows.values()) - len(means)
     return sentence + ("; rows of other images, targets or budgets are not compared." if others else ".")
 
 
@@ -68,15 +65,11 @@ def notes(found: Findings) -> list[str]:
     return [*different, *twice]
 
 
-def _compete(rows: Rows, leader: Row, other: Row) -> bool:
-    return comparable(rows[leader], rows[other]) and budget_of(leader[1]) == budget_of(other[1])
-
-
-def _against_the_first(records: Sequence[Record], best: Row, rivals: Rows, rows: Rows) -> str:
+def _against_the_first(records: Sequence[Record], best: Row, means: Mapping[Row, Mean], rows: Rows) -> str:
     first = next(iter(rows))
-    if len(rivals) == 1:
+    if len(means) == 1:
         return ""
-    if best == next(iter(rivals)):
+    if best == next(iter(means)):
         return "; no other row has a higher mean"
     for test in paired_tests(records):
         if (test["surrogate"], test["attack"]) == best:

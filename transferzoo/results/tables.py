@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
-from transferzoo.base.table import Table
+from transferzoo.base.table import Mark, Marked, Table
 from transferzoo.results.cell_texts import caption, interval_text, mean_text, rate_text, row_label
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
@@ -29,10 +29,12 @@ from transferzoo.results.comparisons import (
     rows_of,
 )
 from transferzoo.results.conclusion import conclusion, notes
+from transferzoo.results.rivals import best_means, best_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from transferzoo.base.table import Cell
     from transferzoo.results.comparisons import Findings, Row
     from transferzoo.results.records import Record, SurrogateAttack, Visibility
 
@@ -71,14 +73,17 @@ def _concluded(table: Table, found: Findings) -> Table:
 def _single(records: Sequence[Record], found: Findings) -> Table:
     first, seconds = records[0], found.seconds
     noise = {r.target: other for r in records if (other := noise_beside(found.noise, r))}
-    rows = [
-        (
-            r.target_name + ("*" if r.white_box else ""),
-            percent(r.target_accuracy),
-            percent(r.rate),
-            interval_text(r.low, r.high),
-            *((percent(noise[r.target].rate) if r.target in noise else "–",) if noise else ()),
-            str(r.n),
+    rows: list[tuple[Cell, ...]] = [
+        tuple(
+            Marked.where(text, {Mark.ASIDE: r.white_box})
+            for text in (
+                r.target_name + ("*" if r.white_box else ""),
+                percent(r.target_accuracy),
+                percent(r.rate),
+                interval_text(r.low, r.high),
+                *((percent(noise[r.target].rate) if r.target in noise else "–",) if noise else ()),
+                str(r.n),
+            )
         )
         for r in records
     ]
@@ -95,7 +100,7 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
                 str(len(per_image(cells))),
             )
         )
-    return Table(
+    return Table.of_cells(
         title=f"Success rate of {first.surrogate_name}{_on(records)} (%)",
         columns=(
             "target",
@@ -105,7 +110,7 @@ def _single(records: Sequence[Record], found: Findings) -> Table:
             *(("noise",) if noise else ()),
             "n",
         ),
-        rows=tuple(rows),
+        rows=rows,
         caption=caption(records, seconds),
     )
 
@@ -119,15 +124,12 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
     seconds = found.seconds
     targets = {name: record.target_name for cells in rows.values() for name, record in cells.items()}
     baseline = next(iter(rows.values()))
-    lines = []
+    highest, best = best_means(rows), {target: best_on(target, rows) for target in targets}
+    lines: list[tuple[Cell, ...]] = []
     for name, cells in rows.items():
-        lines.append(
-            (
-                row_label(name, rows),
-                mean_text(cells),
-                *(_matrix_cell(cells.get(t), baseline.get(t)) for t in targets),
-            )
-        )
+        rates = (_matrix_cell(cells.get(t), baseline.get(t), best=name in best[t]) for t in targets)
+        average = Marked.where(mean_text(cells), {Mark.BEST: name in highest})
+        lines.append((row_label(name, rows), average, *rates))
     records = [record for cells in rows.values() for record in cells.values()]
     extra, costs = _costs(rows, seconds)
     for label, (mean, cells) in noise_rows(found).items():
@@ -137,10 +139,10 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
     note = (
         "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
     )
-    return Table(
+    return Table.of_cells(
         title=f"Success rates{_on(records)} (%, with 95 % intervals)",
         columns=("surrogate", *extra, "mean", *targets.values()),
-        rows=tuple((line[0], *cost, *line[1:]) for line, cost in zip(lines, costs, strict=True)),
+        rows=[(line[0], *cost, *line[1:]) for line, cost in zip(lines, costs, strict=True)],
         caption=f"{caption(records, {} if extra else seconds)} {note}",
     )
 
@@ -166,14 +168,21 @@ def _curve(records: Sequence[Record]) -> Table:
         rows[record.surrogate, record.attack][record.steps][record.target] = record
     steps = sorted({record.steps for record in records})
     named = {name: points[max(points)] for name, points in rows.items()}
-    lines = [
-        (row_label(name, named), *(mean_text(points[step]) if step in points else "–" for step in steps))
+    best = {
+        step: best_means({name: points[step] for name, points in rows.items() if step in points})
+        for step in steps
+    }
+    lines: list[tuple[Cell, ...]] = [
+        (
+            row_label(name, named),
+            *(Marked.where(mean_text(points.get(s, {})), {Mark.BEST: name in best[s]}) for s in steps),
+        )
         for name, points in rows.items()
     ]
-    return Table(
+    return Table.of_cells(
         title=f"Success rate by steps{_on(records)} (%, mean over targets, with 95 % intervals)",
         columns=("surrogate", *(f"{step} step{'s' if step > 1 else ''}" for step in steps)),
-        rows=tuple(lines),
+        rows=lines,
         caption=caption(records, {}),
     )
 
@@ -211,35 +220,43 @@ def _tests(rows: Mapping[Row, Mapping[str, Record]]) -> Table:
         difference, ps = test["mean_difference"], test["mcnemar_p"]
         name = (test["surrogate"], test["attack"])
         signs = [_sign(rows[name][t], rows[baseline][t]) for t, p in ps.items() if p < SIGNIFICANT]
+        significant = difference["p"] < SIGNIFICANT
+        ends = {
+            Mark.POSITIVE: significant and difference["mean"] > 0,
+            Mark.NEGATIVE: significant and difference["mean"] < 0,
+        }
         interval = f"[{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
         lines.append(
             (
                 row_label(name, rows),
-                f"{100 * difference['mean']:+.1f}",
+                Marked.where(f"{100 * difference['mean']:+.1f}", ends),
                 interval,
                 p_value(difference["p"]).removeprefix("= "),
                 f"{signs.count(1)} of {len(ps)}",
                 f"{signs.count(-1)} of {len(ps)}",
             )
         )
-    return Table(
+    return Table.of_cells(
         title=f"Paired tests against {row_label(baseline, rows)}, on the same images",
         columns=("surrogate", "mean difference (points)", "95 % interval", "p", "targets better", "worse"),
-        rows=tuple(lines),
+        rows=lines,
         caption="Difference of the means: paired t-test over images. "
         "Targets: McNemar's exact test, p < 0.05, uncorrected. "
         "One training run a surrogate: the tests speak of these weights, not of the training method.",
     )
 
 
-def _matrix_cell(record: Record | None, baseline: Record | None) -> str:
+def _matrix_cell(record: Record | None, baseline: Record | None, *, best: bool = False) -> Cell:
     if record is None:
         return "–"
-    mark = "*" if record.white_box else ""
+    sign = 0
     if baseline is not None and not (record.white_box or baseline.white_box) and paired(baseline, record):
         sign = _sign(record, baseline) if mcnemar_p(baseline, record) < SIGNIFICANT else 0
-        mark += {1: "▲", -1: "▼", 0: ""}[sign]
-    return rate_text(record.rate, record.low, record.high, mark)
+    star = "*" if record.white_box else ""
+    return Marked.where(
+        rate_text(record.rate, record.low, record.high, star + {1: "▲", -1: "▼", 0: ""}[sign]),
+        {Mark.BEST: best, Mark.ASIDE: record.white_box, Mark.POSITIVE: sign > 0, Mark.NEGATIVE: sign < 0},
+    )
 
 
 def _sign(record: Record, baseline: Record) -> int:

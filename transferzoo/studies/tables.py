@@ -5,15 +5,22 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.table import Table
+from transferzoo.base.table import Mark, Marked, Table
 from transferzoo.results.statistics import ENOUGH_SEEDS
-from transferzoo.studies.claims import NO_DIFFERENCE, as_json, format_difference
+from transferzoo.studies.claims import (
+    NO_DIFFERENCE,
+    NOT_SUPPORTED,
+    SUPPORTED,
+    as_json,
+    format_difference,
+)
 from transferzoo.studies.entries import ACCURACY, ROBUST, SHARES, SUCCESS
 from transferzoo.studies.result_file import SHARPNESS, csv_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from transferzoo.base.table import Cell
     from transferzoo.studies.claims import Verdict
     from transferzoo.studies.result_file import Outcomes, Results, Value
 
@@ -27,7 +34,7 @@ def tables(results: Results, verdicts: Sequence[Verdict]) -> list[Table]:
 
 
 def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
-    rows = tuple(_row(one) for one in verdicts)
+    rows = [_row(one) for one in verdicts]
     ratios = ", × for ratios" if any(one.claim.scale == "log" for one in verdicts) else ""
     caption = (
         f"Differences in points, or in the unit of a measure that is no share{ratios}; 95 % intervals over "
@@ -40,7 +47,7 @@ def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
         )
     caption += _progress(results) + sharing_sentence(results.shared)
     columns = ("claim", "difference", "95 % interval", "p", "targets", "n", "seeds", "verdict")
-    return Table(f"Study {results.study.name}: {results.study.about}", columns, rows, caption)
+    return Table.of_cells(f"Study {results.study.name}: {results.study.about}", columns, rows, caption)
 
 
 def _progress(results: Results) -> str:
@@ -63,7 +70,7 @@ def sharing_sentence(shared: Mapping[str, Sequence[str]]) -> str:
     return "".join(f" Shares trainings with {name}: {', '.join(each)}." for name, each in shared.items())
 
 
-def _row(one: Verdict) -> tuple[str, ...]:
+def _row(one: Verdict) -> tuple[Cell, ...]:
     found = one.difference
     if found is None:
         return (one.claim.say, "–", "–", "–", "–", "–", str(one.seeds or "–"), one.verdict)
@@ -77,7 +84,10 @@ def _row(one: Verdict) -> tuple[str, ...]:
         targets,
         str(one.images or "–"),
         str(one.seeds),
-        one.words,
+        Marked.where(
+            one.words,
+            {Mark.POSITIVE: one.verdict == SUPPORTED, Mark.NEGATIVE: one.verdict == NOT_SUPPORTED},
+        ),
     )
 
 
