@@ -57,8 +57,8 @@ def test_an_error_ends_all(jobs: int) -> None:
 
 def test_processes_that_are_ended_sweep_up_what_they_were_writing(tmp_path: Path) -> None:
     def work(items: Sequence[int], send: Callable[[int], None]) -> None:
-        with replacing(tmp_path / "images.bin") as temporary:
-            temporary.write_bytes(b"half")
+        with replacing(tmp_path / "images.bin") as stream:
+            stream.write(b"half")
             send(items[0])
             time.sleep(60)
 

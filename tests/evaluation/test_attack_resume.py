@@ -108,7 +108,7 @@ def test_kill_9(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> Non
         seen = now
     assert 3 <= len(seen) <= UNITS * SOURCES
     (run,) = (tmp_path / "runs").iterdir()
-    (run / "images" / ".0004.safetensors.5000000.tmp").write_bytes(
+    (run / "images" / ".0004.safetensors.00ff.tmp").write_bytes(
         b"what a kill in the middle of a write leaves"
     )
     code, out, error = _end(start_command(_command(few), tmp_path), tmp_path)
@@ -127,6 +127,19 @@ def _log(run: Path) -> list[tuple[str, int]]:
 
 def _reached(folder: Path, units: int) -> bool:
     return len(_units(folder)) >= units if units else any(folder.glob("runs/*/selection.json"))
+
+
+def test_the_same_attack_twice_at_once(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:
+    asked = [*_command(few), "--runs", str(tmp_path / "runs")]
+    places = [tmp_path / "first", tmp_path / "second"]
+    for place in places:
+        place.mkdir()
+    started = [start_command(asked, place) for place in places]
+    for process, place in zip(started, places, strict=True):
+        code, out, error = _end(process, place)
+        assert code == 0, error
+        assert "vgg" in out
+    assert _bytes(tmp_path / "runs") == undisturbed
 
 
 def test_ctrl_c(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:

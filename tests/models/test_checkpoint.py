@@ -14,14 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from helpers.full_disk import fill_disk
 from transferzoo.base import atomic
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError
 from transferzoo.models import build, checkpoint
 from transferzoo.models.classifier import load_checkpoint as load_classifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -211,33 +210,26 @@ def test_architectures_that_cannot_be(
 # ---------------------------------------------------------------- files that are whole or absent
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk that is full: what is written beside any of these names goes to /dev/full."""
-    for name in ("config.json", "model.safetensors", "a.txt"):
-        (tmp_path / f".{name}.{os.getpid()}.tmp").symlink_to("/dev/full")
-    yield tmp_path
-    assert not list(tmp_path.glob(".*.tmp"))
-
-
-def test_a_full_disk_is_a_sentence(full: Path) -> None:
-    (full / "a.txt").write_text("old")
+def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    fill_disk(monkeypatch, "a.txt")
     with pytest.raises(TransferZooError) as caught:
-        atomic.write_text(full / "a.txt", "new")
+        atomic.write_text(tmp_path / "a.txt", "new")
     hint = "free some space and run the same command again"
-    assert str(caught.value) == f"cannot write to {full}: the disk is full; {hint}."
-    assert (full / "a.txt").read_text() == "old"
-    for name in ("config.json", "model.safetensors"):
-        (full / f".{name}.{os.getpid()}.tmp").unlink()
+    assert str(caught.value) == f"cannot write to {tmp_path}: the disk is full; {hint}."
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_full_disk_while_saving_weights(full: Path, stripes: DatasetSpec, name: str) -> None:
-    for other in {"config.json", "model.safetensors", "a.txt"} - {name}:
-        (full / f".{other}.{os.getpid()}.tmp").unlink()
+def test_a_full_disk_while_saving_weights(
+    tmp_path: Path, stripes: DatasetSpec, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    fill_disk(monkeypatch, name)
     with pytest.raises(TransferZooError, match="the disk is full; free some space"):
-        stored(full, "small_vgg:width=4", stripes)
-    assert not (full / "model.safetensors").exists()
+        stored(tmp_path, "small_vgg:width=4", stripes)
+    assert not (tmp_path / name).exists()
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -258,7 +250,7 @@ def test_a_disk_that_fills_at_the_last_moment(
 def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
     with pytest.raises(KeyboardInterrupt), atomic.replacing(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
+        temporary.write(b"half")
         raise KeyboardInterrupt
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"

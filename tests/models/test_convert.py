@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from helpers.full_disk import fill_disk
 from helpers.original_networks import (
     alive,
     logits,
@@ -110,13 +111,14 @@ def test_contents_have_folders_of_their_own(tmp_path: Path, cache: Path) -> None
     assert checkpoint.read_config(other)["pretrained_cfg"]["mean"] == [0.5]
 
 
-def test_a_conversion_that_stopped_is_made_again(tmp_path: Path, cache: Path) -> None:
+def test_a_conversion_that_stopped_is_made_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last file it writes goes to a full disk."""
     folder = convert(tmp_path / "w.bin", tiny())
     (folder / checkpoint.WEIGHTS).unlink()
-    temporary = folder / f".{checkpoint.WEIGHTS}.{os.getpid()}.tmp"
-    temporary.symlink_to("/dev/full")
-    with pytest.raises(TransferZooError, match="the disk is full"):
+    with monkeypatch.context() as patch, pytest.raises(TransferZooError, match="the disk is full"):
+        fill_disk(patch, checkpoint.WEIGHTS)
         convert(tmp_path / "w.bin", tiny())
     assert not (folder / checkpoint.WEIGHTS).exists()
     assert convert(tmp_path / "w.bin", tiny()) == folder

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
@@ -18,7 +19,6 @@ from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from transferzoo.base.train_config import TrainConfig
     from transferzoo.training.trainer import Progress
@@ -129,7 +129,7 @@ def test_a_finished_folder_is_taken_as_it_is(
     assert tune(wanted(), folder) == tuned
     assert tune(wanted(tune=(0.05, 0.1, 0.4), minimizer="sam:rho=3"), folder) == tuned
     assert content(folder) == before
-    (folder / ".model.safetensors.5000000.tmp").write_bytes(b"left by a kill")
+    (folder / ".model.safetensors.00ff.tmp").write_bytes(b"left by a kill")
     shutil.rmtree(folder / "tune")
     assert tune(wanted(), folder) == tuned
     assert sorted(file.name for file in folder.iterdir()) == FILES[:3]
@@ -223,15 +223,15 @@ def test_an_interrupted_choice_goes_on(tmp_path: Path, tune: Tune, tuned: dict[s
 def test_a_choice_cut_while_it_is_copied_goes_on(
     tmp_path: Path, tune: Tune, tuned: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = shutil.copyfile
+    copy = shutil.copyfileobj
 
-    def full(source: Path, target: Path) -> None:
-        if source.name == "model.safetensors":
+    def full(source: BinaryIO, target: BinaryIO) -> None:
+        if Path(source.name).name == "model.safetensors":
             raise OSError(28, "No space left on device")
         copy(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", full)
+        patch.setattr(shutil, "copyfileobj", full)
         with pytest.raises(TransferZooError, match="the disk is full"):
             tune(wanted(), tmp_path)
     monkeypatch.setattr(Minimizer, "step", None)

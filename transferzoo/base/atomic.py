@@ -6,33 +6,50 @@ import errno
 import hashlib
 import json
 import os
-import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import re
+import secrets
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
 
 from transferzoo.base.errors import TransferZooError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
+_NAME = re.compile(r"\..+\.[0-9a-f]+\.tmp")
+UNLOCKED_AGE = 86_400
+"""Seconds after which a temporary file that cannot be locked counts as left by a killed process."""
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, it takes the place of `path`.
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file for writing; when the block ends well, it takes the place of `path`.
+
+    The file lies beside `path` under a name of its own and is locked until it has taken that place, so that
+    `sweep` in another process, container or thread knows it from what a killed process left.
 
     Raises:
         TransferZooError: the folder cannot be written or the disk is full; `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, stream = _new_file(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with temporary.open("rb") as stream:
+            with stream:
+                yield stream
+                stream.flush()
                 os.fsync(stream.fileno())
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
+                if fcntl is None:  # Windows renames no open file
+                    stream.close()
+                temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -40,31 +57,40 @@ def replacing(path: Path) -> Iterator[Path]:
 def sweep(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder and below, not what is being written.
 
-    A number of a killed process that another has got since keeps its file until a later sweep.
+    Where the file system has no locks, a file counts as left once nobody wrote to it for `UNLOCKED_AGE`.
     """
     for leftover in folder.rglob(".*.tmp"):
-        writer = leftover.name.split(".")[-2]
-        if not writer.isdecimal() or int(writer) == os.getpid() or not _is_alive(int(writer)):
-            leftover.unlink(missing_ok=True)
+        if not _NAME.fullmatch(leftover.name) or not leftover.is_file():
+            continue
+        with suppress(OSError), leftover.open("rb") as stream:  # another process may be faster
+            free = _lock(stream, shared=True)
+            if free is None:
+                free = time.time() - leftover.stat().st_mtime > UNLOCKED_AGE
+            if free:
+                leftover.unlink()
 
 
-def _is_alive(process: int) -> bool:
-    if sys.platform == "win32":
-        return False  # asking would end it there
+def _new_file(path: Path) -> tuple[Path, BinaryIO]:
+    """Return a new file beside `path`, locked where the file system has locks, and open for writing."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        stream = temporary.open("xb")
+        if _lock(stream) is not False and os.fstat(stream.fileno()).st_nlink:
+            return temporary, stream
+        stream.close()  # swept before it was locked
+
+
+def _lock(stream: BinaryIO, *, shared: bool = False) -> bool | None:
+    """Lock a file until it is closed or the process ends; return whether that went, None without locks."""
+    if fcntl is None:
+        return None
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+        fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:
-        pass  # another user's
+    except OSError:
+        return None
     return True
-
-
-def _umask() -> int:
-    """Return the process's umask; some writers make files only their owner can read."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager
@@ -89,8 +115,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     Weights come here serialised: torch and safetensors would report a full disk as errors of their own, and
     safetensors would make the file readable for its owner alone.
     """
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    with replacing(path) as stream:
+        stream.write(content)
 
 
 def write_text(path: Path, text: str) -> None:

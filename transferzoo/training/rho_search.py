@@ -86,8 +86,8 @@ def train_or_tune(
     }
     chosen = folder / TRIALS / _name(best)
     for name in (checkpoint.CONFIG, checkpoint.WEIGHTS):
-        with replacing(folder / name) as temporary:
-            shutil.copyfile(chosen / name, temporary)
+        with (chosen / name).open("rb") as trained, replacing(folder / name) as stream:
+            shutil.copyfileobj(trained, stream)
     write_json(folder / checkpoint.RECIPE, recipe)
     tidy(folder)
     return recipe
