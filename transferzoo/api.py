@@ -15,6 +15,7 @@ from transferzoo.models.resolve import UnlistedOptions, dataset_of, select_model
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from fractions import Fraction
 
     from transferzoo.datasets import Batch
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    name: str, dataset: str | None = None, *, architecture: str = "", allow_code: bool = False
+    name: str,
+    dataset: str | None = None,
+    *,
+    architecture: str = "",
+    allow_code: bool = False,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
 ) -> Classifier:
     """Load a model of the zoo, or one of your own, as a classifier of [0, 1] pixels.
 
@@ -33,6 +40,9 @@ def load_model(
         dataset: whose classes it has; where none is given, that of a model named in full or the default one.
         architecture: the network that a weight file fits, "resnet18".
         allow_code: let a function of a Python module be run.
+        mean: what a weight file expects to be subtracted from [0, 1] pixels, a value a channel; by default
+            what is usual for its architecture.
+        std: what divides them then; likewise.
 
     Returns:
         [0, 1] pixels (N, C, H, W) → logits (N, K); float32, in evaluation mode, on the CPU.
@@ -44,7 +54,7 @@ def load_model(
     zoo = load_zoo()
     home = dataset_of(zoo, dataset, [name])
     zoo = measured(zoo, home)
-    options = UnlistedOptions(architecture, allow_code)
+    options = UnlistedOptions(architecture, allow_code, tuple(mean), tuple(std))
     found = select_models(zoo, [name], home, "target", options, _warn)
     if len(found) != 1:
         raise UsageError(f"'{name}' is no single model", expected="one name", got=f"{len(found)} models")

@@ -233,9 +233,7 @@ def test_a_name_means_the_same_to_every_command(here: Here, form: Form) -> None:
             assert form.note in result.err.splitlines(), command
 
 
-ALL_FORMS = (
-    "expected a checkpoint folder, WEIGHTS.safetensors with --architecture, MODEL.onnx, hf-hub:OWNER/NAME["
-)
+ALL_FORMS = "expected a checkpoint folder, WEIGHTS.safetensors or .pt with --architecture, MODEL.onnx, "
 WRONG = {
     "vggg": ("'vggg': expected one of ", "; or a checkpoint folder, ", "did you mean vgg"),
     "timm/resnet18.a1_in1k": ("'timm/resnet18.a1_in1k'", "did you mean hf-hub:timm/resnet18.a1_in1k"),
@@ -247,7 +245,7 @@ WRONG = {
     "nowhere.onnx": ("there is no 'nowhere.onnx'", "check its path."),
     "onnx:nowhere.onnx": ("there is no 'nowhere.onnx'", "check its path."),
     "notes.txt": ("'notes.txt' is no model: expected a checkpoint folder",),
-    "net.pth": ("'net.pth' may be a pickle, and a pickle can run code",),
+    "net.pth": ("'net.pth' does not say which network its weights fit",),
     "train:": ("'train:' stands for no model by itself",),
     "python:own": ("'own' is no function: expected MODULE:FUNCTION.",),
 }

@@ -77,9 +77,9 @@ def test_an_architecture_of_timm_has_the_classes_of_the_data_set(cli: Run, few: 
         ),
         (("--architecture", "small_vgg"), 2, ("no weights for the architecture 'small_vgg'", "leave")),
         (("-t", "BROKEN", "--architecture", "small_vgg"), 1, ("cannot read the weights", "broken.s")),
-        (("-t", "net.pth", "--architecture", "small_vgg"), 2, ("'net.pth' may be a pickle", ".safetensors")),
-        (("-t", "./NET.PT"), 2, ("'./NET.PT' may be a pickle", "in a zoo file")),
-        (("-s", "net.bin"), 2, ("'net.bin' may be a pickle",)),
+        (("-t", "net.pth", "--architecture", "small_vgg"), 1, ("net.pth is not read: it is damaged",)),
+        (("-t", "./NET.PT"), 2, ("'./NET.PT' does not say which network its weights fit",)),
+        (("-s", "net.bin"), 2, ("'net.bin' does not say which network its weights fit",)),
     ],
 )
 def test_weights_that_cannot_be_used_are_a_sentence(

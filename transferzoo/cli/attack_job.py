@@ -46,7 +46,7 @@ def models(
     """
     from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
-    options = UnlistedOptions(request.architecture, request.allow_code)
+    options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
     surrogates = request.surrogate or _usual_surrogates(zoo.dataset(dataset))
     crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options, log)
     tried_on = select_models(zoo, request.targets, dataset, "target", options, log)

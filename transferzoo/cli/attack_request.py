@@ -26,8 +26,10 @@ from transferzoo.cli.options import (
     DataRoot,
     Dataset,
     Json,
+    Mean,
     Output,
     Plugins,
+    Std,
     Visible,
     ZooFile,
 )
@@ -142,6 +144,8 @@ class AttackRequest:
         ),
     ] = None
     architecture: Architecture = ""
+    mean: Mean = None
+    std: Std = None
     allow_code: AllowCode = False
     finetune: Annotated[
         list[str] | None,

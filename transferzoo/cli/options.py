@@ -30,7 +30,25 @@ Architecture = Annotated[
         show_default=False,
         rich_help_panel=MODELS,
         autocompletion=complete_architectures,
-        help="The network that the .safetensors files among the models fit, for example resnet18.",
+        help="The network that the weight files (.safetensors, .pt) among the models fit: resnet18.",
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS",
+        show_default="the architecture's",
+        rich_help_panel=MODELS,
+        help="What those weight files expect to be subtracted from [0, 1] pixels: 0.485,0.456,0.406.",
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS",
+        show_default="the architecture's",
+        rich_help_panel=MODELS,
+        help="What divides them then: 0.229,0.224,0.225.",
     ),
 ]
 AllowCode = Annotated[

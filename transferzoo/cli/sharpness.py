@@ -18,8 +18,10 @@ from transferzoo.cli.options import (
     DataRoot,
     Dataset,
     Json,
+    Mean,
     Output,
     Plugins,
+    Std,
     ZooFile,
 )
 from transferzoo.cli.output import log, show, show_json, terminal_width
@@ -81,6 +83,8 @@ def sharpness(
         ),
     ] = None,
     architecture: Architecture = "",
+    mean: Mean = None,
+    std: Std = None,
     allow_code: AllowCode = False,
     dataset: Dataset = None,
     data: DataRoot = None,
@@ -187,7 +191,7 @@ def sharpness(
     name = dataset_of(records, dataset, names)
     records = measured(records, name, split, data)
     dataset_spec = records.dataset(name)
-    options = UnlistedOptions(architecture, allow_code)
+    options = UnlistedOptions.read(architecture, allow_code, mean, std)
     chosen = select_models(records, names, dataset_spec.name, "surrogate", options, log)
     tried_on = _targets(
         select_models(records, targets or (), dataset_spec.name, "target", options, log), chosen

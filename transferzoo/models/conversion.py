@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import warnings
+from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_bytes, write_json
@@ -17,6 +18,7 @@ from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, read
 from transferzoo.models.state_dict import check_finite, check_fit, read_weights
+from transferzoo.models.wrapped_weights import Place, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +45,7 @@ def convert_weights(
         file: where it lies on this machine.
         weights: what it does not say of itself.
         origin: where it comes from, for the folder's origin.json.
-        log: called when a pickle is read.
+        log: called when a pickle is read, and with what was found out about the file.
 
     Raises:
         ModelError: the file is damaged, not the pinned one or would run code, or its weights are not finite
@@ -62,23 +64,43 @@ def convert_weights(
     known = fingerprint({"layout": LAYOUT, "file": sha256, "weights": weights.key()})
     folder = cache_folder("converted") / known
     if _is_whole(folder):
+        _say(folder, file, log)
         return folder
-    if weights.pickle:
-        log(
-            f"{file.name} is a pickle: it is read as tensors only, once, and kept as safetensors in {folder}."
-        )
     from safetensors.torch import save as serialise
 
     arguments, model = _built(weights)
-    content = serialise(_fitting(_own(file, weights), model, file), metadata={"format": "pt"})
-    write_json(folder / checkpoint.CONFIG, _config(weights, arguments, model))
+    own, found = _own(file, weights, model)
+    content = serialise(_fitting(own, model, file), metadata={"format": "pt"})
+    config = _config(weights, arguments, model)
+    write_json(folder / checkpoint.CONFIG, config)
+    told = [text for text in (str(found), _normalisation(weights, config["pretrained_cfg"])) if text]
     written = {
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "config_sha256": digest_of(folder / checkpoint.CONFIG, 64),
     }
-    write_json(folder / ORIGIN, {**origin, "sha256": sha256, **written})
+    read_as = {"read_as": "; ".join(told)} if told else {}
+    write_json(folder / ORIGIN, {**origin, "sha256": sha256, **written, **read_as})
     write_bytes(folder / checkpoint.WEIGHTS, content)  # the last one: where it is, the folder is whole
+    if weights.pickle:
+        log(
+            f"{file.name} is a pickle: it is read as tensors only, once, and kept as safetensors in {folder}."
+        )
+    _say(folder, file, log)
     return folder
+
+
+def _say(folder: Path, file: Path, log: Callable[[str], None]) -> None:
+    """Tell what was found out about a file when it was converted."""
+    if read_as := json.loads((folder / ORIGIN).read_text(encoding="utf-8")).get("read_as"):
+        log(f"{file.name}: {read_as}.")
+
+
+def _normalisation(weights: WeightFile, pretrained: Mapping[str, Any]) -> str:
+    """Return in words what pixels are normalised by where the file's entry does not say so."""
+    if weights.mean and weights.std:
+        return ""
+    mean, std = (", ".join(f"{value:g}" for value in pretrained[key]) for key in ("mean", "std"))
+    return f"pixels are normalised as its architecture has it, by mean {mean} and std {std}"
 
 
 def _is_whole(folder: Path) -> bool:
@@ -92,19 +114,35 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _config(weights: WeightFile, arguments: dict[str, Any], model: Any) -> dict[str, Any]:
-    """Return what config.json says."""
+    """Return what config.json says.
+
+    Raises:
+        ModelError: nobody says how pixels are normalised.
+    """
+    reads = getattr(model, "pretrained_cfg", None) or {}
+    mean, std = weights.mean or reads.get("mean", ()), weights.std or reads.get("std", ())
+    channels, *size = weights.input_size
+    if len(mean) != channels or len(std) != channels:
+        raise ModelError(
+            f"nothing says how the pixels for {weights.file} are normalised",
+            expected=f"a mean and a std for {channels} channel(s), which '{weights.architecture}' has not",
+            hint="state them with --mean and --std, or in a zoo file",
+        )
+    fixed = bool(reads.get("fixed_input_size"))
+    if fixed and not weights.mean:  # the architecture's own size, like its normalisation
+        size = [arguments.get("img_size", reads["input_size"][1])] * 2
     return {
         "architecture": read(weights.architecture)[0],
         "num_classes": int(model.num_classes),
         "num_features": int(getattr(model, "num_features", 0)),
         "pretrained_cfg": {
             "custom_load": False,
-            "input_size": list(weights.input_size),
-            "fixed_input_size": bool(getattr(model, "pretrained_cfg", {}).get("fixed_input_size")),
+            "input_size": [channels, *size],
+            "fixed_input_size": fixed,
             "interpolation": "bilinear",
             "crop_pct": 1.0,
-            "mean": list(weights.mean),
-            "std": list(weights.std),
+            "mean": list(mean),
+            "std": list(std),
             "num_classes": int(model.num_classes),
         },
         "model_args": arguments,
@@ -131,20 +169,24 @@ def _built(weights: WeightFile) -> tuple[dict[str, Any], Any]:
         raise ModelError(f"{weights.file}: {str(error).removesuffix('.')}") from None
 
 
-def _own(file: Path, weights: WeightFile) -> dict[str, Tensor]:
-    """Return the model's own weights by their names in the model.
+def _own(file: Path, weights: WeightFile, model: nn.Module) -> tuple[dict[str, Tensor], Place]:
+    """Return the model's own weights by their names in the model, and where they were.
+
+    Where the entry of the file does not say where they are, it is found out.
 
     Raises:
-        ModelError: see `converted`.
+        ModelError: see `convert_weights`.
     """
     content: Any = _unpickled(file) if weights.pickle else read_weights(file)
-    for key in weights.under:
+    stated = Place(weights.under, weights.prefix)
+    found = Place() if stated != Place() else locate(content, model.state_dict().keys())
+    under, prefix = found.under or stated.under, found.prefix or stated.prefix
+    for key in under:
         if not isinstance(content, dict) or key not in content:
             raise ModelError(f"{file} does not hold weights under '{key}'", expected=_keys(content))
         content = content[key]
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds no weights", expected="names and tensors", got=type(content).__name__)
-    prefix = weights.prefix
     own = {str(name).removeprefix(prefix): t for name, t in content.items() if str(name).startswith(prefix)}
     if not own:
         raise ModelError(f"{file} holds no weights that begin with '{prefix}'", expected=_keys(content))
@@ -153,7 +195,7 @@ def _own(file: Path, weights: WeightFile) -> dict[str, Tensor]:
             raise ModelError(
                 f"'{name}' in {file} is no weight", expected="a tensor", got=type(tensor).__name__
             )
-    return own
+    return own, found
 
 
 def _keys(content: Any) -> str:
@@ -201,7 +243,8 @@ def _unpickled(file: Path) -> Any:
     import torch
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # of pickle protocols
+        # warnings are of pickle protocols; options of the training stand beside the weights
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may fail anywhere in torch, pickle and zipfile
         wants = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -211,5 +254,5 @@ def _unpickled(file: Path) -> Any:
         raise ModelError(
             f"the pickle {file} is not read: {reason}",
             expected="tensors, numbers and text only",
-            hint="copy it again, ask its authors for safetensors, or choose another model",
+            hint="save its `state_dict()` alone, or as safetensors; or copy it again",
         ) from None

@@ -140,10 +140,11 @@ class WeightFile(FrozenModel):
         pickle: whether it is a pickle, which is read as tensors only; safetensors otherwise.
         under: keys to follow from the outside to the state dict; as many as there are of these.
         prefix: what the names of the model's own weights begin with; others are left out, and it is cut off.
+            Where neither this nor `under` is given, both are found out, see `models.wrapped_weights`.
         arguments: further arguments of the architecture.
         input_size: channels, height and width it reads.
-        mean: subtracted from [0, 1] pixels, a value a channel.
-        std: divides them then.
+        mean: subtracted from [0, 1] pixels, a value a channel; the architecture's own where not given.
+        std: divides them then; likewise.
         sha256: of the file, where it is pinned.
     """
 
@@ -154,14 +155,15 @@ class WeightFile(FrozenModel):
     prefix: str = ""
     arguments: dict[str, int | float | str | bool] = Field(default_factory=dict)
     input_size: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
     def _consistent(self) -> WeightFile:
         channels = self.input_size[0]
-        if channels not in (1, 3) or len(self.mean) != channels or len(self.std) != channels:
+        counts = {len(values) for values in (self.mean, self.std) if values}
+        if channels not in (1, 3) or counts - {channels}:
             raise ValueError("one mean and one std for each of 1 or 3 channels of input_size")
         return self
 

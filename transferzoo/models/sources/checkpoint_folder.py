@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from transferzoo.base.errors import UsageError
 from transferzoo.base.frozen_model import fingerprint
+from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.zoo.model_source import LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile, assets
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = ".safetensors"
 """What the name of a weight file ends with."""
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+PICKLES = (".pt", ".pth", ".pth.tar", ".th", ".bin", ".ckpt", ".pkl", ".pickle")
+"""What the names of pickled weights end with, which are read as tensors only."""
 
 
 class CheckpointFolder(LoadableSource):
@@ -96,7 +98,7 @@ class LocalFolder(CheckpointFolder):
     path: Path
 
     pattern: ClassVar[str] = "PATH"
-    written: ClassVar[str] = f"a checkpoint folder, WEIGHTS{WEIGHTS} with --architecture"
+    written: ClassVar[str] = f"a checkpoint folder, WEIGHTS{WEIGHTS} or .pt with --architecture"
     takes_weights: ClassVar[bool] = True
     is_path: ClassVar[bool] = True
 
@@ -118,9 +120,10 @@ class LocalFolder(CheckpointFolder):
             classified = trained_on(folder) or dataset.name
             return ModelSpec(name=folder.name, dataset=classified, roles=ROLES, source=cls(folder))
         path = path.absolute()  # a link keeps its name and its neighbours
-        weights = _described(path, written, dataset, options.architecture)
+        weights = _described(path, written, dataset, options)
+        name = path.name.removesuffix(".tar").rpartition(".")[0]
         return ModelSpec(
-            name=path.stem, dataset=dataset.name, roles=ROLES, source=cls(path.parent), weights=weights
+            name=name, dataset=dataset.name, roles=ROLES, source=cls(path.parent), weights=weights
         )
 
     @property
@@ -149,20 +152,16 @@ class LocalFolder(CheckpointFolder):
         return LocalFolder(convert_weights(self.path / weights.file, weights, origin, notify))
 
 
-def _described(path: Path, written: str, dataset: DatasetSpec, architecture: str) -> WeightFile:
-    """Return what a bare weight file holds: it reads the data set's pixels and has its normalisation.
+def _described(path: Path, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> WeightFile:
+    """Return what a bare weight file holds: it reads the data set's pixels.
+
+    They are normalised as the user says. Otherwise an architecture of timm's has its own way for colours; all
+    else was trained here, in the data set's way.
 
     Raises:
-        UsageError: it may be a pickle, or nobody says which network it fits.
+        UsageError: nobody says which network it fits, or mean and std are not of the data set's channels.
     """
-    if path.suffix.lower() != WEIGHTS:
-        raise UsageError(
-            f"'{written}' may be a pickle, and a pickle can run code",
-            expected=f"a {WEIGHTS} file",
-            hint="save the weights with safetensors, or name the file in a zoo file of your own "
-            "(weights: {pickle: true, …}), where it is read as tensors only",
-        )
-    if not architecture:
+    if not options.architecture:
         described = (path.parent / "config.json").is_file()
         raise UsageError(
             f"'{written}' does not say which network its weights fit",
@@ -170,11 +169,20 @@ def _described(path: Path, written: str, dataset: DatasetSpec, architecture: str
             "(architecture= in Python)",
             hint="or name its folder, which has a config.json" if described else "",
         )
+    for name, values in (("mean", options.mean), ("std", options.std)):
+        if len(values) not in (0, dataset.channels):
+            raise UsageError(
+                f"--{name} does not fit '{dataset.name}'",
+                expected=f"{dataset.channels} value(s), one a channel",
+                got=str(len(values)),
+            )
+    ours = options.architecture.partition(":")[0] in ARCHITECTURES or dataset.channels == 1
     return WeightFile(
         file=path.name,
-        architecture=architecture,
-        mean=dataset.mean,
-        std=dataset.std,
+        architecture=options.architecture,
+        pickle=path.suffix.lower() != WEIGHTS,
+        mean=options.mean or (dataset.mean if ours else ()),
+        std=options.std or (dataset.std if ours else ()),
         input_size=(dataset.channels, dataset.size, dataset.size),
         arguments={"num_classes": len(dataset.classes)},
     )
