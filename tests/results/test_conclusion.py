@@ -130,7 +130,7 @@ def test_models_without_a_data_set_keep_their_whole_names(pair: tuple[str, str])
         for s, t in ((one, other), (other, one), (one, one))
     ]
     matrix = tables(Findings(rows))[0]
-    assert {row[0] for row in matrix.rows} == set(matrix.columns[2:]) == set(pair)
+    assert {row[0] for row in matrix.rows[:2]} == set(matrix.columns[2:]) == set(pair)
     (single,) = tables(Findings([rows[0], rows[2]]))
     assert [row[0] for row in single.rows] == [other, one, "mean"]
     assert conclusion(Findings(rows[:1])).startswith(f"{one} fools {other} on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.results.comparisons import attack_name, brief, mean_rate, percent
@@ -9,6 +10,7 @@ from transferzoo.results.comparisons import attack_name, brief, mean_rate, perce
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from transferzoo.results.attackers import Together
     from transferzoo.results.comparisons import Row
     from transferzoo.results.records import Record, SurrogateAttack
 
@@ -20,6 +22,11 @@ COUNTED = {
     "none": ", whether or not they were classified correctly before",
 }
 """What a caption says of the images that count, by the rule."""
+TOGETHER = (
+    "Any: images that one row at least fools. Held out: the row that is best on one half of the images, "
+    "measured on the other half."
+)
+"""What a caption says of the rows of `together_rows`."""
 
 
 def mean_text(cells: Mapping[str, Record]) -> str:
@@ -47,6 +54,24 @@ def row_label(name: Row, rows: Mapping[Row, Mapping[str, Record]]) -> str:
     shared = set.intersection(*(set(_budget(other)) for other in others))
     own = ",".join(part for part in _budget(attack) if part not in shared)
     return f"{surrogate}\n{brief(attack)}{'@' if own else ''}{own}"
+
+
+def together_rows(found: Together, targets: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return a row of what all attackers do together, and one of the best; none unless all have as many.
+
+    Args:
+        found: what they do.
+        targets: of the columns after that of the mean.
+    """
+    if len({one.tries for one in found.targets.values()}) != 1:
+        return []
+    tries = next(iter(found.targets.values())).tries
+    every = [found.mean, *(found.targets.get(target) for target in targets)]
+    shares = ((f"any of {tries}", "any_of"), (f"best of {tries},\nheld out", "best"))
+    return [
+        (label, *("–" if one is None else rate_text(*astuple(getattr(one, name))) for one in every))
+        for label, name in shares
+    ]
 
 
 def _budget(attack: str) -> list[str]:

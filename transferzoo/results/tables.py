@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
 from transferzoo.base.table import Mark, Marked, Table
-from transferzoo.results.cell_texts import caption, interval_text, mean_text, rate_text, row_label
+from transferzoo.results.attackers import many_attackers
+from transferzoo.results.cell_texts import (
+    TOGETHER,
+    caption,
+    interval_text,
+    mean_text,
+    rate_text,
+    row_label,
+    together_rows,
+)
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
     mcnemar_p,
@@ -139,6 +148,10 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
     note = (
         "▲ ▼ above or below the first row on the same images (McNemar's exact test, p < 0.05, uncorrected)."
     )
+    if together := together_rows(many_attackers(records), tuple(targets)):
+        lines += together
+        costs += [("–", "–") if extra else ()] * len(together)
+        note += f" {TOGETHER}"
     return Table.of_cells(
         title=f"Success rates{_on(records)} (%, with 95 % intervals)",
         columns=("surrogate", *extra, "mean", *targets.values()),

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.results.attackers import many_attackers
 from transferzoo.results.comparisons import Findings, paired_tests, rows_of
 from transferzoo.results.conclusion import conclusion, notes
 from transferzoo.results.tables import tables
@@ -31,6 +32,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         "noise": [asdict(r) for r in found.noise],
         "curve": [asdict(r) for r in found.curve],
         "paired_tests": tests,
+        "many_attackers": asdict(many_attackers(found.records)),
         "visibility": [asdict(one) for one in found.visibility],
     }
 
