@@ -297,6 +297,7 @@ EXAMPLES = {
     "python": "python:own.models:make",
     "torchvision": "torchvision:resnet50:IMAGENET1K_V1",
     "train": "train",
+    "transformers": "transformers:/somewhere/mine",
 }
 
 

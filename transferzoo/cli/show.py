@@ -190,6 +190,7 @@ def _provenance(model: ModelSpec) -> dict[str, Any]:
     """Return what the files of a model log, as far as they are on this machine."""
     from transferzoo.hub import commit_of
     from transferzoo.models import checkpoint
+    from transferzoo.models.transformers_folder import is_transformers
     from transferzoo.sync.inventory import files_of
 
     required = files_of(model)
@@ -206,7 +207,7 @@ def _provenance(model: ModelSpec) -> dict[str, Any]:
         names = (checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.RECIPE)
         paths = [*(folder / name for name in names), *checkpoint.samples(folder)]
     files = [_file(path, folder) for path in paths if path.is_file()]
-    plain = model.weights is None and (folder / checkpoint.CONFIG).is_file()
+    plain = model.weights is None and (folder / checkpoint.CONFIG).is_file() and not is_transformers(folder)
     config = checkpoint.read_config(folder) if plain else None
     return {**known, "bytes": sum(file["bytes"] for file in files), "files": files, "config": config}
 

@@ -76,6 +76,18 @@ class Classifier(nn.Module):
         Weights of fewer bits than the images see them rounded; the logits have the images' dtype again.
 
         Raises:
+            DataError, ModelError: see `read`.
+        """
+        normalised = self.read(images)
+        weight = next(self.model.parameters(), normalised)
+        logits: Tensor = self.model(normalised.to(weight.dtype))
+        logits = logits if self.order is None else logits[:, self.order]
+        return logits if weight.dtype == normalised.dtype else logits.to(normalised.dtype)
+
+    def read(self, images: Tensor) -> Tensor:
+        """Return what the model is given of images (N, C, H, W) in [0, 1]: resized, cropped, normalised.
+
+        Raises:
             DataError: the images are not floating point.
             ModelError: the images have other channels than the model can read.
         """
@@ -88,14 +100,22 @@ class Classifier(nn.Module):
             )
         images = self._with_channels(images)
         if self.size is not None and tuple(images.shape[-2:]) != self.size:
-            images = functional.interpolate(images, self.size, mode=self.interpolation, antialias=True)
+            images = self._resized(images, self.size)
         if self.crop is not None and tuple(images.shape[-2:]) != self.crop:
             images = center_crop(images, list(self.crop))
-        normalised = (images - self.mean) / self.std
-        weight = next(self.model.parameters(), normalised)
-        logits: Tensor = self.model(normalised.to(weight.dtype))
-        logits = logits if self.order is None else logits[:, self.order]
-        return logits if weight.dtype == normalised.dtype else logits.to(normalised.dtype)
+        return (images - self.mean) / self.std
+
+    def _resized(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return images of another size.
+
+        Bicubically it is done as Pillow and torch do it with 8-bit images: along the width, then along the
+        height, and each time what overshoots black and white is cut off.
+        """
+        if self.interpolation == "bilinear":
+            return functional.interpolate(images, size, mode="bilinear", antialias=True)
+        for sides in ((images.shape[-2], size[1]), size):
+            images = functional.interpolate(images, sides, mode="bicubic", antialias=True).clamp(0, 1)
+        return images
 
     def _with_channels(self, images: Tensor) -> Tensor:
         given = images.shape[1]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from transferzoo import hub
 from transferzoo.base.errors import ModelError
 from transferzoo.models import checkpoint, conversion
+from transferzoo.models.transformers_folder import PROCESSOR, is_transformers
 from transferzoo.zoo.selection import published
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 def download_checkpoint(repo: str, revision: str | None = None) -> Path:
-    """Return the checkpoint folder of a repository in timm's format; downloaded unless it is cached.
+    """Return the folder of a repository in timm's or transformers' format; downloaded unless it is cached.
 
     Its config.json is downloaded first, and the weights from the same commit: `model.safetensors`, the
-    collected weights that its recipe.json names, and nothing that could be run.
+    collected weights that its recipe.json names, or what describes the image processor of transformers, and
+    nothing that could be run.
 
     Args:
         repo: "OWNER/NAME".
@@ -34,6 +36,9 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
     config = hub.download_file(repo, checkpoint.CONFIG, revision=revision)
     folder, commit = config.parent, hub.commit_of(config)
     hub.download_file(repo, checkpoint.WEIGHTS, revision=commit)
+    if is_transformers(folder):
+        hub.download_file(repo, PROCESSOR, revision=commit)
+        return folder
     try:
         hub.download_file(repo, checkpoint.RECIPE, revision=commit)
     except hub.MissingFileError:

@@ -15,6 +15,7 @@ from transferzoo.base.errors import TransferZooError
 from transferzoo.base.threads import run_in_threads
 from transferzoo.models import checkpoint
 from transferzoo.models.download import download_checkpoint
+from transferzoo.models.transformers_folder import PROCESSOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_JOBS = 4
 """Downloads at a time unless a user says otherwise."""
-OPTIONAL = (checkpoint.RECIPE, f"{checkpoint.SAMPLES}/[0-9][0-9][0-9][0-9].safetensors")
-"""Patterns of the files that not every checkpoint has: the recipe, and collected weights."""
+OPTIONAL = (checkpoint.RECIPE, f"{checkpoint.SAMPLES}/[0-9][0-9][0-9][0-9].safetensors", PROCESSOR)
+"""Patterns of the files that not every checkpoint has: recipe, collected weights, an image processor."""
 
 
 class PlannedFile(NamedTuple):

@@ -16,6 +16,7 @@ from transferzoo.base.errors import DataError, ModelError
 from transferzoo.models import checkpoint
 from transferzoo.models.resolve import note_path, silent, unknown, unlisted
 from transferzoo.models.sources.hub_repository import HubRepository
+from transferzoo.models.transformers_folder import PROCESSOR, is_transformers
 from transferzoo.zoo.schema import HUB, NAMED_ON_HUB
 from transferzoo.zoo.selection import is_pattern, published
 
@@ -65,12 +66,17 @@ class RequiredFiles:
         """Return its files in a folder of the cache."""
         paths = [folder / file for file in self.files]
         if self.is_checkpoint:
-            paths += [folder / checkpoint.RECIPE, *checkpoint.samples(folder)]
+            paths += [folder / checkpoint.RECIPE, folder / PROCESSOR, *checkpoint.samples(folder)]
         return [path for path in paths if path.is_file()]
 
 
 def _is_complete(folder: Path) -> bool:
-    """Return whether a cached checkpoint has its recipe and the collected weights that the recipe names."""
+    """Return whether a cached checkpoint has its recipe and the collected weights that the recipe names.
+
+    One of transformers needs what describes its image processor instead.
+    """
+    if is_transformers(folder):
+        return (folder / PROCESSOR).exists()
     if not (folder / checkpoint.RECIPE).exists():
         return hub.known_absent(folder, checkpoint.RECIPE)
     try:

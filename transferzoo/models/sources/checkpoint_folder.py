@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from transferzoo.base.errors import UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.sources.transformers_classifier import TransformersClassifier
+from transferzoo.models.transformers_folder import is_transformers
 from transferzoo.zoo.model_source import LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile, assets
 
@@ -117,6 +119,8 @@ class LocalFolder(CheckpointFolder):
         path = Path(written).expanduser()
         if path.is_dir():
             folder = path.resolve()
+            if is_transformers(folder):
+                return TransformersClassifier.unlisted(written, dataset, options)
             classified = trained_on(folder) or dataset.name
             return ModelSpec(name=folder.name, dataset=classified, roles=ROLES, source=cls(folder))
         path = path.absolute()  # a link keeps its name and its neighbours

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from transferzoo.base.errors import UsageError
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
+from transferzoo.models.sources.transformers_classifier import TransformersClassifier
+from transferzoo.models.transformers_folder import is_transformers
 from transferzoo.zoo.model_source import ModelSource, model_source
 from transferzoo.zoo.schema import NAMED_ON_HUB, ROLES, ModelSpec
 
@@ -24,7 +26,7 @@ _PLACE = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
 @model_source("hub", NAMED_ON_HUB.removesuffix(":"))
 @dataclass(frozen=True)
 class HubRepository(ModelSource):
-    """A checkpoint folder on the Hub, or a repository with a weight file.
+    """A checkpoint folder of timm or transformers on the Hub, or a repository with a weight file.
 
     Attributes:
         repo: "OWNER/NAME".
@@ -68,5 +70,6 @@ class HubRepository(ModelSource):
         from transferzoo.models.download import download_checkpoint, download_weights
 
         if weights is None:
-            return LocalFolder(download_checkpoint(self.repo, self.revision))
+            folder = download_checkpoint(self.repo, self.revision)
+            return TransformersClassifier(folder) if is_transformers(folder) else LocalFolder(folder)
         return LocalFolder(download_weights(self.repo, self.revision, weights, notify))
