@@ -13,13 +13,13 @@ from rich.console import Console
 
 from helpers.records import record
 from transferzoo.base.errors import TransferZooError, UsageError
-from transferzoo.base.table import Table
+from transferzoo.base.table import Mark, Marked, Table
 from transferzoo.cli.tables import render as render_table
 from transferzoo.results.comparisons import Findings, brief, paired_tests
 from transferzoo.results.records import Record
 from transferzoo.results.statistics import mcnemar, wilson
 from transferzoo.results.tables import tables
-from transferzoo.results.writers import check_output, render, to_json, to_latex, to_markdown
+from transferzoo.results.writers import check_output, render, to_json, to_markdown
 
 ONE = [record("a", "a", "1111"), record("a", "b", "1100"), record("a", "c", "1000")]
 MATRIX = [
@@ -132,22 +132,13 @@ ODD = Table("50 % of a_b", ("name", "x|y"), (("a_b & $c$ # ~^{}\\", "1\n[0–2]"
 
 
 def test_markdown() -> None:
-    lines = to_markdown(ODD).splitlines()
+    lines = to_markdown([ODD]).splitlines()
     assert lines[0] == "**50 % of a_b**"
     assert lines[2:4] == [r"| name | x\|y |", "| --- | ---: |"]
     assert lines[4].endswith("| 1<br>[0–2] |")
     assert all(line.replace(r"\|", "").count("|") == 3 for line in lines[2:6])
-
-
-def test_latex() -> None:
-    text = to_latex(ODD)
-    body = text[text.index("\\midrule") :]
-    escaped = r"a\_b \& \$c\$ \# \textasciitilde{}\textasciicircum{}\{\}\textbackslash{} & 1 [0--2] \\"
-    assert escaped in body
-    assert r"$<$0.1 & $\uparrow$ \\" in body
-    assert text.startswith("\\begin{table}\n\\centering\n\\caption{50 \\% of a\\_b. ")
-    assert text.count("{") == text.count("}")
-    assert text.isascii()
+    highest = Marked.where("2.0▲\n1–3", {Mark.BEST: True})
+    assert "| a | **2.0▲**<br>1–3 |" in to_markdown([Table.of_cells("t", ("a", "b"), [("a", highest)])])
 
 
 @pytest.mark.parametrize("name", ["t.json", "t.csv", "t.md", "t.tex"])

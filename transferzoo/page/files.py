@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from transferzoo.base.atomic import write_bytes, write_text
 from transferzoo.page.descriptions import numbers_table
 from transferzoo.page.svg import render_file
-from transferzoo.results.writers import to_latex, to_markdown
+from transferzoo.results.latex import to_latex
+from transferzoo.results.writers import to_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,5 +36,6 @@ def write_figures(
                 write_bytes(folder / f"{part.name}-{figure.name}.{kind}", render_file(figure.chart, kind))
             on_figure(figure.title)
         tables = [*part.tables, *(numbers_table(figure) for figure in part.figures)]
-        for suffix, written in ((".md", to_markdown), (".tex", to_latex)):
-            write_text(folder / f"{part.name}-tables{suffix}", "\n".join(written(table) for table in tables))
+        name = f"{part.name}-tables"
+        write_text(folder / f"{name}.md", to_markdown(tables))
+        write_text(folder / f"{name}.tex", to_latex(tables, name))

@@ -10,13 +10,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.base.table import Mark
 from transferzoo.results.attackers import many_attackers
 from transferzoo.results.comparisons import Findings, paired_tests, rows_of
 from transferzoo.results.conclusion import conclusion, notes
+from transferzoo.results.latex import to_latex
 from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from transferzoo.base.table import Table
@@ -52,56 +54,24 @@ def to_csv(lines: Sequence[Mapping[str, object]]) -> str:
     return stream.getvalue()
 
 
-def to_markdown(table: Table) -> str:
-    """Return a table in GitHub's Markdown."""
+def to_markdown(tables: Sequence[Table]) -> str:
+    """Return tables in GitHub's Markdown."""
+    return "\n".join(map(_markdown, tables))
 
-    def line(cells: Sequence[str]) -> str:
+
+def _markdown(table: Table) -> str:
+    def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(c.replace("|", "\\|").replace("\n", "<br>") for c in cells) + " |"
 
+    def cell(row: int, column: int) -> str:
+        first, *others = table.rows[row][column].split("\n")
+        return "\n".join([f"**{first}**" if table.has(Mark.BEST, row, column) else first, *others])
+
     rule = "| --- |" + " ---: |" * (len(table.columns) - 1)
-    body = "\n".join(line(row) for row in table.rows)
-    return f"**{table.title}**\n\n{line(table.columns)}\n{rule}\n{body}\n\n{table.caption}\n"
-
-
-def to_latex(table: Table) -> str:
-    """Return a table for LaTeX with the package booktabs."""
-
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(_escape(c.replace("\n", " ")) for c in cells) + r" \\"
-
-    body = "\n".join(line(row) for row in table.rows)
-    return (
-        "\\begin{table}\n\\centering\n"
-        f"\\caption{{{_escape(table.title)}. {_escape(table.caption)}}}\n"
-        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}\n"
-        f"\\toprule\n{line(table.columns)}\n\\midrule\n"
-        f"{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+    body = "\n".join(
+        line(cell(row, column) for column in range(len(table.columns))) for row in range(len(table.rows))
     )
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "%": r"\%",
-    "_": r"\_",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "~": r"\textasciitilde{}",
-    "▲": r"$\uparrow$",
-    "▼": r"$\downarrow$",
-    "–": "--",
-    "<": r"$<$",
-    ">": r"$>$",
-    "{": r"\{",
-    "}": r"\}",
-    "^": r"\textasciicircum{}",
-    "ε": r"$\varepsilon$",
-    "∞": r"$\infty$",
-}
-
-
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return f"**{table.title}**\n\n{line(table.columns)}\n{rule}\n{body}\n\n{table.caption}\n"
 
 
 def render(path: Path, found: Findings, *, visibility: bool = False) -> str:
@@ -124,8 +94,7 @@ def formatted(
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     if path.suffix == ".csv":
         return to_csv(lines)
-    write = {".md": to_markdown, ".tex": to_latex}[path.suffix]
-    return "\n".join(write(table) for table in shown)
+    return to_markdown(shown) if path.suffix == ".md" else to_latex(shown, path.stem)
 
 
 def check_output(path: Path) -> Path:
