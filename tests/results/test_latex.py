@@ -17,7 +17,7 @@ from transferzoo.base.table import Mark, Marked, Table
 from transferzoo.page.descriptions import numbers_table
 from transferzoo.page.study_report import study_part
 from transferzoo.results.comparisons import Findings
-from transferzoo.results.latex import escape, text_width, to_latex
+from transferzoo.results.latex import HIGHEST, escape, text_width, to_latex
 from transferzoo.results.tables import tables
 from transferzoo.studies.claims import judge
 from transferzoo.studies.tables import tables as study_tables
@@ -95,7 +95,7 @@ def test_a_table_for_a_paper() -> None:
 \centering
 \small
 \setlength{\tabcolsep}{4pt}
-\caption{50~\% of a\_b. $\varepsilon$ $\infty$ -{}-json Bold: the highest of its column.}
+\caption{50~\% of a\_b. $\varepsilon$ $\infty$ -{}-json HIGHEST}
 \label{tab:my-table}
 \begin{tabular}{@{}lr@{}}
 \toprule
@@ -108,7 +108,7 @@ $<$0.1 & $-$2$\uparrow$ \\
 \bottomrule
 \end{tabular}
 \end{table}
-"""
+""".replace("HIGHEST", HIGHEST)
     )
 
 
@@ -133,7 +133,7 @@ def test_all_is_there(case: str) -> None:
 def test_intervals_are_smaller_and_the_highest_bold() -> None:
     rows = tabulars(to_latex(CASES["a matrix"], "t"))[0]
     rate, interval = CASES["a matrix"][0].rows[1][2].split("\n")
-    assert [row[2] for row in rows[3:]] == [
+    assert [row[2] for row in rows[3:5]] == [
         rf"\textbf{{{escape(rate)}}}",
         rf"{{\scriptsize {escape(interval)}}}",
     ]
@@ -142,7 +142,8 @@ def test_intervals_are_smaller_and_the_highest_bold() -> None:
 def test_wide_tables_are_cut_into_blocks() -> None:
     blocks = tabulars(to_latex(CASES["twelve targets"][:1], "t"))
     assert len(blocks) > 1
-    assert {tuple(row[0] for row in rows) for rows in blocks} == {("", "surrogate", "sgd", "", "sam", "")}
+    (names,) = {tuple(row[0] for row in rows) for rows in blocks}
+    assert names[:6] == ("", "surrogate", "sgd", "", "sam", "")
     headings = [a + b for rows in blocks for a, b in zip(rows[0][1:], rows[1][1:], strict=True)]
     assert headings == ["mean", *(f"wide-resnet{at}" for at in range(12))]
 

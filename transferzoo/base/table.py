@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Mark(Enum):
     """What makes a cell stand out beside its text; each format shows it in its own way, or not at all."""
 
-    BEST = "the highest of its column"
+    BEST = "the highest of its column, of one surrogate and attack"
     POSITIVE = "a significant difference above zero, or a claim that is supported"
     NEGATIVE = "a significant difference below zero, or a claim that is not supported"
     ASIDE = "left out of the means: a white-box target"

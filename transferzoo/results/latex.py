@@ -29,7 +29,7 @@ LINE, SPACE, CAPTION = 12.0, 6.0, 13.6
 """Height of a line, of the space between rows of several lines, and of a line of the caption."""
 LONG = 20
 """Characters of a word that always find a place in a line."""
-HIGHEST = "Bold: the highest of its column."
+HIGHEST = "Bold: the highest rate of one surrogate and attack in its column."
 SMALLER, BOLDER = 0.85, 1.15
 r"""Width of a text in \scriptsize, and in bold, beside that in \small."""
 EMS = {
