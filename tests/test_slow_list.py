@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 def test_its_tests_exist() -> None:
     for name in slow_tests.read():
         file, *_, test = name.split("::")
-        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), name
+        code = (ROOT / file).read_text(encoding="utf-8")
+        assert f"def {test}(" in code, f"{name} is gone: pytest --list-slow makes the list again"
 
 
 def test_what_is_measured_comes_into_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
