@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.errors import UsageError
+from transferzoo.datasets.own import own_images
 from transferzoo.datasets.sources import load_split, measured
 from transferzoo.models.load import load_classifier
-from transferzoo.models.resolve import UnlistedOptions, dataset_of, select_models
+from transferzoo.models.resolve import UnlistedOptions, named_dataset, select_models
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
     from transferzoo.datasets import Batch
     from transferzoo.models.classifier import Classifier
+    from transferzoo.zoo.reader import Zoo
 
 
 def load_model(
     name: str,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
     *,
     architecture: str = "",
     allow_code: bool = False,
@@ -37,7 +39,8 @@ def load_model(
         name: "resnet50-lsam", "cifar10/resnet18", "./my-model", "hf-hub:OWNER/NAME", "weights.safetensors",
             "model.onnx", "package.module:function", as on the command line. The zoo's models come first: a
             file or folder of such a name is "./resnet18", and a warning says so.
-        dataset: whose classes it has; where none is given, that of a model named in full or the default one.
+        dataset: whose classes it has, a data set of the zoo or a place of your own images, as `load_images`
+            takes it; where none is given, that of a model named in full or the default one.
         architecture: the network that a weight file fits, "resnet18".
         allow_code: let a function of a Python module be run.
         mean: what a weight file expects to be subtracted from [0, 1] pixels, a value a channel; by default
@@ -52,8 +55,11 @@ def load_model(
         ModelError: it is damaged or does not fit the data set.
     """
     zoo = load_zoo()
-    home = dataset_of(zoo, dataset, [name])
-    zoo = measured(zoo, home)
+    place = _place(zoo, dataset)
+    zoo, home, root = own_images(
+        zoo, named_dataset(zoo, None if place or dataset is None else str(dataset), [name]), place
+    )
+    zoo = measured(zoo, home, root=root)
     options = UnlistedOptions(architecture, allow_code, tuple(mean), tuple(std))
     found = select_models(zoo, [name], home, "target", options, _warn)
     if len(found) != 1:
@@ -71,23 +77,36 @@ def _warn(note: str) -> None:
 
 
 def load_images(
-    dataset: str | None = None, split: str | None = None, root: str | Path | None = None
+    dataset: str | Path | None = None, split: str | None = None, root: str | Path | None = None
 ) -> Batch:
-    """Load images of a data set of the zoo: uint8 (N, C, H, W), with labels and ids.
+    """Load images: uint8 (N, C, H, W), with labels and ids.
 
     Args:
-        dataset: its name; the default one where none is given.
+        dataset: a data set of the zoo, or a place of your own, as `--data` takes it, "photos/"; the default
+            one where none is given.
         split: which part; the one that is attacked where none is given.
-        root: a place of your own, as `--data` takes it.
+        root: a place of your own images of that data set. Where none is given it is read as `--data` is
+            without `--dataset`.
 
     Raises:
         UsageError: an unknown name.
         DataError: the images are not there or damaged.
     """
-    zoo, place = load_zoo(), None if root is None else Path(root)
-    name = dataset or zoo.default_dataset
+    zoo = load_zoo()
+    own = _place(zoo, dataset)
+    place = own or (None if root is None else Path(root))
+    said = None if own or dataset is None else str(dataset)
+    zoo, name, place = own_images(zoo, said, place, warn=_warn)
     spec = measured(zoo, name, split, place).dataset(name)
     return load_split(spec, split or spec.attack.split, root=place)
+
+
+def _place(zoo: Zoo, dataset: str | Path | None) -> Path | None:
+    """Return the path that a data set is given by, None for a name of the zoo and for none."""
+    if dataset is None or dataset in zoo.datasets:
+        return None
+    path = Path(dataset).expanduser()
+    return path if isinstance(dataset, Path) or path.exists() else None
 
 
 def read_attack(

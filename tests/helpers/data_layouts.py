@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +60,24 @@ def encoded(image: torch.Tensor) -> bytes:
 def write_parquet(
     file: Path, images: torch.Tensor, labels: list[int], column: str = "image", **columns: list[int]
 ) -> None:
+    write_table(file, {column: as_structs(images), "label": labels, **columns})
+
+
+def as_structs(images: torch.Tensor) -> pa.Array:
+    """Return a column of images as `datasets` has it."""
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    return pa.array([{"bytes": encoded(image), "path": None} for image in images], kind)
+
+
+def write_table(file: Path, columns: dict[str, Any], names: dict[str, list[str]] | None = None) -> None:
+    """Write a Parquet file; names of classes, by column, go where `datasets` keeps those of a ClassLabel."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    struct_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    rows = pa.array([{"bytes": encoded(image), "path": None} for image in images], struct_type)
-    pq.write_table(pa.table({column: rows, "label": labels, **columns}), file)
+    table = pa.table(columns)
+    if names:
+        features = {column: {"names": given, "_type": "ClassLabel"} for column, given in names.items()}
+        described = json.dumps({"info": {"features": {"image": {"_type": "Image"}, **features}}})
+        table = table.replace_schema_metadata({"huggingface": described})
+    pq.write_table(table, file)
 
 
 def idx(values: torch.Tensor) -> bytes:

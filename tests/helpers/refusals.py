@@ -18,10 +18,13 @@ ATTACK = ("attack", "--surrogate", "resnet50-sgd", "--targets", "vgg", "--steps"
 
 
 def refused(result: Result, code: int, *words: str) -> None:
-    """Check that a command failed as it should: its exit code and one sentence that holds `words`."""
+    """Check that a command failed as it should: its exit code and one sentence that holds `words`.
+
+    Before it may stand what the command took the images for.
+    """
     assert result.code == code, result
     assert result.out == ""
-    (line,) = result.err.splitlines()
+    (line,) = (one for one in result.err.splitlines() if not one.startswith("Data: "))
     assert re.fullmatch(r"Error: .+[.?]", line), line
     assert "Traceback" not in line
     assert not line.endswith(("..", "?."))

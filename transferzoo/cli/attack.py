@@ -23,6 +23,7 @@ def attack(request: AttackRequest) -> None:
     from transferzoo.attacks.configure import configure
     from transferzoo.base.distributed import join_team
     from transferzoo.cli.attack_job import (
+        assumed_budget,
         download_models,
         job_of,
         models,
@@ -31,10 +32,11 @@ def attack(request: AttackRequest) -> None:
     )
     from transferzoo.cli.dry_run import lacking, unfetched
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
+    from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
     from transferzoo.evaluation.job import weights_of
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.models.resolve import dataset_of
+    from transferzoo.models.resolve import named_dataset
     from transferzoo.results.writers import check_folder, check_output
     from transferzoo.zoo.reader import load_zoo
 
@@ -43,11 +45,15 @@ def attack(request: AttackRequest) -> None:
         check_folder(request.save_images)
     fields = request.fields
     records = load_zoo(request.zoo)
-    name = dataset_of(records, request.dataset, [*(request.surrogate or ()), *request.targets])
-    records = measured(records, name, request.split, request.data)
+    said = named_dataset(records, request.dataset, [*(request.surrogate or ()), *request.targets])
+    records, name, root = own_images(records, said, request.data, log, log)
+    records = measured(records, name, request.split, root)
     crafted_on, tried_on = models(records, name, request)
+    if request.data is not None and root is None:
+        records, note = read_as_by(records, name, (*tried_on, *crafted_on))
+        log(f"{note} {assumed_budget(records.dataset(name), request)}".rstrip())
     if request.dry_run and (
-        absent := lacking(records.dataset(name), (*crafted_on, *tried_on), request.split, request.data)
+        absent := lacking(records.dataset(name), (*crafted_on, *tried_on), request.split, root)
     ):
         settle = partial(
             configure, records, name, request.attack, flags=fields, max_gradients=request.max_gradients
@@ -68,7 +74,7 @@ def attack(request: AttackRequest) -> None:
         request.max_gradients,
         {m.full_name: len(weights_of(m, every=True)) for m in crafted_on},
     )
-    job = job_of(records, config, crafted_on, tried_on, request)
+    job = job_of(records, config, crafted_on, tried_on, root, request.targeted)
     missing = [one for one in tuned if not one.finished()]
     if request.batch_size == AUTO and not missing:
         job = with_largest_batches(job)

@@ -44,6 +44,7 @@ def models(
     Raises:
         UsageError: a name is unknown or stands for two models, there is no model yet, or no target is left.
     """
+    from transferzoo.zoo.reader import load_zoo
     from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
@@ -54,7 +55,8 @@ def models(
         if not found:
             first = "name one of your own"
             if "train" in zoo.dataset(dataset).splits:
-                train = training_on(dataset, zoo=request.zoo, data=request.data)
+                listed = dataset if dataset in load_zoo(request.zoo).datasets else None
+                train = training_on(listed, zoo=request.zoo, data=request.data)
                 first = f"train one: `{train}`, and name the folder it writes"
             raise UsageError(f"'{dataset}' has no {role} yet", hint=f"{first} with --{role}")
     every = parts(request.targets)
@@ -98,14 +100,30 @@ def download_models(
     return found, tuple(download_model(model, log) for model in targets)
 
 
+def assumed_budget(dataset: DatasetSpec, request: AttackRequest) -> str:
+    """Return a sentence on the budget of a data set that states none; empty where the user states one."""
+    if request.epsilon is not None or request.norm is not None:
+        return ""
+    return f"Their budget, {dataset.attack.epsilon} in {dataset.attack.norm}, is an assumption: --epsilon."
+
+
 def job_of(
     zoo: Zoo,
     config: AttackConfig,
     surrogates: tuple[ModelSpec, ...],
     targets: tuple[ModelSpec, ...],
-    request: AttackRequest,
+    root: Path | None,
+    targeted: str | None,
 ) -> Job:
     """Return what a configuration asks for, images and target classes loaded.
+
+    Args:
+        zoo: has the data set.
+        config: what is asked.
+        surrogates: models the images are crafted on.
+        targets: models they are tried on.
+        root: the user's own place of images; None for the data set's.
+        targeted: how target classes are chosen, a file of them maybe.
 
     Raises:
         UsageError: the list of classes cannot be read or does not fit.
@@ -122,10 +140,10 @@ def job_of(
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        images = load_split(dataset, config.split, root=request.data, on_progress=advance)
+        images = load_split(dataset, config.split, root=root, on_progress=advance)
     listed = None
     if config.targeted == "file":
-        listed = read_target_classes(Path(str(request.targeted)), dataset, images)
+        listed = read_target_classes(Path(str(targeted)), dataset, images)
     return Job(config, dataset, surrogates, targets, images, listed)
 
 

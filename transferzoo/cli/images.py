@@ -49,7 +49,7 @@ def _in_memory(dataset: DatasetSpec, root: Path | None) -> tuple[Batch, Batch | 
         _unmeasured(str(error))
         return train, None
     if test.images.equal(train.images):  # a folder of classes without train/ and test/ in it
-        _unmeasured(f"{root} holds the same images for train and test.")
+        _unmeasured(f"{root or dataset.name} holds the same images for train and test.")
         return train, None
     return train, test
 

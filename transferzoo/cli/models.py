@@ -43,11 +43,16 @@ def train_command(model: ModelSpec) -> str:
     return f"transferzoo train --recipe {model.recipe}"
 
 
-def training_on(dataset: str, *, zoo: Path | None, data: Path | None) -> str:
-    """Return the command that trains a sharpness-aware surrogate, for a shell in the same folder."""
-    places = [("--zoo", zoo), ("--data", data)]
-    own = [word for option, place in places if place for word in (option, str(place))]
-    return shlex.join(["transferzoo", "train", "--dataset", dataset, "--minimizer", "sam", *own])
+def training_on(dataset: str | None, *, zoo: Path | None, data: Path | None) -> str:
+    """Return the command that trains a sharpness-aware surrogate, for a shell in the same folder.
+
+    Args:
+        dataset: the one whose classes it learns; None for a data set that `data` alone makes.
+        zoo: the user's zoo file.
+        data: the user's images.
+    """
+    places = [("--dataset", dataset), ("--minimizer", "sam"), ("--zoo", zoo), ("--data", data)]
+    return shlex.join(["transferzoo", "train", *(str(word) for pair in places if pair[1] for word in pair)])
 
 
 def claimed(model: ModelSpec) -> float | None:

@@ -101,7 +101,8 @@ DataRoot = Annotated[
         metavar="PATH",
         show_default=False,
         rich_help_panel=IMAGES,
-        help="Your images: parquet as on the Hub, IDX files, a folder a class, or a folder with a CSV.",
+        help="Your images: class folders, a list, Parquet, IDX, an archive; a data set of their own, unless "
+        "--dataset names one.",
     ),
 ]
 Output = Annotated[

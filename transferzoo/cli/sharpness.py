@@ -175,8 +175,9 @@ def sharpness(
     from transferzoo.cli.attack_job import download_models
     from transferzoo.cli.landscapes import report_line, report_models, report_slice
     from transferzoo.cli.tables import render
+    from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
-    from transferzoo.models.resolve import UnlistedOptions, dataset_of, select_models
+    from transferzoo.models.resolve import UnlistedOptions, named_dataset, select_models
     from transferzoo.results.writers import check_output, formatted
     from transferzoo.sharpness.plots import check_plot_path
     from transferzoo.zoo.reader import load_zoo
@@ -188,20 +189,21 @@ def sharpness(
         check_plot_path(picture)
     records = load_zoo(zoo)
     names = list(between or ([slice_] if slice_ is not None else models or []))
-    name = dataset_of(records, dataset, names)
-    records = measured(records, name, split, data)
-    dataset_spec = records.dataset(name)
+    records, name, root = own_images(records, named_dataset(records, dataset, names), data, log, log)
+    records = measured(records, name, split, root)
     options = UnlistedOptions.read(architecture, allow_code, mean, std)
-    chosen = select_models(records, names, dataset_spec.name, "surrogate", options, log)
-    tried_on = _targets(
-        select_models(records, targets or (), dataset_spec.name, "target", options, log), chosen
-    )
+    chosen = select_models(records, names, name, "surrogate", options, log)
+    tried_on = _targets(select_models(records, targets or (), name, "target", options, log), chosen)
+    if data is not None and root is None:
+        records, note = read_as_by(records, name, chosen)
+        log(note)
+    dataset_spec = records.dataset(name)
     options.check_used(records, (*chosen, *tried_on))
     chosen, tried_on = download_models(chosen, tried_on)
     if request != "MODEL" and len(chosen) != len(names):
         wanted = "two different models" if between else "one model"
         raise UsageError(f"{request} takes {wanted}", got=", ".join(model.name for model in chosen))
-    setup = _measurement_setup(dataset_spec, split, data, images, seed, batch_size)
+    setup = _measurement_setup(dataset_spec, split, root, images, seed, batch_size)
     if request == "MODEL":
         asked = {option: context.params[option] for option, of in BELONGS.items() if of == "MODEL"}
         found = report_models(setup, chosen, asked, runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
+from shlex import join
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -284,13 +284,21 @@ def train(
     from transferzoo.base.environment import environment
     from transferzoo.base.frozen_model import fingerprint
     from transferzoo.base.train_config import TrainConfig
+    from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
+    from transferzoo.models.resolve import UnlistedOptions, resolve_model
     from transferzoo.training.recipes import plan, plugins_of, short_name, usual_architecture
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
-    name = dataset or (records.recipe(recipe).dataset if recipe else records.default_dataset)
-    records = measured(records, name, "train", data)
+    said = dataset or (records.recipe(recipe).dataset if recipe else None)
+    records, name, root = own_images(records, said, data, log, log)
+    records = measured(records, name, "train", root)
+    own = data is not None and root is None
+    if own:
+        first = (resolve_model(records, start, name, UnlistedOptions(architecture or "")),) if start else ()
+        records, note = read_as_by(records, name, first)
+        log(note)
     given = {key: value for key, value in context.params.items() if value is not None and key != "tune"}
     flags: dict[str, Any] = {key: given[key] for key in TrainConfig.model_fields if key in given}
     if decay_at is not None:
@@ -307,7 +315,7 @@ def train(
     mark = fingerprint(key)[:8]
     folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{mark}"
     if dry_run:
-        found = facts(what, spec, data, folder)
+        found = facts(what, spec, root, folder)
         show_json(found) if json else show(render(plan_table(found), terminal_width()))
         return
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -316,7 +324,7 @@ def train(
             f"Note: Accelerate's mixed precision '{launched}' is not used; --precision is {config.precision}."
         )
     with join_team(log_with, folder) as team, report_once(team.fails_first):
-        result = _run(spec, what, usual, data, folder, team, workers)
+        result = _run(spec, what, usual, root, folder, team, workers)
     if not team.leads:
         return
     if json:
@@ -327,7 +335,12 @@ def train(
     right = result["accuracy"]
     accuracy = f"{right['accuracy']:.2%} of {right['n']:,} test images" if right else "no test images"
     show_line(f"{folder}: {accuracy}, {result['seconds']:.0f} s of training")
-    log(f"Attack from it with: {_attack_from(folder, config.dataset)}")
+    images, targets = ("--data", str(data)), ("--target", "MODEL")
+    if not own:
+        images, targets = ("--dataset", name), ("--targets", "all")
+    place = str(folder) if folder.is_absolute() or folder.parts[0] == ".." else f"./{folder}"  # no name
+    command = join(["transferzoo", "attack", *images, "--surrogate", place, *targets])
+    log(f"Attack from it with: {command}")
 
 
 def _check_architecture(what: Plan, dataset: DatasetSpec) -> None:
@@ -344,12 +357,6 @@ def _check_architecture(what: Plan, dataset: DatasetSpec) -> None:
         create(what.config.architecture, dataset)
     elif note := begin(what.start, dataset, what.config.architecture).note:
         log(f"Note: {note}")
-
-
-def _attack_from(folder: Path, dataset: str) -> str:
-    """Return the command that attacks from a checkpoint; a path is known by its slash or first dot."""
-    place = str(folder) if folder.is_absolute() or folder.parts[0] == ".." else f"./{folder}"
-    return f"transferzoo attack --dataset {dataset} --surrogate {quote(place)} --targets all"
 
 
 def _labelled(model: ModelSpec, images: Batch | Feed, dataset: DatasetSpec, team: Team) -> Batch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from transferzoo.base.errors import DataError
 from transferzoo.base.registry import Registry
@@ -124,6 +124,20 @@ def check_ids(ids: Tensor, where: str) -> None:
         )
 
 
+class Contents(NamedTuple):
+    """What a split holds, judged without decoding an image.
+
+    Attributes:
+        classes: their names in label order, for labels without names "0", "1", … up to the largest one.
+        images: how many there are.
+        files: what is read, lists of images and labels included.
+    """
+
+    classes: tuple[str, ...]
+    images: int
+    files: tuple[Path, ...]
+
+
 class Reader(ABC):
     """Reads one layout of files.
 
@@ -150,6 +164,18 @@ class Reader(ABC):
         Raises:
             DataError: there is none, or it cannot be read.
         """
+
+    def contents(self, root: Path, split: str) -> Contents | None:
+        """Return what a split holds; None where the layout does not say which classes there are.
+
+        Args:
+            root: what is accepted.
+            split: name of the split; empty for files that belong to none.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return None
 
     @abstractmethod
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:

@@ -6,8 +6,8 @@ import csv
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from transferzoo.base.errors import DataError
-from transferzoo.datasets import READERS, Batch, Reader
-from transferzoo.datasets.labels import checked
+from transferzoo.datasets import READERS, Batch, Contents, Reader
+from transferzoo.datasets.labels import LABEL_COLUMNS, checked, names_of_labels
 from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import shape_of
 
@@ -35,8 +35,11 @@ class Columns(NamedTuple):
 
 
 COLUMNS = (
-    Columns("file", "label"),
-    Columns("filename", "label"),
+    *(
+        Columns(file, label)
+        for file in ("file", "filename", "file_name", "filepath")
+        for label in LABEL_COLUMNS
+    ),
     Columns("ImageId", "TrueLabel", ".png", 1),
 )
 """The last is the list of the images of the NIPS 2017 competition on adversarial examples."""
@@ -69,6 +72,20 @@ class CsvListing(Reader):
         assert table is not None, "an accepted folder has a list"
         line, name, _ = _lines(table)[1][0]
         return shape_of(_file(table.parent, name), f"{name} (line {line} of {table})")
+
+    def contents(self, root: Path, split: str) -> Contents:
+        """Return the classes that the labels tell, the list and the files in it.
+
+        Raises:
+            DataError: there is no list, it cannot be read, or it lacks a column.
+        """
+        table = _table(root, split)
+        if table is None:
+            raise DataError(f"{root} holds no list of images", expected=self.layout)
+        columns, lines = _lines(table)
+        classes = names_of_labels((label for _, _, label in lines), columns.first)
+        files = (_file(table.parent, name) for _, name, _ in lines)
+        return Contents(classes, len(lines), (table, *files))
 
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read the images in order of the rows.
@@ -116,7 +133,8 @@ def _lines(table: Path) -> tuple[Columns, list[tuple[int, str, str]]]:
             if columns is None:
                 raise DataError(
                     f"{table} lacks a column",
-                    expected="a header with file (or filename) and label (a 0-based integer)",
+                    expected="a header with file (or filename, file_name, filepath) and "
+                    f"{LABEL_COLUMNS[0]} (or {', '.join(LABEL_COLUMNS[1:])})",
                     got=", ".join(header) or "an empty file",
                 )
             lines = [

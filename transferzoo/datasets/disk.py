@@ -88,7 +88,7 @@ def count_images(spec: DatasetSpec, split: str, root: Path | None) -> int:
 
 def _index(root: Path, split: str, spec: DatasetSpec) -> ImageIndex:
     if Parquet().accepts(root, split):
-        return Shards([root] if root.is_file() else _shards(root, split), spec)
+        return Shards(_shards(root, split), spec)
     home = home_of(root, split)
     if not home.is_dir() or not any(any(walk(path)) for path in home.iterdir() if path.is_dir()):
         raise DataError(

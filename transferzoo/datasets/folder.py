@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
-from transferzoo.datasets import READERS, Batch, Reader
+from transferzoo.datasets import READERS, Batch, Contents, Reader
 from transferzoo.datasets.files import home_of
-from transferzoo.datasets.labels import of_folders
+from transferzoo.datasets.labels import names_of_labels, of_folders
 from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import SUFFIXES, check_suffix, shape_of
 
@@ -44,6 +44,13 @@ class Folder(Reader):
         """
         first = _sorted(home_of(root, split))[0]
         return shape_of(first, str(first))
+
+    def contents(self, root: Path, split: str) -> Contents:
+        """Return the names of the class folders, sorted, and the images in them."""
+        home = home_of(root, split)
+        files = _sorted(home)
+        classes = names_of_labels(file.relative_to(home).parts[0] for file in files)
+        return Contents(classes, len(files), tuple(files))
 
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read the images of all class folders.

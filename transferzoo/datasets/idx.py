@@ -9,8 +9,8 @@ import zlib
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
-from transferzoo.datasets import READERS, Batch, Reader
-from transferzoo.datasets.labels import checked
+from transferzoo.datasets import READERS, Batch, Contents, Reader
+from transferzoo.datasets.labels import checked, names_of_labels
 from transferzoo.datasets.memory import rows_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,16 @@ class Idx(Reader):
         _, height, width = _array(file, 3).shape
         return 1, height, width
 
+    def contents(self, root: Path, split: str) -> Contents:
+        """Return as many classes without names as the labels tell, and the two files.
+
+        Raises:
+            DataError: a file is missing, truncated or of another type.
+        """
+        files = self._files(root, split)
+        labels = _array(files[1], 1)
+        return Contents(names_of_labels(labels.tolist()), len(labels), files)
+
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read images and labels.
 
@@ -59,9 +69,7 @@ class Idx(Reader):
         import numpy as np
         import torch
 
-        image_file, label_file = _find(root, split, "images", 3), _find(root, split, "labels", 1)
-        if image_file is None or label_file is None:
-            raise DataError(f"{root} holds no images and labels of the split '{split}'", expected=self.layout)
+        image_file, label_file = self._files(root, split)
         images, labels = _array(image_file, 3), _array(label_file, 1)
         if len(images) != len(labels) or not len(images):
             raise DataError(
@@ -84,6 +92,12 @@ class Idx(Reader):
         )
         rows = rows_of(len(images), spec, split)
         return whole if len(rows) == len(images) else whole.select(rows)
+
+    def _files(self, root: Path, split: str) -> tuple[Path, Path]:
+        images, labels = _find(root, split, "images", 3), _find(root, split, "labels", 1)
+        if images is None or labels is None:
+            raise DataError(f"{root} holds no images and labels of the split '{split}'", expected=self.layout)
+        return images, labels
 
 
 def _find(root: Path, split: str, kind: str, dimensions: int) -> Path | None:

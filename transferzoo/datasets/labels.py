@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 from transferzoo.base.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from transferzoo.zoo.schema import DatasetSpec
+
+LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
+"""What the column of the labels is called in lists and tables; of several the first counts."""
+MOST_NUMBERED = 100_000
+"""Numbers from here on are names of classes, dates for example, and do not count them."""
 
 
 def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int:
     """Return `label` as a 0-based class number.
 
     Args:
-        label: an integer, or a string that holds one.
+        label: an integer, a string that holds one, or the name of a class.
         spec: gives the classes.
         where: names the file and row in an error.
         first: the label of the first class.
@@ -27,11 +32,13 @@ def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int
     try:
         number = int(label) - first if isinstance(label, str | int) else -1
     except ValueError:
-        number = -1
+        meant = _meant(str(label), spec)
+        number = meant[0] if len(meant) == 1 else -1
     if not 0 <= number < len(spec.classes):
+        named = "" if str(label).removeprefix("-").isdecimal() else " or the name of a class"
         raise DataError(
             f"{where} has a label that is no class of '{spec.name}'",
-            expected=f"an integer in {first}..{first + len(spec.classes) - 1}",
+            expected=f"an integer in {first}..{first + len(spec.classes) - 1}{named}",
             got=repr(label),
             hint=f"labels are {first}-based",
         )
@@ -52,7 +59,7 @@ def of_folders(folders: Sequence[str], spec: DatasetSpec, home: str) -> dict[str
     Raises:
         DataError: a folder is no class.
     """
-    nameless = spec.classes == tuple(str(label) for label in range(len(spec.classes)))
+    nameless = spec.classes == numbered(len(spec.classes))
     if not nameless or any(name.isdecimal() for name in folders):
         return {name: of_folder(name, spec, f"{home}/{name}") for name in folders}
     if len(folders) != len(spec.classes):
@@ -76,7 +83,7 @@ def of_folder(name: str, spec: DatasetSpec, where: str) -> int:
         return spec.classes.index(name)
     if name.isdecimal() and int(name) < len(spec.classes):
         return int(name)
-    meant = [index for index, known in enumerate(spec.classes) if plain(known) == plain(name)]
+    meant = _meant(name, spec)
     if len(meant) == 1:
         return meant[0]
     known = ", ".join(spec.classes[:20]) + (", …" if len(spec.classes) > 20 else "")
@@ -86,6 +93,31 @@ def of_folder(name: str, spec: DatasetSpec, where: str) -> int:
         got=repr(name),
         hint="rename the folder; the order of folders says nothing",
     )
+
+
+def _meant(name: str, spec: DatasetSpec) -> list[int]:
+    """Return the classes of that name, spelling aside."""
+    return [index for index, known in enumerate(spec.classes) if plain(known) == plain(name)]
+
+
+def names_of_labels(labels: Iterable[object], first: int = 0) -> tuple[str, ...]:
+    """Return the class names that labels tell: sorted; where all are numbers, "0", "1", … up to the largest.
+
+    Args:
+        labels: integers, strings that hold one, or names.
+        first: the label of the first class.
+    """
+    names = {str(label) for label in labels if label is not None} - {""}
+    if names and all(name.isdecimal() for name in names):
+        last = max(int(name) for name in names)
+        if last < MOST_NUMBERED:
+            return numbered(last - first + 1)
+    return tuple(sorted(names))
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Return the names of so many classes without names: "0", "1", …."""
+    return tuple(str(label) for label in range(count))
 
 
 def class_order(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:

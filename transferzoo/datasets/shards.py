@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import DataError
 from transferzoo.datasets.labels import checked
-from transferzoo.datasets.parquet import _open
+from transferzoo.datasets.parquet import _open, columns_of, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,30 +104,19 @@ class Shards:
 
 def _columns(file: Path, table: Any) -> tuple[str, int]:
     """Return the name of the image column and the number of its leaf with the bytes."""
-    import pyarrow as pa
-
-    schema = table.schema_arrow
-    for field in schema:
-        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            if "label" not in schema.names or not pa.types.is_integer(schema.field("label").type):
-                break
-            leaves = [table.schema.column(number).path for number in range(len(table.schema))]
-            return field.name, leaves.index(f"{field.name}.bytes")
-    raise DataError(
-        f"{file} lacks a column",
-        expected="an image column (a struct with 'bytes') and an integer 'label'",
-        got=", ".join(f"{field.name}: {field.type}" for field in schema),
-    )
+    image, _ = columns_of(file, table)
+    leaves = [table.schema.column(number).path for number in range(len(table.schema))]
+    return image, leaves.index(f"{image}.bytes")
 
 
 def _labels(file: Path, table: Any, spec: DatasetSpec) -> NDArray[np.int64]:
     import numpy as np
     import pyarrow as pa
 
-    try:
-        column = table.read(columns=["label"], use_threads=False).column("label")
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file} cannot be read to its end", hint="fetch it again") from error
+    column = labels_of(file, table)
+    if not pa.types.is_integer(column.type):
+        known = {name: checked(name, spec, f"a row of {file}") for name in column.unique().to_pylist()}
+        return np.array([known[name] for name in column.to_pylist()], np.int64)
     labels: NDArray[np.int64] = column.fill_null(-1).to_numpy().astype(np.int64)
     strays = np.flatnonzero((labels < 0) | (labels >= len(spec.classes)))
     if len(strays):

@@ -14,7 +14,7 @@ from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.zoo.schema import HUB, PLACE, assets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from transferzoo.base.plugins import Plugin
     from transferzoo.datasets import Batch, Reader
@@ -116,7 +116,7 @@ def _found(
         UnknownNameError, DataError: see `roots`.
     """
     places = roots(spec, split, root, on_progress)
-    return next((reader, place) for place in places if (reader := _reader(place, split)))
+    return next((reader, place) for place in places if (reader := reader_of(place, split)))
 
 
 def roots(
@@ -167,7 +167,7 @@ def _own(spec: DatasetSpec, split: str, root: Path, on_progress: OnStage) -> Ite
         )
     path = _unpack_archive(root, spec, on_progress)
     yield path
-    others = [other for other in spec.splits if _reader(path, other)]
+    others = [other for other in spec.splits if reader_of(path, other)]
     raise DataError(
         f"{root} holds no '{split}' images in a known layout",
         expected=layouts(split),
@@ -204,7 +204,7 @@ def reading_plugin(spec: DatasetSpec, split: str, root: Path | None) -> Plugin |
     local = (place.partition(":")[2] for place in spec.splits.get(split, ()) if place.startswith("local:"))
     own = [root] if root is not None else [Path(place).expanduser() for place in local]
     places = (_unpack_archive(path, spec, lambda *_: None) for path in own if path.exists())
-    reader = next((reader for place in places if (reader := _reader(place, split))), None)
+    reader = next((reader for place in places if (reader := reader_of(place, split))), None)
     return owner(type(reader).__module__) if reader else None
 
 
@@ -221,7 +221,7 @@ def place_of_images(spec: DatasetSpec, split: str) -> str | None:
         if place.startswith(HUB):
             return place
         path = _resolve_place(place)
-        if path.exists() and (is_archive(path) or _reader(path, split)):
+        if path.exists() and (is_archive(path) or reader_of(path, split)):
             return place
     return None
 
@@ -264,24 +264,24 @@ def _unpack_archive(path: Path, spec: DatasetSpec, on_progress: OnStage) -> Path
     if not is_archive(path):
         return path
     folder = unpacked(path, lambda done, total: on_progress(f"unpacking {path.name}", done, total))
-    while inner := _only_folder(folder, spec):
+    while inner := only_folder(folder, spec.classes):
         folder = inner
     return folder
 
 
-def _only_folder(folder: Path, spec: DatasetSpec) -> Path | None:
+def only_folder(folder: Path, classes: Sequence[str] = ()) -> Path | None:
     """Return the one folder in another that has no table beside it and is no class."""
     entries = list(folder.iterdir())
     folders = [entry for entry in entries if entry.is_dir()]
     tables = [entry for entry in entries if entry.suffix in (".csv", ".parquet")]
-    return folders[0] if len(folders) == 1 and not tables and folders[0].name not in spec.classes else None
+    return folders[0] if len(folders) == 1 and not tables and folders[0].name not in classes else None
 
 
 def _readers(names: Iterable[str]) -> list[Reader]:
     return sorted((READERS[name]() for name in names), key=lambda reader: reader.priority)
 
 
-def _reader(root: Path, split: str) -> Reader | None:
-    """Return what reads a split; plug-ins are asked for what nothing built in reads."""
+def reader_of(root: Path, split: str) -> Reader | None:
+    """Return what reads a split, None for nothing; plug-ins are asked for what nothing built in reads."""
     sets = (READERS.built_in, READERS)
     return next((one for names in sets for one in _readers(names) if one.accepts(root, split)), None)

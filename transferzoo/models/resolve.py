@@ -190,14 +190,15 @@ def resolve_model(
     raise unknown("model", name, zoo, [m.name for m in zoo.models.values()])
 
 
-def dataset_of(zoo: Zoo, given: str | None, names: Iterable[str]) -> str:
-    """Return the data set a command is about: the one given, that of models named in full, or the default.
+def named_dataset(zoo: Zoo, given: str | None, names: Iterable[str]) -> str | None:
+    """Return the data set a command is about: the one given, or that of models named in full; None without.
 
     Raises:
         UnknownNameError: no such data set.
     """
     named = {zoo.models[name].dataset for name, _ in parts(names) if name in zoo.models}
-    return zoo.dataset(given or (named.pop() if len(named) == 1 else zoo.default_dataset)).name
+    name = given or (named.pop() if len(named) == 1 else None)
+    return name and zoo.dataset(name).name
 
 
 def unlisted(
@@ -266,6 +267,8 @@ def _matching(
             known = [m.name for m in zoo.models.values() if m.dataset == dataset and m.is_published]
             raise unknown(role, name, zoo, known)
         return found
+    if model.dataset not in zoo.datasets:  # trained on images of somebody's own: its classes say what it fits
+        model = model.model_copy(update={"dataset": dataset})
     if model.dataset != dataset:
         raise UsageError(
             f"{role} '{name}' belongs to another data set",

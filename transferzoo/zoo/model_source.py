@@ -8,7 +8,7 @@ does a form before it loads a model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic_core import core_schema
 
@@ -23,6 +23,22 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, WeightFile
 
     State = Literal["built-in", "local", "hub", "web", "train"]
+
+
+class InputForm(NamedTuple):
+    """What images a model reads.
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB).
+        size: height and width in pixels.
+        mean: subtracted from [0, 1] pixels, a value a channel; empty where it is not known.
+        std: divides them then; likewise.
+    """
+
+    channels: int
+    size: int
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 class ModelSource(ABC):
@@ -91,6 +107,14 @@ class ModelSource(ABC):
     def group(self) -> str:
         """What tells it from another model of the same name, as the folder it lies in; empty for nothing."""
         return ""
+
+    def reads(self) -> InputForm | None:
+        """Return what images the model reads, where that can be told before it is downloaded and loaded.
+
+        Raises:
+            ModelError: its files are damaged.
+        """
+        return None
 
     def beside(self, folder: Path) -> Self:
         """Return it with a relative path, if it has one, starting at a folder."""

@@ -13,7 +13,7 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
-from transferzoo.zoo.model_source import LoadableSource, model_source
+from transferzoo.zoo.model_source import InputForm, LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile, assets
 
 if TYPE_CHECKING:
@@ -36,6 +36,15 @@ class CheckpointFolder(LoadableSource):
     @property
     @abstractmethod
     def folder(self) -> Path: ...
+
+    def reads(self) -> InputForm | None:
+        from transferzoo.models import checkpoint
+
+        pretrained = checkpoint.read_config(self.folder)["pretrained_cfg"]
+        channels, height, width = pretrained["input_size"]
+        if channels not in (1, 3) or height != width:
+            return None
+        return InputForm(channels, height, tuple(pretrained["mean"]), tuple(pretrained["std"]))
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
         from transferzoo.models.classifier import load_checkpoint

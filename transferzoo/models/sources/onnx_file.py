@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.zoo.model_source import LoadableSource, model_source
+from transferzoo.zoo.model_source import InputForm, LoadableSource, model_source
 from transferzoo.zoo.schema import ModelSpec
 
 if TYPE_CHECKING:
@@ -71,6 +71,13 @@ class OnnxFile(LoadableSource):
 
     def beside(self, folder: Path) -> Self:
         return type(self)(folder / self.path)
+
+    def reads(self) -> InputForm | None:
+        shape = _session(self.path).get_inputs()[0].shape
+        match shape:
+            case [_, 1 | 3 as channels, int(height), int(width)] if height == width:
+                return InputForm(channels, height)
+        return None
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
         from transferzoo.models.classifier import tried
