@@ -18,7 +18,6 @@ from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.datasets.files import SYNONYMS
 from transferzoo.datasets.labels import names_of_labels, of_folder
 from transferzoo.datasets.sources import only_folder, reader_of
-from transferzoo.zoo.model_source import InputForm
 from transferzoo.zoo.schema import AttackDefaults, DatasetSpec
 
 if TYPE_CHECKING:
@@ -172,7 +171,8 @@ def read_as_by(zoo: Zoo, name: str, models: Iterable[ModelSpec]) -> tuple[Zoo, s
     """
     spec, who = zoo.dataset(name), "the first of them is"
     for model in models:
-        if form := _form(model):
+        form = None if model.weights else model.source.reads()  # bare weights read what there is
+        if form is not None:
             half = (0.5,) * form.channels
             found = {"channels": form.channels, "size": form.size, "fit": "crop"}
             found |= {"mean": form.mean or half, "std": form.std or half}
@@ -181,13 +181,6 @@ def read_as_by(zoo: Zoo, name: str, models: Iterable[ModelSpec]) -> tuple[Zoo, s
     colours = "grey" if spec.channels == 1 else "in colour"
     note = f"Images are read {colours}, {spec.size}x{spec.size} pixels, as {who}."
     return replace(zoo, datasets={**zoo.datasets, name: spec}), note
-
-
-def _form(model: ModelSpec) -> InputForm | None:
-    if model.weights is None:
-        return model.source.reads()
-    channels, size, width = model.weights.input_size
-    return InputForm(channels, size, model.weights.mean, model.weights.std) if size == width else None
 
 
 # ---------------------------------------------------------------- what is said of them
