@@ -26,13 +26,19 @@ class Normalised(nn.Module):
         return said
 
 
-def export(network: nn.Module, file: Path, *size: int, dynamic: tuple[int, ...] = (0,)) -> Path:
+def export(
+    network: nn.Module,
+    file: Path,
+    *size: int,
+    dynamic: tuple[int, ...] = (0,),
+    dtype: torch.dtype = torch.float32,
+) -> Path:
     """Export a network of images of a size (N, C, H, W); `dynamic` dimensions are left open."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that needs no further package
         torch.onnx.export(
             network.eval(),
-            (torch.zeros(size),),
+            (torch.zeros(size, dtype=dtype),),
             str(file),
             dynamo=False,
             input_names=["images"],

@@ -1,7 +1,9 @@
-"""Models exported to ONNX, run by onnxruntime on the CPU: targets only, no gradient comes back.
+"""Models exported to ONNX, run by onnxruntime: targets only, no gradient comes back.
 
-An exported model takes pixels in [0, 1]: the normalisation belongs inside the exported graph. One that
-expects normalised pixels shows it in its clean accuracy, and near chance the gate stops it.
+An exported model takes pixels in [0, 1], or 8-bit ones in 0, …, 255 where its input says so: the
+normalisation belongs inside the exported graph. One that expects normalised pixels shows it in its clean
+accuracy, and near chance the gate stops it. Channels come before or after height and width, as its input has
+them. It runs on the GPU where both torch and the installed onnxruntime can use it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
 """How a graph names a file of its weights: "location" and the path, whose length is the group."""
+INPUTS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+"""How onnxruntime calls the numbers that an input may hold → their name in NumPy."""
 
 
 @model_source("onnx")
@@ -91,7 +95,10 @@ class OnnxFile(LoadableSource):
         return False
 
     def versions(self) -> dict[str, str]:
-        return {"onnxruntime": str(_runtime(self.path).__version__)}
+        runtime = _runtime(self.path)
+        first = _providers(runtime)[0]
+        on = "" if first == "CPUExecutionProvider" else f" {first}"  # it rounds in other places
+        return {"onnxruntime": f"{runtime.__version__}{on}"}
 
 
 @dataclass(frozen=True)
@@ -102,14 +109,18 @@ class _Graph:
         session: of onnxruntime.
         input: name of its input.
         batch: how many images it takes at once; None for any number.
+        dtype: of the pixels it takes, "uint8" for 0, …, 255.
+        channels_last: whether it takes them as (N, H, W, C).
     """
 
     session: Any
     input: str
     batch: int | None
+    dtype: str
+    channels_last: bool
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return its first output for images, float32 (N, C, H, W)."""
+        """Return its first output for images, float32 (N, C, H, W) in [0, 1]."""
         import torch
 
         parts = images.split(self.batch or max(1, len(images)))
@@ -120,15 +131,20 @@ class _Graph:
 
         missing = (self.batch or len(images)) - len(images)
         filled = torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images
-        output = self.session.run(None, {self.input: filled.numpy()})[0]
+        if self.dtype == "uint8":
+            filled = (filled * 255).round()
+        if self.channels_last:
+            filled = filled.permute(0, 2, 3, 1).contiguous()
+        output = self.session.run(None, {self.input: filled.numpy().astype(self.dtype)})[0]
         return torch.as_tensor(output)[: len(images)]
 
 
 def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
     """Open an exported model as a classifier of a data set's images.
 
-    Its input is float32 (N, C, H, W); other sizes than its own are resized to it, and grey images repeated
-    for a model of colours, as for every `Classifier`. Where a dimension is not fixed, it is the data set's.
+    Its input is (N, C, H, W) or (N, H, W, C); other sizes than its own are resized to it, and grey images
+    repeated for a model of colours, as for every `Classifier`. Where a dimension is not fixed, it is the data
+    set's.
 
     Args:
         path: the file.
@@ -141,26 +157,28 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
 
     session = _session(path)
     inputs = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
+    if len(inputs) != 1 or inputs[0].type not in INPUTS or len(inputs[0].shape) != 4:
         got = ", ".join(f"{one.type} {one.shape}" for one in inputs) or "none"
         raise ModelError(
             f"{path} cannot read images",
-            expected="one input, float32 (N, C, H, W)",
+            expected="one input of 4 dimensions, float32, float16 or uint8",
             got=got,
             hint="export it with such an input",
         )
-    batch, channels, height, width = (size if isinstance(size, int) else None for size in inputs[0].shape)
+    batch, *sides = (size if isinstance(size, int) else None for size in inputs[0].shape)
+    channels_last = sides[0] not in (1, 3) and sides[2] in (1, 3)
+    channels, height, width = (sides[2], *sides[:2]) if channels_last else sides
     if channels not in (None, 1, 3):
-        last = width in (1, 3)
         raise ModelError(
             f"{path} cannot read images",
-            expected="1 or 3 channels, (N, C, H, W)",
-            got=f"shape {inputs[0].shape}" + (", channels last" if last else ""),
-            hint="export it with the channels before height and width" if last else "",
+            expected="1 or 3 channels, (N, C, H, W) or (N, H, W, C)",
+            got=f"shape {inputs[0].shape}",
+            hint="export it with such an input",
         )
     depth = channels or dataset.channels
+    graph = _Graph(session, inputs[0].name, batch, INPUTS[inputs[0].type], channels_last)
     return Classifier(
-        Predictor(_Graph(session, inputs[0].name, batch), len(dataset.classes), path.name),
+        Predictor(graph, len(dataset.classes), path.name),
         size=(height or dataset.size, width or dataset.size),
         channels=depth,
         mean=[0.0] * depth,
@@ -178,12 +196,20 @@ def _session(path: Path) -> Any:
     options.use_deterministic_compute = True
     options.log_severity_level = 4  # what is wrong comes as an exception
     try:
-        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(path, options, providers=_providers(runtime))
     except Exception as error:  # onnxruntime's exceptions have no base of their own
         raise ModelError(
             f"cannot open {path}: {reason(error)}",
             hint="the file may be damaged, or newer than the installed onnxruntime",
         ) from None
+
+
+def _providers(runtime: Any) -> list[str]:
+    """Return what runs a graph, the preferred one first."""
+    import torch
+
+    wanted = ["CUDAExecutionProvider"] if torch.cuda.is_available() else []
+    return [name for name in (*wanted, "CPUExecutionProvider") if name in runtime.get_available_providers()]
 
 
 def _runtime(path: Path) -> Any:
