@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from transferzoo.base.errors import DataError
 from transferzoo.datasets import READERS, Batch, Contents, Reader
+from transferzoo.datasets.files import names_of
+from transferzoo.datasets.folder import Folder
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked, names_of_labels
 from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import shape_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from transferzoo.datasets import OnProgress
@@ -47,20 +50,24 @@ COLUMNS = (
 
 @READERS.register("listing")
 class CsvListing(Reader):
-    """`ROOT/labels.csv`, `ROOT/images.csv` or the only CSV file in ROOT, or in `ROOT/{split}` if it has one.
+    """`{split}.csv`, `labels.csv`, `images.csv` or the only list in `ROOT/{split}`, else in `ROOT`.
 
-    Its header names the columns: `file` or `filename`, relative to the CSV file's folder or to `images/` in
-    it, and `label`, a 0-based integer; or `ImageId`, the file's name without `.png`, and `TrueLabel`, which
-    counts from 1. Images of another size are scaled to `spec.size` (Pillow, bilinear; the aspect ratio is not
-    kept) and turned upright as their EXIF data says. Ids count the rows.
+    The header of a list names its columns, see `COLUMNS`: `file`, relative to the list's folder or to
+    `images/` in it, and `label`, a 0-based integer or the name of a class; or `ImageId`, the file's name without `.png`, and
+    `TrueLabel`, which counts from 1. Other CSV files beside class folders or a list are passed over, and so
+    are hidden ones. Images of another size are scaled as `spec.fit` says and turned upright as their EXIF
+    data says. Ids count the rows.
     """
 
     priority: ClassVar[int] = 2
     layout: ClassVar[str] = "images with a labels.csv (columns file, label)"
 
     def accepts(self, root: Path, split: str) -> bool:
-        """Return whether `root` is or holds one CSV file."""
-        return _table(root, split) is not None
+        """Return whether `root` is or holds a CSV file that is a list, or may be meant as one."""
+        if root.is_file():
+            return root.suffix == ".csv"
+        tables = _tables(root, split)
+        return bool(tables) and (_is_list(tables[0]) or not Folder().accepts(root, split))
 
     def shape(self, root: Path, split: str) -> tuple[int, int, int]:
         """Return channels, height and width of the image that is listed first.
@@ -69,7 +76,6 @@ class CsvListing(Reader):
             DataError: a column or the file is missing, or it cannot be decoded.
         """
         table = _table(root, split)
-        assert table is not None, "an accepted folder has a list"
         line, name, _ = _lines(table)[1][0]
         return shape_of(_file(table.parent, name), f"{name} (line {line} of {table})")
 
@@ -80,8 +86,6 @@ class CsvListing(Reader):
             DataError: there is no list, it cannot be read, or it lacks a column.
         """
         table = _table(root, split)
-        if table is None:
-            raise DataError(f"{root} holds no list of images", expected=self.layout)
         columns, lines = _lines(table)
         classes = names_of_labels((label for _, _, label in lines), columns.first)
         files = (_file(table.parent, name) for _, name, _ in lines)
@@ -96,14 +100,12 @@ class CsvListing(Reader):
         import torch
 
         table = _table(root, split)
-        if table is None:
-            raise DataError(f"{root} holds no list of images", expected=self.layout)
         columns, lines = _lines(table)
         rows = rows_of(len(lines), spec, split)
         chosen = [lines[row] for row in rows]
         labels = [checked(label, spec, f"line {line} of {table}", columns.first) for line, _, label in chosen]
         named = ((_file(table.parent, name), f"{name} (line {line} of {table})") for line, name, _ in chosen)
-        images = stacked(named, len(rows), spec, "squash", on_progress)
+        images = stacked(named, len(rows), spec, spec.fit, on_progress)
         names = tuple(name for _, name, _ in chosen)
         return Batch(images, torch.tensor(labels), torch.tensor(rows), names)
 
@@ -112,15 +114,47 @@ def _file(folder: Path, name: str) -> Path:
     return next((path for path in (folder / name, folder / "images" / name) if path.is_file()), folder / name)
 
 
-def _table(root: Path, split: str) -> Path | None:
+def _table(root: Path, split: str) -> Path:
+    """Return the list of a split.
+
+    Raises:
+        DataError: there is none, or none of several is named as the split's.
+    """
     if root.is_file():
-        return root if root.suffix == ".csv" else None
+        return root
+    tables = _tables(root, split)
+    if len(tables) != 1:
+        raise DataError(
+            f"{root} holds {'several lists' if tables else 'no list'} of images",
+            expected=f"one, or a list called {split or 'labels'}.csv",
+            got=", ".join(table.name for table in tables),
+            hint="rename it, choose a --split that has one, or give the list itself with --data FILE",
+        )
+    return tables[0]
+
+
+def _tables(root: Path, split: str) -> list[Path]:
+    """Return the CSV files that may be the list of a split: lists before others, the one named so alone."""
     for folder in (root / split, root):
-        found = sorted(folder.glob("*.csv"))
-        usual = [folder / name for name in ("labels.csv", "images.csv") if folder / name in found]
-        if usual or len(found) == 1:
-            return (usual or found)[0]
-    return None
+        found = [path for path in sorted(folder.glob("*.csv")) if not path.name.startswith(".")]
+        found = [path for path in found if _is_list(path)] or found
+        usual = [folder / f"{name}.csv" for name in (*names_of(split), "labels", "images")]
+        if found:
+            return [path for path in usual if path in found][:1] or found
+    return []
+
+
+def _is_list(table: Path) -> bool:
+    """Return whether the header of a CSV file, as far as it can be read, has the columns of a list."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            return _columns(csv.DictReader(stream, skipinitialspace=True).fieldnames or ()) is not None
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+
+
+def _columns(header: Iterable[str]) -> Columns | None:
+    return next((one for one in COLUMNS if {one.file, one.label} <= set(header)), None)
 
 
 def _lines(table: Path) -> tuple[Columns, list[tuple[int, str, str]]]:
@@ -129,7 +163,7 @@ def _lines(table: Path) -> tuple[Columns, list[tuple[int, str, str]]]:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, skipinitialspace=True)
             header = reader.fieldnames or []
-            columns = next((one for one in COLUMNS if {one.file, one.label} <= set(header)), None)
+            columns = _columns(header)
             if columns is None:
                 raise DataError(
                     f"{table} lacks a column",

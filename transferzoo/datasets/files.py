@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 
 
 SYNONYMS = {"validation": ("validation", "val")}
-"""Split → names of its folder, where there is more than one."""
+"""Split → names of its folder or list, where there is more than one."""
 
 
 def home_of(root: Path, split: str) -> Path:
     """Return the sub-folder of a split, or the folder itself where there is none."""
-    homes = [root / name for name in SYNONYMS.get(split, (split,))]
+    homes = [root / name for name in names_of(split)]
     return next((home for home in homes if home.is_dir()), root)
+
+
+def names_of(split: str) -> tuple[str, ...]:
+    """Return what a split's folder or list may be called."""
+    return SYNONYMS.get(split, (split,))
 
 
 class Files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
@@ -15,6 +16,7 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 """What the column of the labels is called in lists and tables; of several the first counts."""
 MOST_NUMBERED = 100_000
 """Numbers from here on are names of classes, dates for example, and do not count them."""
+WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int:
@@ -48,8 +50,9 @@ def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int
 def of_folders(folders: Sequence[str], spec: DatasetSpec, home: str) -> dict[str, int]:
     """Return the class of every folder, each by its name (`of_folder`).
 
-    Where the classes are nameless, as ImageNet's are here, and the folders have no numbers, there must be one
-    folder a class, and their sorted order counts.
+    Where the classes are nameless, as ImageNet's are here, and the folders have no numbers, the thousand
+    classes of ImageNet go by their WordNet ids ("n01440764"), so that not every one need be there; of other
+    classes there must be a folder each, and their sorted order counts.
 
     Args:
         folders: names of folders in `home`, sorted.
@@ -62,6 +65,12 @@ def of_folders(folders: Sequence[str], spec: DatasetSpec, home: str) -> dict[str
     nameless = spec.classes == numbered(len(spec.classes))
     if not nameless or any(name.isdecimal() for name in folders):
         return {name: of_folder(name, spec, f"{home}/{name}") for name in folders}
+    if len(spec.classes) == 1000 and all(WORDNET_ID.fullmatch(name) for name in folders):
+        from timm.data.imagenet_info import ImageNetInfo
+
+        ids: list[str] = ImageNetInfo("imagenet-1k").label_names()  # type: ignore[no-untyped-call]
+        if set(folders) <= set(ids):
+            return {name: ids.index(name) for name in folders}
     if len(folders) != len(spec.classes):
         raise DataError(
             f"the folders of {home} cannot be told apart",

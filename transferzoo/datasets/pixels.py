@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
@@ -27,6 +28,9 @@ UNREAD = frozenset(
     {".avif", ".dng", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".npy", ".psd", ".svg", ".tga"}
 )
 """Names of files that are images of other formats: they are refused, not passed over."""
+
+TURNS: dict[object, int] = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""EXIF orientation → number of Pillow's `Image.Transpose` that turns the image upright."""
 
 
 def check_suffix(file: Path) -> None:
@@ -122,14 +126,29 @@ def _cropped(picture: Any, size: int) -> Any:
 
 
 def _upright(image: Any, channels: int, where: str) -> Any:
-    from PIL import ImageOps
-
     if getattr(image, "n_frames", 1) > 1:
         raise DataError(f"{where} has several frames", expected="one image", got=f"{image.n_frames} frames")
     image.load()
     if image.mode.startswith(("I", "F")):
         raise DataError(f"{where} is not an 8-bit image", expected="8 bits a channel", got=image.mode)
-    upright = ImageOps.exif_transpose(image) if image.getexif() else image
+    turn = TURNS.get(_orientation(image))
+    upright = image if turn is None else image.transpose(turn)
     if upright.mode == "P" and "transparency" in upright.info:
         upright = upright.convert("RGBA")
     return upright.convert("L" if channels == 1 else "RGB")
+
+
+def _orientation(image: Any) -> object:
+    """Return the EXIF orientation of an image that is loaded, None where nothing readable states one.
+
+    The orientation alone is read: cameras write other tags in forms that Pillow cannot write again, as
+    `ImageOps.exif_transpose` does. A TIFF is upright once it is loaded, and states none then.
+    """
+    from PIL import ExifTags
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of tags that are cut off
+            orientation: object = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # a damaged block of tags says nothing of the pixels
+        return None
+    return orientation

@@ -270,8 +270,10 @@ def _unpack_archive(path: Path, spec: DatasetSpec, on_progress: OnStage) -> Path
 
 
 def only_folder(folder: Path, classes: Sequence[str] = ()) -> Path | None:
-    """Return the one folder in another that has no table beside it and is no class."""
-    entries = list(folder.iterdir())
+    """Return the one folder in another that has no table beside it and is no class; macOS's twins aside."""
+    entries = [
+        entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX"
+    ]
     folders = [entry for entry in entries if entry.is_dir()]
     tables = [entry for entry in entries if entry.suffix in (".csv", ".parquet")]
     return folders[0] if len(folders) == 1 and not tables and folders[0].name not in classes else None

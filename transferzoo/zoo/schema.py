@@ -71,9 +71,9 @@ class DatasetSpec(FrozenModel):
             set of the Hub, "hub:OWNER/NAME/FILE", pinned as in "…/data.zip@sha256:HASH" or in numbered parts
             as in "…/test-*-of-00014.parquet". A file may be an archive (.zip, .tar, .tar.gz, .tgz).
         at_most: split → how many of its images are read into memory where it has more, always the same ones.
-        fit: what is done with images of another size in class folders and Parquet files: "squash" scales both
-            sides (and refuses them in Parquet files), "crop" scales the shorter side to 8/7 of `size` and
-            cuts out the centre.
+        fit: what is done with images of another size in class folders, lists and Parquet files: "squash"
+            scales both sides (and refuses them in Parquet files), "crop" scales the shorter side to 8/7 of
+            `size` and cuts out the centre.
         attack: defaults of an attack on this data set.
         recipe: the training recipe that is used where nothing else is said; None for none.
         surrogate: name of the model that images are crafted on where none is named; None for none.
