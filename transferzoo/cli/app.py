@@ -18,7 +18,7 @@ from transferzoo.cli.attack import attack
 from transferzoo.cli.examples import EXIT_CODES, QUICK_START, examples
 from transferzoo.cli.interrupted import SENTENCE, Interrupted, sentence
 from transferzoo.cli.list import list_
-from transferzoo.cli.output import log, show_line, silence
+from transferzoo.cli.output import log, ready_streams, show_line, silence
 from transferzoo.cli.pull import pull
 from transferzoo.cli.push import push
 from transferzoo.cli.report import report
@@ -82,6 +82,7 @@ app = _app(*COMMANDS)
 
 def main() -> None:
     """Run the command line."""
+    ready_streams()
     if sys.argv[1:2] == ["train"] and follows():
         silence()
     interrupted = False

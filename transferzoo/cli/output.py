@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -21,6 +23,52 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 120
 """Columns of a table that is not printed on a terminal."""
+
+
+PLAIN = {
+    **dict.fromkeys("–—−", "-"),
+    **dict.fromkeys("“”", '"'),
+    **dict.fromkeys("‘’′", "'"),
+    "▲": "^",
+    "▼": "v",
+    "†": "#",
+    "·": "*",
+    "×": "x",
+    "≥": ">",
+    "≤": "<",
+    "→": ">",
+    "…": "~",
+    "∞": "o",
+}
+"""Signs in tables and sentences → what stands for them where the encoding of stdout has none."""
+
+
+def ready_streams() -> None:
+    """Let the standard streams take whatever is written to them.
+
+    A stream that was closed, as daemons do, leads nowhere. What an encoding other than UTF-8 lacks is written
+    as `PLAIN` says, a sign for a sign, so that columns stay in line.
+    """
+    codecs.register_error("plain", _plain)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("r+", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, nowhere)
+            setattr(sys, f"__{name}__", nowhere)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not _is_unicode(stream):
+            stream.reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(sign, "?") for sign in lacking), error.end
+
+
+def _is_unicode(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().startswith("utf")
 
 
 def log(message: str) -> None:
@@ -79,7 +127,8 @@ def terminal_width() -> int:
 
 def show_json(content: object) -> None:
     """Print JSON on stdout."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    ascii_only = not _is_unicode(sys.stdout)
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=ascii_only) + "\n")
 
 
 def progress_bar() -> Progress:
