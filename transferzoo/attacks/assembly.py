@@ -101,11 +101,12 @@ def _gradient(objective: Objective) -> Oracle:
         with torch.enable_grad():
             leaf = images.detach().requires_grad_()
             total = objective(leaf).sum()
-        if not total.requires_grad:
+        slope = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
+        if slope is None:
             raise ModelError(
-                "no gradient reaches the images", hint="the model detaches its input from its output"
+                "no gradient reaches the images",
+                hint="the model detaches its input from its output, as quantised ones do; choose another",
             )
-        (slope,) = torch.autograd.grad(total, leaf)
         if not slope.isfinite().all():
             raise ModelError("the gradient of the surrogate is not finite", hint="check its weights for NaN")
         return slope

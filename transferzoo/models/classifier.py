@@ -285,5 +285,22 @@ def _rows_digest(weight: Tensor) -> bytes:
     return hashlib.sha256(repr(tuple(weight.shape)).encode() + rows).digest()
 
 
-def _bytes_of(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+def _bytes_of(value: object) -> bytes:
+    """Return what tells an entry of a state dict from others; quantised modules have more than tensors there.
+
+    Raises:
+        TypeError: it is of a type that is not read.
+    """
+    if isinstance(value, Tensor):
+        tensor = value.detach().cpu()
+        if tensor.is_quantized:
+            return _bytes_of(tensor.int_repr()) + _bytes_of(tensor.dequantize())
+        dense = tensor if tensor.layout == torch.strided else tensor.to_dense()
+        return dense.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    if isinstance(value, tuple | list):
+        return b"".join(_bytes_of(part) for part in value)
+    if isinstance(value, dict):
+        return b"".join(_bytes_of(part) for entry in sorted(value.items()) for part in entry)
+    if value is None or isinstance(value, bool | int | float | str | bytes | torch.dtype):
+        return repr(value).encode()
+    raise TypeError(f"{type(value).__name__} beside its weights")

@@ -60,8 +60,11 @@ def optimize(
 ) -> Classifier:
     """Return a copy of a surrogate that is faster and says the same.
 
+    Of what is compiled already, TorchScript's modules among it, no layer can be seen or changed: it is
+    returned itself, with fewer bits if they are wanted.
+
     Args:
-        classifier: the surrogate; it is left as it is.
+        classifier: the surrogate; it is left as it is unless it is compiled.
         example: a few of the images, uint8 (N, C, H, W), on its device.
         precision: "bf16" rounds the weights to bfloat16; images, normalisation and logits keep their own.
         fold: fold batch norm, unless that changes a logit; not where the weights are changed afterwards.
@@ -71,7 +74,10 @@ def optimize(
         ModelError: torch.compile fails.
     """
     pixels = example.to(classifier.mean) / 255
-    ready = folded(classifier, pixels) if fold else deepcopy(classifier)
+    if is_compiled(classifier):
+        ready, compiled = classifier, False
+    else:
+        ready = folded(classifier, pixels) if fold else deepcopy(classifier)
     if precision == "bf16":
         ready.model.to(torch.bfloat16)
     if compiled:
@@ -85,6 +91,12 @@ def optimize(
                 hint="leave --compile out; it needs a C++ compiler",
             ) from None
     return ready
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Return whether a part of a model is TorchScript or what torch.compile returns."""
+    parts = model.modules()
+    return any(isinstance(part, torch.jit.ScriptModule) or hasattr(part, "_orig_mod") for part in parts)
 
 
 def largest_batch_size(surrogates: Sequence[nn.Module], images: Tensor) -> int:
@@ -165,7 +177,11 @@ def _pairs(model: nn.Module, pixels: Tensor) -> list[tuple[nn.Conv2d, _BatchNorm
             if id(argument) in made:
                 readers.setdefault(id(argument), []).append(module)
 
-    parts = [part for part in model.modules() if isinstance(part, _BatchNorm) or not any(part.children())]
+    parts = [
+        part
+        for part in model.modules()
+        if isinstance(part, _BatchNorm) or next(part.children(), None) is None
+    ]
     hooks = [part.register_forward_pre_hook(note) for part in parts]
     hooks += [part.register_forward_hook(remember) for part in parts]
     try:

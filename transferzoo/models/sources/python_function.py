@@ -128,7 +128,17 @@ def _classifier(name: str, dataset: DatasetSpec) -> Classifier:
     channels = dataset.channels
     reading = Classifier(made, size=None, channels=channels, mean=[0.0] * channels, std=[1.0] * channels)
     with watching(f"what '{name}' returned cannot be used on the CPU", name):
-        return reading.cpu().eval()
+        return _evaluating(reading.cpu())
+
+
+def _evaluating(model: Classifier) -> Classifier:
+    """Put a model into evaluation mode; what torch.export returns has one mode for good, and says so."""
+    try:
+        return model.eval()
+    except NotImplementedError:
+        for part in model.modules():
+            part.training = False
+        return model
 
 
 @cache
