@@ -22,6 +22,7 @@ from helpers.original_networks import (
 )
 from transferzoo.base.errors import ModelError, TransferZooError
 from transferzoo.models import checkpoint, conversion
+from transferzoo.models.build import read
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.download import download_model
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
@@ -82,6 +83,40 @@ def test_safetensors_need_no_pickle(tmp_path: Path) -> None:
     )
     pixels = torch.rand(2, 1, 28, 28)
     torch.testing.assert_close(logits(theirs, (pixels - 0.3) / 0.4), logits(ours, pixels))
+
+
+def without_counts(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "age"),
+    [
+        ("small_vgg:width=4", 28, without_counts),
+        ("small_resnet18:width=8", 28, without_counts),
+        ("test_resnet", 28, without_counts),
+        ("levit_128s", 224, lambda s: s | {"stages.0.blocks.0.attn.attention_bias_idxs": torch.zeros(1)}),
+    ],
+)
+def test_buffers_of_other_versions_do_not_matter(
+    architecture: str, size: int, age: Callable[[dict[str, Tensor]], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    name, arguments = read(architecture)
+    model = alive(lambda: timm.create_model(name, num_classes=10, in_chans=1, **arguments))
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    old = age(state)
+    assert old.keys() != state.keys()
+    save_file(old, tmp_path / "w.safetensors")
+    changes = {"architecture": architecture, "pickle": False, "input_size": (1, size, size)}
+    weights = FILE.model_copy(update={**changes, "arguments": {"num_classes": 10}})
+    found = load_file(
+        conversion.convert_weights(tmp_path / "w.safetensors", weights, {}) / checkpoint.WEIGHTS
+    )
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], state[key]) for key in without_counts(state))
+    save_file({key: old[key] for key in [*old][1:]}, tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match="do not fit their architecture"):
+        conversion.convert_weights(tmp_path / "w.safetensors", weights, {})
 
 
 def test_other_number_formats_and_shared_numbers(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.errors import UnknownNameError, UsageError, reason
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
 
@@ -37,16 +37,68 @@ def create(architecture: str, dataset: DatasetSpec) -> tuple[nn.Module, dict[str
         The model, and the arguments timm's `create_model` needs to build it again (classes aside).
 
     Raises:
-        UsageError: unknown architecture, or an argument it does not take.
+        UsageError: unknown architecture, an argument it does not take, or images of a size that it cannot
+            read.
     """
     name, arguments = read(architecture)
-    fixed: dict[str, int] = {"in_chans": dataset.channels}
-    if name in ARCHITECTURES and ARCHITECTURES[name].fixes_img_size:
-        fixed["img_size"] = dataset.size
+    fixed = {"in_chans": dataset.channels, **_sized(name, dataset.size)}
     for key in fixed.keys() & arguments.keys():
         raise UsageError(f"the data set sets '{key}' of architecture '{name}'", hint="leave it out")
     arguments |= fixed
-    return build(name, len(dataset.classes), arguments), arguments
+    model = build(name, len(dataset.classes), arguments)
+    if name not in ARCHITECTURES:
+        _check_reads(model, name, dataset)
+    return model, arguments
+
+
+def _sized(name: str, size: int) -> dict[str, int]:
+    """Return the argument that makes an architecture of one image size read another.
+
+    Args:
+        name: of the architecture, known or not.
+        size: height and width of the images.
+
+    Returns:
+        None where it reads images of any size, or these without being told.
+    """
+    import timm
+
+    if name in ARCHITECTURES:
+        return {"img_size": size} if ARCHITECTURES[name].fixes_img_size else {}
+    usual = timm.get_pretrained_cfg(name)
+    if usual is None or not usual.fixed_input_size or usual.input_size[1:] == (size, size):
+        return {}
+    return {"img_size": size}
+
+
+def _check_reads(model: nn.Module, name: str, dataset: DatasetSpec) -> None:
+    """See that a network of timm's reads a data set's images, and all of each.
+
+    Raises:
+        UsageError: it does not.
+    """
+    import torch
+    from timm.layers.patch_embed import PatchEmbed
+
+    size, trains = dataset.size, model.training
+    what = f"architecture '{name}' cannot read the images of '{dataset.name}'"
+    sides = (part.patch_size[0] for part in model.modules() if isinstance(part, PatchEmbed))
+    if size % (side := next(sides, 1)):
+        raise UsageError(
+            what,
+            expected=f"a side that is a multiple of its patches', {side} pixels",
+            got=str(size),
+            hint="choose another, or smaller patches, as in vit_tiny_patch16_224:patch_size=4",
+        )
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.eval()(torch.zeros(2, dataset.channels, size, size))
+    except Exception as error:  # what a network raises for images that are too small is its own affair
+        raise UsageError(
+            f"{what}, {size}x{size} pixels: {reason(error)}",
+            hint="choose one for smaller images, small_… or cifar_…",
+        ) from error
+    model.train(trains)
 
 
 def read(architecture: str) -> tuple[str, dict[str, Any]]:
@@ -88,8 +140,9 @@ def build(name: str, classes: int | None, arguments: Mapping[str, Any]) -> nn.Mo
     try:  # timm leaves out what is None
         model: nn.Module = timm.create_model(name, num_classes=classes, **arguments)
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"cannot build architecture '{name}' with {dict(arguments)}: {reason}") from error
+        raise UsageError(
+            f"cannot build architecture '{name}' with {dict(arguments)}: {reason(error)}"
+        ) from error
     return model
 
 

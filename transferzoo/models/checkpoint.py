@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -144,18 +144,44 @@ def restore(
     found = read_weights(weights or folder / WEIGHTS)
     check_finite(found, str(weights or folder))
     hint = f"{CONFIG} and {WEIGHTS} must come from the same model"
-    try:
-        check_fit(own, found, f"the weights in {folder}", hint, fresh)
-    except ModelError:
-        known = config["architecture"], config["num_classes"], config["model_args"], config["pretrained_cfg"]
-        repaired = filtered(*known, found)
-        if repaired is None:
-            raise
-        check_fit(own, repaired, f"the weights in {folder}", hint, fresh)
-        found = repaired
+    found = repaired(own, found, config, f"the weights in {folder}", hint, fresh)
     kept = {name: tensor.to(own[name].dtype) for name, tensor in found.items() if name not in fresh}
     model.load_state_dict(own | kept)
     return model
+
+
+def repaired(
+    own: Mapping[str, Tensor],
+    found: dict[str, Tensor],
+    config: Mapping[str, Any],
+    what: str,
+    hint: str,
+    fresh: AbstractSet[str] = frozenset(),
+) -> dict[str, Tensor]:
+    """Return weights that fit a model: as they are, or what timm makes of those of older versions.
+
+    Args:
+        own: the model's.
+        found: those that came.
+        config: config.json of the model.
+        what: what an error calls them, in the plural.
+        hint: the next step.
+        fresh: names that do not matter.
+
+    Raises:
+        ModelError: they do not fit, and timm cannot make them.
+    """
+    try:
+        check_fit(own, found, what, hint, fresh)
+    except ModelError:
+        known = config["architecture"], config["num_classes"], config["model_args"], config["pretrained_cfg"]
+        most = sum(tensor.numel() for tensor in own.values())
+        small = all(tensor.numel() <= most for tensor in found.values())  # a few bytes can state any shape
+        if not small or (weights := filtered(*known, found)) is None:
+            raise
+        check_fit(own, weights, what, hint, fresh)
+        return weights
+    return found
 
 
 def rebuild(folder: Path, config: Mapping[str, Any], classes: int) -> nn.Module:

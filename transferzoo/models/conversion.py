@@ -17,7 +17,7 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, read
-from transferzoo.models.state_dict import check_finite, check_fit, read_weights
+from transferzoo.models.state_dict import check_finite, read_weights
 from transferzoo.models.wrapped_weights import Place, locate
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def convert_weights(
 
     arguments, model = _built(weights)
     own, found = _own(file, weights, model)
-    content = serialise(_fitting(own, model, file), metadata={"format": "pt"})
     config = _config(weights, arguments, model)
+    content = serialise(_fitting(own, model, file, config), metadata={"format": "pt"})
     write_json(folder / checkpoint.CONFIG, config)
     told = [text for text in (str(found), _normalisation(weights, config["pretrained_cfg"])) if text]
     written = {
@@ -216,8 +216,16 @@ def _plain(value: Any) -> bool:
     )
 
 
-def _fitting(own: Mapping[str, Tensor], model: nn.Module, file: Path) -> dict[str, Tensor]:
+def _fitting(
+    own: dict[str, Tensor], model: nn.Module, file: Path, config: Mapping[str, Any]
+) -> dict[str, Tensor]:
     """Return checked weights in the model's order and number formats.
+
+    Args:
+        own: by their names in the file.
+        model: freshly initialised.
+        file: that they come from.
+        config: its config.json.
 
     Raises:
         ModelError: they do not fit, or one is not finite.
@@ -225,7 +233,8 @@ def _fitting(own: Mapping[str, Tensor], model: nn.Module, file: Path) -> dict[st
     import torch
 
     wanted = model.state_dict()
-    check_fit(wanted, own, f"the weights in {file}", "check the architecture, or `weights` of the zoo entry")
+    hint = "check the architecture, or `weights` of the zoo entry"
+    own = checkpoint.repaired(wanted, own, config, f"the weights in {file}", hint)
     check_finite(own, str(file))
     dense = torch.contiguous_format
     return {  # copied, since two names may share their numbers
