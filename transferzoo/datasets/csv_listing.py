@@ -53,10 +53,10 @@ class CsvListing(Reader):
     """`{split}.csv`, `labels.csv`, `images.csv` or the only list in `ROOT/{split}`, else in `ROOT`.
 
     The header of a list names its columns, see `COLUMNS`: `file`, relative to the list's folder or to
-    `images/` in it, and `label`, a 0-based integer or the name of a class; or `ImageId`, the file's name without `.png`, and
-    `TrueLabel`, which counts from 1. Other CSV files beside class folders or a list are passed over, and so
-    are hidden ones. Images of another size are scaled as `spec.fit` says and turned upright as their EXIF
-    data says. Ids count the rows.
+    `images/` in it, and `label`, a 0-based integer or the name of a class; or `ImageId`, the file's name
+    without `.png`, and `TrueLabel`, which counts from 1. Other CSV files beside class folders or a list are
+    passed over, and so are hidden ones. Images of another size are scaled as `spec.fit` says and turned
+    upright as their EXIF data says. Ids count the rows.
     """
 
     priority: ClassVar[int] = 2
