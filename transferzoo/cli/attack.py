@@ -74,7 +74,7 @@ def attack(request: AttackRequest) -> None:
         request.max_gradients,
         {m.full_name: len(weights_of(m, every=True)) for m in crafted_on},
     )
-    job = job_of(records, config, crafted_on, tried_on, root, request.targeted)
+    job = job_of(records, config, crafted_on, tried_on, root, request)
     missing = [one for one in tuned if not one.finished()]
     if request.batch_size == AUTO and not missing:
         job = with_largest_batches(job)
@@ -125,4 +125,6 @@ def _run(job: Job, folder: RunFolder, team: Team, jobs: int | None, *, ssim: boo
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        return run(job, folder, team=team, jobs=jobs, ssim=ssim, command=as_written(), on_progress=advance)
+        return run(
+            job, folder, team=team, jobs=jobs, ssim=ssim, command=as_written(), on_progress=advance, warn=log
+        )

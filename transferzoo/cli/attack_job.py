@@ -113,7 +113,7 @@ def job_of(
     surrogates: tuple[ModelSpec, ...],
     targets: tuple[ModelSpec, ...],
     root: Path | None,
-    targeted: str | None,
+    request: AttackRequest,
 ) -> Job:
     """Return what a configuration asks for, images and target classes loaded.
 
@@ -123,7 +123,7 @@ def job_of(
         surrogates: models the images are crafted on.
         targets: models they are tried on.
         root: the user's own place of images; None for the data set's.
-        targeted: how target classes are chosen, a file of them maybe.
+        request: it may have a file of target classes.
 
     Raises:
         UsageError: the list of classes cannot be read or does not fit.
@@ -143,8 +143,10 @@ def job_of(
         images = load_split(dataset, config.split, root=root, on_progress=advance)
     listed = None
     if config.targeted == "file":
-        listed = read_target_classes(Path(str(targeted)), dataset, images)
-    return Job(config, dataset, surrogates, targets, images, listed)
+        listed = read_target_classes(Path(str(request.targeted)), dataset, images)
+    return Job(
+        config, dataset, surrogates, targets, images, listed, allow_inaccurate=request.allow_inaccurate
+    )
 
 
 def plan_of(

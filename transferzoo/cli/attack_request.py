@@ -182,6 +182,14 @@ class AttackRequest:
             rich_help_panel=IMAGES,
         ),
     ] = None
+    allow_inaccurate: Annotated[
+        bool,
+        typer.Option(
+            "--allow-inaccurate",
+            help="Attack models whose clean accuracy is near chance too.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = False
     data: DataRoot = None
     split: Annotated[
         str | None,

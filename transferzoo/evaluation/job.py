@@ -44,6 +44,7 @@ class Job:
         data: candidate images.
         target_classes: as a list gave them, int64 (N,); None without a list.
         trusted: full names of models that may classify badly: it is known how they were trained.
+        allow_inaccurate: whether a model that does not classify is attacked all the same.
         cache: folder of clean predictions; None for the user's.
         remembered: clean predictions of this process, where no cache can be written.
     """
@@ -55,6 +56,7 @@ class Job:
     data: Batch
     target_classes: Tensor | None = None
     trusted: frozenset[str] = frozenset()
+    allow_inaccurate: bool = False
     cache: Path | None = None
     remembered: dict[Path, dict[str, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 

@@ -44,6 +44,7 @@ def run(
     ssim: bool = False,
     command: str = "",
     on_progress: OnProgress = lambda *_: None,
+    warn: Callable[[str], None] = lambda warning: None,
 ) -> Findings:
     """Do what is not done yet and return what was found.
 
@@ -55,6 +56,7 @@ def run(
         ssim: measure the structural similarity of the images too.
         command: what the user wrote, which is kept.
         on_progress: called with what is being done, how much is done and how much there is.
+        warn: called with a sentence on a model whose clean accuracy is doubtful.
 
     Raises:
         ModelError: a model cannot be loaded, or does not classify the images; a technique does not fit it; or
@@ -69,7 +71,7 @@ def run(
     if team.leads:
         folder.begin(job.content, command)
     team.wait()
-    selected = select(job, folder, team, on_progress, jobs)
+    selected = select(job, folder, team, on_progress, jobs, warn if team.leads else lambda warning: None)
     craft_all(job, selected, folder, team, on_progress, jobs)
     if not team.leads:
         return Findings([])

@@ -16,7 +16,7 @@ from transferzoo.base.errors import DataError
 from transferzoo.base.processes import counting, share
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import are_known, clean_predictions, found_here, keep
-from transferzoo.models.predict import require_accuracy
+from transferzoo.models.accuracy_gate import require_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,14 @@ class SelectedImages:
     units: tuple[Tensor, ...]
 
 
-def select(job: Job, folder: RunFolder, team: Team, on_progress: OnProgress, jobs: int = 1) -> SelectedImages:
+def select(
+    job: Job,
+    folder: RunFolder,
+    team: Team,
+    on_progress: OnProgress,
+    jobs: int = 1,
+    warn: Callable[[str], None] = lambda warning: None,
+) -> SelectedImages:
     """Select the images to attack; the processes share the models.
 
     Args:
@@ -70,6 +77,7 @@ def select(job: Job, folder: RunFolder, team: Team, on_progress: OnProgress, job
         team: the processes of the run.
         on_progress: called with what is being done, how much is done and how much there is.
         jobs: processes of this machine for each of the team.
+        warn: called with a sentence on a model whose clean accuracy is doubtful.
 
     Raises:
         ModelError: a model does not classify, or gives no numbers.
@@ -84,7 +92,7 @@ def select(job: Job, folder: RunFolder, team: Team, on_progress: OnProgress, job
         eligible = _eligible(job, more, team.device)
         asked, found = torch.cat([asked, more]), torch.cat([found, more[eligible]])
     found = found[: job.config.images]
-    accuracy = {model.full_name: _accuracy(job, model, asked, team.device) for model in models}
+    accuracy = {model.full_name: _accuracy(job, model, asked, team.device, warn) for model in models}
     if not len(found):
         raise DataError(
             "no image is left to attack: the targets have no correctly classified image in common",
@@ -166,8 +174,10 @@ def _target_classes(job: Job, at: Tensor, device: torch.device) -> Tensor | None
     )
 
 
-def _accuracy(job: Job, model: ModelSpec, at: Tensor, device: torch.device) -> float:
-    """Return the clean accuracy of a model.
+def _accuracy(
+    job: Job, model: ModelSpec, at: Tensor, device: torch.device, warn: Callable[[str], None]
+) -> float:
+    """Return the clean accuracy of a model, and warn where it is doubtful.
 
     Raises:
         ModelError: it does not classify, and is not known to be right all the same.
@@ -175,4 +185,24 @@ def _accuracy(job: Job, model: ModelSpec, at: Tensor, device: torch.device) -> f
     predictions, labels = clean_predictions(job, model, at, device), job.data.labels[at]
     if model.full_name in job.trusted:
         return float((predictions == labels).float().mean())
-    return require_accuracy(model.name, predictions, labels, len(job.dataset.classes))
+    accuracy, warning = require_accuracy(
+        model.name,
+        predictions,
+        labels,
+        job.dataset.classes,
+        sizes=_sizes(job, model),
+        allowed=job.allow_inaccurate,
+    )
+    if warning:
+        warn(warning)
+    return accuracy
+
+
+def _sizes(job: Job, model: ModelSpec) -> str:
+    form, size = model.source.reads(), job.dataset.size
+    if form is None or form.size == size:
+        return ""
+    return (
+        f"it reads {form.size}x{form.size} pixels, and the images have {size}x{size}: check that it was "
+        "trained on such images"
+    )

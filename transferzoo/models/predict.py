@@ -149,24 +149,3 @@ def _weight(classifier: nn.Module) -> Tensor:
     """Return what has the precision and the device that a model reads."""
     tensors = chain(classifier.parameters(), classifier.buffers())
     return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
-
-
-def require_accuracy(name: str, predictions: Tensor, labels: Tensor, classes: int) -> float:
-    """Return the clean accuracy of a model, or refuse a model that does not classify.
-
-    Wrong normalisation or class order shows as accuracy near chance; the threshold is halfway between chance
-    and 1 on a logarithmic scale, √(1/K), for example 31.6 % for ten classes.
-
-    Raises:
-        ModelError: the accuracy is below the threshold.
-    """
-    accuracy = float((predictions == labels).float().mean())
-    least = classes**-0.5
-    if accuracy < least:
-        raise ModelError(
-            f"'{name}' does not classify these images",
-            expected=f"a clean accuracy of at least {least:.1%}",
-            got=f"{accuracy:.1%}",
-            hint="check its normalisation, class order and data set",
-        )
-    return accuracy

@@ -9,8 +9,9 @@ import torch
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.base.errors import DataError
+from transferzoo.models.accuracy_gate import require_accuracy
 from transferzoo.models.classifier import load_checkpoint
-from transferzoo.models.predict import predict, require_accuracy
+from transferzoo.models.predict import predict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,7 @@ class TransferScorer:
         right = torch.ones(len(held), dtype=torch.bool)
         for name, model in validators.items():
             predictions = predict(model, held.images)
-            require_accuracy(name, predictions, held.labels, len(dataset.classes))
+            require_accuracy(name, predictions, held.labels, dataset.classes)
             right &= predictions == held.labels
         if not right.any():
             raise DataError(
