@@ -42,7 +42,7 @@ def load_model(
         dataset: whose classes it has, a data set of the zoo or a place of your own images, as `load_images`
             takes it; where none is given, that of a model named in full or the default one.
         architecture: the network that a weight file fits, "resnet18".
-        allow_code: let a function of a Python module be run.
+        allow_code: let a function of a Python module, or a saved program, be run.
         mean: what a weight file expects to be subtracted from [0, 1] pixels, a value a channel; by default
             what is usual for its architecture.
         std: what divides them then; likewise.

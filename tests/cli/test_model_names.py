@@ -233,7 +233,7 @@ def test_a_name_means_the_same_to_every_command(here: Here, form: Form) -> None:
             assert form.note in result.err.splitlines(), command
 
 
-ALL_FORMS = "expected a checkpoint folder, WEIGHTS.safetensors or .pt with --architecture, MODEL.onnx, "
+ALL_FORMS = "expected a checkpoint folder, WEIGHTS.safetensors or .pt with --architecture, MODEL.keras, "
 WRONG = {
     "vggg": ("'vggg': expected one of ", "; or a checkpoint folder, ", "did you mean vgg"),
     "timm/resnet18.a1_in1k": ("'timm/resnet18.a1_in1k'", "did you mean hf-hub:timm/resnet18.a1_in1k"),
@@ -292,8 +292,10 @@ def test_models_named_in_full_tell_the_data_set(here: Here) -> None:
 EXAMPLES = {
     "builtin": "builtin:fashion-mnist/vgg",
     "hub": f"hub:owner/mine@{COMMIT}",
+    "keras": "keras:/somewhere/net.keras",
     "local": "local:/somewhere/mine",
     "onnx": "onnx:/somewhere/net.onnx",
+    "program": "program:/somewhere/net.pt2",
     "python": "python:own.models:make",
     "torchvision": "torchvision:resnet50:IMAGENET1K_V1",
     "train": "train",

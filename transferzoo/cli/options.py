@@ -55,7 +55,7 @@ AllowCode = Annotated[
     bool,
     typer.Option(
         "--allow-code",
-        help="Run the functions (package.module:function) among the models.",
+        help="Run the functions (package.module:function) and programs (.pt2) among the models.",
         rich_help_panel=MODELS,
     ),
 ]

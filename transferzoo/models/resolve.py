@@ -42,7 +42,7 @@ class UnlistedOptions:
 
     Attributes:
         architecture: spec of the network that the bare weight files fit; empty where none is given.
-        allow_code: whether functions of Python modules may be run.
+        allow_code: whether functions of Python modules, and saved programs, may be run.
         mean: what the bare weight files expect to be subtracted from [0, 1] pixels, a value a channel; empty
             where the user does not say.
         std: what divides them then; likewise.
@@ -232,6 +232,7 @@ def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] 
     Raises:
         UsageError: it is of no form, and nothing else either.
     """
+    check_tensorflow(name)
     explicit = is_explicit(name)
     prefix, colon, place = name.partition(":")
     if colon and prefix in SOURCES and not explicit:
@@ -250,6 +251,33 @@ def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] 
             hint=f"did you mean {near[0]}:{place}?" if near else "",
         )
     return None
+
+
+TENSORFLOW = {
+    ".h5": "--keras",
+    ".hdf5": "--keras",
+    ".tflite": "--tflite",
+    "": "--saved-model",
+}
+"""Files of TensorFlow by what their names end with, a SavedModel's folder by nothing → tf2onnx's option."""
+
+
+def check_tensorflow(name: str) -> None:
+    """Refuse a model of TensorFlow, with the command that makes another of it.
+
+    Raises:
+        UsageError: it is one.
+    """
+    path = Path(name).expanduser()
+    saved = (path / "saved_model.pb").is_file()
+    option = TENSORFLOW[""] if saved else TENSORFLOW.get(path.suffix.lower() or "no suffix")
+    if option and path.exists():
+        raise UsageError(
+            f"'{name}' is a model of TensorFlow",
+            expected=f"one of {written_forms(paths=True)}",
+            hint=f"convert it: `pip install tf2onnx`, `python -m tf2onnx.convert {option} {name} "
+            "--output model.onnx`",
+        )
 
 
 def _matching(

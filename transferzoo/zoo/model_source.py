@@ -223,12 +223,12 @@ def model_source(form: str, *others: str) -> Callable[[type[Form]], type[Form]]:
 
 
 def forms() -> Iterator[type[ModelSource]]:
-    """Yield every form once, paths first; those of plug-ins after what is built in."""
+    """Yield every form once, paths first, by the names of their files; plug-ins after what is built in."""
     seen: set[type[ModelSource]] = set()
     for names in (SOURCES.built_in, SOURCES):
         found = dict.fromkeys(form for name in names if (form := SOURCES[name]) not in seen)
         seen |= found.keys()
-        yield from sorted(found, key=lambda form: not form.is_path)
+        yield from sorted(found, key=lambda form: (not form.is_path, form.__module__))
 
 
 def written_forms(*, paths: bool = False) -> str:

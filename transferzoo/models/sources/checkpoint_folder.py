@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from transferzoo.base.errors import UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.sources.program_file import is_scripted
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
 from transferzoo.zoo.model_source import InputForm, LoadableSource, model_source
@@ -121,7 +122,8 @@ class LocalFolder(CheckpointFolder):
 
     @classmethod
     def recognises(cls, written: str, options: UnlistedOptions) -> bool:
-        return Path(written).expanduser().is_dir() or written.lower().endswith((WEIGHTS, *PICKLES))
+        path = Path(written).expanduser()
+        return path.is_dir() or (written.lower().endswith((WEIGHTS, *PICKLES)) and not is_scripted(path))
 
     @classmethod
     def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:

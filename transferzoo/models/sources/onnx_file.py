@@ -13,22 +13,20 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.zoo.model_source import InputForm, LoadableSource, model_source
-from transferzoo.zoo.schema import ModelSpec
+from transferzoo.models.sources.at_path import AtPath
+from transferzoo.zoo.model_source import model_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.models.classifier import Classifier
-    from transferzoo.models.resolve import UnlistedOptions
-    from transferzoo.zoo.schema import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec, Role
 
-SUFFIX = ".onnx"
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
 """How a graph names a file of its weights: "location" and the path, whose length is the group."""
 INPUTS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
@@ -37,51 +35,12 @@ INPUTS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint
 
 @model_source("onnx")
 @dataclass(frozen=True)
-class OnnxFile(LoadableSource):
-    """An exported model.
+class OnnxFile(AtPath):
+    """An exported model."""
 
-    Attributes:
-        path: of the file.
-    """
-
-    path: Path
-
-    pattern: ClassVar[str] = "PATH"
-    written: ClassVar[str] = f"MODEL{SUFFIX}"
-    is_path: ClassVar[bool] = True
-
-    @classmethod
-    def parse(cls, place: str) -> Self:
-        if not place:
-            raise ValueError("onnx:PATH")
-        return cls(Path(place).expanduser())
-
-    @classmethod
-    def recognises(cls, written: str, options: UnlistedOptions) -> bool:
-        return written.lower().endswith(SUFFIX) and not Path(written).expanduser().is_dir()
-
-    @classmethod
-    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
-        path = Path(written).expanduser().absolute()
-        return ModelSpec(name=path.stem, dataset=dataset.name, roles=("target",), source=cls(path))
-
-    @property
-    def place(self) -> str:
-        return str(self.path)
-
-    @property
-    def group(self) -> str:
-        return self.path.parent.name
-
-    def beside(self, folder: Path) -> Self:
-        return type(self)(folder / self.path)
-
-    def reads(self) -> InputForm | None:
-        shape = _session(self.path).get_inputs()[0].shape
-        match shape:
-            case [_, 1 | 3 as channels, int(height), int(width)] if height == width:
-                return InputForm(channels, height)
-        return None
+    written: ClassVar[str] = "MODEL.onnx"
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    roles: ClassVar[tuple[Role, ...]] = ("target",)
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
         from transferzoo.models.classifier import tried

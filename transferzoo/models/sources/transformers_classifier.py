@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.zoo.model_source import LoadableSource, model_source
-from transferzoo.zoo.schema import ROLES, ModelSpec
+from transferzoo.models.sources.at_path import AtPath
+from transferzoo.models.transformers_folder import is_transformers
+from transferzoo.zoo.model_source import model_source
 
 if TYPE_CHECKING:
     from transferzoo.models.classifier import Classifier
@@ -17,40 +18,14 @@ if TYPE_CHECKING:
 
 @model_source("transformers")
 @dataclass(frozen=True)
-class TransformersClassifier(LoadableSource):
-    """A folder with config.json, model.safetensors and preprocessor_config.json.
+class TransformersClassifier(AtPath):
+    """A folder with config.json, model.safetensors and preprocessor_config.json."""
 
-    Attributes:
-        path: of the folder.
-    """
-
-    path: Path
-
-    pattern: ClassVar[str] = "PATH"
     written: ClassVar[str] = ""
-    is_path: ClassVar[bool] = True
 
     @classmethod
-    def parse(cls, place: str) -> Self:
-        if not place:
-            raise ValueError("transformers:PATH")
-        return cls(Path(place).expanduser())
-
-    @classmethod
-    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
-        path = Path(written).expanduser().resolve()
-        return ModelSpec(name=path.name, dataset=dataset.name, roles=ROLES, source=cls(path))
-
-    @property
-    def place(self) -> str:
-        return str(self.path)
-
-    @property
-    def group(self) -> str:
-        return self.path.parent.name
-
-    def beside(self, folder: Path) -> Self:
-        return type(self)(folder / self.path)
+    def recognises(cls, written: str, options: UnlistedOptions) -> bool:
+        return is_transformers(Path(written).expanduser())
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
         from transferzoo.models.classifier import tried

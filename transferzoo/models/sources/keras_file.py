@@ -1,0 +1,144 @@
+"""Models of Keras (.keras), which runs on torch here: gradients come back, and code in the file is not run.
+
+Pixels are in [0, 1], or in 0, …, 255 where the model begins with a layer `Rescaling` by less than 1/100, as
+some of keras.applications do. A softmax in its last layer is left out, so that there are logits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from transferzoo.base.atomic import sha256
+from transferzoo.base.errors import ModelError, reason
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.base.optional import import_optional
+from transferzoo.models.sources.at_path import AtPath
+from transferzoo.zoo.model_source import model_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.zoo.schema import DatasetSpec
+
+
+@model_source("keras")
+@dataclass(frozen=True)
+class KerasFile(AtPath):
+    """A model that Keras saved."""
+
+    written: ClassVar[str] = "MODEL.keras"
+    suffixes: ClassVar[tuple[str, ...]] = (".keras",)
+    as_is: ClassVar[bool] = True
+
+    def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
+        from transferzoo.models.classifier import tried
+
+        return tried(_classifier(self.path, dataset), self.path.name, dataset)
+
+    def identity(self) -> tuple[str, str]:
+        return sha256(self.path), fingerprint("logits, pixels as its first layer has them")
+
+    def versions(self) -> dict[str, str]:
+        return {"keras": str(package().__version__)}
+
+
+def package() -> Any:
+    """Import Keras, on torch.
+
+    Raises:
+        TransferZooError: it is not installed.
+        ModelError: this process runs it on something else already.
+    """
+    before = os.environ.get("KERAS_BACKEND")
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "torch"
+    try:
+        keras = import_optional("keras", "keras", "models of Keras need")
+    finally:
+        os.environ.pop("KERAS_BACKEND", None)
+        if before is not None:
+            os.environ["KERAS_BACKEND"] = before
+    if keras.backend.backend() != "torch":
+        raise ModelError(
+            f"Keras runs on {keras.backend.backend()} in this process",
+            expected="torch, through which gradients come back",
+            hint="set KERAS_BACKEND=torch before keras is imported",
+        )
+    return keras
+
+
+def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
+    """Return a model of Keras as a classifier of a data set's images.
+
+    Raises:
+        ModelError: it cannot be loaded without running code in it, or reads something else than images.
+    """
+    from transferzoo.models.classifier import Classifier
+
+    keras = package()
+    try:
+        with warnings.catch_warnings(action="ignore"), keras.device("cpu:0"):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises all kinds
+        raise ModelError(
+            f"Keras cannot load {path}: {reason(error)}",
+            expected="a whole model of Keras's own layers",
+            hint="code in such a file (Lambda, custom layers) is never run; export the model to ONNX",
+        ) from None
+    shape = getattr(model, "input_shape", None)
+    shape = shape[0] if isinstance(shape, list) and len(shape) == 1 else shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or not {1, 3} & {shape[1], shape[3]}:
+        raise ModelError(
+            f"{path} cannot read images",
+            expected="one input (N, H, W, C) or (N, C, H, W) of 1 or 3 channels",
+            got=str(shape),
+        )
+    last = shape[3] in (1, 3)
+    channels, height, width = (shape[3], *shape[1:3]) if last else shape[1:]
+    _without_softmax(keras, model)
+    return Classifier(
+        _module(keras, model, channels_last=last, most=255 if _rescales(keras, model) else 1),
+        size=(height or dataset.size, width or dataset.size),
+        channels=channels,
+        mean=[0.0] * channels,
+        std=[1.0] * channels,
+    ).eval()
+
+
+def _rescales(keras: Any, model: Any) -> bool:
+    """Return whether a model begins with a layer that brings 0, …, 255 to small numbers."""
+    first = next((one for one in model.layers if not isinstance(one, keras.layers.InputLayer)), None)
+    return isinstance(first, keras.layers.Rescaling) and bool(abs(first.scale) < 0.01)
+
+
+def _without_softmax(keras: Any, model: Any) -> None:
+    """Take the softmax from the end of a model: it gives logits then."""
+    last = model.layers[-1]
+    if getattr(last, "activation", None) is keras.activations.softmax:
+        last.activation = keras.activations.linear
+
+
+def _module(keras: Any, model: Any, *, channels_last: bool, most: int) -> nn.Module:
+    """Return a module of [0, 1] pixels (N, C, H, W)."""
+    from torch import Tensor, nn
+
+    class KerasModule(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = model
+
+        def forward(self, images: Tensor) -> Tensor:
+            pixels = images.permute(0, 2, 3, 1) if channels_last else images
+            device = "cpu:0" if images.device.type == "cpu" else str(images.device)
+            with warnings.catch_warnings(action="ignore"), keras.device(device):
+                logits: Tensor = self.network(pixels * most, training=False)
+            return logits
+
+    return KerasModule()
