@@ -129,6 +129,7 @@ FLIPS: dict[str, tuple[str, ...]] = {
     "batch_size": ("--batch-size", "3"),
     "precision": ("--precision", "bf16"),
     "compile": ("--compile",),
+    "protocol": ("--protocol", "bare"),
 }
 BUDGETS: dict[str, tuple[str, ...]] = {
     "techniques": ("--attack", "di"),
@@ -147,7 +148,8 @@ def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: py
         name: {"roles": ["target"], "source": f"builtin:fashion-mnist/{name}"}
         for name in ("resnet50-sgd", "vgg")
     }
-    content = {"datasets": {"twin": twin}, "models": {"twin": models}}
+    protocols = {"bare": {"about": "says nothing else"}}
+    content = {"datasets": {"twin": twin}, "models": {"twin": models}, "protocols": protocols}
     (tmp_path / "twin.yaml").write_text(json.dumps(content))
     before = sorted(tmp_path.rglob("*"))
     command = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--data", few, "--zoo", "twin.yaml", "--dry-run")

@@ -43,6 +43,7 @@ class AttackConfig(FrozenModel):
         batch_size: images in a work unit.
         precision: of the surrogates' weights, "fp32" or "bf16"; targets have fp32.
         compile: let torch.compile make the surrogates faster.
+        protocol: name of the protocol that is followed, and what is not as it has it; empty for none.
     """
 
     dataset: str
@@ -59,3 +60,4 @@ class AttackConfig(FrozenModel):
     batch_size: int = Field(default=100, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
+    protocol: str = ""

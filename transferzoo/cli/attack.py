@@ -25,6 +25,7 @@ def attack(request: AttackRequest) -> None:
     from transferzoo.cli.attack_job import (
         assumed_budget,
         download_models,
+        following,
         job_of,
         models,
         plan_of,
@@ -43,10 +44,12 @@ def attack(request: AttackRequest) -> None:
     files = [check_output(path) for path in request.output or []]
     if request.save_images is not None:
         check_folder(request.save_images)
-    fields = request.fields
     records = load_zoo(request.zoo)
-    said = named_dataset(records, request.dataset, [*(request.surrogate or ()), *request.targets])
+    named = [*(request.surrogate or ()), *(request.targets or ())]
+    said = named_dataset(records, request.dataset, named)
     records, name, root = own_images(records, said, request.data, log, log)
+    records, request = following(records, name, request)
+    fields = request.fields
     records = measured(records, name, request.split, root)
     crafted_on, tried_on = models(records, name, request)
     if request.data is not None and root is None:
@@ -56,7 +59,7 @@ def attack(request: AttackRequest) -> None:
         absent := lacking(records.dataset(name), (*crafted_on, *tried_on), request.split, root)
     ):
         settle = partial(
-            configure, records, name, request.attack, flags=fields, max_gradients=request.max_gradients
+            configure, records, name, request.attack or (), flags=fields, max_gradients=request.max_gradients
         )
         show_json(unfetched(settle, crafted_on, tried_on, absent, request.finetune or []))
         return
@@ -67,7 +70,7 @@ def attack(request: AttackRequest) -> None:
     config = configure(
         records,
         name,
-        request.attack,
+        request.attack or (),
         [m.full_name for m in crafted_on],
         [m.full_name for m in tried_on],
         fields,

@@ -10,8 +10,11 @@ from transferzoo.base.errors import UsageError
 from transferzoo.cli.models import training_on
 from transferzoo.cli.output import log, progress_bar
 from transferzoo.models.resolve import UnlistedOptions, select_models
+from transferzoo.zoo.protocol import find_protocol, follow, label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transferzoo.base.attack_config import AttackConfig
     from transferzoo.cli.attack_request import AttackRequest
     from transferzoo.evaluation.job import Job
@@ -27,6 +30,37 @@ def _usual_surrogates(dataset: DatasetSpec) -> list[str]:
         return ["all"]
     log(f"Surrogate: {dataset.surrogate}, the usual one of {dataset.name}; --surrogate names another.")
     return [dataset.surrogate]
+
+
+def following(zoo: Zoo, dataset: str, request: AttackRequest) -> tuple[Zoo, AttackRequest]:
+    """Put what the protocol says, or else is usual, where the user says nothing.
+
+    Args:
+        zoo: what names mean.
+        dataset: what is classified.
+        request: what the user says.
+
+    Returns:
+        The zoo, in which the protocol's values are the data set's defaults, and the request with attacks and
+        targets, and with `protocol` as records have it.
+
+    Raises:
+        UnknownNameError: there is no such protocol.
+    """
+    attacks: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    followed = None
+    if request.protocol is not None:
+        protocol = find_protocol(zoo, request.protocol)
+        flags = [key for key, value in request.fields.items() if value is not None]
+        flags += ["steps"] if request.max_gradients is not None else []
+        flags += ["targets"] if request.targets else []
+        followed = label(zoo, request.protocol, dataset, flags)
+        attacks, targets = protocol.attacks, protocol.targets.get(dataset, ())
+        zoo = follow(zoo, request.protocol, dataset)
+    usual = {"attack": [*attacks] or ["bim"], "targets": [*targets] or ["all"]}
+    said = {key: value for key in usual if (value := getattr(request, key))}
+    return zoo, replace(request, **{**usual, **said}, protocol=followed)
 
 
 def models(
@@ -50,7 +84,8 @@ def models(
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
     surrogates = request.surrogate or _usual_surrogates(zoo.dataset(dataset))
     crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options, log)
-    tried_on = select_models(zoo, request.targets, dataset, "target", options, log)
+    targets = request.targets or ["all"]
+    tried_on = select_models(zoo, targets, dataset, "target", options, log)
     for role, found in (("surrogate", crafted_on), ("target", tried_on)):
         if not found:
             first = "name one of your own"
@@ -59,7 +94,7 @@ def models(
                 train = training_on(listed, zoo=request.zoo, data=request.data)
                 first = f"train one: `{train}`, and name the folder it writes"
             raise UsageError(f"'{dataset}' has no {role} yet", hint=f"{first} with --{role}")
-    every = parts(request.targets)
+    every = parts(targets)
     named = [f"{name}|{defence}".rstrip("|") for name, defence in every if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options)
     kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)

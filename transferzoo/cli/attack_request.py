@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import (
     complete_attacks,
     complete_minimizers,
+    complete_protocols,
     complete_surrogates,
     complete_targets,
     one_of,
@@ -54,24 +55,26 @@ class AttackRequest:
         ),
     ] = None
     targets: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--target",
             "--targets",
             "-t",
             help="Models to try: names, globs, all.",
             autocompletion=complete_targets,
+            show_default="all, or the protocol's",
         ),
-    ] = field(default_factory=lambda: ["all"])
+    ] = None
     attack: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--attack",
             "-a",
             help="Preset or techniques, for example mi+di:p=0.7; repeat to compare.",
             autocompletion=complete_attacks,
+            show_default="bim, or the protocol's",
         ),
-    ] = field(default_factory=lambda: ["bim"])
+    ] = None
     epsilon: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +82,15 @@ class AttackRequest:
         ),
     ] = None
     dataset: Dataset = None
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Attack and count as a paper or a tool does, flags aside: see `list protocols`.",
+            autocompletion=complete_protocols,
+            show_default="none",
+            rich_help_panel=ATTACK,
+        ),
+    ] = None
     steps: Annotated[
         int | None, typer.Option(help="Number of steps.", show_default="50", rich_help_panel=ATTACK)
     ] = None
@@ -276,6 +288,7 @@ class AttackRequest:
             "targeted": _rule(self.targeted),
             "precision": _precision(self.precision),
             "compile": self.compile,
+            "protocol": self.protocol,
         }
 
 

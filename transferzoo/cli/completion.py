@@ -115,6 +115,11 @@ def complete_datasets(incomplete: str) -> list[str]:
     return _starting(_zoo().datasets, incomplete)
 
 
+def complete_protocols(incomplete: str) -> list[str]:
+    """Complete a protocol's name."""
+    return _starting(_zoo().protocols, incomplete)
+
+
 def complete_recipes(incomplete: str) -> list[str]:
     """Complete a recipe's name."""
     return _starting(_zoo().recipes, incomplete)

@@ -28,12 +28,13 @@ class Kind(StrEnum):
     architectures = "architectures"
     defences = "defences"
     formats = "formats"
+    protocols = "protocols"
     recipes = "recipes"
     studies = "studies"
 
 
 MODELS = (Kind.models, Kind.surrogates, Kind.targets)
-PARTS = (Kind.attacks, Kind.minimizers, Kind.architectures, Kind.defences, Kind.formats)
+PARTS = (Kind.protocols, Kind.attacks, Kind.minimizers, Kind.architectures, Kind.defences, Kind.formats)
 """Kinds that belong to no data set."""
 
 
@@ -111,6 +112,18 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
                 }
                 for n, d in zoo.datasets.items()
                 if dataset in (None, n)
+            ]
+        case Kind.protocols:
+            return [
+                {
+                    "name": n,
+                    "attacks": ", ".join(p.attacks),
+                    "budget": ", ".join(f"{key} {value}" for key, value in p.said.items()),
+                    "images": p.images,
+                    "counted": p.images_correct_for,
+                    "source": p.about,
+                }
+                for n, p in zoo.protocols.items()
             ]
         case Kind.recipes:
             return [

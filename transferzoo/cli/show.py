@@ -92,6 +92,10 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
         }
     if attack in zoo.suites:
         yield {"kind": "suite of attacks", "name": attack, "attacks": list(zoo.suites[attack])}
+    if name in zoo.protocols:
+        said = zoo.protocols[name].model_dump(mode="json", exclude_defaults=True)
+        command = f"transferzoo attack --protocol {name}"
+        yield {"kind": "protocol", "name": name, **said, "command": command}
     if name in zoo.recipes:
         options = zoo.recipes[name].model_dump(mode="json")
         yield {"kind": "recipe", "name": name, **options, "command": f"transferzoo train --recipe {name}"}

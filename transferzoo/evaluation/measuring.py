@@ -226,6 +226,7 @@ class MeasuredTarget:
             target_accuracy=round(selected.accuracy[name], 6),
             clean_images=selected.asked,
             images_correct_for=config.images_correct_for,
+            protocol=config.protocol,
             target_sha256=self.job.content["models"][name],
             versions=self.job.content["versions"],
         )

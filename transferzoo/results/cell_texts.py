@@ -87,6 +87,8 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     gradients = _range(sorted({r.gradients for r in records}), str)
     known = sorted({seconds[r.pair] for r in records if r.pair in seconds})
     time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
+    followed = " and ".join(dict.fromkeys(r.protocol for r in records if r.protocol))
+    protocol = f"protocol {followed}: " if followed else ""
     aim = f"targeted: {first}; " if (first := records[0].targeted) else ""
     seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))
     starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
@@ -94,7 +96,7 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     bits = f" in {fast[0].precision}" if fast else ""
     cost = f"{gradients} gradient evaluations an image{bits}{time}"
     counted = COUNTED[records[0].images_correct_for]
-    return f"{attacks}; {aim}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
+    return f"{protocol}{attacks}; {aim}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
 
 
 def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:

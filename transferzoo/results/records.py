@@ -81,6 +81,7 @@ class Record:
         clean_images: candidates that the clean accuracies are of; 0 where that is not known.
         images_correct_for: which images are attacked, or counted: what all targets ("all") or this one
             ("target") classify correctly, or whatever comes ("none").
+        protocol: what the run followed, as its configuration says it.
     """
 
     surrogate: str
@@ -108,6 +109,7 @@ class Record:
     versions: Mapping[str, str]
     clean_images: int = 0
     images_correct_for: str = "all"
+    protocol: str = ""
 
     @classmethod
     def of(cls, outcomes: str, **fields: Any) -> Record:

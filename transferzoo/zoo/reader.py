@@ -7,7 +7,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -19,6 +19,7 @@ from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.spec_strings import is_name
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.base.yaml_file import YamlFile, read_yaml
+from transferzoo.zoo.protocol import Protocol
 from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Preset
 from transferzoo.zoo.selection import can_be_named
 
@@ -36,6 +37,7 @@ class _File(FrozenModel):
     recipes: dict[str, TrainConfig] = Field(default_factory=dict)
     aliases: dict[str, str] = Field(default_factory=dict)
     suites: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    protocols: dict[str, Protocol] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Zoo:
         recipes: name → training configuration.
         suites: name → spec strings of attacks to compare.
         aliases: name that others use → spec string of presets and techniques.
+        protocols: name → how a paper or a tool attacks and counts.
     """
 
     datasets: Mapping[str, DatasetSpec]
@@ -57,6 +60,7 @@ class Zoo:
     recipes: Mapping[str, TrainConfig]
     suites: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, str]
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
 
     @property
     def default_dataset(self) -> str:
@@ -134,6 +138,7 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
     recipes: dict[str, TrainConfig] = {}
     suites: dict[str, tuple[str, ...]] = {}
     aliases: dict[str, str] = {}
+    protocols: dict[str, Protocol] = {}
     for folder, part in parts:
         for name, data in part.datasets.items():
             splits = {s: tuple(_beside(folder, p) for p in places) for s, places in data.splits.items()}
@@ -149,7 +154,8 @@ def _merge(parts: Iterable[tuple[Path, _File]]) -> Zoo:
         recipes |= part.recipes
         suites |= part.suites
         aliases |= part.aliases
-    return Zoo(datasets, models, presets, recipes, suites, aliases)
+        protocols |= part.protocols
+    return Zoo(datasets, models, presets, recipes, suites, aliases, protocols)
 
 
 def _beside(folder: Path, images: str) -> str:
@@ -199,6 +205,15 @@ def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
                     "none, or a local: or hub: source",
                     str(model.source),
                 )
+    for name, protocol in part.protocols.items():
+        for key, said in (("targets", protocol.targets), ("split", protocol.split)):
+            for dataset in said:
+                if dataset not in zoo.datasets:
+                    raise file.unknown(("protocols", name, key, dataset), "data set", dataset, zoo.datasets)
+        for dataset, split in protocol.split.items():
+            if split not in zoo.datasets[dataset].splits:
+                known = zoo.datasets[dataset].splits
+                raise file.unknown(("protocols", name, "split", dataset), "split", split, known)
     for name in part.suites.keys() & zoo.presets.keys():
         raise file.error(("suites", name), f"'{name}' names an attack already", expected="another name")
     for name, recipe in part.recipes.items():

@@ -39,6 +39,7 @@ class AttackDefaults(WrittenBudget):
     Attributes:
         split: the split whose images are attacked; empty, in an entry, for "test" or the first one.
         images: how many images are attacked at most.
+        images_correct_for: which of them count, see `AttackConfig`.
         batch_size: images in a work unit.
     """
 
@@ -48,6 +49,7 @@ class AttackDefaults(WrittenBudget):
     steps: int = Field(default=50, ge=1)
     split: str = ""
     images: int = Field(default=1000, ge=1)
+    images_correct_for: Literal["all", "target", "none"] = "all"
     batch_size: int = Field(default=100, ge=1)
 
     @model_validator(mode="after")
