@@ -55,8 +55,8 @@ def imagenet(compatible: bytes | None = None) -> DatasetSpec:
         for split, places in known.splits.items()
     }
     if compatible is not None:
-        (place,), digest = splits["compatible"], hashlib.sha256(compatible).hexdigest()
-        splits["compatible"] = (re.sub("@sha256:.*", f"@sha256:{digest}", place),)
+        (place,), digest = splits["transferattack-1000"], hashlib.sha256(compatible).hexdigest()
+        splits["transferattack-1000"] = (re.sub("@sha256:.*", f"@sha256:{digest}", place),)
     return known.model_copy(update={"size": 8, "splits": splits})
 
 
@@ -118,7 +118,7 @@ def corners(rows: list[int]) -> list[int]:
 
 def test_splits_of_imagenet_come_from_the_hub_and_stay(hub: Hub, tmp_path: Path) -> None:
     known = imagenet(compatible_zip())
-    asked = [(known, split) for split in ("compatible", "v2", "validation")]
+    asked = [(known, split) for split in ("transferattack-1000", "v2", "validation")]
     compatible, v2, validation = loaded(hub, tmp_path, *asked, HF_TOKEN=TOKEN)
     assert compatible == [corners([0, 1, 2, 3]), [999, 0, 5, 5], [0, 1, 2, 3]]
     assert v2 == [corners([1, 0, 3, 2]), [0, 12, 12, 999], [0, 1, 2, 3]]
@@ -134,9 +134,9 @@ def test_splits_of_imagenet_come_from_the_hub_and_stay(hub: Hub, tmp_path: Path)
 
 def test_what_the_hub_refuses_is_a_sentence(hub: Hub, tmp_path: Path) -> None:
     replaced, gated = loaded(
-        hub, tmp_path, (imagenet(), "compatible"), (imagenet(), "validation"), HF_TOKEN="hf_stranger"
+        hub, tmp_path, (imagenet(), "transferattack-1000"), (imagenet(), "validation"), HF_TOKEN="hf_stranger"
     )
-    assert replaced.startswith("the 'compatible' images of 'imagenet' were not found; tried ")
+    assert replaced.startswith("the 'transferattack-1000' images of 'imagenet' were not found; tried ")
     assert (
         "/data.zip (data.zip of the dataset Trustworthy-AI-Group/TransferAttack does not match the "
         in replaced
@@ -159,7 +159,7 @@ def test_the_files_of_a_split_are_known_without_the_hub() -> None:
     zoo = load_zoo()
     known = zoo.dataset("imagenet")
     digest = "e8888967c28f751361f0cac50453e29c93f39be81b715f469ef3fc0b4bf750f5"
-    assert hub_files(known, "compatible") == [
+    assert hub_files(known, "transferattack-1000") == [
         HubFile("Trustworthy-AI-Group/TransferAttack", "data.zip", digest)
     ]
     assert hub_files(known, "validation")[13] == HubFile(

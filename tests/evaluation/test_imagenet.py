@@ -75,14 +75,15 @@ def files(pictures: torch.Tensor, tmp_path_factory: pytest.TempPathFactory) -> d
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(content, "PNG")
         packed[f"images/{row}.png"] = content.getvalue()
         listed += f"\n{row}.png,{int(LABELS[row])}"
-    return held | {"datasets/owner/compatible/data.zip": zipped({**packed, "labels.csv": listed.encode()})}
+    return held | {"datasets/owner/images/data.zip": zipped({**packed, "labels.csv": listed.encode()})}
 
 
 @pytest.fixture
 def hub(files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
     known = load_zoo().dataset("imagenet").model_dump(mode="json", exclude={"name"})
-    known["splits"]["compatible"] = ["hub:owner/compatible/data.zip"]
+    known["splits"]["transferattack-1000"] = ["hub:owner/images/data.zip"]
+    known["fit"] = "squash"  # the last layers were fitted to whole pictures
     (tmp_path / "zoo.yaml").write_text(json.dumps({"datasets": {"imagenet": known}}))
     monkeypatch.setenv("TRANSFERZOO_ZOO", str(tmp_path / "zoo.yaml"))
     with running(files) as served:
@@ -115,6 +116,7 @@ def test_a_surrogate_and_three_targets_of_their_own_sizes(
     command = ["attack", "--dataset", "imagenet", "-s", surrogate, "-t", ",".join(targets), "--steps", 3]
     done = cli(*command, "--epsilon", "16/255", "--step", "eps/3")
     assert done.code == 0, done.err
+    assert "Note: These images are among those of 'validation'" in done.err
     for name in ("small", "middle", "large"):
         assert name in done.out
     assert f"n = {COUNT}" in done.out

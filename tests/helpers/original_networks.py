@@ -52,10 +52,10 @@ def detectors_vgg() -> nn.Module:
     return vgg
 
 
-def detectors_densenet(growth: int = 12) -> nn.Module:
+def detectors_densenet() -> nn.Module:
     """Their DenseNet: narrow, without norm and pool in the stem."""
-    model: Any = DenseNet(growth_rate=growth, block_config=(6, 12, 24, 16), num_classes=10)
-    model.features.conv0 = nn.Conv2d(3, 2 * growth, kernel_size=3, stride=1, padding=1, bias=False)
+    model: Any = DenseNet(growth_rate=12, block_config=(6, 12, 24, 16), num_classes=10)
+    model.features.conv0 = nn.Conv2d(3, 24, kernel_size=3, stride=1, padding=1, bias=False)
     model.features.norm0 = nn.Identity()
     model.features.pool0 = nn.Identity()
     densenet: nn.Module = model

@@ -65,17 +65,10 @@ def plain(network: nn.Module) -> dict[str, Any]:
     return dict(network.state_dict())
 
 
-def wrapped(network: nn.Module) -> dict[str, Any]:
-    return {"state_dict": network.state_dict(), "arch": "densenet121", "clean_acc": 95.39, "epoch": 200}
-
-
 LAYOUTS = {
     "cifar10/resnet18": Layout(lambda: detectors_resnet(18), plain, CIFAR),
     "cifar10/vgg16-bn": Layout(detectors_vgg, plain, CIFAR),
     "cifar10/densenet121": Layout(detectors_densenet, plain, CIFAR),
-    "cifar10/densenet121-scissors": Layout(
-        lambda: detectors_densenet(32), wrapped, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    ),
     "imagenet/resnet18-l2-0.1": Layout(torchvision.models.resnet18, robust_file, IMAGENET, 64),
 }
 

@@ -58,7 +58,8 @@ def test_every_network_is_built(models: list[ModelSpec]) -> None:
         model: Any = build.build(name, classes, arguments)
     assert {len(ZOO.dataset(entry.dataset).classes) for entry in models} == {model.num_classes}
     sizes = {entry.weights.input_size for entry in models if entry.weights}
-    assert sizes <= {tuple(model.pretrained_cfg["input_size"]), (3, 32, 32)}
+    if model.pretrained_cfg["fixed_input_size"]:
+        assert sizes <= {tuple(model.pretrained_cfg["input_size"])}
 
 
 @pytest.mark.parametrize("model", OF_TIMM, ids=lambda model: model.name)
@@ -66,6 +67,7 @@ def test_timm_says_the_same_of_its_repositories(model: ModelSpec) -> None:
     known = timm.models.get_pretrained_cfg(tag(model))
     assert known is not None
     assert (known.hf_hub_id, known.license, known.num_classes) == (f"timm/{tag(model)}", model.licence, 1000)
+    assert timm.is_model_pretrained(tag(model))
 
 
 def test_the_entries_are_complete() -> None:
@@ -105,7 +107,7 @@ def test_names_and_patterns_reach_the_others() -> None:
     assert len(convnexts) == 5 and not set(convnexts) & set(names("all", "imagenet", "target"))
     assert names("convnext-*", "imagenet", "surrogate") == convnexts
     assert names("resnet50-l2-0.1", "imagenet", "target") == ["resnet50-l2-0.1"]
-    assert names("cifar10/densenet121-scissors", "cifar10", "surrogate") == ["densenet121-scissors"]
+    assert names("cifar10/densenet121", "cifar10", "surrogate") == ["densenet121"]
     assert "resnet18-grodino" in names("resnet18*", "cifar10", "target")
 
 
@@ -192,3 +194,13 @@ def test_weights_lie_beside_the_zoo_file(tmp_path: Path) -> None:
         " architecture: resnet18, input_size: [3, 32, 32], mean: [0, 0, 0], std: [1, 1, 1]}}\n"
     )
     assert load_zoo(file).models["cifar10/mine"].place == str(tmp_path / "w" / "a.safetensors")
+
+
+def test_notes_are_on_splits(tmp_path: Path) -> None:
+    for dataset in ZOO.datasets.values():
+        assert dataset.notes.keys() <= dataset.splits.keys()
+    assert "among those of 'validation'" in ZOO.dataset("imagenet").notes["transferattack-1000"]
+    file = tmp_path / "mine.yaml"
+    file.write_text("datasets:\n  mine: {classes: 2, splits: {test: ['local:a']}, notes: {train: Beware.}}\n")
+    with pytest.raises(UsageError, match=r"expected notes on splits \(test\), not on 'train'"):
+        load_zoo(file)

@@ -176,6 +176,8 @@ def job_of(
             bar.update(task, description=what, completed=done, total=total)
 
         images = load_split(dataset, config.split, root=root, on_progress=advance)
+    if root is None and (note := dataset.notes.get(config.split)):
+        log(f"Note: {note}")
     listed = None
     if config.targeted == "file":
         listed = read_target_classes(Path(str(request.targeted)), dataset, images)

@@ -283,6 +283,8 @@ def _measurement_setup(
     chosen = split or dataset.attack.split
     if split is None and chosen != "train" and "train" in dataset.splits:
         log(f"Note: measured on the split '{chosen}'; the paper measures on training images (--split train).")
+    if root is None and (note := dataset.notes.get(chosen)):
+        log(f"Note: {note}")
     together = batch_size or min(dataset.attack.batch_size, 100)
     return MeasurementSetup(dataset, chosen, _images(dataset, chosen, root, images), images, seed, together)
 
