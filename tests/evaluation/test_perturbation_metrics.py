@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from helpers.refusals import ATTACK, nothing_written, refused
+from helpers.perturbed import pictures
+from helpers.refusals import ATTACK
 from transferzoo.datasets.sources import load_split
-from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, save_picture, save_sheet
+from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
 from transferzoo.results.records import SurrogateAttack, Visibility
 from transferzoo.zoo.reader import load_zoo
 
@@ -36,15 +36,6 @@ def measure(surrogate: str, attack: str, images: Tensor, clean: Tensor) -> Visib
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def pictures(channels: int = 3, side: int = 24) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    clean = torch.randint(0, 256, (4, channels, side, side), generator=generator)
-    noise = torch.randint(-20, 21, clean.shape, generator=generator)
-    noise[2] = 0
-    noise[:, :, :3] = 0
-    return (clean + noise).clamp(0, 255).to(torch.uint8), clean.to(torch.uint8)
 
 
 def test_norms_and_noise_are_the_literal_ones() -> None:
@@ -84,36 +75,6 @@ def test_nothing_changed_has_no_ratio() -> None:
     assert found.ssim is None
     small, other = pictures(side=8)
     assert measure("s", "a", small, other).ssim is None
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_are_lossless(tmp_path: Path, channels: int) -> None:
-    images, clean = pictures(channels)
-    names = ("", "a/b c.png", "b.jpg", "ü.png")
-    for identity, name, image in zip((3, 5, 8, 13), names, images, strict=True):
-        save_picture(tmp_path, image, identity, name)
-    save_sheet(tmp_path, images, clean)
-    for name, image in zip(("3", "5-b-c", "8-b", "13-ü"), images, strict=True):
-        pixels = np.asarray(Image.open(tmp_path / f"{name}.png"))
-        assert np.array_equal(pixels.reshape(24, 24, channels), image.permute(1, 2, 0).numpy())
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png")).reshape(3 * 104, 4 * 104, channels)
-    assert np.array_equal(sheet[4:100:4, 4:100:4], clean[0].permute(1, 2, 0).numpy())
-    assert np.array_equal(sheet[108:204:4, 4:100:4], images[0].permute(1, 2, 0).numpy())
-    assert set(sheet[212:308, 212:308].flatten()) == {128}, "an image without perturbation"
-    assert {sheet[208:].min(), sheet[208:].max()} == {0, 255}
-
-
-@pytest.mark.parametrize(
-    "stem", ["x" * 300, "ü" * 200, "🦊" * 200, "a" + "ß" * 100, "文" * 80 + "/" + "文" * 80]
-)
-def test_long_names_of_files_fit_the_file_system(tmp_path: Path, stem: str) -> None:
-    images, _ = pictures()
-    for identity, name in enumerate((f"{stem}.png", f"{stem}2.jpg")):
-        save_picture(tmp_path, images[identity], 2**62 + identity, name)
-    names = sorted(file.name for file in tmp_path.iterdir())
-    assert len(names) == 2, "names that begin alike are told apart by the ids"
-    assert all(name.startswith(str(2**62)[:18]) and name.endswith(".png") for name in names)
-    assert max(len(name.encode()) for name in names) <= 80 + 24
 
 
 def test_the_commands_tell(cli: Run, few: Path, tmp_path: Path) -> None:
@@ -163,9 +124,3 @@ def test_without_the_extra_all_but_ssim_is_measured(
 def _folder(line: dict[str, str]) -> str:
 
     return SurrogateAttack(line["surrogate"], line["attack"]).folder
-
-
-def test_pictures_that_cannot_be_written(cli: Run, few: Path, tmp_path: Path) -> None:
-    (tmp_path / "look").write_text("a file")
-    refused(cli(*ATTACK, "--data", few, "--save-images", "look"), 1, "cannot write", "look")
-    nothing_written(tmp_path)

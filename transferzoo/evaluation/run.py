@@ -18,7 +18,8 @@ from transferzoo.base.processes import one_thread, usual_jobs
 from transferzoo.evaluation.crafting import craft_all
 from transferzoo.evaluation.image_files import read_unit
 from transferzoo.evaluation.measuring import MeasuredTarget, measure_perturbations, measure_targets
-from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, save_picture, save_sheet
+from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
+from transferzoo.evaluation.pictures import save_picture, save_sheet
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS, RunFolder
 from transferzoo.evaluation.select_images import select
 from transferzoo.results.comparisons import Findings
