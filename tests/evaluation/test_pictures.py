@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from helpers.perturbed import pictures
 from helpers.refusals import ATTACK, nothing_written, refused
-from transferzoo.evaluation.pictures import save_picture, save_sheet
+from transferzoo.evaluation.pictures import Captions, save_picture, save_sheet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,19 +22,51 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_are_lossless(tmp_path: Path, channels: int) -> None:
-    images, clean = pictures(channels)
+    images, _ = pictures(channels)
     names = ("", "a/b c.png", "b.jpg", "ü.png")
     for identity, name, image in zip((3, 5, 8, 13), names, images, strict=True):
         save_picture(tmp_path, image, identity, name)
-    save_sheet(tmp_path, images, clean)
     for name, image in zip(("3", "5-b-c", "8-b", "13-ü"), images, strict=True):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png"))
         assert np.array_equal(pixels.reshape(24, 24, channels), image.permute(1, 2, 0).numpy())
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png")).reshape(3 * 104, 4 * 104, channels)
-    assert np.array_equal(sheet[4:100:4, 4:100:4], clean[0].permute(1, 2, 0).numpy())
-    assert np.array_equal(sheet[108:204:4, 4:100:4], images[0].permute(1, 2, 0).numpy())
-    assert set(sheet[212:308, 212:308].flatten()) == {128}, "an image without perturbation"
-    assert {sheet[208:].min(), sheet[208:].max()} == {0, 255}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("count", [4, 1])
+def test_the_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, count: int) -> None:
+    written: dict[str, tuple[float, float]] = {}
+    draw = ImageDraw.ImageDraw.text
+
+    def spy(self: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, *more: Any) -> None:
+        written[text] = xy
+        draw(self, xy, text, *more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
+    images, clean = (each[:count] for each in pictures(channels))
+    labels = ["boot", "a bag", "shoe", "coat"][:count]
+    captions = Captions(
+        ("sam, bim, linf, ε = 16/255", "second line"), labels, ["x" * 99, "é", "", "cat"][:count]
+    )
+    save_sheet(tmp_path, images, clean, captions)
+    height, width = 2 * 16 + 3 * (16 + 104), max(400, count * 104)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png")).reshape(height, width, channels)
+    rows = [sheet[32 + at * 120 + 16 :][:104] for at in range(3)]
+    for at in range(count):
+        for row, shown in zip(rows, (clean, images), strict=False):
+            tile = row[:, at * 104 :][4:100:4, 4:100:4]
+            assert np.array_equal(tile, shown[at].permute(1, 2, 0).numpy())
+    if count == 4:
+        assert set(rows[2][4:100, 212:308].flatten()) == {128}, "an image without perturbation"
+        assert {rows[2].min(), rows[2].max()} == {0, 255}
+    assert written["sam, bim, linf, ε = 16/255"][1] < written["second line"][1] < 32
+    for at, label in enumerate(labels):
+        assert (at * 104 <= written[label][0] < at * 104 + 104, written[label][1]) == (True, 32)
+    (long,) = (text for text in written if text.startswith("xx"))
+    assert long.endswith("…") and written[long][1] == 32 + 120
+    strip = sheet[32:48, 104:208] if count == 4 else sheet[32:48, :104]
+    assert strip.min() < 50, "ink"
+    between = sheet[32 + 120 : 32 + 136, 101:104]
+    assert between.min() == 255, "a long text ends before the next one begins"
 
 
 @pytest.mark.parametrize(

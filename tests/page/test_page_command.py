@@ -9,9 +9,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from helpers.pages import Page, few_results
 from helpers.refusals import refused
+from transferzoo import load_model
+from transferzoo.base.errors import DataError
 from transferzoo.cli.app import app
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.page import study_report
@@ -101,16 +105,25 @@ def test_a_page_of_runs_and_studies_shows_images(
     (table,) = [e for e in tree.every("table") if "Examples from run" in e.one("caption").text]
     rows = list(table.one("tbody").every("tr"))
     heads = [row.one("th").text for row in rows]
-    assert heads == ["clean", "adversarialresnet50-sgdbim", "difference"]
+    assert heads == ["clean", "adversarialresnet50-sgdbimlinf, ε = 16/255", "difference"]
     for row in rows:
         pictures = list(row.every("img"))
         assert len(pictures) == 5
         assert all(img.attributes["alt"] for img in pictures)
     assert "After fewer steps of the attack" in [e.text for e in tree.every("h4")]
     notes = [e.text for e in rows[1].every("span")]
+    shown = [int(head.text.rpartition("image ")[2]) for head in table.one("thead").every("th")]
+    ids = json.loads((run / "selection.json").read_text())["ids"]
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
-    fooled = [sum(r["outcomes"][at] == "1" for r in records if not r["white_box"]) for at in range(5)]
-    assert notes == [f"fools {count} of 2" for count in fooled]
+    places = [ids.index(name) for name in shown]
+    fooled = [sum(r["outcomes"][at] == "1" for r in records if not r["white_box"]) for at in places]
+    classes = load_zoo().dataset("fashion-mnist").classes
+    (unit,) = run.rglob("images/*/*/0000.safetensors")
+    with torch.no_grad():
+        said = load_model("vgg")(load_file(unit)["images"][places] / 255).argmax(1).tolist()
+    assert notes == [
+        f"vgg: {classes[one]}fools {count} of 2" for one, count in zip(said, fooled, strict=True)
+    ]
 
 
 def test_pictures_are_those_of_the_run(run: Path, few: Path) -> None:
@@ -131,6 +144,26 @@ def test_pictures_are_those_of_the_run(run: Path, few: Path) -> None:
         assert (pixels(change.png) == 128 + factor * moved).all()
         assert f"magnified {factor} times" in shown.caption
     assert len(example_images(RunFolder(run), load_zoo(), few, PIXEL_BYTES // 1000).columns) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "damage"),
+    [("", None), ('{"surrogate": "a"}\n', "cannot read"), ('{"ids": [1], "classes": []}\n', "cannot read")],
+)
+def test_a_run_without_predictions_has_examples(
+    run: Path, few: Path, tmp_path: Path, lines: str, damage: str | None
+) -> None:
+    copy = tmp_path / run.name
+    shutil.copytree(run, copy)
+    (copy / "predictions.jsonl").write_text(lines)
+    if damage is not None:
+        with pytest.raises(DataError, match=damage):
+            example_images(RunFolder(copy), load_zoo(), few)
+        return
+    shown = example_images(RunFolder(copy), load_zoo(), few)
+    assert {picture.note.partition(" of")[0] for picture in shown.rows[1][1]} <= {
+        f"fools {n}" for n in (0, 1, 2)
+    }
 
 
 def test_images_that_are_not_here_are_left_out(cli: Run, run: Path, few: Path, tmp_path: Path) -> None:

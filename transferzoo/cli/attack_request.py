@@ -216,7 +216,7 @@ class AttackRequest:
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write the images as PNGs, and a sheet of ten.",
+            help="Write the images as PNGs, and a sheet of ten with label and prediction.",
             show_default=False,
             rich_help_panel=RESULTS,
         ),

@@ -70,24 +70,31 @@ def read_unit(path: Path, at: int, clean: Tensor, ids: Tensor, attack: Attack) -
     return images
 
 
-def read_first(paths: Iterator[Path], ids: Sequence[int]) -> Tensor:
-    """Return the adversarial images of the first images of a run, to look at, uint8 (N, C, H, W).
+def read_places(paths: Iterator[Path], ids: Sequence[int], places: Sequence[int]) -> Tensor:
+    """Return the adversarial images at some places of a run, to look at, uint8 (M, C, H, W).
 
     Args:
         paths: files of the work units, in order.
-        ids: of the images.
+        ids: of all images of the run.
+        places: of those to return, M of them.
 
     Raises:
         DataError: a file is missing or damaged, or has other images.
     """
-    parts: list[Tensor] = []
-    while (count := sum(map(len, parts))) < len(ids):
+    found: dict[int, Tensor] = {}
+    start = 0
+    while start <= max(places):
         tensors = _tensors(next(paths), None)
         stored = tensors["ids"].tolist()
-        if stored[: len(ids) - count] != list(ids[count : count + len(stored)]) or "images" not in tensors:
+        if not stored or stored != list(ids[start : start + len(stored)]) or "images" not in tensors:
             raise DataError("the adversarial images are not those of the run", hint=AGAIN)
-        parts.append(tensors["images"])
-    return torch.cat(parts)[: len(ids)]
+        found |= {
+            place: tensors["images"][place - start]
+            for place in places
+            if place in range(start, start + len(stored))
+        }
+        start += len(stored)
+    return torch.stack([found[place] for place in places])
 
 
 def _tensors(path: Path, ids: Tensor | None) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from transferzoo.base.processes import share
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.crafting import crafted_units
+from transferzoo.evaluation.examples import Predictions, drawn_examples
 from transferzoo.evaluation.noise_images import budgets, draw_noise, noise_units
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS
@@ -90,9 +91,21 @@ def measure_targets(
         }
         for file in rows
     }
+    examples = tuple(selected.ids[_examples(job, selected)].tolist())
+    shown = {
+        (one.surrogate, one.attack, one.target): one
+        for one in _intact(folder.predictions)
+        if one.ids == examples
+    }
+
+    def is_known(file: str, row: Row, target: str) -> bool:
+        pair, _ = row
+        predicted = file != RECORDS or (pair.surrogate, pair.attack, target) in shown
+        return predicted and (*row, target) in known[file]
+
     missing = {
         target.full_name: {
-            file: [row for row in every if (*row, target.full_name) not in known[file]]
+            file: [row for row in every if not is_known(file, row, target.full_name)]
             for file, every in rows.items()
         }
         for target in job.targets
@@ -101,14 +114,20 @@ def measure_targets(
     done = 0
     own = {m.full_name: parameters_digest(job, m, device) for m in job.surrogates} if todo else {}
 
-    def measure(targets: Sequence[ModelSpec], send: Callable[[Measured], None]) -> None:
+    def measure(
+        targets: Sequence[ModelSpec], send: Callable[[tuple[Measured, list[Predictions]]], None]
+    ) -> None:
         for target in targets:
-            send(
-                MeasuredTarget(job, selected, folder, target, own, device).measure(missing[target.full_name])
-            )
+            one = MeasuredTarget(job, selected, folder, target, own, device)
+            send((one.measure(missing[target.full_name]), one.shown))
 
-    def keep(measured: Measured) -> None:
+    def keep(message: tuple[Measured, list[Predictions]]) -> None:
         nonlocal done
+        measured, predictions = message
+        shown.update({(one.surrogate, one.attack, one.target): one for one in predictions})
+        cells = ((pair, target) for pair, _ in rows[RECORDS] for target in job.targets)
+        names = ((pair.surrogate, pair.attack, target.full_name) for pair, target in cells)
+        folder.save_predictions(shown[name] for name in names if name in shown)
         for file, records in measured.items():
             known[file] |= {(r.pair, r.steps, r.target): r for r in records}
             folder.save_records(_ordered(job, rows[file], known[file]), file)
@@ -147,8 +166,17 @@ def _ordered(
     return [known[cell] for cell in cells if cell in known]
 
 
+def _examples(job: Job, selected: SelectedImages) -> list[int]:
+    """Return the places in what is selected of the images that are shown to people."""
+    return drawn_examples(selected.labels.tolist(), job.config.seed)
+
+
 class MeasuredTarget:
-    """A target in memory, and what it is shown."""
+    """A target in memory, and what it is shown.
+
+    Attributes:
+        shown: what it has predicted of the images that people look at.
+    """
 
     def __init__(
         self,
@@ -161,6 +189,7 @@ class MeasuredTarget:
     ) -> None:
         self.job, self.selected, self.folder, self.target = job, selected, folder, target
         self.own = own
+        self.shown: list[Predictions] = []
         self.model = load.load_classifier(target, job.dataset).to(device)
         self.weights = parameters_digest(job, target, device)
         self.tasks = {task.pair: task for task in job.crafting_tasks}
@@ -180,8 +209,15 @@ class MeasuredTarget:
         digests, names = self.job.content["models"], [m.full_name for m in task.models]
         white_box = self.weights is not None and self.weights in [self.own[name] for name in names]
         accuracies = [self.selected.accuracy[name] for name in names]
+        predictions = self._predict(images)
+        if step == task.attack.budget.steps:
+            places = _examples(self.job, self.selected)
+            ids, classes = (tuple(each[places].tolist()) for each in (self.selected.ids, predictions))
+            self.shown.append(
+                Predictions(**asdict(task.pair), target=self.target.full_name, ids=ids, classes=classes)
+            )
         return self._record(
-            images,
+            predictions,
             surrogate=task.pair.surrogate,
             attack=task.pair.attack,
             steps=step,
@@ -194,22 +230,25 @@ class MeasuredTarget:
 
     def _noise(self, name: str) -> Record:
         images = noise_units(self.job, self.selected, self.folder, name)
-        return self._record(images, **NOISE_FIELDS, attack=name, white_box=False)
+        return self._record(self._predict(images), **NOISE_FIELDS, attack=name, white_box=False)
 
     def given(self, units: Iterable[Tensor], pair: SurrogateAttack, gradients: int) -> Record:
         """Return the record of adversarial images that come from elsewhere, a work unit at a time."""
         fields = {**NOISE_FIELDS, **asdict(pair), "gradients": gradients}
-        return self._record(units, **fields, white_box=False)
+        return self._record(self._predict(units), **fields, white_box=False)
 
-    def _record(self, units: Iterable[Tensor], **fields: Any) -> Record:
-        """Classify images unit by unit and return how many are fooled."""
-        selected, config, name = self.selected, self.job.config, self.target.full_name
-        predictions = torch.cat(
+    def _predict(self, units: Iterable[Tensor]) -> Tensor:
+        """Classify images unit by unit and return the classes, int64 (N,)."""
+        return torch.cat(
             [
-                predict_images(self.target, self.model, images, selected.ids[within])
-                for images, within in zip(units, selected.units, strict=True)
+                predict_images(self.target, self.model, images, self.selected.ids[within])
+                for images, within in zip(units, self.selected.units, strict=True)
             ]
         )
+
+    def _record(self, predictions: Tensor, **fields: Any) -> Record:
+        """Return on how many images the attack succeeds, by the classes that are predicted, int64 (N,)."""
+        selected, config, name = self.selected, self.job.config, self.target.full_name
         wanted = selected.target_classes
         fooled = predictions != selected.labels if wanted is None else predictions == wanted
         counts = candidates.counted_images(config, selected.labels, selected.clean[name], wanted)

@@ -16,16 +16,17 @@ import torch
 from transferzoo.base.distributed import Team
 from transferzoo.base.processes import one_thread, usual_jobs
 from transferzoo.evaluation.crafting import craft_all
+from transferzoo.evaluation.examples import drawn_examples, predicted, shown_target
 from transferzoo.evaluation.image_files import read_unit
 from transferzoo.evaluation.measuring import MeasuredTarget, measure_perturbations, measure_targets
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
-from transferzoo.evaluation.pictures import save_picture, save_sheet
+from transferzoo.evaluation.pictures import Captions, save_picture, save_sheet
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS, RunFolder
 from transferzoo.evaluation.select_images import select
-from transferzoo.results.comparisons import Findings
+from transferzoo.results.comparisons import Findings, brief, budget_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -128,17 +129,40 @@ def save_images(job: Job, folder: RunFolder, place: Path) -> None:
         DataError: a file of images is missing or damaged.
         TransferZooError: the folder cannot be written.
     """
-    ids, _ = folder.selected()
+    ids, labels = folder.selected()
     names = folder.names() or [""] * len(ids)
+    shown = drawn_examples(labels, job.config.seed)
     known = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
     places = torch.tensor([known[identity] for identity in ids])
     for task in job.crafting_tasks:
         home, attack = place / task.pair.folder, task.attack
+        examples: dict[int, Tensor] = {}
         for unit, within in enumerate(torch.arange(len(ids)).split(job.config.batch_size)):
             clean = job.data.images[places[within]]
             file = folder.unit_path(task.pair, unit)
             images = read_unit(file, attack.budget.steps, clean, job.data.ids[places[within]], attack)
             for image, at in zip(images, within.tolist(), strict=True):
                 save_picture(home, image, ids[at], names[at])
-            if unit == 0:
-                save_sheet(home, images, clean)
+                if at in shown:
+                    examples[at] = image
+        found = torch.stack([examples[at] for at in shown])
+        captions = _captions(job, folder, task.pair, [(ids[at], labels[at]) for at in shown])
+        save_sheet(home, found, job.data.images[places[shown]], captions)
+
+
+def _captions(
+    job: Job, folder: RunFolder, pair: SurrogateAttack, shown: Sequence[tuple[int, int]]
+) -> Captions:
+    """Return the texts of the sheet of a surrogate and attack; `shown` are ids and labels."""
+    classes = job.dataset.classes
+    record = shown_target(one for one in folder.records() if one.pair == pair)
+    found = predicted(folder.predictions(), record)
+    budget = budget_text(pair.attack).replace("ε", "eps")  # the font of Pillow has no Greek letters
+    return Captions(
+        heading=(
+            f"{record.surrogate_name}, {brief(pair.attack)}, {budget}",
+            f"clean: label; adversarial: what {record.target_name} predicts; difference: magnified",
+        ),
+        labels=[classes[label] for _, label in shown],
+        predicted=[classes[found[identity]] if identity in found else "" for identity, _ in shown],
+    )

@@ -9,6 +9,7 @@
     curve.jsonl            the same after fewer steps
     noise.jsonl            one line a budget and target: random noise on the same images
     visibility.jsonl       how visible the perturbations of a surrogate and attack are
+    predictions.jsonl      what targets predict of the images that are shown to people, see `examples`
     timings.jsonl          seconds of each unit; it and started.json alone differ between two runs
 
 Every file is written whole or not at all, so a run may be killed at any moment and started again; the folder
@@ -26,6 +27,7 @@ from transferzoo.base.atomic import sha256, sweep, write_json, write_text, writi
 from transferzoo.base.errors import DataError, TransferZooError, reason
 from transferzoo.base.file_names import file_name
 from transferzoo.base.frozen_model import fingerprint
+from transferzoo.evaluation.examples import Predictions
 from transferzoo.results.records import Record, SurrogateAttack, Visibility
 
 if TYPE_CHECKING:
@@ -176,6 +178,22 @@ class RunFolder:
         """Keep how visible the perturbations are."""
         texts = (json.dumps(asdict(line), ensure_ascii=False) for line in lines)
         write_text(self.path / "visibility.jsonl", "".join(text + "\n" for text in texts))
+
+    def predictions(self) -> list[Predictions]:
+        """Return what targets predict of the images that are shown; none if that is not there.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        path = self.path / "predictions.jsonl"
+        if not path.exists():
+            return []
+        return _read(path, lambda text: [Predictions.read(**json.loads(line)) for line in text.splitlines()])
+
+    def save_predictions(self, lines: Iterable[Predictions]) -> None:
+        """Keep what targets predict of the images that are shown."""
+        texts = (json.dumps(asdict(line), ensure_ascii=False) for line in lines)
+        write_text(self.path / "predictions.jsonl", "".join(text + "\n" for text in texts))
 
     def seconds(self) -> dict[SurrogateAttack, float]:
         """Return the seconds an image took, by pair."""

@@ -9,7 +9,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
-from transferzoo.results.comparisons import brief, rows_of
+from transferzoo.evaluation.examples import drawn_examples, predicted, shown_target
+from transferzoo.results.comparisons import brief, budget_text, rows_of
 from transferzoo.results.records import short
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ class Examples:
 
 
 def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PIXEL_BYTES) -> Examples:
-    """Return the first images of a run: clean, and adversarial with the difference for its first rows.
+    """Return some images of a run: clean, and adversarial with the difference for its first rows.
+
+    They are a draw by the run's seed, of each class one in turn. Below an adversarial image stands what a
+    target predicts, and how many targets it fools.
 
     Args:
         run: its folder.
@@ -82,26 +86,28 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
     clean = load_split(dataset, config["split"], root=root)
     shown = dict(list(rows_of(run.records()).items())[:MOST_ROWS])
     most = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))
-    ids, labels = (each[:most] for each in run.selected())
+    every, labels_of_all = run.selected()
+    drawn = drawn_examples(labels_of_all, config["seed"], most)
+    ids, labels = ([each[place] for place in drawn] for each in (every, labels_of_all))
     places = {name: place for place, name in enumerate(clean.ids.tolist())}
     chosen = clean.select([places[name] for name in ids if name in places])
     if chosen.labels.tolist() != labels:
         raise DataError("the images are not those of the run", hint="check --data")
     before = chosen.images.numpy()
-    after = {row: _adversarial_images(run, cells, ids) for row, cells in shown.items()}
+    after = {row: _adversarial_images(run, cells, every, drawn) for row, cells in shown.items()}
     changes = {row: images.astype(int) - before for row, images in after.items()}
     times = max(1, 127 // max(1, *(int(abs(change).max()) for change in changes.values())))
     names = [dataset.classes[label] for label in labels]
     rows = [("clean", _row(before, names, "clean"))]
     for row, cells in shown.items():
-        rows.append(
-            (_row_title(row), _row(after[row], names, "adversarial", _fooled_counts(cells)[: len(ids)]))
-        )
+        notes = _notes(run, cells, {every[place]: place for place in drawn}, dataset.classes)
+        rows.append((_row_title(row), _row(after[row], names, "adversarial", notes)))
         magnified = (128 + times * changes[row]).clip(0, 255).astype(before.dtype)
         rows.append(("difference", _row(magnified, names, "difference, magnified")))
     return Examples(
         f"Examples from run {run.path.name}",
-        f"The first attacked images. Differences are magnified {times} times, around grey.",
+        "Attacked images of each class in turn, drawn by the run's seed. "
+        f"Differences are magnified {times} times, around grey.",
         tuple(f"{name}\nimage {number}" for name, number in zip(names, ids, strict=True)),
         tuple(rows),
     )
@@ -109,16 +115,36 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
 
 def _row_title(row: Row) -> str:
     surrogate, attack = row
-    return f"adversarial\n{short(surrogate)}\n{brief(attack)}"
+    return f"adversarial\n{short(surrogate)}\n{brief(attack)}\n{budget_text(attack)}"
 
 
-def _adversarial_images(run: RunFolder, cells: Mapping[str, Record], ids: Sequence[int]) -> Pixels:
-    """Return the adversarial images of a row."""
-    from transferzoo.evaluation.image_files import read_first
+def _adversarial_images(
+    run: RunFolder, cells: Mapping[str, Record], ids: Sequence[int], places: Sequence[int]
+) -> Pixels:
+    """Return the adversarial images of a row at some places of all ids."""
+    from transferzoo.evaluation.image_files import read_places
 
     pair = next(iter(cells.values())).pair
-    images: Pixels = read_first((run.unit_path(pair, unit) for unit in count()), ids).numpy()
+    images: Pixels = read_places((run.unit_path(pair, unit) for unit in count()), ids, places).numpy()
     return images
+
+
+def _notes(
+    run: RunFolder, cells: Mapping[str, Record], places: Mapping[int, int], classes: Sequence[str]
+) -> list[str]:
+    """Return what a target predicts of each image and how many it fools; `places` by id."""
+    record = shown_target(cells.values())
+    found = predicted(run.predictions(), record)
+    counts = _fooled_counts(cells)
+    return [
+        "\n".join(
+            [
+                *([f"{record.target_name}: {classes[found[identity]]}"] if identity in found else []),
+                *counts[place : place + 1],
+            ]
+        )
+        for identity, place in places.items()
+    ]
 
 
 def _fooled_counts(cells: Mapping[str, Record]) -> list[str]:

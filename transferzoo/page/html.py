@@ -230,7 +230,7 @@ def _examples(examples: Examples) -> Markup:
 
 def _picture(picture: Picture) -> Markup:
     data = base64.b64encode(picture.png).decode("ascii")
-    note = Markup("<span>{}</span>").format(picture.note) if picture.note else ""
+    note = Markup("<span>{}</span>").format(_lines(picture.note)) if picture.note else ""
     return Markup('<td><img src="data:image/png;base64,{}" alt="{}">{}</td>').format(data, picture.alt, note)
 
 

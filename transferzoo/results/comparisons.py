@@ -196,6 +196,12 @@ def budget_of(attack: str) -> str:
     return ",".join(attack.partition("@")[2].split(",")[:2])
 
 
+def budget_text(attack: str) -> str:
+    """Return norm and radius of an attack's canonical form for people, "linf, ε = 16/255"."""
+    norm, _, radius = budget_of(attack).partition(",eps=")
+    return f"{norm}, ε = {radius}"
+
+
 def paired(first: Record, second: Record) -> bool:
     """Return whether two records speak of the same images, counted alike, and of the same target."""
     images = [(r.dataset, r.split, r.selection, r.targeted) for r in (first, second)]
