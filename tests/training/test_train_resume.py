@@ -13,11 +13,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from helpers.processes import CONTEXT
 from helpers.stripes import ZOO, draw, run_command, validators, write_idx
+from transferzoo.training.resume import _digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,6 +252,20 @@ def test_interrupted(bench: Bench, undisturbed: bytes) -> None:
     assert bench.finish("interrupted") == 0
     assert bench.said("interrupted").startswith(f"Going on after step {told[1]} of 80.\nepoch 1/{EPOCHS} ")
     assert bench.weights("interrupted") == undisturbed
+
+
+def test_a_state_from_before_an_option_existed_goes_on(bench: Bench, undisturbed: bytes) -> None:
+    process = bench.start("older", every_step=True)
+    bench.wait_for_save("older", process)
+    process.kill()
+    process.join()
+    path = bench.folder / "older" / "resume.pt"
+    state = torch.load(path, weights_only=True)
+    del state["sha256"], state["work"]["config"]["mixup"]
+    torch.save(state | {"sha256": _digest(state)}, path)
+    assert bench.finish("older") == 0, bench.said("older")
+    assert bench.said("older").startswith("Going on after step ")
+    assert bench.weights("older") == undisturbed
 
 
 def test_training_images_are_no_test_images(bench: Bench) -> None:

@@ -27,7 +27,7 @@ from transferzoo.models import checkpoint
 from transferzoo.training.progress import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from transferzoo.training.loop import Loop
@@ -125,7 +125,7 @@ class State:
                 raise folder_in_use(self.folder)
             return
         work, state = _read(path, self._loop.team.device)
-        if work != self.work:
+        if {**work, "config": _completed(work.get("config", {}))} != self.work:
             raise folder_in_use(self.folder)
         self._loop.load_state_dict(state)
         self.curve, self.seconds = list(state["curve"]), float(state["seconds"])
@@ -222,11 +222,8 @@ def finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
     recipe = checkpoint.read_recipe(folder)
     if recipe is None:
         return None
-    try:  # a recipe written before an option existed has its default
-        config = TrainConfig(**recipe.get("config", {})).model_dump(mode="json")
-    except ValueError:
-        raise folder_in_use(folder) from None
-    known = {"environment": work.get("environment"), **recipe, "config": config}  # likewise
+    config = _completed(recipe.get("config", {}))
+    known = {"environment": work.get("environment"), **recipe, "config": config}  # older ones have none
     if any(known.get(key) != work.get(key) for key in (*work, "m", "plugins")):
         raise folder_in_use(folder)
     if checkpoint.digest(folder) != recipe.get("weights_sha256"):
@@ -235,6 +232,17 @@ def finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
             hint="delete the folder to train again",
         )
     return recipe
+
+
+def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration that was written before an option existed with the option's default.
+
+    One that cannot be read is returned as it is: it is no configuration of this version.
+    """
+    try:
+        return TrainConfig(**config).model_dump(mode="json")
+    except ValueError:
+        return dict(config)
 
 
 def tidy(folder: Path) -> None:
