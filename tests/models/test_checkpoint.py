@@ -81,6 +81,18 @@ def test_half_precision_is_stored_and_never_used(tmp_path: Path, stripes: Datase
     torch.testing.assert_close(classifier(images), again.eval()((images - 0.5) / 0.25))
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16])
+def test_short_numbers_are_read(tmp_path: Path, stripes: DatasetSpec, kind: torch.dtype) -> None:
+    """PyTorch stores numbers of eight bits and does not compute with them."""
+    model = stored(tmp_path, "small_vgg:width=4", stripes)
+    change_weights(tmp_path, HEAD, model.get_parameter(HEAD).detach().to(kind))
+    again, _ = checkpoint.load_network(tmp_path, 3)
+    assert torch.equal(again.get_parameter(HEAD), model.get_parameter(HEAD).to(kind).float())
+    change_weights(tmp_path, HEAD, torch.full_like(model.get_parameter(HEAD), torch.nan).to(kind))
+    with pytest.raises(ModelError, match=f"weight '{HEAD}' of .* is not finite"):
+        checkpoint.load_network(tmp_path, 3)
+
+
 @pytest.mark.parametrize(("half", "hint"), [(True, "; float16 ends at 65504"), (False, "")])
 def test_what_is_not_finite_is_not_saved(tmp_path: Path, stripes: DatasetSpec, half: bool, hint: str) -> None:
     model, arguments = build.create("small_vgg:width=4", stripes)
@@ -135,6 +147,38 @@ DAMAGES: dict[str, tuple[Any, str]] = {
     "bad mean": (
         lambda f: change_config(f, pretrained_cfg={"input_size": [1, 8, 8], "mean": [0, 0], "std": [1]}),
         r"^cannot read .*config\.json: .*input_size, mean and std do not fit together",
+    ),
+    "infinite classes": (
+        lambda f: (f / "config.json").write_text('{"num_classes": 1e400}'),
+        r"^cannot read .*config\.json: .*the number 1e400 is too large",
+    ),
+    "deep": (
+        lambda f: (f / "config.json").write_text("[" * 10**5 + "]" * 10**5),
+        r"^cannot read .*config\.json: .*nested more than 100 deep",
+    ),
+    "half a character": (
+        lambda f: change_config(f, architecture="\ud800"),
+        r"^cannot read .*config\.json: .*half of a character",
+    ),
+    "a billion classes": (
+        lambda f: change_config(f, num_classes=10**9),
+        r"^cannot read .*config\.json: .*num_classes is 1000000000, not 1 to 100,000",
+    ),
+    "a billion pixels": (
+        lambda f: change_config(f, pretrained_cfg={"input_size": [1, 8, 10**9], "mean": [0], "std": [1]}),
+        r"^cannot read .*config\.json: .*input_size is more than 4096 pixels",
+    ),
+    "a billion channels": (
+        lambda f: change_config(f, model_args={"width": 10**9}),
+        r"config\.json: an argument of architecture 'small_vgg' is out of range: expected numbers up",
+    ),
+    "whole numbers": (
+        lambda f: change_weights(f, HEAD, torch.ones(3, 32, dtype=torch.int8)),
+        rf"^the weights in .*/model do not fit .*: kind of '{HEAD}': expected real numbers, got int8",
+    ),
+    "complex numbers": (
+        lambda f: change_weights(f, HEAD, torch.ones(3, 32, dtype=torch.complex64)),
+        rf"^the weights in .*/model do not fit .*: kind of '{HEAD}': expected real numbers, got complex64",
     ),
     "unknown architecture": (
         lambda f: change_config(f, architecture="small_vggg"),

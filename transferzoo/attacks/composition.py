@@ -6,6 +6,7 @@ Techniques that exclude each other, or need one another, are known here; what ea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import TypeVar
 
@@ -97,7 +98,9 @@ class Composition:
         before = sum(start.cost for start in starts)
         setup = sum(feature.setup for feature in features)
         factor = together[0].evaluations(models) if together else models
-        by_steps = before * self._cost_at(0) + sum(map(self._cost_at, range(steps)))
+        edges = sorted({0, steps, *(t.after for t in self.techniques if 0 < t.after < steps)})
+        by_steps = before * self._cost_at(0)
+        by_steps += sum(self._cost_at(first) * (end - first) for first, end in pairwise(edges))
         return models * setup + factor * by_steps
 
     def _cost_at(self, step: int) -> int:

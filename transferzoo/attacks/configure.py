@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.attacks.composition import Composition, compose
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
-from transferzoo.base.budget import BALLS, PARTS
+from transferzoo.base.budget import BALLS, MOST_STEPS, PARTS
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.spec_strings import (
     Term,
@@ -195,7 +195,7 @@ def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> Attack
         )
     if spec.steps == 1:
         return spec
-    steps = bisect_right(range(1, most + 1), most, key=lambda number: cost(number, models))
+    steps = bisect_right(range(1, min(most, MOST_STEPS) + 1), most, key=lambda number: cost(number, models))
     fitted = spec.model_copy(update={"steps": steps})
     return fitted if keep_step else _reaching(fitted)
 

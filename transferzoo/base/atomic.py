@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.foreign_files import check_regular
 
 try:
     import fcntl
@@ -131,5 +132,6 @@ def write_json(path: Path, content: object) -> None:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    check_regular(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

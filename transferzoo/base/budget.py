@@ -13,6 +13,7 @@ from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.spec_strings import parse_epsilon, parse_step, require, show_fraction, show_step
 
 Ball = Literal["linf", "l2"]
+MOST_STEPS = 1_000_000
 BALLS: tuple[Ball, ...] = get_args(Ball)
 
 
@@ -53,7 +54,12 @@ class Budget:
             expected="at most 1 in L∞",
             got=self.epsilon,
         )
-        require(self.steps >= 1, "an attack has steps", expected="at least 1", got=self.steps)
+        require(
+            1 <= self.steps <= MOST_STEPS,
+            "the steps of an attack are out of range",
+            expected=f"1 to {MOST_STEPS:,}",
+            got=self.steps,
+        )
 
     @classmethod
     def read(
@@ -87,7 +93,7 @@ class WrittenBudget(FrozenModel):
     norm: Ball
     epsilon: str
     step: str
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=MOST_STEPS)
 
     @model_validator(mode="after")
     def _readable(self) -> WrittenBudget:
@@ -106,7 +112,7 @@ class PartialBudget(FrozenModel):
     norm: Ball | None = None
     epsilon: str | None = None
     step: str | None = None
-    steps: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=MOST_STEPS)
 
     @property
     def said(self) -> dict[str, Any]:

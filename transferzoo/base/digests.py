@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from transferzoo.base.foreign_files import check_regular
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,6 +22,7 @@ def digest_of(path: Path, digits: int) -> str:
     key = (digits, str(real), state.st_ino, state.st_size, state.st_mtime_ns)
     if key not in _digests:
         start = hashlib.sha256() if digits == 64 else hashlib.sha1(b"blob %d\0" % state.st_size)
+        check_regular(real)
         with real.open("rb") as stream:
             _digests[key] = hashlib.file_digest(stream, lambda: start).hexdigest()
     return _digests[key]

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Options")
 
+LARGEST = 10_000
+"""Copies, steps and pixels that an option may ask for: more take memory and time without end."""
 _ADDED = "added"
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False)  # strict: True is no number, and 2.0 no whole number
 _KINDS = {int: "a whole number", float: "a number", str: "a word"}
@@ -193,6 +195,9 @@ class Option:
             schema = self._checks.json_schema()
             what = f"{self._name} '{self._of.name}' is {schema.get('description', 'out of range')}"
             raise UsageError(what, expected=_range(schema), got=str(value)) from None
+        if isinstance(value, int) and value > LARGEST:
+            what = f"{self._name} '{self._of.name}' is out of range"
+            raise UsageError(what, expected=f"at most {LARGEST:,}", got=f"{value:,}")
 
     def _unreadable(self, got: str) -> UsageError:
         what = f"cannot read {self._name} {self._of.kind} '{self._of.name}'"

@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import TransferZooError, UsageError, reason
+from transferzoo.base.foreign_files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -118,7 +119,7 @@ def load_file(path: Path) -> None:
     if _files.get(name) == path:
         return
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise UsageError(
             f"cannot read the plug-in {path}",

@@ -6,10 +6,12 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferzoo.base.budget import WrittenBudget
+from transferzoo.base.budget import MOST_STEPS, WrittenBudget
 from transferzoo.base.errors import UsageError
 from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.spec_strings import parse_terms
+
+MOST_EPOCHS = 100_000
 
 
 class Adversarial(WrittenBudget):
@@ -19,7 +21,7 @@ class Adversarial(WrittenBudget):
     """
 
     step: str = "eps*2/3"
-    steps: int = Field(default=3, ge=1)
+    steps: int = Field(default=3, ge=1, le=MOST_STEPS)
 
     @model_validator(mode="before")
     @classmethod
@@ -45,8 +47,8 @@ class Collection(FrozenModel):
         lr: the learning rate.
     """
 
-    epochs: int = Field(default=10, ge=1)
-    per_epoch: int = Field(default=4, ge=1)
+    epochs: int = Field(default=10, ge=1, le=MOST_EPOCHS)
+    per_epoch: int = Field(default=4, ge=1, le=1000)
     lr: float = Field(default=0.05, gt=0)
 
     @model_validator(mode="before")
@@ -120,7 +122,7 @@ class TrainConfig(FrozenModel):
     start: str = ""
     labels_from: str = ""
     minimizer: str = "sgd"
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=10, ge=1, le=MOST_EPOCHS)
     batch_size: int = Field(default=128, ge=2)
     micro_batch: int = Field(default=0, ge=0)
     sync_perturbation: bool = False

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.foreign_files import MOST_DEPTH, read_text
 from transferzoo.base.frozen_model import wanted
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 Key = tuple[str | int, ...]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MOST_CHARACTERS = 2**22
+"""Characters of a file, and of its keys and values where what aliases stand for is written out."""
+NODE = 20
+"""Characters that each key and value counts for, besides its own."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +110,14 @@ def read_yaml(path: Path, kind: str = "zoo file", hint: str = "check --zoo or TR
         UsageError: absent, unreadable, not YAML, a key twice, or not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MOST_CHARACTERS)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the {kind} {path}: {_reason(error)}", hint=hint) from None
     try:
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
-            lines: dict[Key, int] = {}
-            _walk(node, (), lines, path)
+            lines = _lines(node, path)
             data = loader.construct_document(node) if node is not None else {}
         finally:
             loader.dispose()
@@ -121,28 +125,49 @@ def read_yaml(path: Path, kind: str = "zoo file", hint: str = "check --zoo or TR
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
-    except RecursionError:
-        raise UsageError(f"{path}: wrong content", expected="no key inside itself") from None
+    except (ValueError, LookupError, AttributeError) as error:  # a date, number or truth value that is none
+        raise UsageError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: wrong content", expected="a mapping of sections", got=type(data).__name__)
     return YamlFile(path, data, lines)
 
 
-def _walk(node: yaml.Node | None, key: Key, lines: dict[Key, int], path: Path) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            inner = (*key, str(name.value))
-            line = name.start_mark.line + 1
-            if inner in lines and name.tag != "tag:yaml.org,2002:merge":
-                raise UsageError(
-                    f"{path}, line {line}: key '{name.value}' stands twice (first on line {lines[inner]})"
-                )
-            lines[inner] = line
-            _walk(value, inner, lines, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*key, index)] = value.start_mark.line + 1
-            _walk(value, (*key, index), lines, path)
+def _lines(root: yaml.Node | None, path: Path) -> dict[Key, int]:
+    """Return on which line each key stands, what an alias stands for like what is written out.
+
+    Raises:
+        UsageError: a key stands twice, or aliases stand for too much or for what they lie in.
+    """
+    lines: dict[Key, int] = {}
+    left = MOST_CHARACTERS
+
+    def walk(node: yaml.Node | None, key: Key) -> None:
+        nonlocal left
+        left -= NODE + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
+        if left < 0:
+            raise UsageError(
+                f"{path} is too large",
+                expected=f"at most {MOST_CHARACTERS // NODE:,} keys and values, with what aliases stand for",
+            )
+        if len(key) > MOST_DEPTH:
+            raise UsageError(f"{path}: wrong content", expected=f"{MOST_DEPTH} levels, and no key in itself")
+        if isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                inner = (*key, str(name.value))
+                line = name.start_mark.line + 1
+                if inner in lines and name.tag != "tag:yaml.org,2002:merge":
+                    raise UsageError(
+                        f"{path}, line {line}: key '{name.value}' stands twice (first on line {lines[inner]})"
+                    )
+                lines[inner] = line
+                walk(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                lines[(*key, index)] = value.start_mark.line + 1
+                walk(value, (*key, index))
+
+    walk(root, ())
+    return lines
 
 
 def _fields(model: type[BaseModel], key: Key) -> list[str]:

@@ -18,6 +18,7 @@ from transferzoo.base.atomic import writing
 from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import DataError
+from transferzoo.base.foreign_files import read_json
 from transferzoo.datasets.members import BY_HAND, damaged, members, whole
 from transferzoo.datasets.pixels import SUFFIXES
 
@@ -88,7 +89,7 @@ def _is_whole(folder: Path) -> bool:
     Of more than `MOST_READ` bytes the sizes are compared alone: they are read when they are used.
     """
     try:
-        known = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        known = read_json(folder / CONTENTS)
         return bool(known == _contents(folder))
     except (OSError, ValueError):
         return False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.foreign_files import read_text
 from transferzoo.datasets import READERS, Batch, Contents, Reader
 from transferzoo.datasets.files import names_of
 from transferzoo.datasets.folder import Folder
@@ -160,7 +162,7 @@ def _columns(header: Iterable[str]) -> Columns | None:
 def _lines(table: Path) -> tuple[Columns, list[tuple[int, str, str]]]:
     """Return the columns of a list and, of each row, line number, file name and label."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
+        with io.StringIO(read_text(table).removeprefix("\ufeff"), newline="") as stream:
             reader = csv.DictReader(stream, skipinitialspace=True)
             header = reader.fieldnames or []
             columns = _columns(header)

@@ -5,7 +5,6 @@ Nothing but the index is held in memory, and by whoever reads Parquet shards the
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, Protocol
 
 from transferzoo.base.errors import DataError
@@ -113,11 +112,9 @@ def picture(source: ImageIndex, index: int, channels: int) -> Any:
     Raises:
         DataError: it cannot be read, is not a whole image, or has more than 8 bits a channel.
     """
-    from PIL import Image
-
     encoded = source.encoded(index)
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with pixels.opened(encoded) as image:
             return pixels._upright(image, channels, source.where(index))
     except DataError:
         raise

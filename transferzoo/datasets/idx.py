@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
-import zlib
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.foreign_files import unpack_gzip
 from transferzoo.datasets import READERS, Batch, Contents, Reader
 from transferzoo.datasets.labels import checked, names_of_labels
 from transferzoo.datasets.memory import rows_of
@@ -111,9 +110,9 @@ def _array(file: Path, dimensions: int) -> NDArray[np.uint8]:
     import numpy as np
 
     try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{file} is not a whole gzip file", hint="fetch it again") from error
+        content = unpack_gzip(file) if file.suffix == ".gz" else file.read_bytes()
+    except ValueError as error:
+        raise DataError(f"{file} cannot be read: {error}", hint="fetch it again") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror})") from error
     start = 4 + 4 * dimensions

@@ -8,6 +8,7 @@ from itertools import count, pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.foreign_files import check_regular
 from transferzoo.datasets import READERS, Batch, Contents, Reader
 from transferzoo.datasets.files import SYNONYMS
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked, names_of_labels
@@ -200,6 +201,7 @@ def _open(file: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
+        check_regular(file)
         return pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file} is not a whole Parquet file", hint="fetch it again") from error

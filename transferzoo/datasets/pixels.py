@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.foreign_files import check_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,13 +59,25 @@ def shape_of(encoded: bytes | Path, where: str) -> tuple[int, int, int]:
     Raises:
         DataError: not a readable image.
     """
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with opened(encoded) as image:
             return 1 if image.mode in ("1", "L", "LA") else 3, image.height, image.width
     except Exception as error:
         raise undecoded(where, error) from error
+
+
+def opened(encoded: bytes | Path) -> Any:
+    """Return an image that Pillow has opened and not yet decoded.
+
+    Raises:
+        OSError: not a file of an image.
+    """
+    from PIL import Image
+
+    if isinstance(encoded, bytes):
+        return Image.open(io.BytesIO(encoded))
+    check_regular(encoded)
+    return Image.open(encoded)
 
 
 def undecoded(where: str, error: Exception) -> DataError:
@@ -91,10 +104,9 @@ def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> ND
         DataError: not a readable image, more than 8 bits a channel, or another size.
     """
     import numpy as np
-    from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with opened(encoded) as image:
             picture = _upright(image, spec.channels, where)
     except DataError:
         raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from transferzoo.base.errors import UsageError
+from transferzoo.base.foreign_files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -104,7 +105,7 @@ def read_target_classes(path: Path, dataset: DatasetSpec, data: Batch) -> Tensor
         UsageError: the file cannot be read, has another number of lines, or names an unknown class.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"cannot read the target classes from {path}",

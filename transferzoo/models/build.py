@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.base.errors import UnknownNameError, UsageError, reason
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.network_size import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -137,13 +138,18 @@ def build(name: str, classes: int | None, arguments: Mapping[str, Any]) -> nn.Mo
         raise UnknownNameError("architecture", name, {*ARCHITECTURES, *near})  # timm knows too many to list
     for key in _LOADING & arguments.keys():
         raise UsageError(f"'{key}' is no option of architecture '{name}'", hint="leave it out")
-    try:  # timm leaves out what is None
-        model: nn.Module = timm.create_model(name, num_classes=classes, **arguments)
+
+    def make() -> nn.Module:
+        model: nn.Module = timm.create_model(name, num_classes=classes, **arguments)  # None is left out
+        return model
+
+    check_size(name, arguments, make)
+    try:
+        return make()
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
         raise UsageError(
             f"cannot build architecture '{name}' with {dict(arguments)}: {reason(error)}"
         ) from error
-    return model
 
 
 def filtered(

@@ -7,17 +7,18 @@ Weights may be stored in half precision; they are always loaded as float32.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import sha256, write_bytes, write_json
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.foreign_files import read_json
 from transferzoo.base.plugins import used
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, filtered
 from transferzoo.models.state_dict import check_finite, check_fit, read_weights, serialised
+from transferzoo.zoo.schema import MOST_CLASSES, MOST_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -204,19 +205,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         checked: dict[str, Any] = {
             "architecture": str(config["architecture"]),
             "num_classes": int(config["num_classes"]),
             "model_args": dict(config.get("model_args") or {}),
             "pretrained_cfg": dict(config["pretrained_cfg"]),
         }
+        if not 1 <= checked["num_classes"] <= MOST_CLASSES:
+            raise ValueError(f"num_classes is {checked['num_classes']}, not 1 to {MOST_CLASSES:,}")
         pretrained = checked["pretrained_cfg"]
         size = pretrained["input_size"] = [int(number) for number in pretrained["input_size"]]
         mean = pretrained["mean"] = [float(number) for number in pretrained["mean"]]
         std = pretrained["std"] = [float(number) for number in pretrained["std"]]
         if len(size) != 3 or min(size) < 1 or len(mean) != size[0] or len(std) != size[0]:
             raise ValueError("input_size, mean and std do not fit together")
+        if max(size) > MOST_PIXELS:
+            raise ValueError(f"input_size is more than {MOST_PIXELS} pixels")
         checked["model_args"].pop("num_classes", None)  # newer versions of timm repeat it there
         checked["model_args"].setdefault("in_chans", size[0])
         if pretrained.get("fixed_input_size"):
@@ -269,7 +274,7 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"cannot read {path}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from argparse import Namespace
@@ -13,6 +12,7 @@ from transferzoo.base.atomic import write_bytes, write_json
 from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
@@ -91,7 +91,7 @@ def convert_weights(
 
 def _say(folder: Path, file: Path, log: Callable[[str], None]) -> None:
     """Tell what was found out about a file when it was converted."""
-    if read_as := json.loads((folder / ORIGIN).read_text(encoding="utf-8")).get("read_as"):
+    if read_as := read_json(folder / ORIGIN).get("read_as"):
         log(f"{file.name}: {read_as}.")
 
 
@@ -107,7 +107,7 @@ def _is_whole(folder: Path) -> bool:
     """Return whether a folder has converted weights and their configuration, and those that were written."""
     files = {"weights_sha256": checkpoint.WEIGHTS, "config_sha256": checkpoint.CONFIG}
     try:
-        written = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        written = read_json(folder / ORIGIN)
         return all(digest_of(folder / file, 64) == written[name] for name, file in files.items())
     except (OSError, ValueError, KeyError, TypeError):
         return False

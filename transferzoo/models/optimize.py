@@ -10,11 +10,9 @@ The layers keep their names and places, so that techniques find them; what batch
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter, OrderedDict
 from contextlib import ExitStack
 from copy import deepcopy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -23,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from transferzoo.base.errors import ModelError
+from transferzoo.base.main_memory import main_memory
 from transferzoo.models.classifier import frozen
 
 if TYPE_CHECKING:
@@ -132,10 +131,7 @@ def _memory(device: torch.device) -> int:
     """Return the bytes of memory of a device, or those this process's control group may use."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else ""
-    return min(memory, int(text)) if text.isdigit() else memory
+    return main_memory()
 
 
 @torch.no_grad()

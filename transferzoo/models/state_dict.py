@@ -80,6 +80,8 @@ def _is_finite(tensor: Tensor) -> bool:
     """Return whether all numbers are finite; `isfinite` would take more memory than they do."""
     import torch
 
+    if tensor.element_size() == 1:  # PyTorch stores numbers of 8 bits and compares none
+        tensor = tensor.float()
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
@@ -108,6 +110,13 @@ def check_fit(
                 f"{what} do not fit their architecture: "
                 f"'{name}' is {'missing' if name in own else 'unexpected'}",
                 hint=hint,
+            )
+        if own[name].is_floating_point() and not weights[name].is_floating_point():
+            raise ModelError(
+                f"{what} do not fit their architecture: kind of '{name}'",
+                expected="real numbers",
+                got=str(weights[name].dtype).removeprefix("torch."),
+                hint="store them as float32",
             )
         if own[name].shape != weights[name].shape:
             raise ModelError(

@@ -7,7 +7,6 @@ except the models, which are in the names of the files; other weights are anothe
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from functools import partial
 from itertools import count
@@ -20,6 +19,7 @@ from transferzoo.base.distributed import this_device
 from transferzoo.base.environment import environment
 from transferzoo.base.errors import DataError, reason
 from transferzoo.base.file_names import file_name
+from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.in_memory import evaluate
 from transferzoo.evaluation.run_folder import RunFolder
@@ -243,7 +243,7 @@ def _load_or_compute(folder: RunFolder, name: str, compute: Callable[[], Any]) -
     if not path.exists():
         write_json(path, compute())
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, finite=False)
     except ValueError as error:
         raise _damaged(path, str(error)) from None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferzoo.base.budget import PartialBudget
+from transferzoo.base.budget import MOST_STEPS, PartialBudget
 from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.train_config import TrainConfig
 
@@ -166,7 +166,7 @@ class DerivedDatasetEntry(FrozenModel):
     images: int = Field(ge=2)
     epsilon: float = Field(default=0.5, gt=0)
     step: float = Field(default=0.1, gt=0)
-    steps: int = Field(default=100, ge=1)
+    steps: int = Field(default=100, ge=1, le=MOST_STEPS)
     seed: int = Field(default=0, ge=0)
 
     @classmethod

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, Role
 
+MOST_CELLS = 10_000
+
 
 def build_grid(
     study: Study,
@@ -97,6 +99,13 @@ class _GridBuilder:
     def _add(self, kind: str, inputs: Mapping[str, Any], needs: Iterable[str], label: str) -> str:
         cell = Cell(kind, inputs, self.environment, tuple(dict.fromkeys(needs)), label)
         self.cells.setdefault(cell.key, cell)
+        if len(self.cells) > MOST_CELLS:
+            raise UsageError(
+                f"the study '{self.study.name}' is too large",
+                expected=f"at most {MOST_CELLS:,} trainings, attacks and measurements",
+                got="more",
+                hint="name fewer seeds, epochs or attacks",
+            )
         return cell.key
 
     # ------------------------------------------------------------ measurements
@@ -114,8 +123,8 @@ class _GridBuilder:
             yield self._grid_point(name, seed, "last", None, model, attacked=True, measured=has_sharpness)
             return
         train, config = self._add_training(name, seed)
-        attacked = entry.epochs(config.epochs)
-        measured = ((sharpness and sharpness.epochs) or attacked) if has_sharpness else ()
+        attacked = dict.fromkeys(entry.epochs(config.epochs))
+        measured = dict.fromkeys(((sharpness and sharpness.epochs) or attacked) if has_sharpness else ())
         for epoch in dict.fromkeys([*attacked, *measured]):
             yield self._grid_point(
                 name,

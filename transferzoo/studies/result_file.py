@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_bytes
 from transferzoo.base.errors import DataError, UsageError
+from transferzoo.base.foreign_files import parse_json, unpack_gzip
 from transferzoo.results.writers import check_file
 from transferzoo.studies.entries import SUCCESS
 from transferzoo.studies.schema import Study
@@ -174,7 +174,7 @@ def read_results(path: Path) -> Results:
         DataError: it cannot be read.
     """
     try:
-        lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        lines = [parse_json(line, finite=False) for line in unpack_gzip(path).decode().splitlines()]
         if lines[0].get("schema", 1) != SCHEMA:
             raise ValueError(f"schema {lines[0]['schema']} instead of {SCHEMA}")
         study = Study(**lines[0]["study"])
@@ -186,7 +186,7 @@ def read_results(path: Path) -> Results:
         values = tuple(Value(**line) for line in lines[1:] if not {"outcomes", "training"} & line.keys())
         trainings = tuple(Training(**line) for line in lines[1:] if "training" in line)
         return Results(study, outcomes, values, dict(lines[0]["versions"]), trainings)
-    except (OSError, EOFError, zlib.error, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(
             f"cannot read the results {path}",
             expected="what `transferzoo study --results` wrote",

@@ -11,12 +11,12 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_json, writing
 from transferzoo.base.errors import DataError
+from transferzoo.base.foreign_files import read_json
 from transferzoo.studies.cells import SCHEMA
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Store:
         """
         path = self.root / VERSION
         try:
-            schema = json.loads(path.read_text(encoding="utf-8"))["schema"]
+            schema = read_json(path)["schema"]
         except FileNotFoundError:
             schema = None if any(self.root.glob(f"*/*/{DONE}")) else SCHEMA
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -84,7 +84,7 @@ class Store:
     def _part(self, part: str, kind: str, key: str) -> dict[str, Any] | None:
         path = self.folder(kind, key) / DONE
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))[part])
+            return dict(read_json(path, finite=False)[part])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:

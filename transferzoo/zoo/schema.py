@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferzoo.base.budget import Ball, PartialBudget, WrittenBudget, check_readable
+from transferzoo.base.budget import MOST_STEPS, Ball, PartialBudget, WrittenBudget, check_readable
 from transferzoo.base.errors import UsageError
 from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.zoo.model_source import ModelSource
@@ -26,6 +26,11 @@ PLACE = re.compile(
 """Where the images of a split may lie; see `DatasetSpec.splits`."""
 NAMED_ON_HUB = "hf-hub:"
 """What a user puts before a repository of the Hub where a model's name is expected, as timm has it."""
+
+
+MOST_CLASSES = 100_000
+MOST_PIXELS = 4096
+"""Height and width of images."""
 
 
 def assets() -> Path:
@@ -46,7 +51,7 @@ class AttackDefaults(WrittenBudget):
     norm: Ball = "linf"
     epsilon: str = "8/255"
     step: str = "eps/10"
-    steps: int = Field(default=50, ge=1)
+    steps: int = Field(default=50, ge=1, le=MOST_STEPS)
     split: str = ""
     images: int = Field(default=1000, ge=1)
     images_correct_for: Literal["all", "target", "none"] = "all"
@@ -87,7 +92,7 @@ class DatasetSpec(FrozenModel):
     name: str = ""
     classes: tuple[str, ...] = Field(min_length=2)
     channels: Literal[0, 1, 3] = 0
-    size: int = Field(default=0, ge=0)
+    size: int = Field(default=0, ge=0, le=MOST_PIXELS)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     splits: dict[str, tuple[str, ...]] = Field(min_length=1)
@@ -104,6 +109,8 @@ class DatasetSpec(FrozenModel):
     @classmethod
     def _named(cls, value: object) -> object:
         if type(value) is int:
+            if value > MOST_CLASSES:
+                raise ValueError(f"at most {MOST_CLASSES:,} classes")
             return tuple(str(label) for label in range(value))
         return tuple(value) if isinstance(value, list) else value
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from transferzoo.base.errors import UsageError
+from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.sources.program_file import is_scripted
@@ -211,7 +211,7 @@ def trained_on(folder: Path) -> str | None:
     """
     recipe = folder / "recipe.json"
     try:
-        return str(json.loads(recipe.read_text(encoding="utf-8"))["config"]["dataset"])
+        return str(read_json(recipe)["config"]["dataset"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
