@@ -28,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ("vit_tiny_patch16_224", {"img_size": 99_999}),
         ("vit_tiny_patch16_224", {"depth": 50_000, "embed_dim": 3}),
         ("convnext_atto", {"depths": [3, 3, 99_999, 3], "dims": [1, 1, 1, 1]}),
-        ("small_vgg", {"width": 60_000}),
-        ("small_vit", {"width": 64_000, "img_size": 28}),
+        ("small_vgg", {"width": 9_600}),
+        ("small_wide_resnet", {"width": 9_600}),
         ("resnet18", {"in_chans": 10**9}),
         ("convnext_atto", {"depths": [10**9]}),
         ("small_vgg", {"width": float("inf")}),
@@ -41,7 +41,7 @@ def test_a_network_that_fits_into_no_machine(name: str, arguments: Mapping[str, 
     with pytest.raises(UsageError, match=rf"architecture '{name}' is (too large|out of range)") as caught:
         build(name, 10, arguments)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19, "KiB"
 
 

@@ -149,10 +149,14 @@ def _tables(root: Path, split: str) -> list[Path]:
 def _is_list(table: Path) -> bool:
     """Return whether the header of a CSV file, as far as it can be read, has the columns of a list."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
+        with _opened(table) as stream:
             return _columns(csv.DictReader(stream, skipinitialspace=True).fieldnames or ()) is not None
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
+
+
+def _opened(table: Path) -> io.StringIO:
+    return io.StringIO(read_text(table).removeprefix("\ufeff"), newline="")
 
 
 def _columns(header: Iterable[str]) -> Columns | None:
@@ -162,7 +166,7 @@ def _columns(header: Iterable[str]) -> Columns | None:
 def _lines(table: Path) -> tuple[Columns, list[tuple[int, str, str]]]:
     """Return the columns of a list and, of each row, line number, file name and label."""
     try:
-        with io.StringIO(read_text(table).removeprefix("\ufeff"), newline="") as stream:
+        with _opened(table) as stream:
             reader = csv.DictReader(stream, skipinitialspace=True)
             header = reader.fieldnames or []
             columns = _columns(header)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
-from transferzoo.base.foreign_files import check_regular
+from transferzoo.base.foreign_files import check_regular, parse_json
 from transferzoo.datasets import READERS, Batch, Contents, Reader
 from transferzoo.datasets.files import SYNONYMS
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked, names_of_labels
@@ -251,7 +250,7 @@ def _class_names(file: Path, table: Any) -> tuple[str, ...]:
     """Return the names that `datasets` has written into a file for its labels, `ClassLabel`; none without."""
     _, label = columns_of(file, table)
     try:
-        described = json.loads((table.schema_arrow.metadata or {})[b"huggingface"])
+        described = parse_json((table.schema_arrow.metadata or {})[b"huggingface"].decode())
         return tuple(str(name) for name in described["info"]["features"][label]["names"])
     except (KeyError, TypeError, ValueError):
         return ()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
+from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.optional import import_optional
 from transferzoo.models.checkpoint import CONFIG, WEIGHTS
@@ -29,7 +29,7 @@ LEVELS = 2
 def is_transformers(folder: Path) -> bool:
     """Return whether the config.json of a folder is one of transformers, not one of timm."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG)
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and "model_type" in config and "architecture" not in config
