@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,10 +33,22 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[str, int, int], None]
     Row = tuple[SurrogateAttack, int]
-    Measured = dict[str, list[Record]]
 
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a target.
+
+    Attributes:
+        records: by file.
+        predictions: of the images that people look at.
+    """
+
+    records: Mapping[str, list[Record]]
+    predictions: list[Predictions]
 
 
 def measure_perturbations(
@@ -114,23 +126,23 @@ def measure_targets(
     done = 0
     own = {m.full_name: parameters_digest(job, m, device) for m in job.surrogates} if todo else {}
 
-    def measure(
-        targets: Sequence[ModelSpec], send: Callable[[tuple[Measured, list[Predictions]]], None]
-    ) -> None:
+    def measure(targets: Sequence[ModelSpec], send: Callable[[Measured], None]) -> None:
         for target in targets:
-            one = MeasuredTarget(job, selected, folder, target, own, device)
-            send((one.measure(missing[target.full_name]), one.shown))
+            send(
+                MeasuredTarget(job, selected, folder, target, own, device).measure(missing[target.full_name])
+            )
 
-    def keep(message: tuple[Measured, list[Predictions]]) -> None:
+    def keep(measured: Measured) -> None:
         nonlocal done
-        measured, predictions = message
-        shown.update({(one.surrogate, one.attack, one.target): one for one in predictions})
-        cells = ((pair, target) for pair, _ in rows[RECORDS] for target in job.targets)
-        names = ((pair.surrogate, pair.attack, target.full_name) for pair, target in cells)
-        folder.save_predictions(shown[name] for name in names if name in shown)
-        for file, records in measured.items():
-            known[file] |= {(r.pair, r.steps, r.target): r for r in records}
-            folder.save_records(_ordered(job, rows[file], known[file]), file)
+        if measured.predictions:
+            shown.update({(one.surrogate, one.attack, one.target): one for one in measured.predictions})
+            cells = ((pair, target) for pair, _ in rows[RECORDS] for target in job.targets)
+            names = ((pair.surrogate, pair.attack, target.full_name) for pair, target in cells)
+            folder.save_predictions(shown[name] for name in names if name in shown)
+        for file, records in measured.records.items():
+            if records:
+                known[file] |= {(r.pair, r.steps, r.target): r for r in records}
+                folder.save_records(_ordered(job, rows[file], known[file]), file)
         done += 1
         on_progress("measuring targets", done, len(todo))
 
@@ -172,11 +184,7 @@ def _examples(job: Job, selected: SelectedImages) -> list[int]:
 
 
 class MeasuredTarget:
-    """A target in memory, and what it is shown.
-
-    Attributes:
-        shown: what it has predicted of the images that people look at.
-    """
+    """A target in memory, and what it is shown."""
 
     def __init__(
         self,
@@ -189,20 +197,21 @@ class MeasuredTarget:
     ) -> None:
         self.job, self.selected, self.folder, self.target = job, selected, folder, target
         self.own = own
-        self.shown: list[Predictions] = []
+        self.examples: list[Predictions] = []
         self.model = load.load_classifier(target, job.dataset).to(device)
         self.weights = parameters_digest(job, target, device)
         self.tasks = {task.pair: task for task in job.crafting_tasks}
 
-    def measure(self, missing: Mapping[str, Sequence[Row]]) -> dict[str, list[Record]]:
+    def measure(self, missing: Mapping[str, Sequence[Row]]) -> Measured:
         """Return the records of some rows of each file."""
-        return {
+        records = {
             file: [
                 self._noise(pair.attack) if file == NOISE else self._crafted(self.tasks[pair], step)
                 for pair, step in rows
             ]
             for file, rows in missing.items()
         }
+        return Measured(records, self.examples)
 
     def _crafted(self, task: CraftingTask, step: int) -> Record:
         images = (images for images, _ in crafted_units(self.job, self.selected, self.folder, task, step))
@@ -213,7 +222,7 @@ class MeasuredTarget:
         if step == task.attack.budget.steps:
             places = _examples(self.job, self.selected)
             ids, classes = (tuple(each[places].tolist()) for each in (self.selected.ids, predictions))
-            self.shown.append(
+            self.examples.append(
                 Predictions(**asdict(task.pair), target=self.target.full_name, ids=ids, classes=classes)
             )
         return self._record(
