@@ -49,9 +49,10 @@ class AttackRequest:
         typer.Option(
             "--surrogate",
             "-s",
-            help="Model to craft on; repeat for a matrix.",
+            metavar="MODEL",
+            help="Model to craft on: a name, a glob, a path; repeat for a matrix.",
             autocompletion=complete_surrogates,
-            show_default="the data set's",
+            show_default="the data set's usual one",
         ),
     ] = None
     targets: Annotated[
@@ -60,7 +61,8 @@ class AttackRequest:
             "--target",
             "--targets",
             "-t",
-            help="Models to try: names, globs, all.",
+            metavar="MODEL",
+            help="Model to try: a name, a glob, a path, or all; repeatable.",
             autocompletion=complete_targets,
             show_default="all, or the protocol's",
         ),
@@ -70,7 +72,8 @@ class AttackRequest:
         typer.Option(
             "--attack",
             "-a",
-            help="Preset or techniques, for example mi+di:p=0.7; repeat to compare.",
+            metavar="ATTACK",
+            help="Preset or techniques, for example mi+di:p=0.7: see `list attacks`; repeat to compare.",
             autocompletion=complete_attacks,
             show_default="bim, or the protocol's",
         ),
@@ -78,13 +81,18 @@ class AttackRequest:
     epsilon: Annotated[
         str | None,
         typer.Option(
-            "--epsilon", "--eps", help="Budget in [0, 1] pixels: 8/255.", show_default="the data set's"
+            "--epsilon",
+            "--eps",
+            metavar="RADIUS",
+            help="Budget in [0, 1] pixels: 8/255.",
+            show_default="the data set's",
         ),
     ] = None
     dataset: Dataset = None
     protocol: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="Attack and count as a paper or a tool does, flags aside: see `list protocols`.",
             autocompletion=complete_protocols,
             show_default="none",
@@ -92,11 +100,13 @@ class AttackRequest:
         ),
     ] = None
     steps: Annotated[
-        int | None, typer.Option(help="Number of steps.", show_default="50", rich_help_panel=ATTACK)
+        int | None,
+        typer.Option(metavar="N", help="Number of steps.", show_default="50", rich_help_panel=ATTACK),
     ] = None
     step: Annotated[
         str | None,
         typer.Option(
+            metavar="SIZE",
             help="Step size: eps/10 or a number.",
             show_default="eps/10, or eps/STEPS if that is more",
             rich_help_panel=ATTACK,
@@ -105,7 +115,8 @@ class AttackRequest:
     norm: Annotated[
         str | None,
         typer.Option(
-            help="linf or l2.",
+            metavar="linf|l2",
+            help="Norm of the budget.",
             autocompletion=one_of("linf", "l2"),
             show_default="the data set's",
             rich_help_panel=ATTACK,
@@ -152,7 +163,10 @@ class AttackRequest:
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of the draw of images and of random techniques.", show_default="0", rich_help_panel=ATTACK
+            metavar="N",
+            help="Of the draw of images and of random techniques.",
+            show_default="0",
+            rich_help_panel=ATTACK,
         ),
     ] = None
     architecture: Architecture = ""

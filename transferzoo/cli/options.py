@@ -91,7 +91,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Dataset = Annotated[
     str | None,
     typer.Option(
-        help="Data set.", autocompletion=complete_datasets, show_default="fashion-mnist, the built-in one"
+        metavar="NAME",
+        help="Data set: see `list datasets`.",
+        autocompletion=complete_datasets,
+        show_default="fashion-mnist, the built-in one",
     ),
 ]
 DataRoot = Annotated[
@@ -103,6 +106,17 @@ DataRoot = Annotated[
         rich_help_panel=IMAGES,
         help="Your images: class folders, a list, Parquet, IDX, an archive; a data set of their own, unless "
         "--dataset names one.",
+    ),
+]
+DataSetImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        show_default=False,
+        rich_help_panel=IMAGES,
+        help="Images of the data set, where they are not the package's or the Hub's: class folders, a list, "
+        "Parquet, IDX, an archive.",
     ),
 ]
 Output = Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.completion import complete_reports
-from transferzoo.cli.options import DataRoot, Json, Output, Visible, ZooFile
+from transferzoo.cli.options import DataSetImages, Json, Output, Visible, ZooFile
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def report(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="WHAT...",
+            metavar="WHAT",
             autocompletion=complete_reports,
             help="Run folders that `attack` wrote, names of studies, files that `study --results` wrote.",
         ),
@@ -45,7 +45,7 @@ def report(
         bool, typer.Option("--verdicts", help="Of a study, print no table but that of its verdicts.")
     ] = False,
     visibility: Visible = False,
-    data: DataRoot = None,
+    data: DataSetImages = None,
     zoo: ZooFile = None,
     json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.completion import complete_studies
-from transferzoo.cli.options import RESULTS, DataRoot, Json, Output, Plugins, ZooFile
+from transferzoo.cli.options import RESULTS, DataSetImages, Json, Output, Plugins, ZooFile
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def study(
     name: Annotated[
         str, typer.Argument(help="A study of the package, or a YAML file.", autocompletion=complete_studies)
     ],
-    data: DataRoot = None,
+    data: DataSetImages = None,
     store: Annotated[
         Path,
         typer.Option(
