@@ -114,6 +114,8 @@ class Exchange:
             return self._branch(repository, unquote(revision))
         if what == "refs":
             return self._refs(repository)
+        if what == "discussions":
+            return self._discussions(repository)
         commit = self._commit(repository, revision)
         if what == "revision":
             return self._info(repository, commit)
@@ -226,6 +228,26 @@ class Exchange:
         pulls = [{**pull, "name": pull["ref"]} for pull in named("refs/pr/")]
         known = {"branches": named("refs/heads/"), "tags": named("refs/tags/"), "converts": []}
         return json_answer({**known, "pullRequests": pulls} if "include_prs" in self.query else known)
+
+    def _discussions(self, repository: Repository) -> Answer:
+        """Return the pull requests of a status; there is nothing else to discuss."""
+        (status,) = self.query.get("status", ["all"])
+        numbers = [int(ref[8:]) for ref in repository.refs if ref.startswith("refs/pr/")]
+        states = {number: "closed" if number in repository.closed else "open" for number in numbers}
+        found = [
+            {
+                "num": number,
+                "title": "A pull request",
+                "author": {"name": repository.owner},
+                "createdAt": "2026-01-01T00:00:00.000Z",
+                "status": state,
+                "isPullRequest": True,
+                "repo": {"name": repository.name, "type": "model"},
+            }
+            for number, state in states.items()
+            if status in ("all", state)
+        ]
+        return json_answer({"count": len(found), "start": 0, "discussions": found})
 
     def _tree(self, commit: Commit, path: str, folder: str) -> Answer:
         entries = {name: blob.described(name) for name, blob in commit.files.items()}

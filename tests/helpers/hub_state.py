@@ -82,6 +82,7 @@ class Repository:
     private: bool = False
     gated: bool = False
     commits: dict[str, Commit] = field(default_factory=dict)
+    closed: set[int] = field(default_factory=set)  # numbers of pull requests that nobody can merge any more
     refs: dict[str, str] = field(default_factory=dict)  # "refs/heads/main", "refs/tags/v1", "refs/pr/1"
 
     @property

@@ -185,9 +185,10 @@ def test_tags(hub: Hub, folder: Path, tmp_path: Path) -> None:
         hub, tmp_path, publishing(folder, tag="v1"), publishing(folder, tag="v2"), downloading, HF_TOKEN=TOKEN
     )
     assert moved.error == (
-        f"the tag 'v1' of owner/tiny is at another commit: expected {other.value['commit']}, "
+        "the tag 'v1' of owner/tiny is at another commit: expected a tag that is free, "
         f"got {first.value['commit']}; choose another tag."
     )
+    assert other.value["changed"], "nothing was sent before the tag was refused"
     assert old.value["text"] == "{}"
 
 
@@ -213,6 +214,9 @@ def test_branches_and_pull_requests(hub: Hub, folder: Path, tmp_path: Path) -> N
     assert others.value["url"] == f"{hub.address}/someone/tiny/discussions/1"
     assert absent.error == "owner/tiny has no revision 'no'; check the revision."
     hub.fail("broken", "/commit/", method="POST")
+    (again,) = called(hub, tmp_path, publishing(folder, create_pr=True), HF_TOKEN=TOKEN)
+    assert again.value == {**pull.value, "changed": False}, "there is an open one with the same files"
+    hub.repositories["owner/tiny"].closed.add(1)
     (failed,) = called(hub, tmp_path, publishing(folder, create_pr=True), HF_TOKEN=TOKEN)
     assert "(status 500)" in failed.error, "the pull request that was there before is not the new one"
     assert added.error == f"nothing can be added to a commit: expected a branch, got {'a' * 40}."
@@ -294,7 +298,10 @@ def test_what_the_hub_leaves_out_or_refuses(hub: Hub, folder: Path, tmp_path: Pa
     calls = [publishing(folder), publishing(folder, files=["README.md"])]
     left, refused = called(hub, tmp_path, *calls, HF_TOKEN=TOKEN)
     assert left.error.startswith("config.json is not in the commit that was made in owner/tiny; look whether")
-    assert refused.error == "the Hub refuses the metadata of README.md; correct its YAML header."
+    assert refused.error == (
+        "the Hub refuses the metadata of README.md: got Bad YAML unexpected end of the flow collection; "
+        "correct its YAML header."
+    )
 
 
 SNAPSHOT = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,7 +98,9 @@ def push(
         show_json(asdict(sent))
         return
     log(f"{sent.url}: {'sent' if sent.changed else 'nothing new'}, commit {sent.commit[:12]}.")
-    log(f"Attack from it with: transferzoo attack --surrogate hf-hub:{sent.repo} --targets all")
+    at = sent.commit if create_pr else revision
+    place = quote(f"hf-hub:{sent.repo}{f'@{at}' if at else ''}")
+    log(f"Attack from it with: transferzoo attack --surrogate {place} --targets all")
 
 
 def _show_plan(plan: UploadPlan, *, as_json: bool) -> None:

@@ -378,6 +378,7 @@ def _run(
     team: Team,
     workers: int,
 ) -> dict[str, Any]:
+    from transferzoo.models.checkpoint import note_images
     from transferzoo.training.rho_search import train_or_tune
 
     images, test = training_images(dataset, root, what.config, workers)
@@ -385,7 +386,7 @@ def _run(
         images = _labelled(what.labels, images, dataset, team)
     plan = plan_sentence(what.config, recipe, dataset, root)
     with progress_bar() as bar, _telling_what_is_kept(folder):
-        return train_or_tune(
+        result = train_or_tune(
             what.config,
             dataset,
             images,
@@ -396,6 +397,7 @@ def _run(
             team=team,
             on_progress=TrainingLog(bar, plan, len(what.config.tune)).advance,
         )
+    return note_images(folder, root.name) if root and team.leads else result
 
 
 @contextmanager

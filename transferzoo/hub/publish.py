@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from huggingface_hub import constants
 
@@ -74,7 +74,8 @@ def publish(
         private: create the repository as a private one.
         revision: the branch to commit to, created if it does not exist; the default branch if None.
         tag: a name for the commit.
-        create_pr: open a pull request instead of committing to the branch.
+        create_pr: open a pull request instead of committing to the branch, unless one that has these files
+            is open.
 
     Raises:
         TransferZooError: a file is missing, nobody is logged in or the user may not write, the repository is
@@ -136,6 +137,10 @@ def _upload(
         )
     head = _head(api, repo, revision, create=not create_pr)
     changed = _changed(api, repo, head, local)
+    if tag:
+        _check_tag(api, repo, tag, None if changed else head)
+    if changed and create_pr and (pull := _open_pull_request(api, repo, local)):
+        return Published(repo, pull.url, pull.commit, False)
     commit, url = head, ""
     if changed:
         operations = {file: local[file] for file in changed}
@@ -203,10 +208,42 @@ def _commit(
     return made.oid, made.pr_url or ""
 
 
+class _PullRequest(NamedTuple):
+    commit: str
+    url: str
+
+
+def _open_pull_request(api: HfApi, repo: str, local: Mapping[str, Path]) -> _PullRequest | None:
+    """Return an open pull request that has the files already, None without one."""
+    heads = _pull_requests(api, repo)
+    open_ones = api.get_repo_discussions(repo, discussion_type="pull_request", discussion_status="open")
+    for found in open_ones if heads else ():
+        head = heads.get(f"refs/pr/{found.num}")
+        if head and not _changed(api, repo, head, local):
+            return _PullRequest(head, found.url)
+    return None
+
+
 def _pull_requests(api: HfApi, repo: str) -> dict[str, str]:
     """Return ref → commit of the pull requests of a repository."""
     found = api.list_repo_refs(repo, include_pull_requests=True).pull_requests
     return {pull.ref: pull.target_commit for pull in found or []}
+
+
+def _check_tag(api: HfApi, repo: str, tag: str, commit: str | None) -> None:
+    """See that a tag is free or at a commit; None for one that is yet to be made.
+
+    Raises:
+        TransferZooError: it is at another commit.
+    """
+    tags = {found.name: found.target_commit for found in api.list_repo_refs(repo).tags}
+    if tag in tags and tags[tag] != commit:
+        raise TransferZooError(
+            f"the tag '{tag}' of {repo} is at another commit",
+            expected=commit or "a tag that is free",
+            got=tags[tag],
+            hint="choose another tag",
+        )
 
 
 def _tag(api: HfApi, repo: str, tag: str, commit: str) -> None:
@@ -218,13 +255,6 @@ def _tag(api: HfApi, repo: str, tag: str, commit: str) -> None:
     try:
         api.create_tag(repo, tag=tag, revision=commit)
     except Exception:
-        tags = {found.name: found.target_commit for found in api.list_repo_refs(repo).tags}
-        if tag not in tags:
+        if tag not in {found.name for found in api.list_repo_refs(repo).tags}:
             raise
-        if tags[tag] != commit:
-            raise TransferZooError(
-                f"the tag '{tag}' of {repo} is at another commit",
-                expected=commit,
-                got=tags[tag],
-                hint="choose another tag",
-            ) from None
+        _check_tag(api, repo, tag, commit)

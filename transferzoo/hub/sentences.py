@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import constants
@@ -135,15 +136,38 @@ def _translated(error: Exception, asked: HubPath | str, revision: str | None) ->
         )
     if path.file:
         return _download_error(error, path)
+    said = _said(error)
+    if isinstance(error, ValueError) and str(error).startswith("Invalid metadata in README.md"):
+        return TransferZooError(
+            "the Hub refuses the metadata of README.md", got=said, hint="correct its YAML header"
+        )
+    if status == 404:
+        return TransferZooError(
+            f"{constants.ENDPOINT} knows nothing of {name} (status 404)",
+            hint="check the name and HF_ENDPOINT",
+        )
+    if status >= 400 and said:
+        return TransferZooError(
+            f"{constants.ENDPOINT} refuses this for {name} (status {status}): {said}",
+            hint="mend that and run it again; what has arrived is not sent again",
+        )
     if constants.HF_HUB_OFFLINE:
         return TransferZooError("HF_HUB_OFFLINE is set", expected="a way to the Hub", hint="unset it")
-    if isinstance(error, ValueError) and str(error).startswith("Invalid metadata in README.md"):
-        return TransferZooError("the Hub refuses the metadata of README.md", hint="correct its YAML header")
     return TransferZooError(
         f"the Hub could not be asked for {name} ({f'status {status}' if status else type(error).__name__})",
         hint="check the network and HF_ENDPOINT and run it again"
         + ("" if isinstance(asked, HubPath) else "; what has arrived is not sent again"),
     )
+
+
+def _said(error: BaseException | None) -> str:
+    """Return the reason that the Hub gives for a refusal, in one line; empty without one."""
+    while error is not None:
+        if said := getattr(error, "server_message", None):
+            plain = "".join(sign if sign.isprintable() else " " for sign in str(said))
+            return shorten(plain, 300, placeholder=" …").rstrip(".")
+        error = error.__cause__
+    return ""
 
 
 def missing_file_error(path: HubPath) -> MissingFileError:
@@ -159,6 +183,12 @@ def _download_error(error: Exception, path: HubPath) -> TransferZooError:
     """Return why a file was not downloaded."""
     from huggingface_hub import errors
 
+    status = status_of(error)
+    if status == 404 and isinstance(error, errors.LocalEntryNotFoundError):
+        return TransferZooError(
+            f"{constants.ENDPOINT} knows nothing of {path} (status 404)",
+            hint="check the name and HF_ENDPOINT",
+        )
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         if constants.HF_HUB_OFFLINE:
             return NotCachedError(
@@ -171,7 +201,6 @@ def _download_error(error: Exception, path: HubPath) -> TransferZooError:
         )
     if isinstance(error, errors.EntryNotFoundError):
         return missing_file_error(path)
-    status = status_of(error)
     return TransferZooError(
         f"{path} could not be downloaded ({f'status {status}' if status else type(error).__name__})",
         hint="try again, or check the network and the space on the disk",

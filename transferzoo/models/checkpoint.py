@@ -284,6 +284,21 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
         ) from None
 
 
+def note_images(folder: Path, name: str) -> dict[str, Any]:
+    """Note in recipe.json that the training images were a folder of the user's, and return what it holds.
+
+    Args:
+        folder: a finished checkpoint.
+        name: of the folder or file of the images.
+
+    Raises:
+        ModelError: see `read_recipe`.
+    """
+    recipe = {**(read_recipe(folder) or {}), "images": name}
+    write_json(folder / RECIPE, recipe)
+    return recipe
+
+
 def digest(folder: Path) -> str:
     """Return the SHA-256 of a checkpoint's weight file.
 

@@ -6,9 +6,9 @@ import re
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.sync.licences import check_licence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,13 +50,11 @@ def model_card(
         records: of its adversarial images on targets.
 
     Raises:
-        UsageError: no licence.
+        UsageError: no licence, or one that the Hub does not know.
     """
     from huggingface_hub import ModelCardData
 
-    licence = licence.strip()
-    if not licence:
-        raise UsageError("the model has no licence", expected="an identifier of the Hub such as mit")
+    licence = check_licence(licence)
     name = repo.rpartition("/")[2]
     results = _results(recipe, dataset_repo)
     data = ModelCardData(
@@ -146,6 +144,7 @@ def _training(recipe: Mapping[str, Any]) -> str:
         ("SHA-256 of the weights it starts from", recipe.get("start")),
         ("selected epoch", recipe.get("selected_epoch")),
         ("training images", data.get("n")),
+        ("folder of the training images", recipe.get("images")),
         ("SHA-256 of the training data", data.get("sha256")),
         ("SHA-256 of the weights", recipe.get("weights_sha256")),
         ("versions", ", ".join(f"{package} {number}" for package, number in versions.items())),

@@ -18,6 +18,7 @@ from transferzoo.models import checkpoint
 from transferzoo.models.download import download_model
 from transferzoo.models.resolve import resolve_model
 from transferzoo.models.sources.hub_repository import HubRepository
+from transferzoo.sync.licences import check_repo
 from transferzoo.sync.model_card import PATH, model_card
 from transferzoo.zoo.schema import HUB, NAMED_ON_HUB
 
@@ -110,8 +111,10 @@ def plan_upload(
 
     Raises:
         ModelError: the checkpoint is damaged, or a weight is not finite.
-        UsageError: no licence, or no accuracy in the recipe.
+        UsageError: no repository can have that name, no licence or an unknown one, or no accuracy in the
+            recipe.
     """
+    check_repo(repo)
     config = checkpoint.read_config(folder)
     checkpoint.load_network(folder, config["num_classes"])
     local = checkpoint.read_recipe(folder) or {}
@@ -131,7 +134,7 @@ def plan_upload(
         config,
         recipe,
         licence=licence,
-        dataset_repo=_dataset_repo(zoo, str(trained.get("dataset"))),
+        dataset_repo=None if recipe.get("images") else _dataset_repo(zoo, str(trained.get("dataset"))),
         base_model=base,
         records=_records(folder, runs),
     )
