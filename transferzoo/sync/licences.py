@@ -126,7 +126,7 @@ def check_repo(repo: str) -> None:
     except HFValidationError:
         raise UsageError(
             f"'{repo}' cannot be the name of a repository",
-            expected="OWNER/NAME of at most 96 letters, digits, '-', '_' and '.'; '-' and '.' neither twice in "
-            "a row nor at an end, and no '.git' at its end",
+            expected="OWNER/NAME of at most 96 letters, digits, '-', '_' and '.'; '-' and '.' neither twice "
+            "in a row nor at an end, and no '.git' at its end",
             hint="choose another with --repo",
         ) from None
