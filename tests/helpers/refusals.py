@@ -20,11 +20,11 @@ ATTACK = ("attack", "--surrogate", "resnet50-sgd", "--targets", "vgg", "--steps"
 def refused(result: Result, code: int, *words: str) -> None:
     """Check that a command failed as it should: its exit code and one sentence that holds `words`.
 
-    Before it may stand what the command took the images for.
+    Before it may stand what the command took images and classes for.
     """
     assert result.code == code, result
     assert result.out == ""
-    (line,) = (one for one in result.err.splitlines() if not one.startswith("Data: "))
+    (line,) = (one for one in result.err.splitlines() if not one.startswith(("Data: ", "Classes: ")))
     assert re.fullmatch(r"Error: .+[.?]", line), line
     assert "Traceback" not in line
     assert not line.endswith(("..", "?."))

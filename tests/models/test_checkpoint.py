@@ -194,7 +194,7 @@ DAMAGES: dict[str, tuple[Any, str]] = {
     ),
     "classes": (
         lambda f: change_config(f, num_classes=10),
-        r"/model has the wrong number of classes: expected 3 as the data set, got 10\.$",
+        r"/model has the wrong number of classes: expected 3 as the data set, got 10; name its",
     ),
     "other architecture": (
         lambda f: change_config(f, architecture="resnet18", model_args={"in_chans": 1}),

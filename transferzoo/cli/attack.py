@@ -36,6 +36,7 @@ def attack(request: AttackRequest) -> None:
     from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
     from transferzoo.evaluation.job import weights_of
+    from transferzoo.evaluation.known_classes import note_classes, with_classes
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.models.resolve import named_dataset
     from transferzoo.results.writers import check_folder, check_output
@@ -64,6 +65,10 @@ def attack(request: AttackRequest) -> None:
         show_json(unfetched(settle, crafted_on, tried_on, absent, request.finetune or []))
         return
     crafted_on, tried_on = download_models(crafted_on, tried_on)
+    if request.classes is not None:
+        crafted_on = with_classes(crafted_on, records.dataset(name), request.classes)
+        tried_on = with_classes(tried_on, records.dataset(name), request.classes)
+    known = note_classes(records.dataset(name), (*crafted_on, *tried_on), log)
     tuned = fine_tunings(records, crafted_on, request.finetune or [], request.train_data)
     if tuned:
         crafted_on = with_tuned(records.dataset(name), crafted_on, tuned)
@@ -77,7 +82,7 @@ def attack(request: AttackRequest) -> None:
         request.max_gradients,
         {m.full_name: len(weights_of(m, every=True)) for m in crafted_on},
     )
-    job = job_of(records, config, crafted_on, tried_on, root, request)
+    job = job_of(records, config, crafted_on, tried_on, root, known, request)
     missing = [one for one in tuned if not one.finished()]
     if request.batch_size == AUTO and not missing:
         job = with_largest_batches(job)

@@ -148,6 +148,7 @@ def job_of(
     surrogates: tuple[ModelSpec, ...],
     targets: tuple[ModelSpec, ...],
     root: Path | None,
+    known: tuple[int, ...],
     request: AttackRequest,
 ) -> Job:
     """Return what a configuration asks for, images and target classes loaded.
@@ -158,6 +159,7 @@ def job_of(
         surrogates: models the images are crafted on.
         targets: models they are tried on.
         root: the user's own place of images; None for the data set's.
+        known: labels of the classes whose images are kept.
         request: it may have a file of target classes.
 
     Raises:
@@ -167,6 +169,7 @@ def job_of(
     from transferzoo.datasets.sources import load_split
     from transferzoo.evaluation.candidates import read_target_classes
     from transferzoo.evaluation.job import Job
+    from transferzoo.evaluation.known_classes import only_known
 
     dataset = zoo.dataset(config.dataset)
     with progress_bar() as bar:
@@ -181,6 +184,13 @@ def job_of(
     listed = None
     if config.targeted == "file":
         listed = read_target_classes(Path(str(request.targeted)), dataset, images)
+    if listed is not None and len(known) < len(dataset.classes):
+        raise UsageError(
+            "a list of target classes needs models that know all classes",
+            expected=f"{len(dataset.classes)} known to all",
+            got=str(len(known)),
+        )
+    dataset, images = only_known(dataset, images, known)
     return Job(
         config, dataset, surrogates, targets, images, listed, allow_inaccurate=request.allow_inaccurate
     )

@@ -173,6 +173,15 @@ class AttackRequest:
     mean: Mean = None
     std: Std = None
     allow_code: AllowCode = False
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=MODELS,
+            help="CSV (data,model): the number of each class of the data in models that name none.",
+        ),
+    ] = None
     finetune: Annotated[
         list[str] | None,
         typer.Option(

@@ -15,7 +15,7 @@ from transferzoo.base.environment import environment, versions
 from transferzoo.base.plugins import used
 from transferzoo.defences import DEFENCES, read_defence
 from transferzoo.models.download import loadable
-from transferzoo.models.load import identity
+from transferzoo.models.load import classes_of, identity
 from transferzoo.results.records import SurrogateAttack
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Job:
             "config": self.content["model_configs"][model.full_name],
             "defence": model.defence,
             "classes": self.dataset.classes,
+            **({"class_names": model.classes} if model.classes else {}),
             "images": tensors_state(self.data.ids, after=self._pixels).hexdigest(),
             "environment": self.content["environment"],
             **used(*DEFENCES.origins(model.defence)),
@@ -139,6 +140,12 @@ class Job:
                 if file is not None
             }.items()
         }
+        mapped = {
+            name: list(found.places)
+            for name, model in models.items()
+            if (found := classes_of(model, self.dataset))
+            and (model.classes or found.count != len(self.dataset.classes))
+        }
         listed = () if self.target_classes is None else (self.target_classes,)
         others = (self.data.labels, self.data.ids, *listed)
         return {
@@ -146,6 +153,7 @@ class Job:
             "attacks": [attack.canonical for attack in self.attacks],
             "models": {name: weights for name, (weights, _) in identities.items()},
             "model_configs": {name: config for name, (_, config) in identities.items()},
+            **({"class_places": mapped} if mapped else {}),
             **({"samples": collected} if collected else {}),
             "data": {
                 "n": len(self.data),

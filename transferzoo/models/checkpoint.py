@@ -116,6 +116,8 @@ def load_network(folder: Path, classes: int, weights: Path | None = None) -> tup
             f"the checkpoint {folder} has the wrong number of classes",
             expected=f"{classes} as the data set",
             got=str(config["num_classes"]),
+            hint="name its classes (label_names in its config.json), or say with `attack --classes FILE` "
+            "which of them are the data's",
         )
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn, then overwritten
         return restore(folder, config, classes, weights=weights), config["pretrained_cfg"]

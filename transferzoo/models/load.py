@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.plugins import owner, used
+from transferzoo.models.class_map import map_classes
 from transferzoo.models.download import loadable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from transferzoo.models.class_map import ClassMap
     from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
@@ -35,7 +37,36 @@ def load_classifier(model: ModelSpec, dataset: DatasetSpec, weights: Path | None
         ModelError: it is damaged, does not fit the data set, or its own code fails.
         TransferZooError: the Hub does not have it.
     """
-    return loadable(model).load(dataset, weights)
+    source = loadable(model)
+    found = classes_of(model, dataset)
+    if found is None or found.is_plain:
+        return source.load(dataset, weights)
+    if None in found.places:
+        unknown = [name for name, at in zip(dataset.classes, found.places, strict=True) if at is None]
+        raise ModelError(
+            f"'{model.name}' does not know all classes of '{dataset.name}'",
+            expected="as many classes as the data set has",
+            got=f"none for {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}",
+            hint="say which of its classes they are with --classes, or leave their images out",
+        )
+    loaded = source.load(dataset.model_copy(update={"classes": class_names(model)}), weights)
+    loaded.order = [place for place in found.places if place is not None]
+    return loaded
+
+
+def class_names(model: ModelSpec) -> tuple[str, ...]:
+    """Return the names of a model's classes, as a user says or its files do; none where neither does."""
+    return model.classes or loadable(model).class_names()
+
+
+def classes_of(model: ModelSpec, dataset: DatasetSpec) -> ClassMap | None:
+    """Return which of a model's classes are those of a data set; None where nothing tells.
+
+    Raises:
+        ModelError: its files are damaged.
+    """
+    theirs = class_names(model)
+    return map_classes(theirs, dataset.classes) if theirs else None
 
 
 def identity(model: ModelSpec) -> tuple[str, str]:

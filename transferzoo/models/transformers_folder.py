@@ -35,6 +35,15 @@ def is_transformers(folder: Path) -> bool:
     return isinstance(config, dict) and "model_type" in config and "architecture" not in config
 
 
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Return the names of a model's classes in the order of its logits; none where nothing names them."""
+    try:
+        names = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["id2label"]
+        return tuple(str(names[key]) for key in sorted(names, key=int))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
 def identity(folder: Path) -> tuple[str, str]:
     """Return the SHA-256 of the weights in a folder, and a fingerprint of what else it says of the model.
 

@@ -191,6 +191,16 @@ class LoadableSource(ModelSource):
         """
         return True
 
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of its classes in the order of its logits, without loading it.
+
+        They are "0", "1", … where only their number is known, and none where that is not known either.
+
+        Raises:
+            ModelError: its files are damaged.
+        """
+        return ()
+
     def collected(self) -> list[Path]:
         """Return the files of weights that it has besides the main ones, in order."""
         return []

@@ -194,6 +194,7 @@ class ModelSpec(FrozenModel):
             "train" (nobody has published it: `recipe` makes it).
         weights: of a "local:" or "hub:" place that is no checkpoint folder.
         extra: whether "all" leaves it out; its name and patterns of names reach it.
+        classes: names of its classes in the order of its logits, where its files do not say.
         defence: what it does to images first, as `read_defence` reads it; empty for nothing.
         recipe: name of the training recipe that makes it, if known.
         claimed: top-1 accuracy in percent on the data set's usual images, as its source states it.
@@ -207,6 +208,7 @@ class ModelSpec(FrozenModel):
     source: ModelSource
     weights: WeightFile | None = None
     extra: bool = False
+    classes: tuple[str, ...] = ()
     defence: str = ""
     recipe: str | None = None
     claimed: float | None = Field(default=None, gt=0, le=100)

@@ -57,6 +57,14 @@ class CheckpointFolder(LoadableSource):
 
         return checkpoint.digest(self.folder), fingerprint(checkpoint.description(self.folder))
 
+    def class_names(self) -> tuple[str, ...]:
+        from transferzoo.datasets.labels import numbered
+        from transferzoo.models import checkpoint
+
+        config = checkpoint.read_config(self.folder)
+        count, names = config["num_classes"], checkpoint.class_names(config["pretrained_cfg"])
+        return tuple(names) if len(names) == count else numbered(count)
+
     def collected(self) -> list[Path]:
         from transferzoo.models import checkpoint
 

@@ -53,6 +53,12 @@ class OnnxFile(AtPath):
     def gives_gradients(self) -> bool:
         return False
 
+    def class_names(self) -> tuple[str, ...]:
+        from transferzoo.datasets.labels import numbered
+
+        shape = _session(self.path).get_outputs()[0].shape
+        return numbered(shape[1]) if len(shape) == 2 and isinstance(shape[1], int) else ()
+
     def versions(self) -> dict[str, str]:
         runtime = _runtime(self.path)
         first = _providers(runtime)[0]

@@ -89,6 +89,9 @@ class TorchvisionModel(LoadableSource):
         read = {key: str(value) for key, value in vars(chosen.transforms()).items() if key[0] != "_"}
         return _file(chosen)[1], fingerprint({"torchvision": self.name, **read})
 
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(_chosen(self.name, self.weights).meta["categories"])
+
     def versions(self) -> dict[str, str]:
         import torchvision
 

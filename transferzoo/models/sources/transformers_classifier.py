@@ -38,6 +38,11 @@ class TransformersClassifier(AtPath):
 
         return identity(self.path)
 
+    def class_names(self) -> tuple[str, ...]:
+        from transferzoo.models.transformers_folder import class_names
+
+        return class_names(self.path)
+
     def versions(self) -> dict[str, str]:
         from transferzoo.models.transformers_folder import package
 

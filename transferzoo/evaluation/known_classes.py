@@ -1,0 +1,139 @@
+"""Models whose classes are more, fewer or others than the data's: what is said of them, and what is left.
+
+A model of more classes counts with those of the data alone. Images of classes that a model does not know are
+left out for all models, so that they are compared on the same ones.
+"""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import torch
+
+from transferzoo.base.errors import DataError, UsageError
+from transferzoo.datasets.labels import checked
+from transferzoo.models.class_map import describe
+from transferzoo.models.load import class_names, classes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from transferzoo.datasets import Batch
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
+
+MOST = 1_000_000
+"""Classes of a model, at most, that a file names."""
+
+
+def note_classes(
+    dataset: DatasetSpec, models: Iterable[ModelSpec], notify: Callable[[str], None]
+) -> tuple[int, ...]:
+    """Say how the classes of models were mapped, and return the labels of the classes that all models know.
+
+    Args:
+        dataset: whose classes are looked for.
+        models: on this machine.
+        notify: called with a sentence on each model whose classes are others, or in another order.
+
+    Raises:
+        DataError: fewer than two classes are known to all.
+    """
+    known = dict.fromkeys(range(len(dataset.classes)))
+    for model in dict.fromkeys(models):
+        found = classes_of(model, dataset)
+        if found is None:
+            continue
+        if sentence := describe(model.name, class_names(model), dataset.classes, found):
+            notify(sentence)
+        known = {label: None for label in known if found.places[label] is not None}
+    if len(known) < 2:
+        raise DataError(
+            f"the models know too few of the classes of '{dataset.name}' in common",
+            expected="at least 2",
+            got=str(len(known)),
+            hint="say with --classes FILE which of their classes they are",
+        )
+    if left := [name for label, name in enumerate(dataset.classes) if label not in known]:
+        names = ", ".join(left[:5]) + (", …" if len(left) > 5 else "")
+        notify(f"Left out: images of {len(left):,} classes that not every model knows ({names}).")
+    return tuple(known)
+
+
+def only_known(dataset: DatasetSpec, images: Batch, known: tuple[int, ...]) -> tuple[DatasetSpec, Batch]:
+    """Return a data set of some classes alone, and the images of these, their labels renumbered.
+
+    Args:
+        dataset: has all classes.
+        images: of all classes.
+        known: labels of the classes that are kept, ascending.
+    """
+    if len(known) == len(dataset.classes):
+        return dataset, images
+    kept = images.select(torch.isin(images.labels, torch.tensor(known)))
+    numbers = torch.full((len(dataset.classes),), -1)
+    numbers[torch.tensor(known)] = torch.arange(len(known))
+    classes = tuple(dataset.classes[label] for label in known)
+    return dataset.model_copy(update={"classes": classes}), type(images)(
+        kept.images, numbers[kept.labels], kept.ids, kept.names
+    )
+
+
+# ---------------------------------------------------------------- where names do not help
+
+
+def with_classes(models: tuple[ModelSpec, ...], dataset: DatasetSpec, file: Path) -> tuple[ModelSpec, ...]:
+    """Return models with the classes that a file says they have, where their names do not say it.
+
+    Args:
+        models: on this machine.
+        dataset: whose classes the file names.
+        file: CSV with the columns `data`, a class of the data by name or number, and `model`, its number in
+            the model. A row without a class of the data stands for one that the data does not have.
+
+    Raises:
+        UsageError: it cannot be read, or a number is given twice or is none of the model.
+    """
+    named = _read(file, dataset)
+    found = []
+    for model in models:
+        theirs, mapped = class_names(model), classes_of(model, dataset)
+        if model.classes or (mapped and mapped.by_name):
+            found.append(model)
+            continue
+        count = len(theirs) or max(named) + 1
+        if max(named) >= count:
+            raise UsageError(
+                f"{file} does not fit '{model.name}'",
+                expected=f"numbers in 0..{count - 1}",
+                got=str(max(named)),
+            )
+        classes = tuple(named.get(place) or f"#{place}" for place in range(count))
+        found.append(model.model_copy(update={"classes": classes}))
+    return tuple(found)
+
+
+def _read(file: Path, dataset: DatasetSpec) -> dict[int, str]:
+    """Return number in the model → class of the data, empty for none."""
+    expected = "a CSV file with the columns data (a class of the data) and model (its number in the model)"
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            lines = csv.DictReader(stream, skipinitialspace=True)
+            rows = [(line["data"].strip(), int(line["model"])) for line in lines]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError) as error:
+        raise UsageError(f"cannot read {file}", expected=expected, got=type(error).__name__) from None
+    numbers = [number for _, number in rows]
+    if not rows or len({*numbers}) < len(rows) or min(numbers) < 0 or max(numbers) >= MOST:
+        raise UsageError(f"cannot read {file}", expected=f"{expected}, each number once, below {MOST:,}")
+    named = {number: text and dataset.classes[_label(text, dataset, file)] for text, number in rows}
+    if len(once := [name for name in named.values() if name]) > len({*once}):
+        raise UsageError(f"{file} has a class of the data twice", expected="each once")
+    return named
+
+
+def _label(text: str, dataset: DatasetSpec, file: Path) -> int:
+    try:
+        return checked(text, dataset, str(file))
+    except DataError as error:
+        raise UsageError(str(error).removesuffix(".")) from None
