@@ -68,10 +68,12 @@ def attack(request: AttackRequest) -> None:
     if request.classes is not None:
         crafted_on = with_classes(crafted_on, records.dataset(name), request.classes)
         tried_on = with_classes(tried_on, records.dataset(name), request.classes)
-    known = note_classes(records.dataset(name), (*crafted_on, *tried_on), log)
     tuned = fine_tunings(records, crafted_on, request.finetune or [], request.train_data)
     if tuned:
         crafted_on = with_tuned(records.dataset(name), crafted_on, tuned)
+    made = {one.model for one in tuned}
+    found = [model for model in (*crafted_on, *tried_on) if model not in made]
+    known = note_classes(records.dataset(name), found, log)
     config = configure(
         records,
         name,
