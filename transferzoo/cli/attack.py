@@ -72,8 +72,8 @@ def attack(request: AttackRequest) -> None:
     if tuned:
         crafted_on = with_tuned(records.dataset(name), crafted_on, tuned)
     made = {one.model for one in tuned}
-    found = [model for model in (*crafted_on, *tried_on) if model not in made]
-    known = note_classes(records.dataset(name), found, log)
+    whole = [model for model in (*crafted_on, *tried_on) if model not in made]
+    known = note_classes(records.dataset(name), whole, log)
     config = configure(
         records,
         name,

@@ -38,7 +38,7 @@ def is_transformers(folder: Path) -> bool:
 def class_names(folder: Path) -> tuple[str, ...]:
     """Return the names of a model's classes in the order of its logits; none where nothing names them."""
     try:
-        names = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["id2label"]
+        names = read_json(folder / CONFIG)["id2label"]
         return tuple(str(names[key]) for key in sorted(names, key=int))
     except (OSError, ValueError, KeyError, TypeError):
         return ()
