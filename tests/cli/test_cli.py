@@ -27,6 +27,7 @@ from transferzoo.minimizers import MINIMIZERS
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.studies.result_file import write_results
 from transferzoo.studies.schema import built_in
+from transferzoo.zoo.model_source import forms
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ NAMES = {
     "architectures": list(ARCHITECTURES),
     "defences": list(DEFENCES),
     "formats": list(READERS),
+    "sources": [form.form for form in forms() for _ in form.examples],
     "recipes": list(ZOO.recipes),
     "studies": list(built_in()),
 }

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from helpers.fitted import fit
+from helpers.foreign_models import fitted_keras
 from helpers.refusals import refused
 from helpers.short_attack import TRY, records
 from transferzoo import load_images, load_model
@@ -34,30 +34,6 @@ def keras(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return found
 
 
-def made(keras: Any, few: Path, *, scale: float, end: str | None, channels: int = 1) -> Any:
-    """A small network of pixels times 1 / `scale` that knows some images, with `end` behind it."""
-    layers = keras.layers
-    keras.utils.set_random_seed(0)
-    body = [
-        keras.Input((28, 28, channels)),
-        layers.Rescaling(scale),
-        layers.Conv2D(8, 3, 2, activation="relu"),
-        layers.BatchNormalization(),
-        layers.AveragePooling2D(3),
-        layers.Flatten(),
-    ]
-    known = load_images(root=few)
-    pixels = known.images.expand(-1, channels, -1, -1).permute(0, 2, 3, 1) / (255 * scale)
-    with torch.no_grad():
-        features = keras.Sequential(body)(pixels, training=False).cpu()
-    head = torch.nn.Linear(features.shape[1], 10)
-    fit(head, features, known.labels)
-    dense = layers.Dense(10, activation=end)
-    model = keras.Sequential([*body, dense])
-    dense.set_weights([head.weight.detach().numpy().T, head.bias.detach().numpy()])
-    return model
-
-
 KINDS: dict[str, dict[str, Any]] = {
     "logits of [0, 1]": {"scale": 1.0, "end": None},
     "softmax of [0, 255]": {"scale": 1 / 255, "end": "softmax"},
@@ -68,7 +44,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_says_what_keras_says(keras: Any, few: Path, tmp_path: Path, kind: str) -> None:
     options = KINDS[kind]
-    model = made(keras, few, **options)
+    model = fitted_keras(keras, few, **options)
     model.save(tmp_path / "net.keras")
     images = load_images().images[:200] / 255
     given = images.expand(-1, options.get("channels", 1), -1, -1).permute(0, 2, 3, 1)
@@ -86,7 +62,7 @@ def test_its_gradients_are_those_of_its_logits(keras: Any, few: Path, tmp_path: 
     """The same network with and without softmax: the first step goes the same way."""
     known, signs = load_images(), []
     for end in (None, "softmax"):
-        made(keras, few, scale=1 / 255, end=end).save(tmp_path / "net.keras")
+        fitted_keras(keras, few, scale=1 / 255, end=end).save(tmp_path / "net.keras")
         images = (known.images[:40] / 255).requires_grad_()
         functional.cross_entropy(
             load_model(str(tmp_path / "net.keras"))(images), known.labels[:40]
@@ -98,7 +74,7 @@ def test_its_gradients_are_those_of_its_logits(keras: Any, few: Path, tmp_path: 
 
 
 def test_it_attacks_and_is_attacked(keras: Any, cli: Run, few: Path, tmp_path: Path) -> None:
-    made(keras, few, **KINDS["softmax of [0, 255]"]).save(tmp_path / "net.keras")
+    fitted_keras(keras, few, **KINDS["softmax of [0, 255]"]).save(tmp_path / "net.keras")
     found = records(cli, few, "-s", "net.keras", "-t", "net.keras", "-t", "./net.keras|bits:depth=7")
     white = found["net", "net"]
     assert white["white_box"]
@@ -173,6 +149,6 @@ print(package().backend.backend(), os.environ["KERAS_BACKEND"])
 
 def test_a_file_is_known_by_its_bytes(keras: Any, few: Path, tmp_path: Path) -> None:
     for name, options in (("a", {}), ("b", {"channels": 3})):
-        made(keras, few, scale=1.0, end=None, **options).save(tmp_path / f"{name}.keras")
+        fitted_keras(keras, few, scale=1.0, end=None, **options).save(tmp_path / f"{name}.keras")
     one, other = (KerasFile(tmp_path / f"{name}.keras").identity() for name in "ab")
     assert one[0] != other[0] and one[1] == other[1]

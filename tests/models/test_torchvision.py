@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from torch import nn
 from torchvision.models import WeightsEnum, _api, get_model
 from torchvision.models._api import Weights, register_model
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification, ObjectDetection
 from torchvision.transforms.functional import to_pil_image
 
-from helpers.fitted import fit
+from helpers.foreign_models import TinyNet, fitted_tiny, hashed_name, saved
 from helpers.refusals import ATTACK, refused
 from helpers.short_attack import records
 from transferzoo import load_images, load_model
@@ -36,20 +33,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 FASHION = load_zoo().dataset("fashion-mnist")
 
 
-class TinyNet(nn.Module):
-    """Colours to ten classes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers = nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(200, 10)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        said: torch.Tensor = self.head(self.features(images))
-        return said
-
-
 class Code:
     """What a pickle makes by calling a function."""
 
@@ -57,29 +40,14 @@ class Code:
         return print, ("this ran",)
 
 
-def saved(content: object) -> bytes:
-    file = io.BytesIO()
-    torch.save(content, file)
-    return file.getvalue()
-
-
 @pytest.fixture
 def weights(tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[WeightsEnum]]:
     """Register `tiny_net`, whose weights lie on a server; the cache of torch.hub is empty."""
     (tmp_path / "served").mkdir()
-    torch.manual_seed(0)
-    first, second = (
-        partial(ImageClassification, crop_size=24, resize_size=30),
-        partial(ImageClassification, crop_size=28, interpolation=InterpolationMode.BICUBIC),
-    )
-    images, network = load_images(root=few), TinyNet().eval()
-    seen = first()(images.images.expand(-1, 3, -1, -1))
-    fit(network.head, network.features(seen), 9 - images.labels)
-    good, other, bad = saved(network.state_dict()), saved(TinyNet().state_dict()), saved({"a": Code()})
-    named = {
-        name: f"tiny-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-        for name, content in {"good": good, "other": other, "bad": bad}.items()
-    }
+    first = partial(ImageClassification, crop_size=24, resize_size=30)
+    second = partial(ImageClassification, crop_size=28, interpolation=InterpolationMode.BICUBIC)
+    good, other, bad = fitted_tiny(few, first()), saved(TinyNet().state_dict()), saved({"a": Code()})
+    named = {name: hashed_name(content) for name, content in (("good", good), ("other", other), ("bad", bad))}
     for name, content in {"good": good, "other": good, "bad": bad}.items():  # "other" has changed
         (tmp_path / "served" / named[name]).write_bytes(content)
     handler = partial(Quiet, directory=tmp_path / "served")

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from torch import nn
 
-from helpers.fitted import fit
+from helpers.foreign_models import REVERSED, SMALL_VIT, fit_transformers, small_vit
 from helpers.hub_server import COMMIT, connect, running
 from helpers.refusals import refused
 from helpers.short_attack import TRY, records
@@ -23,53 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor
-
     from helpers.refusals import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 transformers: Any = import_module("transformers")  # whose own types say less than they claim
-FASHION = load_zoo().dataset("fashion-mnist")
-NAMES = {"id2label": dict(enumerate(reversed(FASHION.classes)))}
-"""Its classes stand in another order than the data's."""
-SMALL_VIT = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 64, "intermediate_size": 64}
-
-
-def vit(size: int) -> Any:
-    config = transformers.ViTConfig(image_size=size, patch_size=7, **SMALL_VIT, **NAMES)
-    return transformers.ViTForImageClassification(config)
 
 
 def resnet() -> Any:
     shape = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
-    return transformers.ResNetForImageClassification(transformers.ResNetConfig(**shape, **NAMES))
+    return transformers.ResNetForImageClassification(transformers.ResNetConfig(**shape, **REVERSED))
 
 
 def convnext() -> Any:
     shape = {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2}
-    return transformers.ConvNextForImageClassification(transformers.ConvNextConfig(**shape, **NAMES))
-
-
-def head_of(model: Any) -> nn.Linear:
-    *_, head = (part for part in model.classifier.modules() if isinstance(part, nn.Linear))
-    return head
-
-
-@torch.no_grad()
-def fit_to_images(model: Any, processor: Any, images: Tensor, labels: Tensor) -> None:
-    """Let a random model know some images: its last layer is fitted to its own features."""
-    caught: list[Tensor] = []
-    hook = head_of(model).register_forward_pre_hook(lambda _, given: caught.append(given[0]))
-    model.eval()(processor(images=list(images.expand(-1, 3, -1, -1)), return_tensors="pt")["pixel_values"])
-    hook.remove()
-    fit(head_of(model), caught[0], 9 - labels)
+    return transformers.ConvNextForImageClassification(transformers.ConvNextConfig(**shape, **REVERSED))
 
 
 PLAIN = {"size": {"height": 28, "width": 28}}
 MADE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-    "vit": (lambda: vit(28), lambda: transformers.ViTImageProcessor(**PLAIN)),
+    "vit": (lambda: small_vit(28), lambda: transformers.ViTImageProcessor(**PLAIN)),
     "vit, larger": (
-        lambda: vit(35),
+        lambda: small_vit(35),
         lambda: transformers.ViTImageProcessor(size={"height": 35, "width": 35}, resample=3),
     ),
     "resnet": (
@@ -85,11 +58,11 @@ MADE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         ),
     ),
     "without normalisation": (
-        lambda: vit(28),
+        lambda: small_vit(28),
         lambda: transformers.ViTImageProcessor(**PLAIN, do_normalize=False),
     ),
     "from -1 to 1": (
-        lambda: vit(28),
+        lambda: small_vit(28),
         lambda: transformers.ViTImageProcessor(
             **PLAIN, rescale_factor=1 / 127.5, image_mean=[1.0] * 3, image_std=[1.0] * 3
         ),
@@ -101,8 +74,7 @@ def made(kind: str, folder: Path, few: Path) -> tuple[Any, Any]:
     model_of, processor_of = MADE[kind]
     torch.manual_seed(0)
     model, processor = model_of(), processor_of()
-    known = load_images(root=few)
-    fit_to_images(model, processor, known.images, known.labels)
+    fit_transformers(model, processor, few)
     transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -29,12 +29,21 @@ class Kind(StrEnum):
     defences = "defences"
     formats = "formats"
     protocols = "protocols"
+    sources = "sources"
     recipes = "recipes"
     studies = "studies"
 
 
 MODELS = (Kind.models, Kind.surrogates, Kind.targets)
-PARTS = (Kind.protocols, Kind.attacks, Kind.minimizers, Kind.architectures, Kind.defences, Kind.formats)
+PARTS = (
+    Kind.protocols,
+    Kind.attacks,
+    Kind.minimizers,
+    Kind.architectures,
+    Kind.defences,
+    Kind.formats,
+    Kind.sources,
+)
 """Kinds that belong to no data set."""
 
 
@@ -48,7 +57,7 @@ def list_(
     zoo: ZooFile = None,
     plugin: Plugins = None,
 ) -> None:
-    """List models, data sets, attacks, minimizers, architectures, defences, formats of images, or the like.
+    """List models, data sets, attacks, minimizers, architectures, defences, formats, sources of models.
 
     Models of the default data set, and how many others there are; all of them with --dataset or --match.
     """
@@ -149,6 +158,8 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
             return _defences()
         case Kind.formats:
             return _formats()
+        case Kind.sources:
+            return _sources()
 
 
 def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
@@ -232,6 +243,23 @@ def _formats() -> list[dict[str, Any]]:
 
     return [
         {"name": name, "layout": READERS[name].layout, "plugin": _plugin(READERS, name)} for name in READERS
+    ]
+
+
+def _sources() -> list[dict[str, Any]]:
+    from transferzoo.zoo.model_source import SOURCES, forms
+
+    return [
+        {
+            "name": form.form,
+            "you have": one.have,
+            "you write": one.written,
+            "surrogate": one.surrogate,
+            "needs": one.needs or None,
+            "plugin": _plugin(SOURCES, form.form),
+        }
+        for form in forms()
+        for one in form.examples
     ]
 
 

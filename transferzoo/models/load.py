@@ -92,7 +92,7 @@ def require_gradients(model: ModelSpec) -> None:
     if not loadable(model).gives_gradients():
         raise UsageError(
             f"'{model.name}' is no surrogate: no gradient comes back from it",
-            expected="a checkpoint, a weight file or a function that returns an nn.Module",
+            expected="a model that gives gradients, as `transferzoo list sources` has them",
             got=str(model.source),
             hint="use it as a target",
         )

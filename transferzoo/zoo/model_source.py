@@ -8,6 +8,7 @@ does a form before it loads a model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic_core import core_schema
@@ -41,6 +42,23 @@ class InputForm(NamedTuple):
     std: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class Example:
+    """A model in a form, for a user to look up.
+
+    Attributes:
+        have: what the user has, in a few words.
+        written: what to write then, with the options that it needs.
+        needs: what has to be installed, a command; empty for nothing.
+        surrogate: whether images can be crafted on it, in words: "yes", "no", or on what it depends.
+    """
+
+    have: str
+    written: str
+    needs: str = ""
+    surrogate: str = "yes"
+
+
 class ModelSource(ABC):
     """Where a model comes from.
 
@@ -48,6 +66,7 @@ class ModelSource(ABC):
         form: the first name under which the form is registered.
         pattern: what stands behind `form:`, for a user to read; empty for nothing.
         written: how a user names such a model on the command line; empty where no user does.
+        examples: models of this form, which `transferzoo list sources` shows.
         state: where the weights are: in the package, on this machine, on the Hub, elsewhere on the web,
             or nowhere yet.
         is_path: whether what a user writes is a path, which has to exist.
@@ -59,6 +78,7 @@ class ModelSource(ABC):
     form: ClassVar[str]
     pattern: ClassVar[str]
     written: ClassVar[str]
+    examples: ClassVar[tuple[Example, ...]] = ()
     state: ClassVar[State] = "local"
     is_path: ClassVar[bool] = False
     runs_code: ClassVar[bool] = False

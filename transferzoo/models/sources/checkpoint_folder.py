@@ -14,7 +14,7 @@ from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.sources.program_file import is_scripted
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
-from transferzoo.zoo.model_source import InputForm, LoadableSource, model_source
+from transferzoo.zoo.model_source import Example, InputForm, LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile, assets
 
 if TYPE_CHECKING:
@@ -119,6 +119,11 @@ class LocalFolder(CheckpointFolder):
 
     pattern: ClassVar[str] = "PATH"
     written: ClassVar[str] = f"a checkpoint folder, WEIGHTS{WEIGHTS} or .pt with --architecture"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example("a checkpoint folder of timm", "./my-model"),
+        Example("a weight file", "net.safetensors --architecture small_vgg"),
+        Example("what a training script saved", "net.pt --architecture small_vgg"),
+    )
     takes_weights: ClassVar[bool] = True
     is_path: ClassVar[bool] = True
 

@@ -10,7 +10,7 @@ from transferzoo.base.errors import UsageError
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
-from transferzoo.zoo.model_source import ModelSource, model_source
+from transferzoo.zoo.model_source import Example, ModelSource, model_source
 from transferzoo.zoo.schema import NAMED_ON_HUB, ROLES, ModelSpec
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ class HubRepository(ModelSource):
 
     pattern: ClassVar[str] = "OWNER/NAME[@REVISION]"
     written: ClassVar[str] = f"{NAMED_ON_HUB}{pattern}"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example("a repository of timm on the Hub", "hf-hub:OWNER/NAME"),
+        Example("a commit, tag or branch of it", "hf-hub:OWNER/NAME@REVISION"),
+        Example(
+            "a repository of transformers on the Hub", "hf-hub:OWNER/OTHER", TransformersClassifier.installed
+        ),
+    )
     state: ClassVar[State] = "hub"
     takes_weights: ClassVar[bool] = True
 

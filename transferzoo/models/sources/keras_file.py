@@ -17,7 +17,7 @@ from transferzoo.base.errors import ModelError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.optional import import_optional
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.model_source import Example, model_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,9 @@ class KerasFile(AtPath):
     """A model that Keras saved."""
 
     written: ClassVar[str] = "MODEL.keras"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example("a model of Keras", "net.keras", "pip install 'transferzoo[keras]'"),
+    )
     suffixes: ClassVar[tuple[str, ...]] = (".keras",)
     as_is: ClassVar[bool] = True
 

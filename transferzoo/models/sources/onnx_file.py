@@ -19,7 +19,7 @@ from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.model_source import Example, model_source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +39,9 @@ class OnnxFile(AtPath):
     """An exported model."""
 
     written: ClassVar[str] = "MODEL.onnx"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example("an exported model", "net.onnx", "pip install 'transferzoo[onnx]'", surrogate="no"),
+    )
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
     roles: ClassVar[tuple[Role, ...]] = ("target",)
 

@@ -18,7 +18,7 @@ from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.model_source import Example, model_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,10 @@ class ProgramFile(AtPath):
     """A TorchScript archive or an exported program."""
 
     written: ClassVar[str] = "PROGRAM.pt2 or TorchScript with --allow-code"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example("a program of torch.export", "net.pt2 --allow-code"),
+        Example("TorchScript", "scripted.pt --allow-code"),
+    )
     runs_code: ClassVar[bool] = True
     as_is: ClassVar[bool] = True
 

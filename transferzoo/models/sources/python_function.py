@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError, reason
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.zoo.model_source import LoadableSource, model_source
+from transferzoo.zoo.model_source import Example, LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class PythonFunction(LoadableSource):
 
     pattern: ClassVar[str] = "MODULE:FUNCTION"
     written: ClassVar[str] = f"{pattern} with --allow-code"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example("a function that returns an nn.Module", "own.models:make --allow-code"),
+        Example("one that returns a function of images", "own.models:answer --allow-code", surrogate="no"),
+    )
     runs_code: ClassVar[bool] = True
 
     @classmethod

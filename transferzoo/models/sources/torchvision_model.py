@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError, reason
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.zoo.model_source import LoadableSource, model_source
+from transferzoo.zoo.model_source import Example, LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class TorchvisionModel(LoadableSource):
 
     pattern: ClassVar[str] = "NAME[:WEIGHTS]"
     written: ClassVar[str] = f"torchvision:{pattern}"
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example("a pretrained classifier of torchvision", "torchvision:resnet50"),
+        Example("one with other weights", "torchvision:resnet50:IMAGENET1K_V1"),
+    )
     state: ClassVar[State] = "web"
 
     @classmethod

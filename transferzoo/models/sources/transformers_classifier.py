@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.models.sources.at_path import AtPath
 from transferzoo.models.transformers_folder import is_transformers
-from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.model_source import Example, model_source
 
 if TYPE_CHECKING:
     from transferzoo.models.classifier import Classifier
@@ -22,6 +22,8 @@ class TransformersClassifier(AtPath):
     """A folder with config.json, model.safetensors and preprocessor_config.json."""
 
     written: ClassVar[str] = ""
+    installed: ClassVar[str] = "pip install 'transferzoo[transformers]'"
+    examples: ClassVar[tuple[Example, ...]] = (Example("a folder of transformers", "./my-vit", installed),)
 
     @classmethod
     def recognises(cls, written: str, options: UnlistedOptions) -> bool:
