@@ -71,6 +71,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     from transferzoo.models.architectures import ARCHITECTURES
     from transferzoo.models.resolve import note_path
     from transferzoo.studies.schema import built_in, find_study
+    from transferzoo.zoo.model_source import SOURCES
 
     for model in zoo.models.values():
         if name in (model.name, model.full_name):
@@ -153,6 +154,15 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
             **_plugin(READERS, name),
             "layout": reader.layout,
             "about": inspect.getdoc(reader),
+        }
+    if name in SOURCES:
+        form = SOURCES[name]
+        yield {
+            "kind": "form of models",
+            "name": name,
+            **_plugin(SOURCES, name),
+            "examples": [example.written for example in form.examples],
+            "about": inspect.getdoc(form),
         }
     if name in ARCHITECTURES:
         entry = ARCHITECTURES[name]
@@ -249,8 +259,9 @@ def _names(zoo: Zoo) -> list[str]:
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.models.architectures import ARCHITECTURES
     from transferzoo.studies.schema import built_in
+    from transferzoo.zoo.model_source import SOURCES
 
     models = {m.name for m in zoo.models.values()}
-    parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES, READERS)
+    parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES, READERS, SOURCES)
     named = (zoo.datasets, zoo.presets, zoo.suites, zoo.recipes, built_in(), *parts)
     return [*models, *(name for part in named for name in part)]
