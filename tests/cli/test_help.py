@@ -104,6 +104,7 @@ def test_without_a_command_there_is_a_quick_start(cli: Callable[..., Result]) ->
     assert all(re.search(rf"\b{command}\b", done.out) for command in COMMANDS)
 
 
+@pytest.mark.usefixtures("untimed")
 def test_the_quick_start_trains_by_a_minimizer_alone(cli: Callable[..., Result]) -> None:
     (example,) = [one for one in QUICK if one.split()[1] == "train"]
     assert example == "transferzoo train --minimizer gsam"

@@ -126,5 +126,5 @@ def test_marks_that_meet() -> None:
 
 def test_a_page_has_the_highest_in_bold() -> None:
     table = Table.of_cells("t", ("a", "b"), [("c", Marked.where("-2.0", {BEST: True})), ("d", "-3.0")])
-    page = render_page([replace(study_part(results()), tables=(table,))])
+    page = render_page([replace(study_part(results()), tables=(table,), figures=())])
     assert "<strong>−2.0</strong>" in page and "<strong>−3.0" not in page
