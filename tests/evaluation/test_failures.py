@@ -142,7 +142,7 @@ def test_folder_that_cannot_be_read(cli: Run, tmp_path: Path, few: Path) -> None
     (run,) = (tmp_path / "runs").iterdir()
     records = (run / "records.jsonl").read_text()
     (run / "records.jsonl").write_text(records[:100])
-    refused(cli("report", run), 1, "records.jsonl", "delete it and run the attack command again")
+    refused(cli("report", run), 1, "records.jsonl", "run the attack command again, which makes it anew")
     (run / "records.jsonl").unlink()
     refused(cli("report", run), 1, "is not finished", "run its attack command again")
     (run / "records.jsonl").mkdir()

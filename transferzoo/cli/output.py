@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from transferzoo.base.printable import printable
 
-    from rich.console import RenderableType
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rich.console import ConsoleOptions, RenderableType
     from rich.progress import Progress
+    from rich.segment import Segment
 
 PIPE_WIDTH = 120
 """Columns of a table that is not printed on a terminal."""
@@ -71,9 +74,18 @@ def _is_unicode(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().startswith("utf")
 
 
+class _Console(Console):
+    """A console on which text is no command: what comes from files of others is shown, not obeyed."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is shown; styles and movements of the cursor are not in the text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 def log(message: str) -> None:
     """Tell the user something on stderr, unwrapped and without markup."""
-    Console(stderr=True).print(Text(message), soft_wrap=True)
+    _Console(stderr=True).print(Text(message), soft_wrap=True)
 
 
 def as_written() -> str:
@@ -105,24 +117,24 @@ def report_once(fails_first: Callable[[], bool]) -> Iterator[None]:
 
 def show(*tables: RenderableType) -> None:
     """Print tables on stdout, as wide as the terminal, or 120 columns in a pipe."""
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console = _Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for table in tables:
         console.print(table)
 
 
 def log_table(table: RenderableType) -> None:
     """Print a table on stderr, as wide as the terminal, or 120 columns in a pipe."""
-    Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH).print(table)
+    _Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH).print(table)
 
 
 def show_line(text: str, label: str = "") -> None:
     """Print text on stdout as it is, unwrapped and without markup, behind a bold label if there is one."""
-    Console().print(Text.assemble((label, "bold"), text), soft_wrap=True)
+    _Console().print(Text.assemble((label, "bold"), text), soft_wrap=True)
 
 
 def terminal_width() -> int:
     """Return the columns a table may take."""
-    return Console().width if sys.stdout.isatty() else PIPE_WIDTH
+    return _Console().width if sys.stdout.isatty() else PIPE_WIDTH
 
 
 def show_json(content: object) -> None:
@@ -135,7 +147,7 @@ def progress_bar() -> Progress:
     """Return a progress bar on stderr; silent where stderr is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = _Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

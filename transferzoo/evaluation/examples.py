@@ -6,7 +6,9 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from transferzoo.results.records import read_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,17 +37,17 @@ class Predictions:
     ids: tuple[int, ...]
     classes: tuple[int, ...]
 
-    @classmethod
-    def read(cls, ids: Iterable[int], classes: Iterable[int], **names: str) -> Self:
-        """Return predictions that were kept as JSON.
 
-        Raises:
-            ValueError: there is not one for each image.
-        """
-        found = cls(**names, ids=tuple(map(int, ids)), classes=tuple(map(int, classes)))
-        if len(found.ids) != len(found.classes):
-            raise ValueError(f"{len(found.classes)} predictions of {len(found.ids)} images")
-        return found
+def read_predictions(line: str) -> Predictions:
+    """Return predictions that were kept as a line of JSON.
+
+    Raises:
+        ValueError: it holds none, or not one for each image.
+    """
+    found = read_line(Predictions, line)
+    if len(found.ids) != len(found.classes):
+        raise ValueError(f"{len(found.classes)} predictions of {len(found.ids)} images")
+    return found
 
 
 def drawn_examples(labels: Sequence[int], seed: int, most: int = MOST) -> list[int]:

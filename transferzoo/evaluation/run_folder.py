@@ -26,9 +26,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from transferzoo.base.atomic import sha256, sweep, write_json, write_text, writing
 from transferzoo.base.errors import DataError, TransferZooError, reason
 from transferzoo.base.file_names import file_name
+from transferzoo.base.foreign_files import parse_json, read_json, read_text
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.evaluation.examples import Predictions
-from transferzoo.results.records import Record, SurrogateAttack, Visibility
+from transferzoo.evaluation.examples import Predictions, read_predictions
+from transferzoo.results.records import (
+    Record,
+    SurrogateAttack,
+    Timing,
+    Visibility,
+    read_line,
+    read_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,7 +83,7 @@ class RunFolder:
             write_json(self.path / STARTED, {"created": created, "command": command})
         path, wanted = self.path / "config.json", {"schema": SCHEMA, **json.loads(json.dumps(content))}
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            known = read_json(path)
         except (OSError, ValueError):
             known = None  # absent, or damaged: all that it says follows from the command
         if known != wanted:
@@ -84,7 +92,7 @@ class RunFolder:
     def started(self) -> dict[str, str]:
         """Return when the run was `created`, and by which `command`; empty where that is not known."""
         try:
-            return dict(json.loads((self.path / STARTED).read_text(encoding="utf-8")))
+            return dict(read_json(self.path / STARTED))
         except (OSError, ValueError, TypeError):
             return {}
 
@@ -119,7 +127,7 @@ class RunFolder:
         Raises:
             DataError: the file is missing or damaged.
         """
-        found: list[str] | None = _read(self._selection(), lambda text: json.loads(text).get("names"))
+        found: list[str] | None = _read(self._selection(), lambda text: parse_json(text).get("names"))
         return found
 
     def selection(self) -> str:
@@ -141,7 +149,7 @@ class RunFolder:
 
     def add_timing(self, pair: SurrogateAttack, unit: int, images: int, seconds: float) -> None:
         """Keep how long a work unit took."""
-        line = {**asdict(pair), "unit": unit, "images": images, "seconds": round(seconds, 3)}
+        line = asdict(Timing(pair.surrogate, pair.attack, unit, images, round(seconds, 3)))
         with writing(self.path), (self.path / "timings.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
@@ -156,7 +164,7 @@ class RunFolder:
         path = self.path / file
         if not path.exists():
             return []
-        return _read(path, lambda text: [_record(line) for line in text.splitlines()])
+        return _read(path, _records)
 
     def save_records(self, records: Iterable[Record], file: str = RECORDS) -> None:
         """Replace the records, or those of the curve."""
@@ -172,7 +180,7 @@ class RunFolder:
         path = self.path / "visibility.jsonl"
         if not path.exists():
             return []
-        return _read(path, lambda text: [Visibility(**json.loads(line)) for line in text.splitlines()])
+        return _read(path, lambda text: [read_line(Visibility, line) for line in text.split("\n") if line])
 
     def save_visibility(self, lines: Iterable[Visibility]) -> None:
         """Keep how visible the perturbations are."""
@@ -188,7 +196,7 @@ class RunFolder:
         path = self.path / "predictions.jsonl"
         if not path.exists():
             return []
-        return _read(path, lambda text: [Predictions.read(**json.loads(line)) for line in text.splitlines()])
+        return _read(path, lambda text: [read_predictions(line) for line in text.split("\n") if line])
 
     def save_predictions(self, lines: Iterable[Predictions]) -> None:
         """Keep what targets predict of the images that are shown."""
@@ -202,12 +210,12 @@ class RunFolder:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         for line in text.splitlines():
             try:
-                entry = json.loads(line)
-                pair = SurrogateAttack(entry["surrogate"], entry["attack"])
-                seconds, images = totals.get(pair, (0.0, 0))
-                totals[pair] = (seconds + entry["seconds"], images + entry["images"])
-            except (ValueError, KeyError, TypeError):
+                one = read_line(Timing, line)
+            except ValueError:
                 continue  # the last line of a killed run
+            pair = SurrogateAttack(one.surrogate, one.attack)
+            seconds, images = totals.get(pair, (0.0, 0))
+            totals[pair] = (seconds + one.seconds, images + one.images)
         return {pair: seconds / images for pair, (seconds, images) in totals.items() if images > 0}
 
 
@@ -219,7 +227,7 @@ def open_run(path: Path) -> RunFolder:
     """
     run = RunFolder(path)
     try:
-        content = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        content = read_json(path / "config.json")
         config, schema = content["config"], content.get("schema", 1)
         sources = 1 if config["ensemble"] else len(config["surrogates"])
         cells = sources * len(config["attacks"]) * len(config["targets"])
@@ -253,7 +261,7 @@ def _read(path: Path, parse: Callable[[str], T]) -> T:
         DataError: it is missing or damaged.
     """
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(read_text(path))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _unreadable(path, error) from None
 
@@ -262,25 +270,24 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path} is missing", hint="run the attack command again, which makes it")
     return DataError(
-        f"cannot read {path}: {reason(error)}", hint="delete it and run the attack command again"
+        f"cannot read {path}: {reason(error)}", hint="run the attack command again, which makes it anew"
     )
 
 
-def _record(line: str) -> Record:
-    """Return the record that a line holds.
+def _records(text: str) -> list[Record]:
+    """Return the records that a file holds.
 
     Raises:
-        ValueError: its counts are not those of its outcomes.
+        ValueError: one is none, or they are of different images.
     """
-    record = Record(**json.loads(line))
-    fooled, counted = record.outcomes.count("1"), len(record.outcomes) - record.outcomes.count("-")
-    if (record.successes, record.n, record.rate) != (fooled, counted, fooled / max(counted, 1)):
-        raise ValueError(f"the rate of '{record.target}' is not that of its outcomes")
-    return record
+    records = [read_record(line) for line in text.split("\n") if line]
+    if len({len(record.outcomes) for record in records}) > 1:
+        raise ValueError("the records have different numbers of outcomes")
+    return records
 
 
 def _ids_and_labels(text: str) -> tuple[list[int], list[int]]:
-    content = json.loads(text)
+    content = parse_json(text)
     return list(content["ids"]), list(content["labels"])
 
 

@@ -17,6 +17,7 @@ from transferzoo.base.plugins import used
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, filtered
+from transferzoo.models.recipe_file import checked
 from transferzoo.models.state_dict import check_finite, check_fit, read_weights, serialised
 from transferzoo.zoo.schema import MOST_CLASSES, MOST_PIXELS
 
@@ -276,7 +277,7 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(read_json(path))
+        return checked(read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"cannot read {path}",

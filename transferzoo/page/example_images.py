@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.foreign_files import read_json
 from transferzoo.evaluation.examples import drawn_examples, predicted, shown_target
 from transferzoo.results.comparisons import brief, budget_text, rows_of
 from transferzoo.results.records import short
@@ -81,7 +81,7 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
     """
     from transferzoo.datasets.sources import load_split, measured
 
-    config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))["config"]
+    config = read_json(run.path / "config.json")["config"]
     dataset = measured(zoo, config["dataset"], config["split"], root).dataset(config["dataset"])
     clean = load_split(dataset, config["split"], root=root)
     shown = dict(list(rows_of(run.records()).items())[:MOST_ROWS])

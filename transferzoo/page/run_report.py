@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.foreign_files import read_json
 from transferzoo.page.charts import Axis, CurvePanel, Curves, Differences, Figure, Heatmap, MeanInterval
 from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
 from transferzoo.page.parts import Part, format_range, names_or_count, unique_texts
@@ -60,7 +61,7 @@ def runs_part(findings: Findings, runs: Sequence[RunFolder], examples: Sequence[
 
 def configuration(run: RunFolder) -> dict[str, Any]:
     """Return all that a run depends on, as `config.json` has it."""
-    return dict(json.loads((run.path / "config.json").read_text(encoding="utf-8")))
+    return dict(read_json(run.path / "config.json"))
 
 
 def run_figures(findings: Findings) -> tuple[Figure, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree
 
 from markupsafe import Markup
 
+from transferzoo.base.figure_file import figure_bytes
+from transferzoo.base.printable import printable
 from transferzoo.page.canvas import NARROW, WIDE, style
 from transferzoo.page.drawing import draw
 from transferzoo.page.palette import COLOURS
@@ -59,8 +60,8 @@ def inline_svg(chart: Chart, name: str, title: str, description: str, *, wide: b
         height=height,
         limits=limits,
         name=name,
-        title=title,
-        description=description,
+        title=printable(title),
+        description=printable(description),
         drawn=_drawn(root, name),
     )
     return InlineSvg(svg, broad)
@@ -74,11 +75,10 @@ def render_file(chart: Chart, kind: str, *, wide: bool = True) -> bytes:
         kind: "svg" or "png", the latter with 200 pixels an inch.
         wide: for a desk rather than a phone.
     """
-    file = io.BytesIO()
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
     with style():
-        draw(chart, wide=wide).savefig(file, format=kind, dpi=72 if kind == "svg" else DPI, metadata=metadata)
-    return file.getvalue()
+        figure = draw(chart, wide=wide)
+        return figure_bytes(figure, kind, dpi=72 if kind == "svg" else DPI, metadata=metadata)
 
 
 def _drawn(root: Element, name: str) -> Markup:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping  # noqa: TC003  read when a record is checked
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from transferzoo.base.errors import DataError
 from transferzoo.base.file_names import file_name
-from transferzoo.base.frozen_model import fingerprint
+from transferzoo.base.foreign_files import parse_json
+from transferzoo.base.frozen_model import fingerprint, wanted
 from transferzoo.results.statistics import wilson
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+T = TypeVar("T")
 
 NOISE_SURROGATE = "random noise"
 """What stands for the surrogate of random noise: no model has such a name, which has a data set."""
@@ -174,3 +178,64 @@ class Visibility:
     def lacks_ssim(self) -> bool:
         """Whether something is changed, and yet nobody measured the structural similarity."""
         return self.psnr is not None and self.ssim is None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a work unit took.
+
+    Attributes:
+        surrogate: full name.
+        attack: canonical form, budget included.
+        unit: its number.
+        images: in it.
+        seconds: of all of them.
+    """
+
+    surrogate: str
+    attack: str
+    unit: int
+    images: int
+    seconds: float
+
+
+def read_line(kind: type[T], line: str) -> T:
+    """Return the dataclass that a line of JSON holds, every field of its type.
+
+    Raises:
+        ValueError: it is no such line.
+    """
+    content = parse_json(line)
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if isinstance(content, dict) and (unknown := sorted(content.keys() - known)):
+        raise ValueError(f"'{unknown[0]}' is unknown")
+    try:
+        found: T = _adapter(kind).validate_json(line, strict=True)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "a line"
+        raise ValueError(f"'{name}': expected {wanted(first['msg'])}") from None
+    return found
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def read_record(line: str) -> Record:
+    """Return the record that a line holds.
+
+    Raises:
+        ValueError: it is none, or says what cannot be.
+    """
+    record = read_line(Record, line)
+    fooled, counted = record.outcomes.count("1"), len(record.outcomes) - record.outcomes.count("-")
+    if not re.fullmatch("[01-]*[01][01-]*", record.outcomes):
+        raise ValueError("'outcomes': expected 0, 1 and -, and an image that counts")
+    if (record.successes, record.n, record.rate) != (fooled, counted, fooled / counted):
+        raise ValueError(f"the rate of '{record.target}' is not that of its outcomes")
+    for name in ("low", "high", "surrogate_accuracy", "target_accuracy"):
+        if not 0 <= getattr(record, name) <= 1:
+            raise ValueError(f"'{name}': expected 0 to 1")
+    return record

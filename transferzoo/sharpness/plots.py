@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import write_bytes
 from transferzoo.base.errors import UsageError
+from transferzoo.base.figure_file import figure_bytes
 from transferzoo.base.optional import import_optional
 from transferzoo.sharpness.tables import mean_rate
 
@@ -93,6 +93,4 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    stream = io.BytesIO()
-    figure.savefig(stream, format=path.suffix.removeprefix("."), dpi=150)
-    write_bytes(path, stream.getvalue())
+    write_bytes(path, figure_bytes(figure, path.suffix.removeprefix("."), dpi=150))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import UsageError, reason
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.recipe_file import checked
 from transferzoo.models.sources.program_file import is_scripted
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
@@ -224,13 +225,13 @@ def trained_on(folder: Path) -> str | None:
     """
     recipe = folder / "recipe.json"
     try:
-        return str(read_json(recipe)["config"]["dataset"])
+        return str(checked(read_json(recipe))["config"]["dataset"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"cannot read {recipe}",
             expected="what `transferzoo train` wrote",
-            got=type(error).__name__,
+            got=reason(error),
             hint="delete it, or copy the checkpoint again",
         ) from None
