@@ -158,6 +158,33 @@ def test_a_run_of_another_version_is_refused(cli: Run, tmp_path: Path, few: Path
         refused(cli("report", run), 1, f"expected schema 2, got {schema or 1}", "makes a new folder")
 
 
+DAMAGES: dict[str, Callable[[str], str]] = {
+    "another type": lambda line: json.dumps({key: [value] for key, value in json.loads(line).items()}),
+    "deep": lambda line: "[" * 10**5,
+    "an infinite number": lambda line: line[:-1] + ', "more": 1e999}',
+    "half of it": lambda line: line[: len(line) // 2],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_measured_again_from_the_images(
+    cli: Run, tmp_path: Path, few: Path, damage: str
+) -> None:
+    command = (*ATTACK, "--data", few, "--curve", 1)
+    assert cli(*command).code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    whole, images = _bytes(run), {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+    files = sorted(set(run.glob("*.jsonl")) - {run / "timings.jsonl"})
+    assert {file.stem for file in files} >= {"records", "curve", "noise", "visibility", "predictions"}
+    for file in [*files, run / "timings.jsonl"]:
+        first, *others = file.read_text().splitlines()
+        file.write_text("\n".join([DAMAGES[damage](first), *others]) + "\n")
+    refused(cli("report", run), 1, ".jsonl", "run the attack command again, which makes it anew")
+    assert cli(*command).code == 0
+    assert _bytes(run) == whole
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")} == images
+
+
 def test_disk_that_is_full_again_and_again(
     cli: Run, tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,7 +212,9 @@ def test_a_missing_or_damaged_file_of_a_run_is_reported(
         assert written == "Written: page.html"
     for content in ("{", "{}"):
         (broken / "visibility.jsonl").write_text(content)
-        refused(cli("report", broken), 1, "visibility.jsonl", "run the attack command again, which makes it anew")
+        refused(
+            cli("report", broken), 1, "visibility.jsonl", "run the attack command again, which makes it anew"
+        )
 
 
 def test_of_many_folders_what_is_there_is_reported(cli: Run, run: Path, tmp_path: Path) -> None:
