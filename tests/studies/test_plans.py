@@ -12,7 +12,7 @@ import pytest
 from helpers.studies import results
 from transferzoo.results.statistics import expected_reach
 from transferzoo.studies.cells import Grid, GridPoint
-from transferzoo.studies.claims import judge
+from transferzoo.studies.claims import in_words, judge
 from transferzoo.studies.entries import Claim
 from transferzoo.studies.expected import as_json, expectations
 from transferzoo.studies.result_file import Results, Training, Value, with_shared, write_results
@@ -180,3 +180,33 @@ def test_a_table_tells_how_many_seeds_are_finished() -> None:
         partial = replace(found, study=found.study.model_copy(update={"seeds": seeds}))
         caption = tables(partial, judge(partial))[0].caption
         assert caption.endswith("from 5 training seeds on." + sentence)
+
+
+def test_existing_models_rest_on_no_training_seed(cli: Callable[..., Result], tmp_path: Path) -> None:
+    """And a forecast counts the images that there are."""
+    text = """
+about: Two models that exist
+dataset: fashion-mnist
+surrogates: {one: {model: resnet50-sam}, two: {model: resnet50-sgd}}
+attacks: [fgsm]
+targets: [vgg]
+images: 3000
+claims: [{say: one is better, higher: {surrogate: one}, lower: {surrogate: two}}]
+"""
+    (tmp_path / "mine.yaml").write_text(text)
+    forecast = cli("study", "mine.yaml", "--dry-run", "--json")
+    assert forecast.code == 0, forecast.err
+    assert json.loads(forecast.out)["claims"][0]["images"] == 1000, "all of the sample"
+    (tmp_path / "mine.yaml").write_text(text.replace("images: 3000", "images: 20"))
+    done = cli("study", "mine.yaml")
+    assert done.code == 0, done.err
+    assert "standard deviation over no training seed;" in " ".join(done.out.split())
+    (verdict,) = json.loads(cli("study", "mine.yaml", "--json").out)["verdicts"]
+    assert (verdict["seeds"], verdict["images"]) == (0, 20)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"), [(0, "no training seed"), (1, "1 training seed"), (8, "8 training seeds")]
+)
+def test_seeds_in_words(seeds: int, words: str) -> None:
+    assert in_words(seeds) == words

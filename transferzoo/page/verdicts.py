@@ -12,6 +12,7 @@ from transferzoo.studies.claims import (
     NOT_SUPPORTED,
     SUPPORTED,
     format_difference,
+    in_words,
 )
 from transferzoo.studies.entries import SHARES
 
@@ -33,7 +34,7 @@ def verdict_sentence(verdict: Verdict) -> str:
     higher = f"{_describe_operand(claim.higher)} {axis.with_unit(verdict.higher)}"
     lower = f"{_describe_operand(claim.lower)} {axis.with_unit(verdict.lower)}"
     text = f"{axis.label}: {higher}, {lower}. "
-    seeds = f"{verdict.seeds} training seed{'s' if verdict.seeds != 1 else ''}"
+    seeds = in_words(verdict.seeds)
     sample = f"{verdict.images:,} images and {seeds}" if verdict.images else seeds
     if found is None:
         return f"{text}There is no interval from {sample}."

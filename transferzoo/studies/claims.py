@@ -44,7 +44,7 @@ class Verdict:
             is missing, if there is one value a side, which has no interval, or no logarithm of a value.
         higher: mean of the operand that is claimed to be higher, on a log scale the geometric; None likewise.
         lower: of the other.
-        seeds: training seeds of both.
+        seeds: training seeds of both; 0 where both models exist already, whose training nothing is known of.
         images: attacked images; 0 where the measure has none.
         better: targets on which the difference is above zero, and those below, by Holm's correction at 5 %;
             None of fewer than five trainings, which cannot show any.
@@ -79,11 +79,16 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict, with the sample size if it is inconclusive."""
-        number = f"{self.seeds} training seed{'s' if self.seeds != 1 else ''}"
+        number = in_words(self.seeds)
         if self.verdict == INCONCLUSIVE:
             images = f"{self.images} images and " if self.images else ""
             return f"{INCONCLUSIVE} with n = {images}{number}"
         return self.words
+
+
+def in_words(seeds: int) -> str:
+    """Return how many training seeds results rest on."""
+    return f"{seeds or 'no'} training seed{'s' if seeds > 1 else ''}"
 
 
 def judge(results: Results) -> tuple[Verdict, ...]:
@@ -157,7 +162,7 @@ def _judge_claim(claim: Claim, results: Results) -> Verdict:
         difference,
         means[0],
         means[1],
-        seeds,
+        seeds if trained else 0,
         higher.shape[1] if is_success else 0,
         _by_target(compared) if tell_targets else None,
         targets if is_success else 0,

@@ -30,7 +30,7 @@ def dataset_digest(dataset: DatasetSpec) -> str:
     return fingerprint(
         dataset.model_dump(
             mode="json",
-            exclude={"splits", "attack", "recipe", "surrogate", "licence", "origin"},
+            exclude={"splits", "notes", "attack", "recipe", "surrogate", "licence", "origin"},
             exclude_defaults=True,
         )
     )

@@ -29,7 +29,7 @@ SHARPNESS_PASSES = 150
 
 
 def estimate_seconds(
-    grid: Grid, todo: Mapping[str, Cell], dataset: DatasetSpec, training_images: int
+    grid: Grid, todo: Mapping[str, Cell], dataset: DatasetSpec, training_images: int, attacked: int
 ) -> float:
     """Return how long cells will take in one process: passes of images, by the time that one takes.
 
@@ -38,18 +38,19 @@ def estimate_seconds(
         todo: the cells that are not done.
         dataset: of the study.
         training_images: how many there are.
+        attacked: how many images there are to attack.
     """
     speeds: dict[str, float] = {}
     total = 0.0
     for cell in todo.values():
-        key, passes = _passes(cell, grid, training_images)
+        key, passes = _passes(cell, grid, training_images, attacked)
         if key not in speeds:
             speeds[key] = _pass_seconds(key, grid, dataset)
         total += passes * speeds[key]
     return total
 
 
-def _passes(cell: Cell, grid: Grid, training_images: int) -> tuple[str, float]:
+def _passes(cell: Cell, grid: Grid, training_images: int, attacked: int) -> tuple[str, float]:
     """Return a cell's architecture, or its model's digest, and the passes of images that it takes."""
     inputs = cell.inputs
     if cell.kind == "train":
@@ -62,7 +63,7 @@ def _passes(cell: Cell, grid: Grid, training_images: int) -> tuple[str, float]:
     key = _architecture(model, grid)
     if cell.kind == "attack":
         attack = AttackSpec(**inputs["attack"])
-        return key, inputs["count"] * compose(attack.techniques).cost(attack.steps, 1)
+        return key, min(inputs["count"], attacked) * compose(attack.techniques).cost(attack.steps, 1)
     steps = DerivedDatasetEntry.of_cell(inputs).steps if cell.kind == "derive" else SHARPNESS_PASSES
     return key, float(inputs["count"] * steps)
 

@@ -72,7 +72,10 @@ def expectations(grid: Grid, images: int, records: Sequence[Results]) -> list[Ex
     """
     found = []
     for claim in grid.study.claims:
-        planned = (len(claim_seeds(claim, grid.points)), images if claim.measure == SUCCESS else 1)
+        surrogates = {side.surrogate for side in (claim.higher, claim.lower)}
+        trained = any(not grid.study.surrogates[name].model for name in surrogates)
+        seeds = len(claim_seeds(claim, grid.points)) if trained else 0
+        planned = (seeds, images if claim.measure == SUCCESS else 1)
         told = (known(claim, one, *planned) for known in (_of_the_same, _of_others) for one in records)
         source, reach = next((one for one in told if one is not None), ("", None))
         found.append(Expectation(claim, *planned, reach, source))
@@ -128,7 +131,7 @@ def expectations_table(found: Sequence[Expectation]) -> Table:
     rows = tuple(
         (
             one.claim.say,
-            str(one.seeds),
+            str(one.seeds or "–"),
             str(one.images) if one.claim.measure == SUCCESS else "–",
             one.width,
             one.source or "–",

@@ -84,7 +84,13 @@ class Plan:
 
 
 def make_plan(
-    found: Finished, missing: Mapping[str, Cell], zoo: Zoo, root: Path | None, seconds: float, jobs: int
+    found: Finished,
+    missing: Mapping[str, Cell],
+    zoo: Zoo,
+    root: Path | None,
+    attacked: int,
+    seconds: float,
+    jobs: int,
 ) -> Plan:
     """Return what is known of a study before it runs.
 
@@ -93,6 +99,7 @@ def make_plan(
         missing: cells to run.
         zoo: names are resolved in it.
         root: the user's own images, as of `--data`.
+        attacked: how many images are attacked.
         seconds: that the cells take.
         jobs: processes.
 
@@ -102,8 +109,7 @@ def make_plan(
     study = found.grid.study
     files = [RESULTS / f"{name}{SUFFIX}" for name in (study.name, *study.earlier)]
     records = [found.results(), *(read_results(path) for path in files if path.is_file())]
-    images = study.images or zoo.dataset(study.dataset).attack.images
-    expected = expectations(found.grid, images, records)
+    expected = expectations(found.grid, attacked, records)
     return Plan(found.grid, missing, seconds, jobs, expected, _shared(found.grid, zoo, root))
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.studies.cells import Cell, Grid
+    from transferzoo.studies.schema import Study
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -41,3 +42,14 @@ def check_images(cells: Iterable[Cell], dataset: DatasetSpec, root: Path | None)
 def count_images(dataset: DatasetSpec, root: Path | None) -> int:
     """Return how many training images there are."""
     return len(load_split(dataset, "train", root=split_root(dataset, "train", root)))
+
+
+def count_attacked(study: Study, dataset: DatasetSpec, root: Path | None) -> int:
+    """Return how many images a study attacks: as many as it says, or all that there are.
+
+    Raises:
+        DataError: they are not there, or damaged.
+    """
+    split = study.split or dataset.attack.split
+    there = len(load_split(dataset, split, root=split_root(dataset, split, root)))
+    return min(study.images or dataset.attack.images, there)

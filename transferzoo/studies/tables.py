@@ -13,6 +13,7 @@ from transferzoo.studies.claims import (
     SUPPORTED,
     as_json,
     format_difference,
+    in_words,
 )
 from transferzoo.studies.entries import ACCURACY, ROBUST, SHARES, SUCCESS
 from transferzoo.studies.result_file import SHARPNESS, csv_rows
@@ -83,7 +84,7 @@ def _row(one: Verdict) -> tuple[Cell, ...]:
         "< 0.001" if found.p < 0.001 else f"{found.p:.3f}",
         targets,
         str(one.images or "–"),
-        str(one.seeds),
+        str(one.seeds or "–"),
         Marked.where(
             one.words,
             {Mark.POSITIVE: one.verdict == SUPPORTED, Mark.NEGATIVE: one.verdict == NOT_SUPPORTED},
@@ -108,7 +109,14 @@ def _measurements_table(results: Results) -> Table:
         (name, str(epoch), *(_over_seeds(by_seed, measure) for measure, by_seed in cells))
         for (name, epoch), cells in found.items()
     )
-    counts = sorted({len(by_seed) for cells in found.values() for _, by_seed in cells if by_seed})
+    counts = sorted(
+        {
+            0 if results.study.surrogates[name].model else len(by_seed)
+            for (name, _), cells in found.items()
+            for _, by_seed in cells
+            if by_seed
+        }
+    )
     caption = (
         f"Mean success rate over the targets and accuracy in %; ± standard deviation over "
         f"{_seeds(counts)}; {results.study.dataset}, "
@@ -120,8 +128,8 @@ def _measurements_table(results: Results) -> Table:
 
 def _seeds(counts: Sequence[int]) -> str:
     """Return how many seeds there are, from the smallest to the largest of the counts, in words."""
-    ends = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1])))) if counts else "0"
-    return f"{ends} training seed{'' if ends == '1' else 's'}"
+    first, last = (counts[0], counts[-1]) if counts else (0, 0)
+    return in_words(last) if first == last else f"{first or 'no'} to {in_words(last)}"
 
 
 def success_by_seed(results: Results, surrogate: str, epoch: int | str, attack: str) -> dict[int, float]:
