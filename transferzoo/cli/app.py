@@ -22,6 +22,7 @@ from transferzoo.cli.output import log, ready_streams, show_line, silence
 from transferzoo.cli.pull import pull
 from transferzoo.cli.push import push
 from transferzoo.cli.report import report
+from transferzoo.cli.score import score
 from transferzoo.cli.sharpness import sharpness
 from transferzoo.cli.show import show
 from transferzoo.cli.study import study
@@ -37,6 +38,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "attack": (attack, "Measure"),
     "report": (report, "Measure"),
     "sharpness": (sharpness, "Measure"),
+    "score": (score, "Measure"),
     "study": (study, "Measure"),
     "train": (train, "Make and share surrogates"),
     "pull": (pull, "Make and share surrogates"),

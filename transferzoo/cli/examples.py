@@ -43,6 +43,13 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
             "transferzoo attack -s ./checkpoints/NAME -t vgg --eps 8/255 -o table.tex",
         ),
     ),
+    "score": (
+        ("PNGs that somebody made of the built-in images", "transferzoo score ./pngs -t all --eps 16/255"),
+        (
+            "TransferAttack's output folder, and what a phone said of it",
+            "transferzoo score ./results --clean ./data --predictions phone.csv",
+        ),
+    ),
     "report": (
         ("All runs in one table", "transferzoo report runs/*"),
         ("One page to look at, with figures and images", "transferzoo report runs/* --html page.html"),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -20,14 +18,13 @@ from torch import Tensor, nn
 from transferzoo.attacks.configure import check_attacks
 from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.noise import noise_name
-from transferzoo.attacks.norms import NORMS
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
-from transferzoo.base.budget import Ball, Budget
 from transferzoo.base.distributed import Team
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.base.spec_strings import parse_terms, require
+from transferzoo.base.spec_strings import parse_terms
 from transferzoo.datasets import Batch, check_ids
+from transferzoo.evaluation.given_images import observed_budget
 from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import measure_given, run
 from transferzoo.evaluation.run_folder import RunFolder
@@ -41,6 +38,7 @@ from transferzoo.zoo.schema import ROLES, DatasetSpec, ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from transferzoo.base.budget import Ball
     from transferzoo.models.resolve import UnlistedOptions
     from transferzoo.results.comparisons import Findings
 
@@ -169,7 +167,7 @@ def measure(
         )
     parse_terms(attack)
     with _held({}, targets, Batch(images, labels, _ids(images, ids))) as held:
-        budget = _budget(adversarial, images, norm)
+        budget = observed_budget(adversarial, images, norm)
         config = AttackConfig.of(
             **{**held.names, "surrogates": (surrogate,)},
             attacks=(AttackSpec(techniques="", **budget.written),),
@@ -190,16 +188,6 @@ def _ids(images: Tensor, ids: Tensor | None) -> Tensor:
 def _rule(target_classes: Tensor | TargetClasses | None) -> str:
     """Return how a configuration says that target classes are chosen."""
     return "file" if isinstance(target_classes, Tensor) else target_classes or ""
-
-
-def _budget(adversarial: Tensor, images: Tensor, norm: Ball) -> Budget:
-    """Return the smallest budget that holds all perturbations; in L∞ a whole number of levels."""
-    farthest = float(NORMS[norm].distance(adversarial, images).max()) if len(images) else 0.0
-    require(farthest > 0, "the adversarial images are the clean ones", expected="a change", got="none")
-    epsilon = (
-        Fraction(round(farthest * 255), 255) if norm == "linf" else Fraction(ceil(farthest * 1e4), 10**4)
-    )
-    return Budget(norm, epsilon, epsilon, 1)
 
 
 def _precision(model: nn.Module) -> str:

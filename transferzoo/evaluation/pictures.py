@@ -27,14 +27,19 @@ LONGEST = 80
 
 
 def save_picture(folder: Path, image: Tensor, identity: int, name: str) -> None:
-    """Write an image, uint8 (C, H, W), as a PNG named by its id and, where it has one, by its file's name.
+    """Write an image, uint8 (C, H, W), as a PNG; see `picture_name`.
 
     Raises:
         TransferZooError: the folder cannot be written.
     """
+    write_bytes(folder / picture_name(identity, name), _png(_image(image)))
+
+
+def picture_name(identity: int, name: str) -> str:
+    """Return what an image is saved as: named by its id and, where it has one, by its file's name."""
     stem = re.sub(r"[^\w.-]+", "-", PurePosixPath(name).stem)
     file = stem.encode()[:LONGEST].decode(errors="ignore")
-    write_bytes(folder / (f"{identity}-{file}.png" if file else f"{identity}.png"), _png(_image(image)))
+    return f"{identity}-{file}.png" if file else f"{identity}.png"
 
 
 class Captions(NamedTuple):

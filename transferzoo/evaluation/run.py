@@ -9,6 +9,7 @@ configuration left, and checks it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +27,7 @@ from transferzoo.evaluation.select_images import select
 from transferzoo.results.comparisons import Findings, brief, budget_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -90,6 +91,8 @@ def measure_given(
     pair: SurrogateAttack,
     device: torch.device,
     gradients: int,
+    *,
+    unasked: Collection[str] = (),
 ) -> Findings:
     """Return the success of adversarial images that somebody else crafted, and of noise beside it.
 
@@ -100,6 +103,7 @@ def measure_given(
         pair: what the records say that they were crafted by.
         device: where the targets compute.
         gradients: evaluations that an image took.
+        unasked: full names of targets that are shown no noise.
 
     Raises:
         ModelError: a target cannot be loaded, or gives no numbers.
@@ -111,7 +115,8 @@ def measure_given(
     metrics = PerturbationMetrics()
     for places in units:
         metrics.add(adversarial[places], job.data.images[places])
-    noise = measure_targets(job, selected, folder, device, lambda *_: None)[NOISE]
+    asked = replace(job, targets=tuple(m for m in job.targets if m.full_name not in unasked))
+    noise = measure_targets(asked, selected, folder, device, lambda *_: None)[NOISE]
     with one_thread():
         records = [
             MeasuredTarget(job, selected, folder, target, {}, device).given(
@@ -119,7 +124,10 @@ def measure_given(
             )
             for target in job.targets
         ]
-    return Findings(records, visibility=[metrics.result(pair)], noise=noise)
+    visibility = [metrics.result(pair)]
+    folder.save_records(records)
+    folder.save_visibility(visibility)
+    return Findings(records, visibility=visibility, noise=noise)
 
 
 def save_images(job: Job, folder: RunFolder, place: Path) -> None:

@@ -95,6 +95,8 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     fast = [r for r in records if r.precision != "fp32"]
     bits = f" in {fast[0].precision}" if fast else ""
     cost = f"{gradients} gradient evaluations an image{bits}{time}"
+    if gradients == "0":
+        cost = "images as they were given"
     counted = COUNTED[records[0].images_correct_for]
     return f"{protocol}{attacks}; {aim}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
 

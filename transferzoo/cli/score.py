@@ -1,0 +1,170 @@
+"""`transferzoo score`: adversarial images that exist, made by anybody, against targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferzoo.base.errors import UsageError
+from transferzoo.cli.completion import complete_targets, one_of
+from transferzoo.cli.options import (
+    IMAGES,
+    MODELS,
+    RESULTS,
+    AllowCode,
+    Architecture,
+    Dataset,
+    Json,
+    Mean,
+    Output,
+    Plugins,
+    Std,
+    Visible,
+    ZooFile,
+)
+from transferzoo.cli.output import log
+from transferzoo.cli.parameters import command
+from transferzoo.cli.report import publish
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """The parameters of one call of the command, as they were parsed."""
+
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Folders or archives of adversarial images, PNGs for example; a row each.",
+        ),
+    ]
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "--targets",
+            "-t",
+            help="Models to try: names, globs, all.",
+            autocompletion=complete_targets,
+            show_default="all, without --predictions",
+        ),
+    ] = None
+    clean: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Their clean twins, files of the same names, with labels as `attack --data` takes them.",
+            show_default="the data set's, by id",
+        ),
+    ] = None
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A list (columns file, label) of the images in --clean, if it lies elsewhere.",
+            show_default=False,
+        ),
+    ] = None
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="What any other target predicted: CSV with id and label, or a score for each class; clean, "
+            "if known.",
+            show_default=False,
+        ),
+    ] = None
+    epsilon: Annotated[
+        str | None,
+        typer.Option(
+            "--epsilon",
+            "--eps",
+            help="The budget that was allowed: 8/255; what is beyond it is named.",
+            show_default="the largest perturbation",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None
+    norm: Annotated[
+        str,
+        typer.Option(
+            help="Of the budget: linf or l2.", autocompletion=one_of("linf", "l2"), rich_help_panel=IMAGES
+        ),
+    ] = "linf"
+    dataset: Dataset = None
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which images of the data set.", show_default="the data set's", rich_help_panel=IMAGES
+        ),
+    ] = None
+    images_correct_for: Annotated[
+        str | None,
+        typer.Option(
+            help="Images that all targets, each target, or none must classify correctly.",
+            autocompletion=one_of("all", "target", "none"),
+            show_default="all",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Of the noise.", rich_help_panel=IMAGES)] = 0
+    architecture: Architecture = ""
+    mean: Mean = None
+    std: Std = None
+    allow_code: AllowCode = False
+    zoo: ZooFile = None
+    plugin: Plugins = None
+    allow_inaccurate: Annotated[
+        bool,
+        typer.Option(
+            "--allow-inaccurate",
+            help="Measure targets too that are no better than chance on the clean images.",
+            rich_help_panel=MODELS,
+        ),
+    ] = False
+    output: Output = None
+    json: Json = False
+    visibility: Visible = False
+    runs: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
+    ] = Path("runs")
+
+
+@command(ScoreRequest)
+def score(request: ScoreRequest) -> None:
+    """Try adversarial images that exist on targets, with the noise, intervals and tests of an attack."""
+    from transferzoo.cli.attack_job import download_models
+    from transferzoo.cli.score_job import listed, scored, sized
+    from transferzoo.datasets.own import own_images
+    from transferzoo.evaluation.given_images import ImageFolder
+    from transferzoo.models.resolve import UnlistedOptions, named_dataset, select_models
+    from transferzoo.results.comparisons import Findings
+    from transferzoo.results.writers import check_output
+    from transferzoo.zoo.reader import load_zoo
+
+    files = [check_output(path) for path in request.output or []]
+    if request.predictions and len(request.images) > 1:
+        raise UsageError(
+            "predictions are of one folder of images", expected="one", got=f"{len(request.images)} of them"
+        )
+    folders = [ImageFolder.of(place) for place in request.images]
+    records = load_zoo(request.zoo)
+    place = listed(request.labels, request.clean) if request.labels else request.clean
+    names = request.targets or ([] if request.predictions else ["all"])
+    said = named_dataset(records, request.dataset, names)
+    records, name, root = own_images(records, said, place, log, log)
+    options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
+    targets = select_models(records, names, name, "target", options, log) if names else ()
+    options.check_used(records, targets)
+    _, targets = download_models((), tuple(targets))
+    spec = records.dataset(name)
+    split = request.split or spec.attack.split
+    found = [scored(request, folder, sized(spec, folder), split, root, targets) for folder in folders]
+    together = Findings(
+        [record for each in found for record in each.records],
+        visibility=[one for each in found for one in each.visibility],
+        noise=[record for each in found for record in each.noise],
+    )
+    publish(together, files, as_json=request.json, visibility=request.visibility)

@@ -1,0 +1,166 @@
+"""Adversarial images that somebody else made: read, paired with their clean twins, measured.
+
+An image and its twin have the same path, or the same file name whatever the folders and the format, or the
+name that this tool saves pictures by. Of clean images without names the first number in the name is the id.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from transferzoo.attacks.norms import NORMS
+from transferzoo.base.budget import Ball, Budget
+from transferzoo.base.errors import DataError
+from transferzoo.base.spec_strings import require
+from transferzoo.datasets.archives import is_archive, unpacked
+from transferzoo.datasets.files import walk
+from transferzoo.datasets.memory import stacked
+from transferzoo.datasets.pixels import shape_of
+from transferzoo.evaluation.pictures import picture_name
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from transferzoo.datasets import Batch, OnProgress
+    from transferzoo.zoo.schema import DatasetSpec
+
+NAMED = 3
+"""Files that a sentence names."""
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder, or an archive, of images.
+
+    Attributes:
+        place: as the user wrote it.
+        root: where the files lie.
+        names: of the files, relative to there, sorted.
+        shape: channels, height and width of the first.
+    """
+
+    place: Path
+    root: Path
+    names: tuple[str, ...]
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, place: Path) -> ImageFolder:
+        """Look what a place holds.
+
+        Raises:
+            DataError: it is not there, or holds no image.
+        """
+        root = unpacked(place) if is_archive(place) else place.expanduser()
+        names = tuple(sorted(name for name, _ in walk(root))) if root.is_dir() else ()
+        if not names:
+            what = "no such folder" if not root.exists() else "none"
+            raise DataError(f"{place} holds no image", expected="a folder or archive of PNGs", got=what)
+        return cls(place, root, names, shape_of(root / names[0], names[0]))
+
+    def read(self, spec: DatasetSpec, on_progress: OnProgress) -> Tensor:
+        """Return the images, uint8 (N, C, H, W), all of the size that a data set has.
+
+        Raises:
+            DataError: one cannot be read, or has another size.
+        """
+        files = ((self.root / name, f"{self.place}/{name}") for name in self.names)
+        return stacked(files, len(self.names), spec, "exact", on_progress)
+
+
+def twins(names: Sequence[str], clean: Batch, place: str) -> tuple[list[int], list[int]]:
+    """Pair images with clean ones, by the first rule of the module that pairs any.
+
+    Args:
+        names: of the adversarial images' files.
+        clean: the clean images.
+        place: where the former lie, for an error.
+
+    Returns:
+        Positions of those that have a twin, and of their twins, in the order of the twins.
+
+    Raises:
+        DataError: none has, or two have the same.
+    """
+    for mine, theirs in _rules(names, clean):
+        known = {key: at for at, key in enumerate(theirs) if theirs.count(key) == 1} if theirs else {}
+        pairs = sorted((known[key], at) for at, key in enumerate(mine) if key in known)
+        if len({twin for twin, _ in pairs}) < len(pairs):
+            raise DataError(
+                f"two images of {place} belong to one clean image", expected="one of each in a folder"
+            )
+        if pairs:
+            return [at for _, at in pairs], [twin for twin, _ in pairs]
+    example = f"{names[0]} in {place}"
+    other = clean.names[0] if clean.names else f"an image with the id {int(clean.ids[0])}"
+    raise DataError(
+        "no adversarial image has a clean twin",
+        expected="files of the same names, or called by the clean images' ids",
+        got=f"{example}, and {other}",
+        hint="give the folder of the clean images with --clean",
+    )
+
+
+def _rules(names: Sequence[str], clean: Batch) -> list[tuple[list[Hashable], list[Hashable]]]:
+    """Return what is compared by each rule: keys of the adversarial images, and of the clean ones."""
+    paths = [PurePosixPath(name) for name in names]
+    ids = clean.ids.tolist()
+    if not clean.names:
+        numbers = (re.match(r"\D*(\d+)", path.stem) for path in paths)
+        return [([int(found[1]) if found else None for found in numbers], ids)]
+    others = [PurePosixPath(name) for name in clean.names]
+    saved = [picture_name(identity, path.name) for identity, path in zip(ids, others, strict=True)]
+    return [
+        ([path.with_suffix("") for path in paths], [path.with_suffix("") for path in others]),
+        ([path.stem for path in paths], [path.stem for path in others]),
+        ([path.name for path in paths], [*saved]),
+    ]
+
+
+@dataclass(frozen=True)
+class Perturbations:
+    """How far images are from their twins.
+
+    Attributes:
+        linf: the largest L∞ distance, in levels of 255.
+        l2: the largest L2 distance, in [0, 1] pixels.
+        beyond: positions of those beyond a budget.
+    """
+
+    linf: int
+    l2: float
+    beyond: tuple[int, ...]
+
+
+def perturbations(adversarial: Tensor, clean: Tensor, budget: Budget) -> Perturbations:
+    """Measure images, uint8 (N, C, H, W), against their twins and a budget."""
+    linf, l2 = (NORMS[norm].distance(adversarial, clean) for norm in ("linf", "l2"))
+    far = NORMS[budget.norm].distance(adversarial, clean).double() > float(budget.epsilon) + 1e-6
+    return Perturbations(round(float(linf.max()) * 255), float(l2.max()), tuple(far.nonzero()[:, 0].tolist()))
+
+
+def observed_budget(adversarial: Tensor, images: Tensor, norm: Ball) -> Budget:
+    """Return the smallest budget that holds all perturbations; in L∞ a whole number of levels.
+
+    Raises:
+        UsageError: the images are the clean ones.
+    """
+    farthest = float(NORMS[norm].distance(adversarial, images).max()) if len(images) else 0.0
+    require(farthest > 0, "the adversarial images are the clean ones", expected="a change", got="none")
+    epsilon = (
+        Fraction(round(farthest * 255), 255) if norm == "linf" else Fraction(ceil(farthest * 1e4), 10**4)
+    )
+    return Budget(norm, epsilon, epsilon, 1)
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first names of a list, for a sentence."""
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
