@@ -114,6 +114,7 @@ def here(place: Path, few: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(_api, "BUILTIN_MODELS", others)
     register_model()(resnet50)
     repositories = {"OWNER/NAME": "my-model", "OWNER/OTHER": "my-vit"}
+    repositories |= {f"timm/resnet18.{tag}": "my-model" for tag in ("a1_in1k", "fb_swsl_ig1b_ft_in1k")}
     files = {
         f"{repo}/{file.name}": file.read_bytes()
         for repo, folder in repositories.items()
