@@ -60,6 +60,7 @@ CASES: dict[str, list[Table]] = {
     "figures": [numbers_table(figure) for figure in study_part(STUDY).figures],
     "200 rows": [Table("t", ("name", "value"), tuple((f"n{at}", f"{at}\n[0–9]") for at in range(200)))],
     "60 columns": [Table("t", tuple(f"c{at}" for at in range(60)), (("1.25",) * 60,))],
+    "brackets first": [Table("t", ("[a]", "b"), (("[9–2]", "1"), ("*x", "[2]\n[3]"), ("c\n*d", "4")))],
     "no rows": [Table("t", ("name", "value"), ())],
     "words without an end": [Table("t", ("x" * 90, "y" * 90), (("W" * 90, "m" * 90),), "z: " + "w=" * 90)],
     "all signs": [
@@ -137,6 +138,12 @@ def test_intervals_are_smaller_and_the_highest_bold() -> None:
         rf"\textbf{{{escape(rate)}}}",
         rf"{{\scriptsize {escape(interval)}}}",
     ]
+
+
+def test_no_line_is_an_option_of_the_one_before() -> None:
+    text = to_latex(CASES["brackets first"], "t")
+    for line in ("{}[a] & b", "{}[9--2] & 1", r"{}*x & [2]", r"{\scriptsize *d} & "):
+        assert f"\n{line} \\\\\n" in text
 
 
 def test_wide_tables_are_cut_into_blocks() -> None:

@@ -192,11 +192,15 @@ def _cut(widths: Sequence[float]) -> list[list[int]]:
 
 
 def _padded(row: Sequence[Lines], *, above: bool = False) -> list[str]:
-    """Return the lines of a row of cells, as LaTeX has them; headings stand on the rule."""
+    """Return the lines of a row of cells, as LaTeX has them; headings stand on the rule.
+
+    A line that begins with a bracket or star would be an option of the rule or the line end before it.
+    """
     most = max(map(len, row))
     empty = [[Line("")] * (most - len(lines)) for lines in row]
     full = [[*no, *lines] if above else [*lines, *no] for no, lines in zip(empty, row, strict=True)]
-    return [" & ".join(line.tex for line in lines) + " \\\\\n" for lines in zip(*full, strict=True)]
+    written = (" & ".join(line.tex for line in lines) for lines in zip(*full, strict=True))
+    return [f"{'{}' if line[:1] in ('[', '*') else ''}{line} \\\\\n" for line in written]
 
 
 def text_width(text: str) -> float:
