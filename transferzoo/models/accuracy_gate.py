@@ -149,8 +149,8 @@ def likely_cause(predictions: Tensor, labels: Tensor, classes: Sequence[str]) ->
     otherwise = _counted(renamed, labels[held], classes)
     if otherwise.interval[0] > max(plainly.least, plainly.interval[1]):
         return (
-            f"with its classes in another order it would be right on {otherwise.rate:.0%}: check the order "
-            "of its classes"
+            f"with its classes in another order it would be right on {otherwise.rate:.0%}: state the order "
+            "of its classes with --classes FILE"
         )
     return ""
 
