@@ -109,6 +109,24 @@ def test_code_runs_only_where_it_is_allowed(cli: Run, few: Path, written: Writte
     assert own in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("function", "gradients"), [("target", True), ("scores", False), ("Models.Vgg", True)]
+)
+def test_show_runs_code_where_it_is_allowed(
+    function: str, gradients: bool, cli: Run, written: Written
+) -> None:
+    own = written(OWN)
+    (unasked,) = json.loads(cli("show", f"{own}:{function}", "--json").out)
+    assert "sha256" not in unasked and own not in sys.modules
+    allowed = cli("show", f"{own}:{function}", "--allow-code", "--json")
+    assert f"Running code that --allow-code allows: {own}:{function}" in allowed.err
+    (found,) = json.loads(allowed.out)
+    assert (found["sha256"], found["gives gradients"]) == (
+        PythonFunction(f"{own}:{function}").identity()[0],
+        gradients,
+    )
+
+
 def test_a_run_follows_the_weights_and_the_code(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     source = PythonFunction("own_models:make")
@@ -157,7 +175,8 @@ def test_what_goes_wrong_in_a_function_is_a_sentence(
         f"def make():\n    {body or 'pass'}\ndef predict(images): return images\n"
     )
     result = cli(*TRY, "--data", few, "-t", f"{own}:{name}", "--allow-code")
-    told, _, rest = result.err.partition("\n")
+    data, told, rest = result.err.split("\n", 2)
+    assert data.startswith("Data: ")
     assert told == f"Running code that --allow-code allows: {own}:{name}"
     code = 2 if words[0].startswith("unknown function") else 1
     refused(type(result)(result.code, result.out, rest), code, *words)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferzoo.cli.completion import complete_names
-from transferzoo.cli.options import Json, Plugins, ZooFile
+from transferzoo.cli.options import AllowCode, Json, Plugins, ZooFile
 from transferzoo.cli.output import log, show_json, show_line, terminal_width
 from transferzoo.cli.output import show as print_tables
 from transferzoo.cli.show_tables import tables, texts
@@ -32,13 +32,16 @@ def show(
     ],
     json: Json = False,
     zoo: ZooFile = None,
+    allow_code: AllowCode = False,
     plugin: Plugins = None,
 ) -> None:
     """Show everything known about a name."""
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
-    found = list(_find(name, records)) or [_model(_unlisted(name, records))]
+    found = list(_find(name, records, allow_code)) or [
+        _model(_unlisted(name, records, allow_code), allow_code)
+    ]
     if json:
         show_json(found)
         return
@@ -48,21 +51,21 @@ def show(
             show_line(f"{text}\n")
 
 
-def _unlisted(name: str, zoo: Zoo) -> ModelSpec:
+def _unlisted(name: str, zoo: Zoo, allow_code: bool) -> ModelSpec:
     """Return the model that something other than a name of the zoo stands for.
 
     Raises:
         UsageError: nothing of that name, or it is not there.
     """
-    from transferzoo.models.resolve import unknown, unlisted
+    from transferzoo.models.resolve import UnlistedOptions, unknown, unlisted
 
-    model = unlisted(zoo, name)
+    model = unlisted(zoo, name, options=UnlistedOptions(allow_code=allow_code))
     if model is None:
         raise unknown("name", name, zoo, _names(zoo))
     return model
 
 
-def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
+def _find(name: str, zoo: Zoo, allow_code: bool) -> Iterator[dict[str, Any]]:
     from transferzoo.attacks.configure import spelled
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.datasets import READERS
@@ -76,7 +79,7 @@ def _find(name: str, zoo: Zoo) -> Iterator[dict[str, Any]]:
     for model in zoo.models.values():
         if name in (model.name, model.full_name):
             note_path(name, model, log)
-            yield _model(model)
+            yield _model(model, allow_code)
     if name in zoo.datasets:
         yield _dataset(zoo.datasets[name])
     attack = spelled(name, zoo)
@@ -183,7 +186,7 @@ def _plugin(registry: Registry[Any], name: str) -> dict[str, str]:
     return {} if origin is None else {"plugin": f"{origin}, sha256 {origin.sha256}"}
 
 
-def _model(model: ModelSpec) -> dict[str, Any]:
+def _model(model: ModelSpec, allow_code: bool) -> dict[str, Any]:
     from transferzoo.cli.models import claimed, measured, train_command
     from transferzoo.sync.inventory import state_of
 
@@ -197,7 +200,17 @@ def _model(model: ModelSpec) -> dict[str, Any]:
         "state": state,
         "command": train_command(model) if state == "train" else None,
         **_provenance(model),
+        **(_run(model) if allow_code and model.source.runs_code else {}),
     }
+
+
+def _run(model: ModelSpec) -> dict[str, Any]:
+    """Return what only the code of a model tells: a digest of its weights, and what it may be used for."""
+    from transferzoo.models.download import loadable
+
+    log(f"Running code that --allow-code allows: {model.source.place}")
+    source = loadable(model)
+    return {"sha256": source.identity()[0], "gives gradients": source.gives_gradients()}
 
 
 def _provenance(model: ModelSpec) -> dict[str, Any]:

@@ -71,8 +71,8 @@ class UnlistedOptions:
         if model.source.runs_code and not self.allow_code:
             raise UsageError(
                 f"'{model.source.place}' is code, which is not run unasked",
-                hint="`attack` and `sharpness` run it with --allow-code (allow_code=True in Python), if you "
-                "trust it",
+                hint="`attack`, `sharpness` and `show` run it with --allow-code (allow_code=True in Python), "
+                "if you trust it",
             )
 
     def check_used(self, zoo: Zoo, models: Iterable[ModelSpec]) -> None:
