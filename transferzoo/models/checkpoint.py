@@ -215,8 +215,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             "model_args": dict(config.get("model_args") or {}),
             "pretrained_cfg": dict(config["pretrained_cfg"]),
         }
-        if not 1 <= checked["num_classes"] <= MOST_CLASSES:
-            raise ValueError(f"num_classes is {checked['num_classes']}, not 1 to {MOST_CLASSES:,}")
+        if not 0 <= checked["num_classes"] <= MOST_CLASSES:  # 0 of features without a head
+            raise ValueError(f"num_classes is {checked['num_classes']}, not 0 to {MOST_CLASSES:,}")
         pretrained = checked["pretrained_cfg"]
         size = pretrained["input_size"] = [int(number) for number in pretrained["input_size"]]
         mean = pretrained["mean"] = [float(number) for number in pretrained["mean"]]

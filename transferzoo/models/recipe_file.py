@@ -37,11 +37,11 @@ class _Accuracy(BaseModel):
 class _Recipe(BaseModel):
     model_config = _PART
 
-    config: _Config | None = None
-    data: _Data | None = None
+    config: _Config = _Config()
+    data: _Data = _Data()
     accuracy: _Accuracy | None = None
-    versions: dict[str, str] | None = None
-    seconds: float | None = Field(default=None, ge=0)
+    versions: dict[str, str] = Field(default_factory=dict)
+    seconds: float = Field(default=0, ge=0)
 
 
 def checked(content: Any) -> dict[str, Any]:
@@ -56,5 +56,4 @@ def checked(content: Any) -> dict[str, Any]:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "it"
         raise ValueError(f"'{name}': expected {wanted(first['msg'])}") from None
-    absent = {key for key in _Recipe.model_fields if content.get(key) is None}
-    return {key: value for key, value in content.items() if key not in absent}
+    return dict(content)
