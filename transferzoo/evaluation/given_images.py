@@ -7,6 +7,7 @@ name that this tool saves pictures by. Of clean images without names the first n
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -91,7 +92,8 @@ def twins(names: Sequence[str], clean: Batch, place: str) -> tuple[list[int], li
         DataError: none has, or two have the same.
     """
     for mine, theirs in _rules(names, clean):
-        known = {key: at for at, key in enumerate(theirs) if theirs.count(key) == 1} if theirs else {}
+        times = Counter(theirs)
+        known = {key: at for at, key in enumerate(theirs) if times[key] == 1}
         pairs = sorted((known[key], at) for at, key in enumerate(mine) if key in known)
         if len({twin for twin, _ in pairs}) < len(pairs):
             raise DataError(
