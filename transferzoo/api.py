@@ -12,7 +12,8 @@ from transferzoo.base.errors import UsageError
 from transferzoo.datasets.own import own_images
 from transferzoo.datasets.sources import load_split, measured
 from transferzoo.models.load import load_classifier
-from transferzoo.models.resolve import UnlistedOptions, named_dataset, select_models
+from transferzoo.models.resolve import named_dataset, select_models
+from transferzoo.models.unlisted_options import UnlistedOptions
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:

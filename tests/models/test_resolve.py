@@ -14,7 +14,8 @@ from helpers.refusals import nothing_written, refused
 from helpers.short_attack import TRY, records
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import UsageError
-from transferzoo.models.resolve import UnlistedOptions, select_models
+from transferzoo.models.resolve import select_models
+from transferzoo.models.unlisted_options import UnlistedOptions
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:

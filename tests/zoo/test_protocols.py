@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers.refusals import refused
-from transferzoo.models.resolve import UnlistedOptions, select_models
+from transferzoo.models.resolve import select_models
+from transferzoo.models.unlisted_options import UnlistedOptions
 from transferzoo.zoo.protocol import follow, label
 from transferzoo.zoo.reader import load_zoo
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from transferzoo.cli.attack_request import AUTO, AttackRequest
+from transferzoo.cli.attack_request import AttackRequest
+from transferzoo.cli.flags import AUTO
 from transferzoo.cli.output import as_written, log, progress_bar, report_once, show_json
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish

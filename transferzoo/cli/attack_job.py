@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.models import training_on
 from transferzoo.cli.output import log, progress_bar
-from transferzoo.models.resolve import UnlistedOptions, select_models
+from transferzoo.models.resolve import select_models
+from transferzoo.models.unlisted_options import UnlistedOptions
 from transferzoo.zoo.protocol import find_protocol, follow, label
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import (
     complete_attacks,
     complete_minimizers,
@@ -17,27 +16,30 @@ from transferzoo.cli.completion import (
     complete_targets,
     one_of,
 )
+from transferzoo.cli.flags import read_batch_size, read_precision, read_rule, read_steps
 from transferzoo.cli.options import (
     IMAGES,
     MODELS,
     RESULTS,
     SPEED,
     AllowCode,
+    AllowInaccurate,
     Architecture,
+    CorrectFor,
     DataRoot,
     Dataset,
     Json,
     Mean,
     Output,
     Plugins,
+    Runs,
+    Split,
     Std,
     Visible,
     ZooFile,
 )
 
 ATTACK = "Attack"
-AUTO = "auto"
-"""What stands for the best of an option on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,30 +210,10 @@ class AttackRequest:
         int | None,
         typer.Option(help="How many images at most.", show_default="the data set's", rich_help_panel=IMAGES),
     ] = None
-    images_correct_for: Annotated[
-        str | None,
-        typer.Option(
-            help="Images that all targets, each target, or none must classify correctly.",
-            autocompletion=one_of("all", "target", "none"),
-            show_default="all",
-            rich_help_panel=IMAGES,
-        ),
-    ] = None
-    allow_inaccurate: Annotated[
-        bool,
-        typer.Option(
-            "--allow-inaccurate",
-            help="Attack models whose clean accuracy is near chance too.",
-            rich_help_panel=IMAGES,
-        ),
-    ] = False
+    images_correct_for: CorrectFor = None
+    allow_inaccurate: AllowInaccurate = False
     data: DataRoot = None
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which images of the data set.", show_default="the data set's", rich_help_panel=IMAGES
-        ),
-    ] = None
+    split: Split = None
     output: Output = None
     json: Json = False
     visibility: Visible = False
@@ -244,9 +226,7 @@ class AttackRequest:
             rich_help_panel=RESULTS,
         ),
     ] = None
-    runs: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
-    ] = Path("runs")
+    runs: Runs = Path("runs")
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -305,60 +285,11 @@ class AttackRequest:
             "images": self.images,
             "images_correct_for": self.images_correct_for,
             "seed": self.seed,
-            "batch_size": _batch_size(self.batch_size),
+            "batch_size": read_batch_size(self.batch_size),
             "ensemble": self.ensemble,
-            "curve": _steps(self.curve),
-            "targeted": _rule(self.targeted),
-            "precision": _precision(self.precision),
+            "curve": read_steps(self.curve),
+            "targeted": read_rule(self.targeted),
+            "precision": read_precision(self.precision),
             "compile": self.compile,
             "protocol": self.protocol,
         }
-
-
-def _batch_size(text: str | None) -> int | None:
-    """Read `--batch-size`; None where nothing, or "auto", was said.
-
-    Raises:
-        UsageError: neither that nor a number.
-    """
-    if text in (None, AUTO):
-        return None
-    try:
-        return int(str(text))
-    except ValueError:
-        raise UsageError(
-            "cannot read --batch-size", expected=f"a number of images or {AUTO}", got=f"'{text}'"
-        ) from None
-
-
-def _steps(text: str | None) -> tuple[int, ...] | None:
-    """Read the steps of a curve."""
-    if text is None:
-        return None
-    try:
-        return tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise UsageError(
-            "cannot read --curve", expected="steps joined by commas, as in 1,5,10", got=f"'{text}'"
-        ) from None
-
-
-def _rule(text: str | None) -> str | None:
-    """Return how the target class is chosen: a word, or "file" for anything that is none."""
-    from transferzoo.base.attack_config import TARGET_CLASS_RULES
-
-    return text if text is None or text in TARGET_CLASS_RULES else "file"
-
-
-def _precision(text: str | None) -> str | None:
-    """Read `--precision`; "auto" becomes the best one of the processor.
-
-    It is asked for nothing else: rounded weights give other images, so that one command would make other
-    tables on other processors.
-    """
-    if text != AUTO:
-        return text
-    from transferzoo.base.distributed import this_device
-    from transferzoo.models.optimize import best_precision
-
-    return best_precision(this_device())

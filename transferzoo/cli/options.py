@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferzoo.base.plugins import load_file
-from transferzoo.cli.completion import complete_architectures, complete_datasets
+from transferzoo.cli.completion import complete_architectures, complete_datasets, one_of
 
 MODELS, IMAGES, RESULTS, SPEED = "Models", "Images", "Results", "Speed and memory"
 """Panels that the help of several commands has; above them stand the options that most need first."""
@@ -129,4 +129,28 @@ Output = Annotated[
         rich_help_panel=RESULTS,
         help="Also write .json, .csv, .md or .tex; repeatable.",
     ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(help="Which images of the data set.", show_default="the data set's", rich_help_panel=IMAGES),
+]
+CorrectFor = Annotated[
+    str | None,
+    typer.Option(
+        help="Images that all targets, each target, or none must classify correctly.",
+        autocompletion=one_of("all", "target", "none"),
+        show_default="all",
+        rich_help_panel=IMAGES,
+    ),
+]
+AllowInaccurate = Annotated[
+    bool,
+    typer.Option(
+        "--allow-inaccurate",
+        help="Take models too whose clean accuracy is near chance.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Runs = Annotated[
+    Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
 ]

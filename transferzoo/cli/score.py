@@ -12,15 +12,17 @@ from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_targets, one_of
 from transferzoo.cli.options import (
     IMAGES,
-    MODELS,
-    RESULTS,
     AllowCode,
+    AllowInaccurate,
     Architecture,
+    CorrectFor,
     Dataset,
     Json,
     Mean,
     Output,
     Plugins,
+    Runs,
+    Split,
     Std,
     Visible,
     ZooFile,
@@ -94,21 +96,8 @@ class ScoreRequest:
         ),
     ] = "linf"
     dataset: Dataset = None
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which images of the data set.", show_default="the data set's", rich_help_panel=IMAGES
-        ),
-    ] = None
-    images_correct_for: Annotated[
-        str | None,
-        typer.Option(
-            help="Images that all targets, each target, or none must classify correctly.",
-            autocompletion=one_of("all", "target", "none"),
-            show_default="all",
-            rich_help_panel=IMAGES,
-        ),
-    ] = None
+    split: Split = None
+    images_correct_for: CorrectFor = None
     seed: Annotated[int, typer.Option(help="Of the noise.", rich_help_panel=IMAGES)] = 0
     architecture: Architecture = ""
     mean: Mean = None
@@ -116,20 +105,11 @@ class ScoreRequest:
     allow_code: AllowCode = False
     zoo: ZooFile = None
     plugin: Plugins = None
-    allow_inaccurate: Annotated[
-        bool,
-        typer.Option(
-            "--allow-inaccurate",
-            help="Measure targets too that are no better than chance on the clean images.",
-            rich_help_panel=MODELS,
-        ),
-    ] = False
+    allow_inaccurate: AllowInaccurate = False
     output: Output = None
     json: Json = False
     visibility: Visible = False
-    runs: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
-    ] = Path("runs")
+    runs: Runs = Path("runs")
 
 
 @command(ScoreRequest)
@@ -139,7 +119,8 @@ def score(request: ScoreRequest) -> None:
     from transferzoo.cli.score_job import listed, scored, sized
     from transferzoo.datasets.own import own_images
     from transferzoo.evaluation.given_images import ImageFolder
-    from transferzoo.models.resolve import UnlistedOptions, named_dataset, select_models
+    from transferzoo.models.resolve import named_dataset, select_models
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.results.comparisons import Findings
     from transferzoo.results.writers import check_output
     from transferzoo.zoo.reader import load_zoo

@@ -188,7 +188,7 @@ def _answering(
     import torch
 
     from transferzoo.evaluation.answers import Answers, read_answers
-    from transferzoo.evaluation.in_memory import InMemory
+    from transferzoo.evaluation.held_models import InMemory
     from transferzoo.zoo.schema import ModelSpec
 
     answers, before = read_answers(file, names, spec)

@@ -177,7 +177,8 @@ def sharpness(
     from transferzoo.cli.tables import render
     from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
-    from transferzoo.models.resolve import UnlistedOptions, named_dataset, select_models
+    from transferzoo.models.resolve import named_dataset, select_models
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.results.writers import check_output, formatted
     from transferzoo.sharpness.plots import check_plot_path
     from transferzoo.zoo.reader import load_zoo

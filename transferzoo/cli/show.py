@@ -57,7 +57,8 @@ def _unlisted(name: str, zoo: Zoo, allow_code: bool) -> ModelSpec:
     Raises:
         UsageError: nothing of that name, or it is not there.
     """
-    from transferzoo.models.resolve import UnlistedOptions, unknown, unlisted
+    from transferzoo.models.resolve import unknown, unlisted
+    from transferzoo.models.unlisted_options import UnlistedOptions
 
     model = unlisted(zoo, name, options=UnlistedOptions(allow_code=allow_code))
     if model is None:

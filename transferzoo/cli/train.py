@@ -286,7 +286,8 @@ def train(
     from transferzoo.base.train_config import TrainConfig
     from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
-    from transferzoo.models.resolve import UnlistedOptions, resolve_model
+    from transferzoo.models.resolve import resolve_model
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.training.recipes import plan, plugins_of, short_name, usual_architecture
     from transferzoo.zoo.reader import load_zoo
 

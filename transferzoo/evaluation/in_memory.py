@@ -6,11 +6,10 @@ keeps on the way lies in a temporary folder.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +19,20 @@ from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.noise import noise_name
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.distributed import Team
-from transferzoo.base.errors import ModelError, UsageError
-from transferzoo.base.frozen_model import fingerprint
+from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
-from transferzoo.datasets import Batch, check_ids
+from transferzoo.datasets import Batch
 from transferzoo.evaluation.given_images import observed_budget
+from transferzoo.evaluation.held_models import Held, held_still
 from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import measure_given, run
 from transferzoo.evaluation.run_folder import RunFolder
-from transferzoo.models.classifier import Classifier, checked, frozen, state_digest
-from transferzoo.models.predict import logits_of
-from transferzoo.models.resolve import defended
 from transferzoo.results.records import SurrogateAttack
-from transferzoo.zoo.model_source import LoadableSource
-from transferzoo.zoo.schema import ROLES, DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from transferzoo.base.budget import Ball
-    from transferzoo.models.resolve import UnlistedOptions
     from transferzoo.results.comparisons import Findings
 
 CorrectFor = Literal["all", "target", "none"]
@@ -97,7 +90,7 @@ def evaluate(
     if len(seeds) != 1:
         raise UsageError("the attacks of one call share a seed", expected="one", got=f"{len(seeds)} seeds")
     named = {"surrogate": surrogates} if isinstance(surrogates, nn.Module) else dict(surrogates)
-    with _held(named, targets, Batch(images, labels, _ids(images, ids))) as held:
+    with held_still(named, targets, Batch(images, labels, _ids(images, ids))) as held:
         config = AttackConfig.of(
             **held.names,
             attacks=tuple(
@@ -166,7 +159,7 @@ def measure(
             "a surrogate says which class is least likely", expected="the classes, or another rule"
         )
     parse_terms(attack)
-    with _held({}, targets, Batch(images, labels, _ids(images, ids))) as held:
+    with held_still({}, targets, Batch(images, labels, _ids(images, ids))) as held:
         budget = observed_budget(adversarial, images, norm)
         config = AttackConfig.of(
             **{**held.names, "surrogates": (surrogate,)},
@@ -196,158 +189,9 @@ def _precision(model: nn.Module) -> str:
     return {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16"}.get(kind, str(kind))
 
 
-# ---------------------------------------------------------------- models in memory
-
-
-@dataclass(frozen=True, eq=False)
-class InMemory(LoadableSource):
-    """A model that a program holds: it is neither copied nor changed.
-
-    Attributes:
-        model: [0, 1] pixels (N, C, H, W) → logits (N, K).
-        number: tells it from the others of a call, where it has no weights.
-    """
-
-    model: nn.Module
-    number: int
-
-    pattern: ClassVar[str] = ""
-    written: ClassVar[str] = ""
-    as_is: ClassVar[bool] = True
-
-    @classmethod
-    def parse(cls, place: str) -> Self:
-        """Refuse: no text stands for it."""
-        raise ValueError("a model that can be named")
-
-    @classmethod
-    def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> ModelSpec:
-        """Refuse: nobody can write it."""
-        raise UsageError("a model in memory has no name")
-
-    @property
-    def place(self) -> str:
-        """Name of its class."""
-        return type(self.model).__name__
-
-    def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        """See `LoadableSource.load`; the weights are the model's own."""
-        if isinstance(self.model, Classifier):
-            return self.model
-        ones = [1.0] * dataset.channels
-        return Classifier(self.model, size=None, channels=len(ones), mean=[0.0] * len(ones), std=ones).eval()
-
-    def identity(self) -> tuple[str, str]:
-        """See `LoadableSource.identity`; it holds within one call."""
-        itself = fingerprint({"number": self.number})
-        return (state_digest(self.model) if self.model.state_dict() else itself), itself
-
-
-@dataclass(frozen=True)
-class _Held:
-    """Models and images of a call.
-
-    Attributes:
-        data: the images.
-        dataset: what is known of them.
-        surrogates: by name.
-        targets: likewise.
-        device: where they are.
-    """
-
-    data: Batch
-    dataset: DatasetSpec
-    surrogates: tuple[ModelSpec, ...]
-    targets: tuple[ModelSpec, ...]
-    device: torch.device
-
-    @property
-    def names(self) -> dict[str, Any]:
-        """What a configuration says of them."""
-        surrogates, targets = (tuple(m.name for m in each) for each in (self.surrogates, self.targets))
-        return {"dataset": "", "split": "", "surrogates": surrogates, "targets": targets}
-
-
-@contextmanager
-def _held(
-    surrogates: Mapping[str, nn.Module], targets: Mapping[str, nn.Module], data: Batch
-) -> Iterator[_Held]:
-    """Hold models still, on one device, and give what is known of them; they are handed back as they came."""
-    if not targets or not len(data):
-        what = "an image" if targets else "a target"
-        raise UsageError(f"nothing can be evaluated without {what}", expected="one at least", got="none")
-    check_ids(data.ids, "the batch")
-    every = [*surrogates.items(), *((name.partition("|")[0].strip(), m) for name, m in targets.items())]
-    with ExitStack() as still:
-        for model in {id(model): model for _, model in every}.values():
-            still.enter_context(frozen(model))
-            if (home := _device(model)) is not None:
-                still.callback(model.to, home)
-        classes = _classes(every, data)
-        dataset = DatasetSpec.model_construct(
-            name="", classes=tuple(map(str, range(classes))), channels=data.images.shape[1]
-        )
-        sources = {id(model): InMemory(model, number) for number, (_, model) in enumerate(every)}
-        specs = [ModelSpec(name=name, roles=ROLES, source=sources[id(model)]) for name, model in every]
-        behind = [name.partition("|")[2].strip() for name in (*surrogates, *targets)]
-        specs = [defended(one, spec) if spec else one for one, spec in zip(specs, behind, strict=True)]
-        _check_names(specs)
-        device = next((at for _, model in every if (at := _device(model)) is not None), torch.device("cpu"))
-        first, others = tuple(specs[: len(surrogates)]), tuple(specs[len(surrogates) :])
-        yield _Held(data, dataset, first, others, device)
-
-
-def _device(model: nn.Module) -> torch.device | None:
-    """Return where a model is, None where it has no weights.
-
-    Raises:
-        ModelError: it is on several devices.
-    """
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    if len(devices) > 1:
-        raise ModelError(
-            f"a {type(model).__name__} lies on several devices",
-            expected="one",
-            got=", ".join(map(str, devices)),
-        )
-    return devices.pop() if devices else None
-
-
-def _classes(models: Sequence[tuple[str, nn.Module]], data: Batch) -> int:
-    """Return how many classes all models tell apart.
-
-    Raises:
-        ModelError: one gives no logits, others than the first, or does not know every label.
-    """
-    classes = int(data.labels.max()) + 1
-    first = ""
-    for who, model in models:
-        output = logits_of(model, data.images[:1])
-        found = output.shape[1] if isinstance(output, Tensor) and output.ndim == 2 else classes
-        checked(output, 1, found if not first else classes, who)
-        if found < classes:
-            raise ModelError(
-                f"'{who}' does not know all labels", expected=f"at least {classes} classes", got=str(found)
-            )
-        first, classes = who, found
-    return classes
-
-
-def _check_names(models: Sequence[ModelSpec]) -> None:
-    """Check that a name stands for one model.
-
-    Raises:
-        UsageError: it stands for two.
-    """
-    known: dict[str, ModelSpec] = {}
-    for model in models:
-        if known.setdefault(model.name, model).source != model.source:
-            raise UsageError(f"two models are called '{model.name}'", hint="give one another name")
-
-
 @contextmanager
 def _working(
-    held: _Held, config: AttackConfig, target_classes: Tensor | TargetClasses | None
+    held: Held, config: AttackConfig, target_classes: Tensor | TargetClasses | None
 ) -> Iterator[tuple[Job, RunFolder]]:
     """Give the job, and a folder for as long as it takes."""
     listed = target_classes if isinstance(target_classes, Tensor) else None

@@ -16,8 +16,9 @@ from transferzoo.base.errors import UsageError
 from transferzoo.base.plugins import used
 from transferzoo.datasets.sources import reading_plugin
 from transferzoo.models.download import download_model
-from transferzoo.models.resolve import UnlistedOptions, select_models, silent
+from transferzoo.models.resolve import select_models, silent
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
+from transferzoo.models.unlisted_options import UnlistedOptions
 from transferzoo.studies.cells import Cell, Grid, GridPoint
 from transferzoo.studies.claim_checks import check_claims
 from transferzoo.studies.digests import dataset_digest, files_digest, model_digest, split_root

@@ -15,7 +15,8 @@ from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import MINIMIZERS, read_rule, show_rule
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.download import download_model
-from transferzoo.models.resolve import UnlistedOptions, resolve_model, select_models, silent
+from transferzoo.models.resolve import resolve_model, select_models, silent
+from transferzoo.models.unlisted_options import UnlistedOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

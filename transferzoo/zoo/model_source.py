@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.models.classifier import Classifier
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, WeightFile
 
     State = Literal["built-in", "local", "hub", "web", "train"]

@@ -10,7 +10,7 @@ from transferzoo.zoo.model_source import LoadableSource
 from transferzoo.zoo.schema import ROLES, ModelSpec, Role
 
 if TYPE_CHECKING:
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.schema import DatasetSpec
 
 

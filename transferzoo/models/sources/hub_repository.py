@@ -16,7 +16,7 @@ from transferzoo.zoo.schema import NAMED_ON_HUB, ROLES, ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.model_source import LoadableSource, State
     from transferzoo.zoo.schema import DatasetSpec, WeightFile
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from transferzoo.models.classifier import Classifier
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.schema import DatasetSpec
 
 EXPORTED = ".pt2"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from transferzoo.models.classifier import Classifier
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.schema import DatasetSpec
 
 _NAME = re.compile(r"[\w.]+:[\w.]+")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transferzoo.models.classifier import Classifier
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.model_source import State
     from transferzoo.zoo.schema import DatasetSpec, WeightFile
 

@@ -12,7 +12,7 @@ from transferzoo.zoo.model_source import Example, model_source
 
 if TYPE_CHECKING:
     from transferzoo.models.classifier import Classifier
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.schema import DatasetSpec
 
 

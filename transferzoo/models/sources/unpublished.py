@@ -11,7 +11,7 @@ from transferzoo.zoo.model_source import ModelSource, model_source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transferzoo.models.resolve import UnlistedOptions
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.model_source import State
     from transferzoo.zoo.schema import DatasetSpec, WeightFile
 

@@ -1,0 +1,105 @@
+"""What a user states about models that no zoo file lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from transferzoo.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import ModelSpec
+
+
+@dataclass(frozen=True)
+class UnlistedOptions:
+    """What a user states about the unlisted models of a command.
+
+    Attributes:
+        architecture: spec of the network that the bare weight files fit; empty where none is given.
+        allow_code: whether functions of Python modules, and saved programs, may be run.
+        mean: what the bare weight files expect to be subtracted from [0, 1] pixels, a value a channel; empty
+            where the user does not say.
+        std: what divides them then; likewise.
+    """
+
+    architecture: str = ""
+    allow_code: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @classmethod
+    def read(cls, architecture: str, allow_code: bool, mean: str | None, std: str | None) -> UnlistedOptions:
+        """Read what is written on a command line: mean and std as "0.485,0.456,0.406".
+
+        Raises:
+            UsageError: mean or std is no list of numbers.
+        """
+        return cls(architecture, allow_code, _numbers("mean", mean), _numbers("std", std))
+
+    def check(self, model: ModelSpec) -> None:
+        """Refuse a model that is code, unless code is allowed.
+
+        Raises:
+            UsageError: it is.
+        """
+        if model.source.runs_code and not self.allow_code:
+            raise UsageError(
+                f"'{model.source.place}' is code, which is not run unasked",
+                hint="`attack`, `sharpness` and `show` run it with --allow-code (allow_code=True in Python), "
+                "if you trust it",
+            )
+
+    def check_used(self, zoo: Zoo, models: Iterable[ModelSpec]) -> None:
+        """Refuse an architecture that nothing needs.
+
+        Args:
+            zoo: lists models whose architecture is known.
+            models: all that were selected.
+
+        Raises:
+            UsageError: no bare weight file is among them.
+        """
+        if any(m.weights and m.full_name not in zoo.models for m in models):
+            return
+        if self.mean or self.std:
+            raise UsageError(
+                "there are no weights that --mean and --std are about",
+                expected="a weight file with --architecture among the models",
+                hint="leave them out: all other models have their own",
+            )
+        if self.architecture:
+            raise UsageError(
+                f"there are no weights for the architecture '{self.architecture}'",
+                expected="a weight file among the models, .safetensors or .pt",
+                hint="leave the architecture out: all other models have their own",
+            )
+
+
+NO_OPTIONS = UnlistedOptions()
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...]:
+    """Return the numbers in a list, "0.485,0.456,0.406".
+
+    Raises:
+        UsageError: it is none, or a std is not above zero.
+    """
+    if text is None:
+        return ()
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = (float("nan"),)
+    if not all(isfinite(value) and (option == "mean" or value > 0) for value in values):
+        above = "" if option == "mean" else " above zero"
+        raise UsageError(
+            f"--{option} cannot be read",
+            expected=f"numbers{above}, one a channel, as in 0.485,0.456,0.406",
+            got=f"'{text}'",
+        )
+    return values
