@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from pathlib import Path
 from shlex import join
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,8 +17,6 @@ from transferzoo.cli.completion import (
     complete_validators,
     one_of,
 )
-from transferzoo.cli.images import training_images
-from transferzoo.cli.interrupted import Interrupted
 from transferzoo.cli.options import (
     MODELS,
     RESULTS,
@@ -30,19 +27,10 @@ from transferzoo.cli.options import (
     Plugins,
     ZooFile,
 )
-from transferzoo.cli.output import log, progress_bar, report_once, show, show_json, show_line, terminal_width
+from transferzoo.cli.output import log, report_once, show, show_json, show_line, terminal_width
 from transferzoo.cli.tables import render
+from transferzoo.cli.train_job import check_architecture, run
 from transferzoo.cli.train_tables import choice_table, facts, plan_table
-from transferzoo.cli.training_log import TrainingLog, plan_sentence
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from transferzoo.base.distributed import Team
-    from transferzoo.datasets import Batch
-    from transferzoo.training.feeds import Feed
-    from transferzoo.training.recipes import Plan
-    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 TRAINING, MINIMIZER, RATES, SELECTION, METHODS = (
     "Training",
@@ -311,7 +299,7 @@ def train(
         flags |= {} if usual else {"architecture": usual_architecture(spec)}
     what = plan(records, usual, {**flags, "dataset": name}, rho=rho, tune=tune, notify=log)
     config = what.config
-    _check_architecture(what, spec)
+    check_architecture(what, spec)
     key = {"config": config.key(), "environment": environment()._asdict(), **plugins_of(config)}
     mark = fingerprint(key)[:8]
     folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{mark}"
@@ -325,7 +313,7 @@ def train(
             f"Note: Accelerate's mixed precision '{launched}' is not used; --precision is {config.precision}."
         )
     with join_team(log_with, folder) as team, report_once(team.fails_first):
-        result = _run(spec, what, usual, root, folder, team, workers)
+        result = run(spec, what, usual, root, folder, team, workers)
     if not team.leads:
         return
     if json:
@@ -342,79 +330,3 @@ def train(
     place = str(folder) if folder.is_absolute() or folder.parts[0] == ".." else f"./{folder}"  # no name
     command = join(["transferzoo", "attack", *images, "--surrogate", place, *targets])
     log(f"Attack from it with: {command}")
-
-
-def _check_architecture(what: Plan, dataset: DatasetSpec) -> None:
-    """Build the model once, so that what is wrong with it is told before any data is fetched.
-
-    Raises:
-        UsageError: the architecture cannot be built.
-        ModelError: the checkpoint it starts from is damaged or does not fit.
-    """
-    from transferzoo.models.build import create
-    from transferzoo.training.finetuning import begin
-
-    if what.start is None:
-        create(what.config.architecture, dataset)
-    elif note := begin(what.start, dataset, what.config.architecture).note:
-        log(f"Note: {note}")
-
-
-def _labelled(model: ModelSpec, images: Batch | Feed, dataset: DatasetSpec, team: Team) -> Batch:
-    """Return the training images with a model's answers for labels, and say how many are the data set's."""
-    from transferzoo.training.labels import labelled_by
-
-    answered, same = labelled_by(model, images, dataset, team)
-    if team.leads:
-        log(f"Labels by {model.full_name}: {len(answered):,} answers, {same:.1%} as in the data set.")
-    return answered
-
-
-def _run(
-    dataset: DatasetSpec,
-    what: Plan,
-    recipe: str | None,
-    root: Path | None,
-    folder: Path,
-    team: Team,
-    workers: int,
-) -> dict[str, Any]:
-    from transferzoo.models.checkpoint import note_images
-    from transferzoo.training.rho_search import train_or_tune
-
-    images, test = training_images(dataset, root, what.config, workers)
-    if what.labels:
-        images = _labelled(what.labels, images, dataset, team)
-    plan = plan_sentence(what.config, recipe, dataset, root)
-    with progress_bar() as bar, _telling_what_is_kept(folder):
-        result = train_or_tune(
-            what.config,
-            dataset,
-            images,
-            test,
-            folder,
-            start=what.start,
-            validators=what.validators,
-            team=team,
-            on_progress=TrainingLog(bar, plan, len(what.config.tune)).advance,
-        )
-    return note_images(folder, root.name) if root and team.leads else result
-
-
-@contextmanager
-def _telling_what_is_kept(folder: Path) -> Iterator[None]:
-    """Let the sentence after Ctrl-C say where the same command goes on."""
-    from transferzoo.models.checkpoint import RECIPE
-    from transferzoo.training.resume import TRIALS, kept
-
-    try:
-        yield
-    except Interrupted as stop:
-        if at := kept(folder):
-            place = (
-                f"step {at.step:,} of {at.steps:,} (epoch {at.epoch} of {at.epochs}) is kept in {at.folder}"
-            )
-            stop.add_note(f"Interrupted; {place}, and the same command goes on from there.")
-        elif not any((folder / name).exists() for name in (RECIPE, TRIALS)):
-            stop.add_note("Interrupted; nothing was kept yet, and the same command starts anew.")
-        raise
