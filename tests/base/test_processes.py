@@ -55,6 +55,28 @@ def test_an_error_ends_all(jobs: int) -> None:
     assert time.monotonic() - started < 30
 
 
+class _SlowToTell(DataError):
+    """An error that a process is still handing on while it is ended."""
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str]]:
+        time.sleep(2)
+        return DataError, ("slow",)
+
+
+def test_a_process_that_is_ended_while_it_tells_an_error_prints_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def work(items: Sequence[int], send: Callable[[int], None]) -> None:
+        if items[0]:
+            raise _SlowToTell("slow")
+        time.sleep(0.5)
+        raise DataError("quick")
+
+    with pytest.raises(DataError, match="quick"):
+        share(work, [0, 1], 2, lambda _: None)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_processes_that_are_ended_sweep_up_what_they_were_writing(tmp_path: Path) -> None:
     def work(items: Sequence[int], send: Callable[[int], None]) -> None:
         with replacing(tmp_path / "images.bin") as stream:

@@ -49,6 +49,7 @@ def test_other_decimals_stay_what_they_are() -> None:
 
 def test_the_api_takes_numbers() -> None:
     attack = read_attack("bim", epsilon=8 / 255, step=2 / 255, steps=3)
+    assert attack.epsilon * 255 == 8
     assert attack.canonical == "bim@linf,eps=8/255,step=eps/4,steps=3"
 
 

@@ -28,6 +28,7 @@ from transferzoo.models.classifier import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from fractions import Fraction
 
     from torch import Tensor
 
@@ -67,6 +68,11 @@ class Attack:
             got=spec.epsilon,
         )
         return cls(compose(spec.techniques), budget, seed)
+
+    @property
+    def epsilon(self) -> Fraction:
+        """Radius of the ball, exact: 8 / 255 as Python prints it is 8 levels here."""
+        return self.budget.epsilon
 
     def cost(self, models: int = 1) -> int:
         """Return the gradient evaluations an image, on so many surrogates."""

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -142,14 +142,17 @@ def _be_child(
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return  # it died before we asked to be told
-    try:
-        with one_thread():
-            work(items, writer.send)
-    except KeyboardInterrupt:
-        pass  # the parent ends
-    except TransferZooError as error:
-        writer.send(error)
-    except BaseException as error:
-        writer.send(RuntimeError(f"in a process of this command: {reason(error)}"))
-    finally:
-        writer.close()
+    with suppress(KeyboardInterrupt), writer:  # the parent ends, at whatever moment
+        try:
+            with one_thread():
+                work(items, writer.send)
+        except TransferZooError as error:
+            _tell(writer, error)
+        except (Exception, SystemExit) as error:
+            _tell(writer, RuntimeError(f"in a process of this command: {reason(error)}"))
+
+
+def _tell(writer: Connection, error: Exception) -> None:
+    """Hand an error on; nothing is left to sweep up, so that the parent may end this process at once."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    writer.send(error)
