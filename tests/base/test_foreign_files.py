@@ -18,6 +18,7 @@ from transferzoo.base.foreign_files import (
     MOST_DEPTH,
     parse_json,
     read_bytes,
+    read_csv,
     read_json,
     read_text,
     unpack_gzip,
@@ -79,6 +80,7 @@ def test_numbers_that_are_none_may_be_read(tmp_path: Path) -> None:
 READERS: dict[str, Callable[[Path], Any]] = {
     "bytes": read_bytes,
     "text": read_text,
+    "CSV": read_csv,
     "JSON": read_json,
     "gzip": unpack_gzip,
     "SHA-256": sha256,

@@ -6,8 +6,10 @@ more deeply than Python can follow, or hold numbers and characters that nothing 
 
 from __future__ import annotations
 
+import csv
 import errno
 import gzip
+import io
 import json
 import math
 import re
@@ -62,6 +64,17 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
         ValueError: it is not UTF-8.
     """
     return read_bytes(path, most).decode("utf-8")
+
+
+def read_csv(path: Path) -> csv.DictReader[str]:
+    """Return the rows of a CSV file, by the names in its first line.
+
+    Raises:
+        OSError: see `read_bytes`.
+        ValueError: it is not UTF-8. What is no CSV raises `csv.Error` once its rows are read.
+    """
+    text = io.StringIO(read_text(path).removeprefix("\ufeff"), newline="")
+    return csv.DictReader(text, skipinitialspace=True)
 
 
 def read_json(path: Path, *, finite: bool = True) -> Any:

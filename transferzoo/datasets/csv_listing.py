@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from transferzoo.base.errors import DataError
-from transferzoo.base.foreign_files import read_text
+from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets import READERS, Batch, Contents, Reader
 from transferzoo.datasets.files import names_of
 from transferzoo.datasets.folder import Folder
@@ -149,14 +148,9 @@ def _tables(root: Path, split: str) -> list[Path]:
 def _is_list(table: Path) -> bool:
     """Return whether the header of a CSV file, as far as it can be read, has the columns of a list."""
     try:
-        with _opened(table) as stream:
-            return _columns(csv.DictReader(stream, skipinitialspace=True).fieldnames or ()) is not None
+        return _columns(read_csv(table).fieldnames or ()) is not None
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
-
-
-def _opened(table: Path) -> io.StringIO:
-    return io.StringIO(read_text(table).removeprefix("\ufeff"), newline="")
 
 
 def _columns(header: Iterable[str]) -> Columns | None:
@@ -166,21 +160,20 @@ def _columns(header: Iterable[str]) -> Columns | None:
 def _lines(table: Path) -> tuple[Columns, list[tuple[int, str, str]]]:
     """Return the columns of a list and, of each row, line number, file name and label."""
     try:
-        with _opened(table) as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            header = reader.fieldnames or []
-            columns = _columns(header)
-            if columns is None:
-                raise DataError(
-                    f"{table} lacks a column",
-                    expected="a header with file (or filename, file_name, filepath) and "
-                    f"{LABEL_COLUMNS[0]} (or {', '.join(LABEL_COLUMNS[1:])})",
-                    got=", ".join(header) or "an empty file",
-                )
-            lines = [
-                (reader.line_num, f"{row[columns.file] or ''}{columns.suffix}", row[columns.label] or "")
-                for row in reader
-            ]
+        reader = read_csv(table)
+        header = reader.fieldnames or []
+        columns = _columns(header)
+        if columns is None:
+            raise DataError(
+                f"{table} lacks a column",
+                expected="a header with file (or filename, file_name, filepath) and "
+                f"{LABEL_COLUMNS[0]} (or {', '.join(LABEL_COLUMNS[1:])})",
+                got=", ".join(header) or "an empty file",
+            )
+        lines = [
+            (reader.line_num, f"{row[columns.file] or ''}{columns.suffix}", row[columns.label] or "")
+            for row in reader
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} cannot be read ({error})", expected="a CSV file in UTF-8") from error
     if not lines:

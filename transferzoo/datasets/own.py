@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from transferzoo.base.errors import DataError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets.archives import is_archive, unpacked
-from transferzoo.datasets.files import SYNONYMS
+from transferzoo.datasets.files import names_of
 from transferzoo.datasets.labels import names_of_labels, of_folder
 from transferzoo.datasets.sources import only_folder, reader_of
 from transferzoo.zoo.schema import AttackDefaults, DatasetSpec
@@ -77,7 +77,7 @@ def _home(root: Path) -> Path:
     """Return where the images lie: of an archive what it holds, of a folder in a folder the inner one."""
     folder = unpacked(root) if is_archive(root) else root
     while folder.is_dir() and (inner := only_folder(folder)):
-        named = any(inner.name in SYNONYMS.get(split, (split,)) for split in SPLITS)
+        named = any(inner.name in names_of(split) for split in SPLITS)
         if named or not any(reader_of(inner, split) for split in SPLITS):
             break
         folder = inner
@@ -101,8 +101,7 @@ def _contents(place: Path, splits: Iterable[str]) -> dict[str, Contents]:
 
 def _is_apart(reader: Reader, place: Path, split: str) -> bool:
     """Return whether a place has files of this split alone."""
-    names = SYNONYMS.get(split, (split,))
-    apart = any((place / f"{name}{end}").exists() for name in names for end in ("", ".csv"))
+    apart = any((place / f"{name}{end}").exists() for name in names_of(split) for end in ("", ".csv"))
     return apart or not reader.accepts(place, "")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from transferzoo.base.errors import DataError
 from transferzoo.base.foreign_files import check_regular, parse_json
 from transferzoo.datasets import READERS, Batch, Contents, Reader
-from transferzoo.datasets.files import SYNONYMS
+from transferzoo.datasets.files import names_of
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked, names_of_labels
 from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import shape_of
@@ -123,7 +123,7 @@ def _sets(root: Path, split: str) -> dict[Path, list[Path]]:
 
 def _set(folder: Path, split: str) -> Iterator[tuple[Path, list[Path]]]:
     """Yield the folder with its shards of a split, or the split's own sub-folder; nothing of no split."""
-    for name in SYNONYMS.get(split, (split,)) if split else ():
+    for name in names_of(split) if split else ():
         single = [folder / f"{name}.parquet"] if (folder / f"{name}.parquet").is_file() else []
         if files := sorted(folder.glob(f"{name}-*.parquet")) or single:
             yield folder, files

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Answers(nn.Module):
         found = [self.known.get(_mark(image)) for image in (pixels * 255).round().to(torch.uint8)]
         if None in found:
             raise DataError(f"the predictions of '{self.name}' are not of these images")
-        return nn.functional.one_hot(torch.tensor(found), self.classes).to(pixels.dtype)
+        return nn.functional.one_hot(torch.tensor(found, device=pixels.device), self.classes).to(pixels.dtype)
 
 
 def _mark(image: Tensor) -> bytes:
@@ -78,9 +79,8 @@ def read_answers(file: Path, names: Sequence[str], spec: DatasetSpec) -> tuple[l
         DataError: the file cannot be read, lacks a column or an image, or has a class that there is not.
     """
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            header, lines = list(reader.fieldnames or ()), list(reader)
+        reader = read_csv(file)
+        header, lines = list(reader.fieldnames or ()), [(reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} cannot be read ({error})", expected="a CSV file in UTF-8") from error
     key = next((column for column in ID_COLUMNS if column in header), None)
@@ -93,7 +93,7 @@ def read_answers(file: Path, names: Sequence[str], spec: DatasetSpec) -> tuple[l
             expected="a header with id and label, or id and a score for each class",
             got=", ".join(header) or "an empty file",
         )
-    rows = {_stem(line[key] or ""): (at, line) for at, line in enumerate(lines, start=2)}
+    rows = {_stem(line[key] or ""): (at, line) for at, line in lines}
     missing = [name for name in names if _stem(name) not in rows]
     if missing:
         raise DataError(

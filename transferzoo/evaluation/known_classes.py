@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from transferzoo.base.errors import DataError, UsageError
+from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets.labels import checked
 from transferzoo.models.class_map import describe
 from transferzoo.models.load import class_names, classes_of
@@ -118,10 +119,8 @@ def _read(file: Path, dataset: DatasetSpec) -> dict[int, str]:
     """Return number in the model → class of the data, empty for none."""
     expected = "a CSV file with the columns data (a class of the data) and model (its number in the model)"
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            lines = csv.DictReader(stream, skipinitialspace=True)
-            rows = [(line["data"].strip(), int(line["model"])) for line in lines]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError) as error:
+        rows = [(line["data"].strip(), int(line["model"])) for line in read_csv(file)]
+    except (OSError, csv.Error, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UsageError(f"cannot read {file}", expected=expected, got=type(error).__name__) from None
     numbers = [number for _, number in rows]
     if not rows or len({*numbers}) < len(rows) or min(numbers) < 0 or max(numbers) >= MOST:
