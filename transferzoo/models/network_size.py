@@ -61,7 +61,7 @@ def check_size(name: str, arguments: Mapping[str, Any], make: Callable[[], nn.Mo
             expected=f"at most {MOST_TENSORS:,} tensors and {most:,} numbers, which fit into this machine",
             got="more",
         ) from None
-    except Exception:
+    except Exception:  # what cannot be made at all is told where it is made for use
         pass
     finally:
         hook.remove()
