@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.cli.attack_request import AttackRequest
 from transferzoo.cli.flags import AUTO
-from transferzoo.cli.output import as_written, log, progress_bar, report_once, show_json
+from transferzoo.cli.output import as_written, log, progress, report_once, show_json
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
 
@@ -130,12 +130,7 @@ def _measures_ssim(team: Team) -> bool:
 def _run(job: Job, folder: RunFolder, team: Team, jobs: int | None, *, ssim: bool) -> Findings:
     from transferzoo.evaluation.run import run
 
-    with progress_bar() as bar:
-        task = bar.add_task("starting", total=1, note="")
-
-        def advance(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
+    with progress("starting") as advance:
         return run(
             job, folder, team=team, jobs=jobs, ssim=ssim, command=as_written(), on_progress=advance, warn=log
         )

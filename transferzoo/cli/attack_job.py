@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.models import training_on
-from transferzoo.cli.output import log, progress_bar
+from transferzoo.cli.output import log, progress
 from transferzoo.models.resolve import select_models
 from transferzoo.models.unlisted_options import UnlistedOptions
 from transferzoo.zoo.protocol import find_protocol, follow, label
@@ -173,12 +173,7 @@ def job_of(
     from transferzoo.evaluation.known_classes import only_known
 
     dataset = zoo.dataset(config.dataset)
-    with progress_bar() as bar:
-        task = bar.add_task("reading images", total=1, note="")
-
-        def advance(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
+    with progress("reading images") as advance:
         images = load_split(dataset, config.split, root=root, on_progress=advance)
     if root is None and (note := dataset.notes.get(config.split)):
         log(f"Note: {note}")

@@ -61,7 +61,11 @@ def _paths(incomplete: str, suffixes: tuple[str, ...]) -> list[str]:
 def _model_paths(incomplete: str) -> list[str]:
     """Return paths of models, where it is one already: other words are names first."""
     is_path = incomplete.startswith((".", "~")) or "/" in incomplete
-    return _paths(incomplete, (".safetensors", ".onnx", ".pt", ".pth")) if is_path else []
+    return (
+        _paths(incomplete, (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".onnx", ".keras", ".pt2"))
+        if is_path
+        else []
+    )
 
 
 def _in_role(context: typer.Context, incomplete: str, role: Role) -> list[str]:
@@ -170,17 +174,25 @@ def complete_reports(incomplete: str) -> list[str]:
     return [*_starting(built_in(), incomplete), *_paths(incomplete, (".jsonl.gz",))]
 
 
+def names_of_all(zoo: Zoo) -> list[str]:
+    """Return every name that `show` knows, of models without their data set."""
+    from transferzoo.attacks.techniques import TECHNIQUES
+    from transferzoo.datasets import READERS
+    from transferzoo.defences import DEFENCES
+    from transferzoo.minimizers import MINIMIZERS
+    from transferzoo.models.architectures import ARCHITECTURES
+    from transferzoo.studies.schema import built_in
+    from transferzoo.zoo.model_source import SOURCES
+
+    models = {m.name for m in zoo.models.values()}
+    parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES, READERS, SOURCES)
+    named = (zoo.datasets, zoo.presets, zoo.suites, zoo.protocols, zoo.recipes, built_in(), *parts)
+    return [*models, *(name for part in named for name in part)]
+
+
 def complete_names(incomplete: str) -> list[str]:
     """Complete any name that `show` knows, or the path of a model."""
-    from transferzoo.defences import DEFENCES
-    from transferzoo.studies.schema import built_in
-
     zoo = _zoo()
-    models = (name for model in zoo.models.values() for name in (model.name, model.full_name))
-    found = [
-        *_starting((*models, *zoo.datasets, *zoo.recipes, *DEFENCES, *built_in()), incomplete),
-        *(complete_attacks(incomplete) if "+" not in incomplete else ()),
-        *complete_minimizers(incomplete),
-        *complete_architectures(incomplete),
-    ]
-    return [*sorted(set(found)), *_model_paths(incomplete)]
+    attacks = complete_attacks(incomplete) if "+" not in incomplete else ()
+    found = {*_starting((*zoo.models, *names_of_all(zoo)), incomplete), *attacks}
+    return [*sorted(found), *_model_paths(incomplete)]

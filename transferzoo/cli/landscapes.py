@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.cli.output import log, progress_bar
+from transferzoo.cli.output import log, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from transferzoo.attacks.engine import Attack
@@ -45,7 +44,7 @@ def report_models(
 
     check_numbers(**options)
     folder = results_folder(runs, setup, options)
-    with _progress() as advance:
+    with progress("starting") as advance:
         found = measure_models(setup, models, options, folder, advance)
     content = {
         **setup.content,
@@ -79,7 +78,7 @@ def report_line(
         behind = used(*TECHNIQUES.origins(attack.composition.spec))
         options = {"attack": attack.canonical, "targets": targets_sha256, **behind}
     folder = results_folder(runs, setup, options)
-    with _progress() as advance:
+    with progress("starting") as advance:
         found = measure_line(setup, ends, points, targets, attack, folder, advance)
     names = (ends[0].full_name, ends[1].full_name)
     if picture is not None:
@@ -101,7 +100,7 @@ def report_slice(
 
     positions = plane_coordinates(points, radius)
     folder = results_folder(runs, setup, {"positions": positions})
-    with _progress() as advance:
+    with progress("starting") as advance:
         found = measure_plane(setup, model, positions, folder, advance)
     if picture is not None:
         plot_slice(found, model.name, picture)
@@ -113,14 +112,3 @@ def report_slice(
 
 def _images_text(setup: MeasurementSetup) -> str:
     return f"{len(setup.images)} images of {setup.dataset.name}, split {setup.split}; seed {setup.seed}"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    with progress_bar() as bar:
-        task = bar.add_task("starting", total=1, note="")
-
-        def advance(step: str, done: int, total: int) -> None:
-            bar.update(task, description=step, completed=done, total=total)
-
-        yield advance

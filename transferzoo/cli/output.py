@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType
     from rich.progress import Progress
+
+    OnProgress = Callable[[str, int, int], None]
     from rich.segment import Segment
 
 PIPE_WIDTH = 120
@@ -158,3 +160,19 @@ def progress_bar() -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+@contextmanager
+def progress(what: str) -> Iterator[OnProgress]:
+    """Show a bar; give what is called with what is being done, how much is done and how much there is.
+
+    Args:
+        what: is done first.
+    """
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=1, note="")
+
+        def advance(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield advance

@@ -39,7 +39,7 @@ class ScoreRequest:
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGES...",
+            metavar="IMAGES",
             help="Folders or archives of adversarial images, PNGs for example; a row each.",
         ),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError, UnknownNameError, UsageError
-from transferzoo.cli.output import as_written, log, progress_bar
+from transferzoo.cli.output import as_written, log, progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,12 +119,7 @@ def _paired(
     from transferzoo.datasets.sources import load_split
     from transferzoo.evaluation.given_images import named, twins
 
-    with progress_bar() as bar:
-        task = bar.add_task("reading images", total=1, note="")
-
-        def advance(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
+    with progress("reading images") as advance:
         own = spec.name not in _known(request)
         fits = ("squash", "crop") if own else (spec.fit,)
         specs = [spec.model_copy(update={"fit": fit}) for fit in fits]
@@ -147,7 +142,7 @@ def _known(request: ScoreRequest) -> Mapping[str, DatasetSpec]:
 
 
 def _distance(adversarial: Tensor, clean: Tensor) -> float:
-    """Return the mean distance of values, in levels."""
+    """Return how far images are apart: the sum of their mean distances, in levels."""
     return sum(
         float((a.short() - b.short()).abs().float().mean()) for a, b in zip(adversarial, clean, strict=True)
     )
@@ -167,7 +162,7 @@ def _budget(
     budget = seen if request.epsilon is None else Budget.read(request.norm, request.epsilon, "eps", 1)
     found = perturbations(adversarial, clean, budget)
     sentence = (
-        f"Perturbations of {folder.place}: at most {found.linf} levels of 255 (L\u221e), {found.l2:.3f} (L2)"
+        f"Perturbations of {folder.place}: at most {found.linf} levels of 255 (L∞), {found.l2:.3f} (L2)"
     )
     if request.epsilon is None:
         log(f"{sentence}; that is taken for the budget, as --epsilon says none.")

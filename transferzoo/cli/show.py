@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.cli.completion import complete_names
+from transferzoo.cli.completion import complete_names, names_of_all
 from transferzoo.cli.options import AllowCode, Json, Plugins, ZooFile
 from transferzoo.cli.output import log, show_json, show_line, terminal_width
 from transferzoo.cli.output import show as print_tables
@@ -62,7 +62,7 @@ def _unlisted(name: str, zoo: Zoo, allow_code: bool) -> ModelSpec:
 
     model = unlisted(zoo, name, options=UnlistedOptions(allow_code=allow_code))
     if model is None:
-        raise unknown("name", name, zoo, _names(zoo))
+        raise unknown("name", name, zoo, names_of_all(zoo))
     return model
 
 
@@ -264,18 +264,3 @@ def _commerce(what: ModelSpec | DatasetSpec) -> str:
     if what.non_commercial:
         return "forbidden by the licence"
     return "unknown" if what.licence == "unknown" else "not forbidden by the licence"
-
-
-def _names(zoo: Zoo) -> list[str]:
-    from transferzoo.attacks.techniques import TECHNIQUES
-    from transferzoo.datasets import READERS
-    from transferzoo.defences import DEFENCES
-    from transferzoo.minimizers import MINIMIZERS
-    from transferzoo.models.architectures import ARCHITECTURES
-    from transferzoo.studies.schema import built_in
-    from transferzoo.zoo.model_source import SOURCES
-
-    models = {m.name for m in zoo.models.values()}
-    parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES, READERS, SOURCES)
-    named = (zoo.datasets, zoo.presets, zoo.suites, zoo.recipes, built_in(), *parts)
-    return [*models, *(name for part in named for name in part)]
