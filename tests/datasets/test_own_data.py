@@ -63,7 +63,7 @@ def test_class_folders_become_a_data_set(tmp_path: Path) -> None:
     seen = np.stack([np.asarray(Image.open(file)) for file in files]).transpose(0, 3, 1, 2)
     assert np.array_equal(batch.images.numpy(), seen)
     assert len(said) == 1
-    assert "3 classes (chequered, lying, standing); images: 12, for test and training alike" in said[0]
+    assert "3 classes (chequered, lying, standing); images: 12 without splits, of which a training" in said[0]
     assert torch.equal(transferzoo.load_images(str(root)).images, batch.images)
 
 

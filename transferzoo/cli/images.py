@@ -41,7 +41,7 @@ def _in_memory(dataset: DatasetSpec, root: Path | None) -> tuple[Batch, Batch | 
     from transferzoo.datasets.sources import load_split
 
     train = load_split(dataset, "train", root=root)
-    if "test" not in dataset.splits:
+    if "test" not in dataset.splits or dataset.shares:  # "test" has the training images too
         return train, None
     try:
         test = load_split(dataset, "test", root=root)
@@ -61,7 +61,7 @@ def _streamed(
 
     train = open_stream(dataset, "train", root, config, workers=workers)
     split = next((name for name in ("test", "validation") if name in dataset.splits), None)
-    if split is None:
+    if split is None or dataset.shares:
         return train, None
     try:
         return train, sample(dataset, split, root, MEASURED, apart_from=train, workers=workers)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets import pixels, sources
 from transferzoo.datasets.files import Files, home_of, walk
 from transferzoo.datasets.parquet import Parquet, _shards
 from transferzoo.datasets.shards import Shards
+from transferzoo.datasets.shares import rows_of_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +66,28 @@ def open_index(spec: DatasetSpec, split: str, root: Path | None) -> ImageIndex:
         UnknownNameError: no such split.
         DataError: nothing found, or what was found cannot be indexed.
     """
-    return _index(next(sources.roots(spec, split, root)), split, spec)
+    found = _index(next(sources.roots(spec, split, root)), split, spec)
+    return Part(found, spec.shares[split]) if split in spec.shares else found
+
+
+class Part:
+    """A share of an index; see `shares.rows_of_share`, and `ImageIndex`."""
+
+    def __init__(self, whole: ImageIndex, share: tuple[float, float]) -> None:
+        self._whole, self._rows = whole, rows_of_share(whole.labels, share)
+        self.labels = whole.labels[self._rows]
+        bounds = self._rows.searchsorted(whole.bounds)
+        filled = bounds[1:] > bounds[:-1]
+        self.bounds, self.sizes = bounds[[True, *filled]], whole.sizes[filled]
+        self.digest = fingerprint([whole.digest, *share])
+
+    def where(self, index: int) -> str:
+        """See `ImageIndex.where`."""
+        return self._whole.where(int(self._rows[index]))
+
+    def encoded(self, index: int) -> bytes | Path:
+        """See `ImageIndex.encoded`."""
+        return self._whole.encoded(int(self._rows[index]))
 
 
 def count_images(spec: DatasetSpec, split: str, root: Path | None) -> int:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 SPLITS = ("test", "validation", "train")
 """Splits that are looked for; the first that there is is attacked."""
+UNSEEN = "unseen"
+"""The split of those images of a place without splits that no training sees."""
+SHARES = {"train": (0.0, 0.7), UNSEEN: (0.7, 1.0)}
+"""What a training sees of a place without splits, and what it does not; "test" is all of it."""
 NAMED = 5
 """Classes, and files that are passed over, that a note names."""
 
@@ -66,7 +70,7 @@ def own_images(
         if found:
             notify(f"Data: {root} has classes and size of {default.name}, and is taken for images of it.")
         return zoo, default.name, root
-    spec = _spec(root, place, {split: held for split, held in found.items() if split in SPLITS})
+    spec = _spec(root, place, {split: held for split, held in found.items() if split in (*SPLITS, UNSEEN)})
     notify(_described(root, spec, found))
     if passed_over := _passed_over(place, found):
         warn(passed_over)
@@ -95,7 +99,7 @@ def _contents(place: Path, splits: Iterable[str]) -> dict[str, Contents]:
         if reader and _is_apart(reader, place, split) and (held := reader.contents(place, split)):
             found[split] = held
     if not found and (reader := reader_of(place, "")) and (held := reader.contents(place, "")):
-        return {"test": held, "train": held}
+        return {"test": held, **dict.fromkeys(SHARES, held)}
     return found
 
 
@@ -140,6 +144,7 @@ def _spec(root: Path, place: Path, found: Mapping[str, Contents]) -> DatasetSpec
         name=f"{stem or 'images'}-{mark[:8]}",
         classes=classes,
         splits={split: (f"local:{place.resolve()}",) for split in found},
+        shares=SHARES if UNSEEN in found else {},
         attack=AttackDefaults(split=first),
         origin=str(root),
     )
@@ -189,9 +194,10 @@ def _described(root: Path, spec: DatasetSpec, found: Mapping[str, Contents]) -> 
     count = len(spec.classes)
     classes = ", ".join(spec.classes[:NAMED]) + (", …" if count > NAMED else "")
     images = ", ".join(f"{found[split].images:,} for {split}" for split in spec.splits)
-    if len({found[split].files for split in spec.splits}) < len(spec.splits):
+    if spec.shares:
         images = (
-            f"{found[spec.attack.split].images:,}, for test and training alike, since there are no splits"
+            f"{found[spec.attack.split].images:,} without splits, of which a training sees "
+            f"{SHARES['train'][1]:.0%} and --split {UNSEEN} is the rest"
         )
     return (
         f"Data: {root} is taken for a data set of its own, {spec.name}, of {count} classes ({classes}); "

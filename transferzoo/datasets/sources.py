@@ -11,6 +11,7 @@ from transferzoo.base.errors import DataError, TransferZooError, UnknownNameErro
 from transferzoo.base.plugins import owner
 from transferzoo.datasets import READERS, check_ids
 from transferzoo.datasets.archives import is_archive, unpacked
+from transferzoo.datasets.shares import rows_of_share
 from transferzoo.zoo.schema import HUB, PLACE, assets
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def load_split(
     reader, place = _found(spec, split, root, on_progress)
     batch = reader.read(place, split, spec, lambda done, total: on_progress("reading images", done, total))
     check_ids(batch.ids, str(place))
-    return batch
+    if split not in spec.shares:
+        return batch
+    return batch.select(rows_of_share(batch.labels.numpy(), spec.shares[split]).tolist())
 
 
 def measured(zoo: Zoo, name: str, split: str | None = None, root: Path | None = None) -> Zoo:

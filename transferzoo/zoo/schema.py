@@ -78,6 +78,8 @@ class DatasetSpec(FrozenModel):
             set of the Hub, "hub:OWNER/NAME/FILE", pinned as in "…/data.zip@sha256:HASH" or in numbered parts
             as in "…/test-*-of-00014.parquet". A file may be an archive (.zip, .tar, .tar.gz, .tgz).
         at_most: split → how many of its images are read into memory where it has more, always the same ones.
+        shares: split → from where to where it goes in a draw of the images in its place, 0 to 1, where some
+            splits share one: see `datasets.shares`.
         notes: split → a sentence that whoever measures on its images should know.
         fit: what is done with images of another size in class folders, lists and Parquet files: "squash"
             scales both sides (and refuses them in Parquet files), "crop" scales the shorter side to 8/7 of
@@ -97,6 +99,7 @@ class DatasetSpec(FrozenModel):
     std: tuple[float, ...] = ()
     splits: dict[str, tuple[str, ...]] = Field(min_length=1)
     at_most: dict[str, int] = Field(default_factory=dict)
+    shares: dict[str, tuple[float, float]] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
     fit: Literal["squash", "crop"] = "squash"
     attack: AttackDefaults = Field(default_factory=AttackDefaults)
@@ -125,6 +128,9 @@ class DatasetSpec(FrozenModel):
             raise ValueError(f"attack.split to be one of the splits ({', '.join(self.splits)})")
         if strays := self.notes.keys() - self.splits.keys():
             raise ValueError(f"notes on splits ({', '.join(self.splits)}), not on '{strays.pop()}'")
+        for split, (start, end) in self.shares.items():
+            if split not in self.splits or not 0 <= start < end <= 1:
+                raise ValueError(f"shares of splits ({', '.join(self.splits)}), each as [0.7, 1]")
         for split, most in self.at_most.items():
             if split not in self.splits or most < 1:
                 raise ValueError(f"at_most with a split ({', '.join(self.splits)}) and a number above 0")

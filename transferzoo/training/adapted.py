@@ -1,0 +1,299 @@
+"""Surrogates for the classes of a data set: those of the zoo where it has any, else a few that are trained.
+
+What is trained lies in the cache, in a folder named by its images and its recipe, and is trained once: a
+second run of the same waits for the first, and one that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from transferzoo.base.atomic import writing
+from transferzoo.base.cache_folder import cache_folder
+from transferzoo.base.environment import environment
+from transferzoo.base.errors import DataError, UsageError
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.base.train_config import TrainConfig
+from transferzoo.datasets.own import UNSEEN
+from transferzoo.minimizers import show_rule
+from transferzoo.models import checkpoint
+from transferzoo.models.download import download_model
+from transferzoo.models.fitting import COUNT, fitting_surrogates, without_network
+from transferzoo.models.resolve import resolve_model, silent
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
+from transferzoo.training.finetuning import architecture_of, identity
+from transferzoo.training.own_data import PIXELS, options_for, read_at
+from transferzoo.training.recipes import plugins_of, short_name
+from transferzoo.zoo.schema import ROLES, ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from transferzoo.training.feeds import Feed
+    from transferzoo.training.progress import Progress
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import DatasetSpec
+
+FRESH = ("small_resnet18:width=16", "small_vgg", "small_googlenet")
+"""Networks that are trained, one of each family that targets are of."""
+PRETRAINED = ("timm:resnet18", "timm:mobilenetv3_small_100", "timm:densenet121")
+"""Models that are fine-tuned where their weights are on this machine and images are large enough for them."""
+MINIMIZER = "sam"
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A surrogate that is trained on the training images of a data set.
+
+    Attributes:
+        config: how.
+        dataset: what is classified, at the size that is trained with.
+        feed: the images; some are held out.
+        start: checkpoint folder that is fine-tuned; None for fresh weights.
+        folder: the checkpoint it becomes, in the cache.
+        model: the surrogate it becomes.
+    """
+
+    config: TrainConfig
+    dataset: DatasetSpec
+    feed: Feed
+    start: Path | None
+    folder: Path
+    model: ModelSpec
+
+    def finished(self) -> bool:
+        """Return whether an earlier run has trained it.
+
+        Raises:
+            ModelError: its recipe cannot be read.
+        """
+        return checkpoint.read_recipe(self.folder) is not None
+
+    def seconds(self) -> float:
+        """Return about how long it takes on this machine; see `estimate.step_seconds`."""
+        from transferzoo.training.estimate import step_seconds
+
+        steps = self.feed.count // self.config.batch_size * self.config.epochs
+        return steps * step_seconds(self.config, self.dataset, self.start)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A surrogate that was trained, now or before.
+
+    Attributes:
+        model: the surrogate.
+        images: how many it was trained on.
+        held_out: how many others its accuracy was measured on.
+        accuracy: on these, 0 to 1.
+        seconds: of training.
+    """
+
+    model: ModelSpec
+    images: int
+    held_out: int
+    accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Surrogates:
+    """What images are crafted on where nobody names it.
+
+    Attributes:
+        models: the surrogates.
+        split: images that none of them was trained on; those to attack.
+        trained: what is known of those that were trained; empty where all are of the zoo.
+    """
+
+    models: tuple[ModelSpec, ...]
+    split: str
+    trained: tuple[Adapted, ...] = ()
+
+
+def adapted_surrogates(
+    zoo: Zoo,
+    dataset: str,
+    count: int = COUNT,
+    *,
+    split: str | None = None,
+    apart_from: Collection[ModelSpec] = (),
+    is_here: Callable[[ModelSpec], bool] | None = None,
+    notify: Callable[[str], None] = silent,
+    on_progress: Callable[[Adaptation, Progress], None] = lambda *_: None,
+) -> Surrogates:
+    """Return surrogates for the classes of a data set: the zoo's where it has some, else trained ones.
+
+    Args:
+        zoo: has the data set, as `datasets.own.own_images` and `sources.measured` leave it.
+        dataset: its name.
+        count: how many surrogates, at most.
+        split: the images that will be attacked; None for those that are free.
+        apart_from: the targets, which are no surrogates.
+        is_here: whether the weights of a model of another data set, or of one that may be fine-tuned, are on
+            this machine; None for what no network can be needed for: the package and local folders.
+        notify: called with a sentence on each training that begins.
+        on_progress: called after every step of a training.
+
+    Raises:
+        UsageError: the images that will be attacked are those a training would see.
+        DataError: there are no training images, or too few.
+        TransferZooError: a training diverges, or the cache cannot be written.
+    """
+    found = fitting_surrogates(zoo, dataset, count, apart_from=apart_from, is_here=is_here)
+    if found:
+        return Surrogates(found, split or zoo.dataset(dataset).attack.split)
+    planned, free = adaptations(zoo, dataset, count, split=split, is_here=is_here)
+    trained = tuple(train_once(one, notify, on_progress) for one in planned)
+    return Surrogates(tuple(one.model for one in trained), free, trained)
+
+
+def adaptations(
+    zoo: Zoo,
+    dataset: str,
+    count: int = COUNT,
+    *,
+    split: str | None = None,
+    is_here: Callable[[ModelSpec], bool] | None = None,
+) -> tuple[tuple[Adaptation, ...], str]:
+    """Lay out the training of surrogates on a data set; nothing is trained.
+
+    Args:
+        zoo: see `adapted_surrogates`, as for the others.
+        dataset: likewise.
+        count: likewise.
+        split: likewise.
+        is_here: likewise.
+
+    Returns:
+        The trainings, and the split of images to attack.
+
+    Raises:
+        UsageError, DataError: see `adapted_surrogates`.
+    """
+    spec = zoo.dataset(dataset)
+    free = split or (UNSEEN if UNSEEN in spec.shares else spec.attack.split)
+    if "train" not in spec.splits:
+        raise DataError(
+            f"'{dataset}' has no images to train surrogates on",
+            expected="a folder train/ beside those that are attacked",
+            hint="name a surrogate with --surrogate",
+        )
+    if free == "train" or (UNSEEN in spec.shares and free != UNSEEN):
+        raise UsageError(
+            f"surrogates would be trained on the '{free}' images that are attacked",
+            expected=f"the split '{UNSEEN}'" if UNSEEN in spec.shares else "folders train/ and test/",
+            hint="leave out --split" if UNSEEN in spec.shares else "move some of the images into test/",
+        )
+    starts = _at_hand(zoo, spec, is_here or without_network)[:count]
+    fresh = [(FRESH[place % len(FRESH)], place // len(FRESH)) for place in range(count - len(starts))]
+    planned = [_adaptation(spec, architecture_of(model.folder), model) for model in starts]
+    return (*planned, *(_adaptation(spec, name, seed=seed) for name, seed in fresh)), free
+
+
+def _at_hand(zoo: Zoo, spec: DatasetSpec, here: Callable[[ModelSpec], bool]) -> list[ModelSpec]:
+    """Return models to fine-tune, on this machine; none where images are too small for them."""
+    if spec.size <= PIXELS or spec.channels != 3:
+        return []
+    models = [resolve_model(zoo, name, spec.name) for name in PRETRAINED]
+    return [download_model(model) for model in models if here(model)]
+
+
+def _adaptation(
+    spec: DatasetSpec, architecture: str, start: ModelSpec | None = None, seed: int = 0
+) -> Adaptation:
+    dataset = read_at(spec, None, fine_tuned=start is not None)
+    config = TrainConfig.of(
+        **options_for(dataset, None, fine_tuned=start is not None),
+        dataset=dataset.name,
+        architecture=architecture,
+        start="" if start is None else start.full_name,
+        minimizer=show_rule(MINIMIZER),
+        seed=seed,
+    )
+    feed, folder = _feed(dataset, config), None if start is None else start.folder
+    key = {
+        "config": config.key(),
+        "data": feed.identity,
+        **({} if folder is None else identity(folder)),
+        **plugins_of(config),
+        "environment": environment()._asdict(),
+    }
+    name = f"{short_name(config)}{f'-{seed}' if seed else ''}"
+    place = cache_folder("surrogates") / f"{dataset.name}-{name}-{fingerprint(key)[:8]}"
+    model = ModelSpec(
+        name=name,
+        dataset=dataset.name,
+        roles=ROLES,
+        source=LocalFolder(place.resolve()),
+        origin=f"trained on the images of {dataset.origin}",
+    )
+    return Adaptation(config, dataset, feed, folder, place, model)
+
+
+def _feed(dataset: DatasetSpec, config: TrainConfig) -> Feed:
+    from transferzoo.datasets.sources import load_split
+    from transferzoo.training.feeds import Memory
+    from transferzoo.training.stream import open_stream, streams
+
+    if streams(dataset):
+        return open_stream(dataset, "train", None, config)
+    return Memory(load_split(dataset, "train"), dataset, config)
+
+
+def train_once(
+    one: Adaptation,
+    notify: Callable[[str], None] = silent,
+    on_progress: Callable[[Adaptation, Progress], None] = lambda *_: None,
+) -> Adapted:
+    """Train a surrogate, or go on where an earlier run was stopped, or return what an earlier one trained.
+
+    Args:
+        one: what is trained.
+        notify: called with a sentence where another run trains it now.
+        on_progress: called after every step.
+
+    Raises:
+        ModelError: what was trained is damaged.
+        TransferZooError: the training diverges, or the cache cannot be written.
+    """
+    from transferzoo.training.trainer import train
+
+    with _alone(one.folder, notify):
+        recipe = train(
+            one.config,
+            one.dataset,
+            one.feed,
+            None,
+            one.folder,
+            start=one.start,
+            on_progress=lambda at: on_progress(one, at),
+        )
+    measured = recipe["validation"]
+    return Adapted(one.model, one.feed.count, measured["n"], measured["accuracy"], recipe["seconds"])
+
+
+@contextmanager
+def _alone(folder: Path, notify: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other process trains into a folder; what it holds ends with the process that does.
+
+    Raises:
+        TransferZooError: the cache cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            notify(f"Another run trains {folder.name} now; waiting for it.")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
