@@ -53,7 +53,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "report": (
         ("All runs in one table", "transferzoo report runs/*"),
         ("One page to look at, with figures and images", "transferzoo report runs/* --html page.html"),
-        ("What a study of the package found", "transferzoo report minimizers --verdicts"),
+        ("What a study of the package found", "transferzoo report schedule --verdicts"),
     ),
     "train": (
         ("A recipe of the zoo", "transferzoo train --recipe resnet50-lsam"),
