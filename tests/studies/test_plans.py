@@ -152,8 +152,10 @@ def test_a_dry_run_names_studies_with_the_same_trainings(place: Path, cli: Calla
     """SGD is trained as in `schedule`; SAM in other batches."""
     (place / "own.yaml").write_text(OWN.format(earlier="[]"))
     command = ["study", "own.yaml", "--data", "data", "--dry-run"]
-    assert json.loads(cli(*command, "--json").out)["shares_trainings_with"] == {"schedule": ["sgd"]}
-    assert "Shares trainings with schedule: sgd." in " ".join(cli(*command).out.split())
+    found = json.loads(cli(*command, "--json").out)["shares_trainings_with"]
+    assert {"schedule", "minimizers", "rho"} <= found.keys()
+    assert set(map(tuple, found.values())) == {("sgd",)}
+    assert f"Shares trainings with {', '.join(found)}: sgd." in " ".join(cli(*command).out.split())
 
 
 def test_a_table_names_studies_with_the_same_trainings(

@@ -67,8 +67,11 @@ def _progress(results: Results) -> str:
 
 
 def sharing_sentence(shared: Mapping[str, Sequence[str]]) -> str:
-    """Return which trainings other studies have as well, so that their verdicts are not independent."""
-    return "".join(f" Shares trainings with {name}: {', '.join(each)}." for name, each in shared.items())
+    """Return which studies have trainings of this one, so that their verdicts are not independent."""
+    if not shared:
+        return ""
+    surrogates = dict.fromkeys(surrogate for each in shared.values() for surrogate in each)
+    return f" Shares trainings with {', '.join(shared)}: {', '.join(surrogates)}."
 
 
 def _row(one: Verdict) -> tuple[Cell, ...]:
