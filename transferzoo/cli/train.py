@@ -1,332 +1,101 @@
-"""`transferzoo train`: flags and recipe → a checkpoint folder."""
+"""`transferzoo train`: a request and a recipe → a checkpoint folder."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from shlex import join
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from transferzoo.cli.completion import (
-    complete_architectures,
-    complete_minimizers,
-    complete_models,
-    complete_recipes,
-    complete_validators,
-    one_of,
-)
-from transferzoo.cli.options import (
-    MODELS,
-    RESULTS,
-    SPEED,
-    DataRoot,
-    Dataset,
-    Json,
-    Plugins,
-    ZooFile,
-)
 from transferzoo.cli.output import log, report_once, show, show_json, show_line, terminal_width
+from transferzoo.cli.parameters import command
 from transferzoo.cli.tables import render
 from transferzoo.cli.train_job import check_architecture, run
+from transferzoo.cli.train_request import TrainRequest
 from transferzoo.cli.train_tables import choice_table, facts, plan_table
 
-TRAINING, MINIMIZER, RATES, SELECTION, METHODS = (
-    "Training",
-    "Minimizer",
-    "Learning rate and radius",
-    "Selection",
-    "Other methods",
-)
-STREAMED = "Large images, read from disk"
+if TYPE_CHECKING:
+    from transferzoo.training.recipes import Plan
+    from transferzoo.zoo.schema import DatasetSpec
 
 
-def train(
-    context: typer.Context,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="A recipe of the zoo; the other options change it.", autocompletion=complete_recipes
-        ),
-    ] = None,
-    minimizer: Annotated[
-        str | None,
-        typer.Option(help="For example sgd, sam, sam:rho=0.2.", autocompletion=complete_minimizers),
-    ] = None,
-    dataset: Dataset = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="MODEL",
-            help="Fine-tune this model, of the zoo or your own.",
-            autocompletion=complete_models,
-        ),
-    ] = None,
-    architecture: Annotated[
-        str | None,
-        typer.Option(
-            help="For example small_resnet50:width=12.",
-            autocompletion=complete_architectures,
-            rich_help_panel=MODELS,
-        ),
-    ] = None,
-    zoo: ZooFile = None,
-    plugin: Plugins = None,
-    data: DataRoot = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images a step, over all processes.", rich_help_panel=TRAINING)
-    ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=one_of("crop-flip", "crop", "none"),
-            help="crop-flip, crop or none.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of weights, order and augmentation.", rich_help_panel=TRAINING)
-    ] = None,
-    rho: Annotated[
-        float | None, typer.Option(help="Radius of its neighbourhood.", rich_help_panel=MINIMIZER)
-    ] = None,
-    micro_batch: Annotated[
-        int | None,
-        typer.Option(
-            "--micro-batch",
-            "--m",
-            rich_help_panel=MINIMIZER,
-            help="Images a forward pass and a perturbation (m-sharpness).",
-        ),
-    ] = None,
-    sync_perturbation: Annotated[
-        bool | None,
-        typer.Option(
-            "--sync-perturbation", help="One perturbation for the whole batch.", rich_help_panel=MINIMIZER
-        ),
-    ] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of SGD.", rich_help_panel=MINIMIZER)] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(help="Outside the perturbation.", rich_help_panel=MINIMIZER)
-    ] = None,
-    clip: Annotated[
-        float | None, typer.Option(help="Largest norm of a gradient.", rich_help_panel=MINIMIZER)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", "--lr", help="Initial.", rich_help_panel=RATES)
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=one_of("step", "cosine", "linear", "constant"),
-            help="step, cosine, linear or constant.",
-            rich_help_panel=RATES,
-        ),
-    ] = None,
-    warmup: Annotated[
-        float | None, typer.Option(help="Fraction of the training.", rich_help_panel=RATES)
-    ] = None,
-    decay_at: Annotated[
-        str | None,
-        typer.Option(help="Fractions at which a step schedule decays: 0.5,0.75.", rich_help_panel=RATES),
-    ] = None,
-    decay: Annotated[float | None, typer.Option(help="Factor of a decay.", rich_help_panel=RATES)] = None,
-    rho_schedule: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=one_of("constant", "rate", "late"),
-            help="constant, rate: follow the learning rate, or late: fall in the last fifth.",
-            rich_help_panel=RATES,
-            show_default="the minimizer's",
-        ),
-    ] = None,
-    rho_warmup: Annotated[
-        float | None, typer.Option(help="Fraction of the training.", rich_help_panel=RATES)
-    ] = None,
-    rho_floor: Annotated[
-        float | None, typer.Option(help="Smallest share of the radius.", rich_help_panel=RATES)
-    ] = None,
-    validation: Annotated[
-        int | None, typer.Option(help="Training images held out.", rich_help_panel=SELECTION)
-    ] = None,
-    save_every: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=one_of("epoch", "never"),
-            help="epoch: keep a checkpoint of each.",
-            rich_help_panel=SELECTION,
-        ),
-    ] = None,
-    select: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=one_of("last", "accuracy", "transfer"),
-            help="Which epoch is kept: last, accuracy or transfer.",
-            rich_help_panel=SELECTION,
-        ),
-    ] = None,
-    validators: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--validator",
-            help="Validation target; repeatable.",
-            autocompletion=complete_validators,
-            rich_help_panel=SELECTION,
-            show_default="those of the data set",
-        ),
-    ] = None,
-    tune: Annotated[
-        str | None,
-        typer.Option(
-            metavar="rho=…", help="Radii; the one that transfers best is kept.", rich_help_panel=SELECTION
-        ),
-    ] = None,
-    labels_from: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Train on this model's answers, not on the data set's labels.",
-            autocompletion=complete_models,
-            rich_help_panel=METHODS,
-        ),
-    ] = None,
-    label_smoothing: Annotated[
-        float | None, typer.Option(help="Probability spread over the classes.", rich_help_panel=METHODS)
-    ] = None,
-    mixup: Annotated[
-        float | None, typer.Option(help="α of mixup: pairs of images are mixed.", rich_help_panel=METHODS)
-    ] = None,
-    cutmix: Annotated[
-        float | None,
-        typer.Option(help="α of CutMix: a part is pasted from the other.", rich_help_panel=METHODS),
-    ] = None,
-    input_gradient: Annotated[
-        float | None,
-        typer.Option(help="Weight of the gradient's length at the pixels, 0.1.", rich_help_panel=METHODS),
-    ] = None,
-    adversarial: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NORM:EPS", help="Train on adversarial images, l2:0.1.", rich_help_panel=METHODS
-        ),
-    ] = None,
-    collect: Annotated[
-        str | None,
-        typer.Option(metavar="lgv[:…]", help="Collect weights after the training.", rich_help_panel=METHODS),
-    ] = None,
-    auto_augment: Annotated[
-        str | None,
-        typer.Option(help="timm's policy, as in rand-m9-mstd0.5.", rich_help_panel=STREAMED),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=one_of("bf16", "fp32", "fp64"), help="bf16, fp32 or fp64.", rich_help_panel=SPEED
-        ),
-    ] = None,
-    compile: Annotated[
-        bool | None, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=SPEED)
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=SPEED)
-    ] = 2,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Checkpoint folder.",
-            show_default="checkpoints/NAME-FINGERPRINT",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=one_of("fp32", "fp16"),
-            help="Precision of the stored weights: fp32 or fp16.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
-    log_with: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=one_of("tensorboard", "trackio", "wandb"),
-            help="Track the curve: tensorboard, trackio or wandb.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print what would be done, and how long it takes.", rich_help_panel=RESULTS
-        ),
-    ] = False,
-    json: Json = False,
-) -> None:
+@command(TrainRequest)
+def train(request: TrainRequest) -> None:
     """Train a surrogate or target; the same command resumes a run that was stopped."""
     from transferzoo.base.distributed import join_team
     from transferzoo.base.environment import environment
     from transferzoo.base.frozen_model import fingerprint
-    from transferzoo.base.train_config import TrainConfig
-    from transferzoo.datasets.own import own_images, read_as_by
-    from transferzoo.datasets.sources import measured
-    from transferzoo.models.resolve import resolve_model
-    from transferzoo.models.unlisted_options import UnlistedOptions
-    from transferzoo.training.recipes import plan, plugins_of, short_name, usual_architecture
-    from transferzoo.zoo.reader import load_zoo
+    from transferzoo.training.recipes import plugins_of, short_name
 
-    records = load_zoo(zoo)
-    said = dataset or (records.recipe(recipe).dataset if recipe else None)
-    records, name, root = own_images(records, said, data, log, log)
-    records = measured(records, name, "train", root)
-    own = data is not None and root is None
-    if own:
-        first = (resolve_model(records, start, name, UnlistedOptions(architecture or "")),) if start else ()
-        records, note = read_as_by(records, name, first)
-        log(note)
-    given = {key: value for key, value in context.params.items() if value is not None and key != "tune"}
-    flags: dict[str, Any] = {key: given[key] for key in TrainConfig.model_fields if key in given}
-    if decay_at is not None:
-        flags["decay_at"] = tuple(decay_at.split(","))
-    spec = records.dataset(name)
-    usual = recipe
-    if recipe is None and architecture is None and start is None:
-        usual = spec.recipe
-        flags |= {} if usual else {"architecture": usual_architecture(spec)}
-    what = plan(records, usual, {**flags, "dataset": name}, rho=rho, tune=tune, notify=log)
+    what, followed, dataset, root = _planned(request)
     config = what.config
-    check_architecture(what, spec)
+    check_architecture(what, dataset)
     key = {"config": config.key(), "environment": environment()._asdict(), **plugins_of(config)}
-    mark = fingerprint(key)[:8]
-    folder = output or Path("checkpoints") / f"{recipe or short_name(config)}-{mark}"
-    if dry_run:
-        found = facts(what, spec, root, folder)
-        show_json(found) if json else show(render(plan_table(found), terminal_width()))
+    name = f"{request.recipe or short_name(config)}-{fingerprint(key)[:8]}"
+    folder = request.output or Path("checkpoints") / name
+    if request.dry_run:
+        found = facts(what, dataset, root, folder)
+        show_json(found) if request.json else show(render(plan_table(found), terminal_width()))
         return
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched not in ("no", config.precision):
         log(
             f"Note: Accelerate's mixed precision '{launched}' is not used; --precision is {config.precision}."
         )
-    with join_team(log_with, folder) as team, report_once(team.fails_first):
-        result = run(spec, what, usual, root, folder, team, workers)
+    with join_team(request.log_with, folder) as team, report_once(team.fails_first):
+        result = run(dataset, what, followed, root, folder, team, request.workers)
     if not team.leads:
         return
-    if json:
+    if request.json:
         show_json({"folder": str(folder), **result})
         return
+    _show(result, folder)
+    own = None if root is not None else request.data
+    log(f"Attack from it with: {_attack_command(folder, dataset.name, own)}")
+
+
+def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path | None]:
+    """Return what is trained, the name of the recipe that is followed, the data set, and its images' place.
+
+    The place is None where the data set has it, as one that a place of the user's own was made into.
+    """
+    from transferzoo.datasets.own import own_images, read_as_by
+    from transferzoo.datasets.sources import measured
+    from transferzoo.models.resolve import resolve_model
+    from transferzoo.models.unlisted_options import UnlistedOptions
+    from transferzoo.training.recipes import plan, usual_architecture
+    from transferzoo.zoo.reader import load_zoo
+
+    zoo = load_zoo(request.zoo)
+    said = request.dataset or (zoo.recipe(request.recipe).dataset if request.recipe else None)
+    zoo, name, root = own_images(zoo, said, request.data, log, log)
+    zoo = measured(zoo, name, "train", root)
+    if request.data is not None and root is None:
+        options = UnlistedOptions(request.architecture or "")
+        first = (resolve_model(zoo, request.start, name, options),) if request.start else ()
+        zoo, note = read_as_by(zoo, name, first)
+        log(note)
+    dataset, followed, fields = zoo.dataset(name), request.recipe, {**request.fields, "dataset": name}
+    if (request.recipe, request.architecture, request.start) == (None, None, None):
+        followed = dataset.recipe
+        fields |= {} if followed else {"architecture": usual_architecture(dataset)}
+    what = plan(zoo, followed, fields, rho=request.rho, tune=request.tune, notify=log)
+    return what, followed, dataset, root
+
+
+def _show(result: dict[str, Any], folder: Path) -> None:
+    """Print what came of a training."""
     if "tuning" in result:
         show(render(choice_table(result["tuning"]), terminal_width()))
     right = result["accuracy"]
     accuracy = f"{right['accuracy']:.2%} of {right['n']:,} test images" if right else "no test images"
     show_line(f"{folder}: {accuracy}, {result['seconds']:.0f} s of training")
-    images, targets = ("--data", str(data)), ("--target", "MODEL")
-    if not own:
-        images, targets = ("--dataset", name), ("--targets", "all")
+
+
+def _attack_command(folder: Path, dataset: str, own: Path | None) -> str:
+    """Return the command that attacks from a checkpoint; `own` are images that no zoo file names."""
+    images, targets = ("--dataset", dataset), ("--targets", "all")
+    if own is not None:
+        images, targets = ("--data", str(own)), ("--target", "MODEL")
     place = str(folder) if folder.is_absolute() or folder.parts[0] == ".." else f"./{folder}"  # no name
-    command = join(["transferzoo", "attack", *images, "--surrogate", place, *targets])
-    log(f"Attack from it with: {command}")
+    return join(["transferzoo", "attack", *images, "--surrogate", place, *targets])
