@@ -32,6 +32,7 @@ def attack(request: AttackRequest) -> None:
         plan_of,
         with_largest_batches,
     )
+    from transferzoo.cli.attack_pack import for_pack, pack
     from transferzoo.cli.dry_run import lacking, unfetched
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
     from transferzoo.datasets.own import own_images, read_as_by
@@ -46,6 +47,8 @@ def attack(request: AttackRequest) -> None:
     files = [check_output(path) for path in request.output or []]
     if request.save_images is not None:
         check_folder(request.save_images)
+    if request.pack is not None:
+        request = for_pack(request)
     records = load_zoo(request.zoo)
     named = [*(request.surrogate or ()), *(request.targets or ())]
     said = named_dataset(records, request.dataset, named)
@@ -110,6 +113,8 @@ def attack(request: AttackRequest) -> None:
 
         write(job, folder, request.save_images)
         log(f"Images: {request.save_images}")
+    if request.pack is not None:
+        pack(job, folder, request.pack)
     log(f"Run folder: {folder.path}")
 
 

@@ -85,6 +85,9 @@ def models(
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
     surrogates = request.surrogate or _usual_surrogates(zoo.dataset(dataset))
     crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options, log)
+    if request.pack is not None:  # nobody else has a say in which images are packed
+        options.check_used(zoo, crafted_on)
+        return crafted_on, crafted_on
     targets = request.targets or ["all"]
     tried_on = select_models(zoo, targets, dataset, "target", options, log)
     for role, found in (("surrogate", crafted_on), ("target", tried_on)):

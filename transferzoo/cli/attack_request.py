@@ -226,6 +226,15 @@ class AttackRequest:
             rich_help_panel=RESULTS,
         ),
     ] = None
+    pack: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.zip",
+            help="Write clean and adversarial images, chosen by the surrogates alone, for `score`.",
+            show_default=False,
+            rich_help_panel=RESULTS,
+        ),
+    ] = None
     runs: Runs = Path("runs")
     dry_run: Annotated[
         bool,

@@ -40,7 +40,8 @@ class ScoreRequest:
         list[Path],
         typer.Argument(
             metavar="IMAGES",
-            help="Folders or archives of adversarial images, PNGs for example; a row each.",
+            help="Folders or archives of adversarial images, PNGs for example, a row each; packs, by file or "
+            "by name.",
         ),
     ]
     targets: Annotated[
@@ -90,15 +91,21 @@ class ScoreRequest:
         ),
     ] = None
     norm: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Of the budget: linf or l2.", autocompletion=one_of("linf", "l2"), rich_help_panel=IMAGES
+            help="Of the budget: linf or l2.",
+            autocompletion=one_of("linf", "l2"),
+            show_default="linf",
+            rich_help_panel=IMAGES,
         ),
-    ] = "linf"
+    ] = None
     dataset: Dataset = None
     split: Split = None
     images_correct_for: CorrectFor = None
-    seed: Annotated[int, typer.Option(help="Of the noise.", rich_help_panel=IMAGES)] = 0
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the noise.", show_default="0, or a pack's", rich_help_panel=IMAGES),
+    ] = None
     architecture: Architecture = ""
     mean: Mean = None
     std: Std = None
@@ -117,6 +124,7 @@ def score(request: ScoreRequest) -> None:
     """Try adversarial images that exist on targets, with the noise, intervals and tests of an attack."""
     from transferzoo.cli.attack_job import download_models
     from transferzoo.cli.score_job import listed, scored, sized
+    from transferzoo.cli.score_pack import given_packs, score_pack, with_packed
     from transferzoo.datasets.own import own_images
     from transferzoo.evaluation.given_images import ImageFolder
     from transferzoo.models.resolve import named_dataset, select_models
@@ -130,11 +138,12 @@ def score(request: ScoreRequest) -> None:
         raise UsageError(
             "predictions are of one folder of images", expected="one", got=f"{len(request.images)} of them"
         )
-    folders = [ImageFolder.of(place) for place in request.images]
-    records = load_zoo(request.zoo)
+    packs = given_packs(request)
+    folders = [ImageFolder.of(place) for place in request.images if place not in packs]
+    records, packed = with_packed(load_zoo(request.zoo), packs.values())
     place = listed(request.labels, request.clean) if request.labels else request.clean
     names = request.targets or ([] if request.predictions else ["all"])
-    said = named_dataset(records, request.dataset, names)
+    said = named_dataset(records, request.dataset or packed, names)
     records, name, root = own_images(records, said, place, log, log)
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
     targets = select_models(records, names, name, "target", options, log) if names else ()
@@ -143,6 +152,7 @@ def score(request: ScoreRequest) -> None:
     spec = records.dataset(name)
     split = request.split or spec.attack.split
     found = [scored(request, folder, sized(spec, folder), split, root, targets) for folder in folders]
+    found += [score_pack(request, pack, spec, targets) for pack in packs.values()]
     together = Findings(
         [record for each in found for record in each.records],
         visibility=[one for each in found for one in each.visibility],

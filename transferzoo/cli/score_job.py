@@ -77,13 +77,16 @@ def scored(
     from transferzoo.base.attack_config import AttackConfig, AttackSpec
     from transferzoo.base.digests import tensors_digest
     from transferzoo.base.distributed import this_device
+    from transferzoo.evaluation.given_images import GivenImages
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run import measure_given
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.results.records import SurrogateAttack
 
     adversarial, clean, names, spec = _paired(request, folder, spec, split, root)
-    answering = [_answering(file, names, adversarial, clean, spec) for file in request.predictions or ()]
+    answering = [
+        answering_target(file, names, adversarial, clean, spec) for file in request.predictions or ()
+    ]
     budget = _budget(request, folder, adversarial, clean.images, names)
     every = (*targets, *answering)
     label = _label(request.images, folder.place)
@@ -95,7 +98,7 @@ def scored(
         attacks=(AttackSpec(techniques="", **budget.written),),
         images=len(clean),
         images_correct_for=request.images_correct_for or "all",
-        seed=request.seed,
+        seed=request.seed or 0,
         batch_size=spec.attack.batch_size,
     )
     unasked = frozenset(model.full_name for model in answering)
@@ -104,7 +107,7 @@ def scored(
     key = {**job.key, "given": tensors_digest(adversarial)}
     run = RunFolder.of(request.runs, key, re.sub(r"[^a-z0-9+._-]+", "-", f"score-{label}".lower()))
     run.begin(job.content, as_written())
-    found = measure_given(job, run, adversarial, pair, this_device(), 0, unasked=unasked)
+    found = measure_given(job, run, [GivenImages(pair, adversarial, {})], this_device(), unasked=unasked)
     log(f"Run folder: {run.path}")
     return found
 
@@ -155,11 +158,11 @@ def _budget(
     from transferzoo.base.budget import BALLS, Budget
     from transferzoo.evaluation.given_images import named, observed_budget, perturbations
 
-    if request.norm not in BALLS:
-        raise UnknownNameError("norm", request.norm, BALLS)
+    if request.norm not in (None, *BALLS):
+        raise UnknownNameError("norm", str(request.norm), BALLS)
     norm: Ball = "l2" if request.norm == "l2" else "linf"
     seen = observed_budget(adversarial, clean, norm)
-    budget = seen if request.epsilon is None else Budget.read(request.norm, request.epsilon, "eps", 1)
+    budget = seen if request.epsilon is None else Budget.read(norm, request.epsilon, "eps", 1)
     found = perturbations(adversarial, clean, budget)
     sentence = (
         f"Perturbations of {folder.place}: at most {found.linf} levels of 255 (L∞), {found.l2:.3f} (L2)"
@@ -176,21 +179,35 @@ def _budget(
     return budget
 
 
-def _answering(
-    file: Path, names: Sequence[str], adversarial: Tensor, clean: Batch, spec: DatasetSpec
+def answering_target(
+    file: Path,
+    names: Sequence[str],
+    adversarial: Tensor,
+    clean: Batch,
+    spec: DatasetSpec,
+    twins: Sequence[str] = (),
 ) -> ModelSpec:
-    """Return the target whose predictions a file has, named by the file."""
+    """Return the target whose predictions a file has, named by the file.
+
+    Args:
+        file: what `read_answers` reads.
+        names: of the adversarial images' files.
+        adversarial: these, uint8 (M, C, H, W).
+        clean: their twins, once or for one row of several.
+        spec: gives the classes.
+        twins: names of the files of the clean images, where the file may have lines of its own for them.
+    """
     import torch
 
     from transferzoo.evaluation.answers import Answers, read_answers
     from transferzoo.evaluation.held_models import InMemory
     from transferzoo.zoo.schema import ModelSpec
 
-    answers, before = read_answers(file, names, spec)
+    answers, before = read_answers(file, names, spec, twins)
     if before is None:
         log(
-            f"Note: {file} has no column clean, so that what its target gets wrong without an attack counts "
-            "as fooled."
+            f"Note: {file} has no predictions of the clean images, so that what its target gets wrong "
+            "without an attack counts as fooled."
         )
     labels = torch.cat([torch.tensor(answers), clean.labels if before is None else torch.tensor(before)])
     model = Answers(torch.cat([adversarial, clean.images]), labels, len(spec.classes), file.stem)

@@ -63,17 +63,21 @@ def _mark(image: Tensor) -> bytes:
     return hashlib.sha256(image.contiguous().cpu().numpy().tobytes()).digest()
 
 
-def read_answers(file: Path, names: Sequence[str], spec: DatasetSpec) -> tuple[list[int], list[int] | None]:
-    """Read what a target predicted of adversarial images, and, in a column `clean`, of their twins.
+def read_answers(
+    file: Path, names: Sequence[str], spec: DatasetSpec, twins: Sequence[str] = ()
+) -> tuple[list[int], list[int] | None]:
+    """Read what a target predicted of adversarial images, and of their twins.
 
     Args:
         file: CSV with a header: `id`, the image's file or its name without the suffix; `label`, a 0-based
             class or its name, or a column of scores for each class, under its name or number.
         names: of the images' files, in order.
         spec: gives the classes.
+        twins: of the clean images' files. They have lines of their own, or a column `clean` in those of the
+            first adversarial images, as many.
 
     Returns:
-        The classes, and those of the clean images where there is such a column.
+        The classes, and those of the clean images where the file has them.
 
     Raises:
         DataError: the file cannot be read, lacks a column or an image, or has a class that there is not.
@@ -99,18 +103,22 @@ def read_answers(file: Path, names: Sequence[str], spec: DatasetSpec) -> tuple[l
         raise DataError(
             f"{file} has no prediction of {len(missing)} of {len(names)} images", got=f"none of {missing[0]}"
         )
-    found, clean = [], []
-    for name in names:
+
+    def predicted(name: str) -> int:
         at, line = rows[_stem(name)]
         where = f"line {at} of {file}"
         if label is not None:
-            found.append(checked(line[label], spec, where))
-        else:
-            assert scores is not None
-            found.append(_best([line[column] for column in scores], where))
-        if CLEAN in header:
-            clean.append(checked(line[CLEAN], spec, where))
-    return found, clean if CLEAN in header else None
+            return checked(line[label], spec, where)
+        assert scores is not None
+        return _best([line[column] for column in scores], where)
+
+    found = [predicted(name) for name in names]
+    if twins and all(_stem(name) in rows for name in twins):
+        return found, [predicted(name) for name in twins]
+    if CLEAN not in header:
+        return found, None
+    beside = [rows[_stem(name)] for name in names[: len(twins) or None]]
+    return found, [checked(line[CLEAN], spec, f"line {at} of {file}") for at, line in beside]
 
 
 def _stem(name: str) -> str:

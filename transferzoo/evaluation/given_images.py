@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import ceil
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.norms import NORMS
 from transferzoo.base.budget import Ball, Budget
@@ -23,18 +23,42 @@ from transferzoo.datasets.files import walk
 from transferzoo.datasets.memory import stacked
 from transferzoo.datasets.pixels import shape_of
 from transferzoo.evaluation.pictures import picture_name
+from transferzoo.results.records import NOISE_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from transferzoo.datasets import Batch, OnProgress
+    from transferzoo.results.records import SurrogateAttack
     from transferzoo.zoo.schema import DatasetSpec
 
 NAMED = 3
 """Files that a sentence names."""
+
+
+@dataclass(frozen=True, eq=False)
+class GivenImages:
+    """Adversarial images that are there: a row of the results.
+
+    Attributes:
+        pair: what the records say that they were crafted by.
+        images: of every candidate, uint8 (N, C, H, W).
+        facts: what the records say of the surrogate, like `NOISE_FIELDS`; what is left out is unknown.
+        weights: digests of the surrogates' weight files and parameters: a target of one is a white box.
+    """
+
+    pair: SurrogateAttack
+    images: Tensor
+    facts: Mapping[str, Any]
+    weights: frozenset[str] = frozenset()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What records say of the surrogate, the attack and the cost."""
+        return {**NOISE_FIELDS, **self.facts, **asdict(self.pair)}
 
 
 @dataclass(frozen=True)

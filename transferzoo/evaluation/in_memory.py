@@ -22,7 +22,7 @@ from transferzoo.base.distributed import Team
 from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.datasets import Batch
-from transferzoo.evaluation.given_images import observed_budget
+from transferzoo.evaluation.given_images import GivenImages, observed_budget
 from transferzoo.evaluation.held_models import Held, held_still
 from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import measure_given, run
@@ -171,7 +171,8 @@ def measure(
         )
         with _working(held, config, target_classes) as (job, folder):
             name = SurrogateAttack(surrogate, noise_name(budget).replace("noise", attack, 1))
-            return measure_given(job, folder, adversarial, name, held.device, gradients)
+            given = GivenImages(name, adversarial, {"gradients": gradients})
+            return measure_given(job, folder, [given], held.device)
 
 
 def _ids(images: Tensor, ids: Tensor | None) -> Tensor:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from transferzoo.evaluation.given_images import GivenImages
     from transferzoo.evaluation.job import CraftingTask, Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.evaluation.select_images import SelectedImages
@@ -241,10 +242,13 @@ class MeasuredTarget:
         images = noise_units(self.job, self.selected, self.folder, name)
         return self._record(self._predict(images), **NOISE_FIELDS, attack=name, white_box=False)
 
-    def given(self, units: Iterable[Tensor], pair: SurrogateAttack, gradients: int) -> Record:
-        """Return the record of adversarial images that come from elsewhere, a work unit at a time."""
-        fields = {**NOISE_FIELDS, **asdict(pair), "gradients": gradients}
-        return self._record(self._predict(units), **fields, white_box=False)
+    def given(self, given: GivenImages) -> Record:
+        """Return the record of adversarial images that come from elsewhere."""
+        units = (given.images[self.selected.places[within]] for within in self.selected.units)
+        digests = {self.weights, self.job.content["models"][self.target.full_name]}
+        return self._record(
+            self._predict(units), **given.fields, white_box=not digests.isdisjoint(given.weights)
+        )
 
     def _predict(self, units: Iterable[Tensor]) -> Tensor:
         """Classify images unit by unit and return the classes, int64 (N,)."""

@@ -32,7 +32,12 @@ def save_picture(folder: Path, image: Tensor, identity: int, name: str) -> None:
     Raises:
         TransferZooError: the folder cannot be written.
     """
-    write_bytes(folder / picture_name(identity, name), _png(_image(image)))
+    write_bytes(folder / picture_name(identity, name), png(image))
+
+
+def png(image: Tensor) -> bytes:
+    """Return an image, uint8 (C, H, W), as a PNG file."""
+    return _encoded(_image(image))
 
 
 def picture_name(identity: int, name: str) -> str:
@@ -84,7 +89,7 @@ def save_sheet(folder: Path, images: Tensor, clean: Tensor, captions: Captions) 
         for column, word in enumerate(words):
             left = column * wide // len(images) + GAP
             draw.text((left, y), _fitted(word, font, wide // len(images) - 2 * GAP), "black", font)
-    write_bytes(folder / "sheet.png", _png(sheet))
+    write_bytes(folder / "sheet.png", _encoded(sheet))
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
@@ -108,8 +113,8 @@ def _image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
 
 
-def _png(image: Image.Image) -> bytes:
-    """Return an image as a PNG file."""
+def _encoded(image: Image.Image) -> bytes:
+    """Return what a PNG file of an image holds."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from transferzoo.evaluation.given_images import GivenImages
     from transferzoo.evaluation.job import Job
     from transferzoo.results.records import SurrogateAttack
 
@@ -87,22 +88,20 @@ def run(
 def measure_given(
     job: Job,
     folder: RunFolder,
-    adversarial: Tensor,
-    pair: SurrogateAttack,
+    given: Sequence[GivenImages],
     device: torch.device,
-    gradients: int,
     *,
     unasked: Collection[str] = (),
 ) -> Findings:
-    """Return the success of adversarial images that somebody else crafted, and of noise beside it.
+    """Return the success of adversarial images that are there, and of noise beside it: forward passes alone.
+
+    What the folder has of the same images, and the same selection of them, is not measured again.
 
     Args:
-        job: without surrogates; its attack has the budget of the noise.
-        folder: where the selection and the noise are kept.
-        adversarial: of every candidate, uint8 (N, C, H, W).
-        pair: what the records say that they were crafted by.
+        job: without surrogates; its attacks have the budgets of the noise.
+        folder: where the selection, the noise and the records are kept; its key names the given images.
+        given: a row each.
         device: where the targets compute.
-        gradients: evaluations that an image took.
         unasked: full names of targets that are shown no noise.
 
     Raises:
@@ -111,23 +110,25 @@ def measure_given(
     """
     folder.begin(job.content)
     selected = select(job, folder, Team(device=device), lambda *_: None)
-    units = [selected.places[within] for within in selected.units]
-    metrics = PerturbationMetrics()
-    for places in units:
-        metrics.add(adversarial[places], job.data.images[places])
+    visibility = []
+    for row in given:
+        metrics = PerturbationMetrics()
+        for places in (selected.places[within] for within in selected.units):
+            metrics.add(row.images[places], job.data.images[places])
+        visibility.append(metrics.result(row.pair))
+    folder.save_visibility(visibility)
     asked = replace(job, targets=tuple(m for m in job.targets if m.full_name not in unasked))
     noise = measure_targets(asked, selected, folder, device, lambda *_: None)[NOISE]
-    with one_thread():
-        records = [
-            MeasuredTarget(job, selected, folder, target, {}, device).given(
-                (adversarial[places] for places in units), pair, gradients
-            )
-            for target in job.targets
-        ]
-    visibility = [metrics.result(pair)]
-    folder.save_records(records)
-    folder.save_visibility(visibility)
-    return Findings(records, visibility=visibility, noise=noise)
+    cells = [(row.pair, target.full_name) for row in given for target in job.targets]
+    known = {(r.pair, r.target): r for r in folder.records() if r.selection == folder.selection()}
+    for target in job.targets:
+        missing = [row for row in given if (row.pair, target.full_name) not in known]
+        if missing:
+            with one_thread():
+                shown = MeasuredTarget(job, selected, folder, target, {}, device)
+                known |= {(row.pair, target.full_name): shown.given(row) for row in missing}
+            folder.save_records(known[cell] for cell in cells if cell in known)
+    return Findings([known[cell] for cell in cells], visibility=visibility, noise=noise)
 
 
 def save_images(job: Job, folder: RunFolder, place: Path) -> None:

@@ -130,6 +130,15 @@ class RunFolder:
         found: list[str] | None = _read(self._selection(), lambda text: parse_json(text).get("names"))
         return found
 
+    def target_classes(self) -> list[int] | None:
+        """Return the target classes of the attacked images, None of an untargeted attack.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        found: list[int] | None = _read(self._selection(), lambda text: parse_json(text).get("targets"))
+        return found
+
     def selection(self) -> str:
         """Return the SHA-256 of which images are attacked, and at which classes."""
         return sha256(self._selection())

@@ -1,0 +1,89 @@
+"""`transferzoo score PACK`: what a pack holds, against targets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferzoo.base.errors import UsageError
+from transferzoo.cli.output import as_written, log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from transferzoo.cli.score import ScoreRequest
+    from transferzoo.evaluation.packs import Pack
+    from transferzoo.results.comparisons import Findings
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
+
+
+def given_packs(request: ScoreRequest) -> dict[Path, Pack]:
+    """Return the packs among the places of images that a user gives, read.
+
+    Raises:
+        UsageError: something is said that a pack says itself.
+        DataError: one is damaged.
+    """
+    from transferzoo.evaluation.packs import find_pack, names_pack, read_pack
+
+    places = [place for place in request.images if names_pack(str(place))]
+    told = ("clean", "labels", "epsilon", "norm", "split", "seed")
+    if places and (said := [f"--{name}" for name in told if getattr(request, name) is not None]):
+        raise UsageError(
+            f"the pack {places[0]} has clean images, labels, budget and seed of its own",
+            expected="none given",
+            got=", ".join(said),
+        )
+    return {place: read_pack(find_pack(str(place))) for place in places}
+
+
+def with_packed(zoo: Zoo, packs: Iterable[Pack]) -> tuple[Zoo, str | None]:
+    """Return a zoo that has the data set of packs, and its name; None without any pack.
+
+    Raises:
+        UsageError: they are of several data sets.
+    """
+    found = {pack.manifest.dataset: pack.dataset for pack in packs}
+    if len(found) > 1:
+        raise UsageError("packs of several data sets share no table", expected="one", got=", ".join(found))
+    known = {name: zoo.datasets.get(name, spec) for name, spec in found.items()}
+    return replace(zoo, datasets={**zoo.datasets, **known}), next(iter(known), None)
+
+
+def score_pack(
+    request: ScoreRequest, pack: Pack, spec: DatasetSpec, targets: Sequence[ModelSpec]
+) -> Findings:
+    """Return what the images of a pack found."""
+    import torch
+
+    from transferzoo.base.distributed import this_device
+    from transferzoo.cli.score_job import answering_target
+    from transferzoo.evaluation.packs import pack_job
+    from transferzoo.evaluation.run import measure_given
+    from transferzoo.evaluation.run_folder import RunFolder
+
+    made = torch.cat([row.images for row in pack.rows])
+    names, twins = pack.files()
+    answering = [
+        answering_target(file, names, made, pack.clean, pack.dataset, twins)
+        for file in request.predictions or ()
+    ]
+    unasked = frozenset(model.full_name for model in answering)
+    job = pack_job(
+        pack,
+        spec,
+        (*targets, *answering),
+        request.images_correct_for or "all",
+        trusted=unasked,
+        allow_inaccurate=request.allow_inaccurate,
+    )
+    log(f"Pack: {pack.name}, SHA-256 {pack.sha256[:12]}, {len(pack.clean)} images.")
+    title = re.sub(r"[^a-z0-9+._-]+", "-", f"score-{pack.name}".lower())
+    run = RunFolder.of(request.runs, {**job.key, "pack": pack.sha256}, title)
+    run.begin(job.content, as_written())
+    found = measure_given(job, run, pack.rows, this_device(), unasked=unasked)
+    log(f"Run folder: {run.path}")
+    return found
