@@ -31,7 +31,7 @@ from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.budget import WrittenBudget
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import DataError, UnknownNameError, UsageError, reason
-from transferzoo.base.foreign_files import read_json, read_text
+from transferzoo.base.foreign_files import read_csv, read_json
 from transferzoo.base.frozen_model import FrozenModel, wanted
 from transferzoo.datasets import Batch, check_ids
 from transferzoo.datasets.archives import CONTENTS, unpacked
@@ -421,7 +421,7 @@ def _read_table(
 ) -> tuple[list[int], list[int], list[int] | None, tuple[str, ...]]:
     """Return ids, labels, target classes if there are any, and names if there are any."""
     try:
-        lines = list(csv.DictReader(io.StringIO(read_text(place), newline=""), strict=True))
+        lines = list(read_csv(place))
         columns = [[line[column] for line in lines] for column in COLUMNS]
         files, *numbers, names = columns
         labels, ids = ([int(text) for text in column] for column in numbers[:2])
