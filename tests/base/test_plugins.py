@@ -1,20 +1,29 @@
-"""Plug-ins: what is loaded, what never is, what keys say of them, and how they fail."""
+"""Plug-ins in a file: what is loaded, what keys say of them, and how they fail."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from helpers.plugins import NAMES, SOURCE, Installed, environment, install, points, wheel
+from helpers.plugins import (
+    ATTACK,
+    NAMES,
+    REGISTERED,
+    ROOT,
+    SOURCE,
+    STUDY_OF_PLUGIN,
+    TECHNIQUE,
+    TRAIN,
+    cell_plugins,
+    digest,
+    file,
+    run_plugins,
+)
 from helpers.process_teams import Bench
 from helpers.stripes import draw
 from helpers.studies import STUDY, write_study
@@ -34,39 +43,11 @@ from transferzoo.zoo.reader import load_zoo, read_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conftest import Result
 
     Run = Callable[..., Result]
-
-ROOT = Path(__file__).parents[2]
-TECHNIQUE = """
-from dataclasses import dataclass
-from transferzoo.attacks.techniques import TECHNIQUES, Filter
-
-@TECHNIQUES.register("{name}")
-@dataclass(frozen=True)
-class Same(Filter):
-    paper = "nobody, https://example.org"
-    def wrap(self, oracle, unit):
-        return oracle
-"""
-HOSTILE = "open({mark!r}, 'a').close()\n" + TECHNIQUE.format(name="hostile")
-STUDY_OF_PLUGIN = """
-about: Does half of SGD help?
-dataset: stripes
-seeds: [0, 1]
-train: {architecture: one_conv, epochs: 1, batch_size: 16, augment: none}
-surrogates:
-  half: {minimizer: half-sgd}
-targets: [half]
-images_correct_for: none
-attacks: [{spec: flat-sign+mi, steps: 2}]
-"""
-WHERE = ("--data", "data", "--zoo", "zoo.yaml", "--dataset", "stripes")
-NET = ("--architecture", "one_conv", "--minimizer", "half-sgd", "--augment", "none")
-TRAIN = ("train", *WHERE, *NET, "--epochs", "6", "--batch-size", "16", "--lr", "1", "--output", "mine")
-ATTACK = ("attack", *WHERE, "-s", "./mine", "-t", "./mine|mirror", "--steps", "2", "-a", "flat-sign+mi")
 
 
 @pytest.fixture(autouse=True)
@@ -80,51 +61,7 @@ def apart() -> Iterator[None]:
     plugins._files.update(files)
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Install the plug-in's package, outside any folder that commands work in."""
-    folder = tmp_path_factory.mktemp("outside")
-    made = wheel(
-        folder,
-        "zoo-extras",
-        {"zoo_extras/__init__.py": "", "zoo_extras/all.py": SOURCE},
-        points("zoo_extras.all"),
-    )
-    return install(made, folder / "site")
-
-
-@pytest.fixture
-def hostile(tmp_path: Path) -> Path:
-    """Return a folder with a distribution that nobody installed; its code would leave a file `ran`."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    source = HOSTILE.format(mark=str(folder / "ran"))
-    install(wheel(tmp_path, "evil", {"evil.py": source}, points("evil")), folder)
-    assert list(folder.glob("evil-1.0.dist-info/entry_points.txt"))
-    return folder
-
-
-def file(folder: Path, text: str = SOURCE, name: str = "mine.py") -> Path:
-    path = folder / name
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 # ---------------------------------------------------------------- what lists and commands see
-
-
-def test_an_installed_plugin_is_listed_and_shown(package: Installed, tmp_path: Path) -> None:
-    listed = json.loads(package.run("list", "attacks", "--json", cwd=tmp_path).stdout)
-    origins = {entry["name"]: entry["plugin"] for entry in listed}
-    assert {name for name, origin in origins.items() if origin} == {"flat-sign"}
-    assert origins["flat-sign"] == "zoo-extras 1.0"
-    shown = package.run("show", "half-sgd", cwd=tmp_path).stdout
-    assert re.search("^ plugin +zoo-extras 1.0, sha256 [0-9a-f]{64} *$", shown, re.MULTILINE)
-    assert "SGD with half the gradient" in shown
 
 
 def test_a_file_is_listed_and_shown(cli: Run, tmp_path: Path) -> None:
@@ -144,26 +81,6 @@ def test_lists_without_plugins_have_no_column_for_them(cli: Run) -> None:
         assert "plugin" not in cli("list", kind).out
 
 
-@pytest.mark.timeout(600)
-def test_an_installed_plugin_trains_attacks_and_studies_in_several_processes(
-    package: Installed, hostile: Path
-) -> None:
-    """In a working folder that is on the path, with a distribution in it that nobody installed."""
-    study = write_study(hostile, STUDY_OF_PLUGIN)
-    where: dict[str, Any] = {"cwd": hostile, "path": os.pathsep.join(["", str(hostile), "."])}
-    package.run(*TRAIN, **where)
-    known = json.loads((hostile / "mine/recipe.json").read_text())["plugins"]
-    assert known.keys() == {"zoo-extras"}
-    assert known["zoo-extras"]["version"] == "1.0"
-    package.run(*ATTACK, "--jobs", 2, **where)
-    assert run_plugins(hostile) == known
-    package.run(*study, "--jobs", 2, **where)
-    assert cell_plugins(hostile) == [known] * 4
-    listed = json.loads(package.run("list", "attacks", "--json", **where).stdout)
-    assert {entry["name"] for entry in listed if entry["plugin"]} == {"flat-sign"}
-    assert not (hostile / "ran").exists()
-
-
 def test_a_file_trains_attacks_and_studies_in_several_processes(cli: Run, tmp_path: Path) -> None:
     mine, study = file(tmp_path), write_study(tmp_path, STUDY_OF_PLUGIN)
     known = {"mine.py": {"version": "", "sha256": digest(mine)}}
@@ -175,34 +92,11 @@ def test_a_file_trains_attacks_and_studies_in_several_processes(cli: Run, tmp_pa
     assert cell_plugins(tmp_path) == [known] * 4
 
 
-def run_plugins(folder: Path) -> object:
-    (run,) = (folder / "runs").iterdir()
-    return json.loads((run / "config.json").read_text())["plugins"]
-
-
-def cell_plugins(folder: Path) -> list[object]:
-    cells = (folder / "store").glob("*/*/cell.json")
-    return [json.loads(path.read_text())["inputs"]["plugins"] for path in cells]
-
-
 def test_every_process_of_a_team_loads_it(tmp_path: Path) -> None:
     bench, mine = Bench(tmp_path), file(tmp_path)
     outcome = bench.command("made", "--minimizer", "half-sgd", "--epochs", "1", "--plugin", str(mine))
     assert outcome.codes == [0, 0], outcome.err
     assert "mine.py" in json.loads((tmp_path / "made/recipe.json").read_text())["plugins"]
-
-
-def test_what_a_script_imports_or_defines_is_known_by_where_it_comes_from(
-    package: Installed, tmp_path: Path
-) -> None:
-    imports = "import zoo_extras.all\n"
-    says = "print([str(TECHNIQUES.origin(name)) for name in ('flat-sign', 'scripted', 'mi')])\n"
-    says += "print(TECHNIQUES.origin('scripted').sha256)\n"
-    script = file(tmp_path, TECHNIQUE.format(name="scripted") + imports + says)
-    program, variables = [sys.executable, str(script)], environment(str(package.folder))
-    done = subprocess.run(program, env=variables, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == ["['zoo-extras 1.0', '__main__', 'None']", digest(script)]
 
 
 def test_timm_builds_the_architecture_of_a_plugin(tmp_path: Path) -> None:
@@ -213,27 +107,6 @@ def test_timm_builds_the_architecture_of_a_plugin(tmp_path: Path) -> None:
     plugins._forget(plugins._owners["mine.py"])
     with pytest.raises(UnknownNameError, match="unknown architecture 'one_conv'"):
         timm.create_model("one_conv", num_classes=3)
-
-
-def test_what_all_techniques_and_minimizers_keep_is_tested_of_a_plugins(package: Installed) -> None:
-    """As its README says: what is installed is among the cases of the tests in a checkout."""
-    files = ["tests/attacks/test_engine.py", "tests/minimizers/test_minimizers.py"]
-    program = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *files,
-        "-k",
-        "flat-sign or half-sgd",
-    ]
-    variables = {k: v for k, v in environment(str(package.folder)).items() if not k.startswith("PYTEST")}
-    done = subprocess.run(program, env=variables, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    (passed,) = re.findall(r"(\d+) passed", done.stdout)
-    assert int(passed) >= 20, done.stdout
 
 
 def test_the_file_of_the_readme_is_a_plugin(cli: Run, tmp_path: Path) -> None:
@@ -338,9 +211,6 @@ def test_a_worker_with_another_plugin_says_so(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- how they fail
 
 
-REGISTERED = TECHNIQUE.format(name="first")
-
-
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -407,29 +277,6 @@ def test_what_a_file_prints_is_no_data(cli: Run, tmp_path: Path) -> None:
     found = cli("list", "minimizers", "--json", "--plugin", file(tmp_path, "print('hello')\n" + REGISTERED))
     assert json.loads(found.out)
     assert found.err == "hello\n"
-
-
-def test_a_broken_plugin_is_a_note_to_who_asks_for_names(package: Installed, tmp_path: Path) -> None:
-    broken = install(
-        wheel(tmp_path, "Broken.Pack", {"broken.py": REGISTERED + "1 / 0"}, points("broken")),
-        tmp_path / "site",
-    )
-    work = tmp_path / "work"
-    work.mkdir()
-    where: dict[str, Any] = {"cwd": work, "path": str(broken.folder)}
-    note = (
-        "Note: the plug-in Broken.Pack 1.0 cannot be loaded: ZeroDivisionError: division by zero; "
-        "`python -c 'import broken'` shows where.\n"
-    )
-    assert package.run("list", "models", **where).stderr == ""
-    listed = package.run("list", "attacks", "--json", **where)
-    names = [entry["name"] for entry in json.loads(listed.stdout)]
-    assert listed.stderr == note
-    assert "flat-sign" in names
-    assert "first" not in names
-    unknown = package.run("show", "first", check=False, **where)
-    assert unknown.returncode == 2
-    assert unknown.stderr.startswith(f"{note}Error: unknown name 'first'")
 
 
 def test_an_architecture_does_not_take_the_name_of_one_of_timms(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "unpacked"
+def cache(cache: Path) -> Path:
+    """Return where archives are unpacked."""
+    return cache / "unpacked"
 
 
 def written(folder: Path, content: bytes, kind: str = "zip") -> Path:

@@ -26,17 +26,12 @@ if TYPE_CHECKING:
     from helpers.refusals import Run
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("one_thread", "cache"),
     pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
 ]
 EVERY = 60
 """Images of the folder `few`."""
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

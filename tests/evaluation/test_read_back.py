@@ -22,15 +22,8 @@ if TYPE_CHECKING:
 
     from helpers.refusals import Run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "cache")
 Tensors = dict[str, "Tensor"]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give every test clean predictions of its own."""
-    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "predictions"
 
 
 def _outcomes(cli: Run, few: Path, *more: object) -> list[str]:
@@ -160,7 +153,7 @@ def test_clean_predictions_are_asked_for_once(
     asked.clear()
     _outcomes(cli, few, "-a", "mi", "--runs", "others")
     assert 60 not in asked
-    for file in cache.glob("*.safetensors"):
+    for file in cache.glob("predictions/*.safetensors"):
         content = bytearray(file.read_bytes())
         content[-9] ^= 1
         file.write_bytes(content)
@@ -188,7 +181,7 @@ WRONG: dict[str, Callable[[Tensors], Tensors]] = {
 @pytest.mark.parametrize("damage", [*WRONG, "torn", "empty", "a folder"])
 def test_damaged_predictions_are_made_again(cli: Run, few: Path, cache: Path, damage: str) -> None:
     whole = _outcomes(cli, few)
-    files = {file: file.read_bytes() for file in cache.glob("*.safetensors")}
+    files = {file: file.read_bytes() for file in cache.glob("predictions/*.safetensors")}
     assert len(files) == 2
     for file, before in files.items():
         file.unlink()

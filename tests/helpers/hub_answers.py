@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote
 
+from helpers import hub_listings as listings
 from helpers.hub_state import (
     BIG,
     GATED,
@@ -113,14 +114,14 @@ class Exchange:
         if what == "branch":
             return self._branch(repository, unquote(revision))
         if what == "refs":
-            return self._refs(repository)
+            return listings.refs(repository, pulls="include_prs" in self.query)
         if what == "discussions":
-            return self._discussions(repository)
+            return listings.pull_requests(repository, self.query.get("status", ["all"])[0])
         commit = self._commit(repository, revision)
         if what == "revision":
-            return self._info(repository, commit)
+            return listings.info(repository, commit)
         if what == "tree":
-            return self._tree(commit, path, rest)
+            return listings.tree(commit, rest, self.query, f"{self.hub.address}{path}", self.hub.page)
         if what == "paths-info":
             asked = parse_qs(self.body.decode())["paths"]
             return json_answer([commit.files[name].described(name) for name in asked if name in commit.files])
@@ -206,67 +207,6 @@ class Exchange:
             name, {".gitattributes": b"*.bin filter=lfs"}, private=asked.get("visibility") == "private"
         )
         return json_answer({"url": url, "id": name, "name": name})
-
-    def _info(self, repository: Repository, commit: Commit) -> Answer:
-        name = repository.name.removeprefix("datasets/")
-        held = {
-            "sha": commit.id,
-            "private": repository.private,
-            "gated": repository.gated,
-            "siblings": [{"rfilename": path} for path in commit.files],
-        }
-        return json_answer({"id": name, "modelId": name, "author": repository.owner, "tags": [], **held})
-
-    def _refs(self, repository: Repository) -> Answer:
-        def named(start: str) -> list[dict[str, str]]:
-            return [
-                {"name": ref.removeprefix(start), "ref": ref, "targetCommit": commit}
-                for ref, commit in repository.refs.items()
-                if ref.startswith(start)
-            ]
-
-        pulls = [{**pull, "name": pull["ref"]} for pull in named("refs/pr/")]
-        known = {"branches": named("refs/heads/"), "tags": named("refs/tags/"), "converts": []}
-        return json_answer({**known, "pullRequests": pulls} if "include_prs" in self.query else known)
-
-    def _discussions(self, repository: Repository) -> Answer:
-        """Return the pull requests of a status; there is nothing else to discuss."""
-        (status,) = self.query.get("status", ["all"])
-        numbers = [int(ref[8:]) for ref in repository.refs if ref.startswith("refs/pr/")]
-        states = {number: "closed" if number in repository.closed else "open" for number in numbers}
-        found = [
-            {
-                "num": number,
-                "title": "A pull request",
-                "author": {"name": repository.owner},
-                "createdAt": "2026-01-01T00:00:00.000Z",
-                "status": state,
-                "isPullRequest": True,
-                "repo": {"name": repository.name, "type": "model"},
-            }
-            for number, state in states.items()
-            if status in ("all", state)
-        ]
-        return json_answer({"count": len(found), "start": 0, "discussions": found})
-
-    def _tree(self, commit: Commit, path: str, folder: str) -> Answer:
-        entries = {name: blob.described(name) for name, blob in commit.files.items()}
-        for name in commit.files:
-            for at in [at for at, letter in enumerate(name) if letter == "/"]:
-                oid = hashlib.sha1(name[:at].encode()).hexdigest()
-                entries[name[:at]] = {"type": "directory", "path": name[:at], "size": 0, "oid": oid}
-        start = f"{folder}/" if folder else ""
-        names = sorted(name for name in entries if name.startswith(start))
-        if self.query.get("recursive", [""])[0].lower() not in ("true", "1"):
-            names = [name for name in names if "/" not in name.removeprefix(start)]
-        if folder and not names:
-            raise Refusal(404, "EntryNotFound")
-        first = int(self.query.get("cursor", ["0"])[0])
-        last = first + self.hub.page
-        recursive = self.query.get("recursive", ["false"])[0]
-        following = f'<{self.hub.address}{path}?recursive={recursive}&cursor={last}>; rel="next"'
-        more = {"Link": following} if last < len(names) else {}
-        return json_answer([entries[name] for name in names[first:last]], more)
 
     # What is changed
 

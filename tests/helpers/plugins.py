@@ -1,14 +1,9 @@
-"""A plug-in with one thing of each kind, as a file and as a package that pip installs."""
+"""A plug-in with one thing of each kind, and what commands made with it."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import os
-import subprocess
-import sys
-import zipfile
-from dataclasses import dataclass
+import json
 from pathlib import Path
 
 SOURCE = '''
@@ -163,77 +158,65 @@ NAMES = {
 """What lists show of it."""
 
 
+ROOT = Path(__file__).parents[2]
+
+
+TECHNIQUE = """
+from dataclasses import dataclass
+from transferzoo.attacks.techniques import TECHNIQUES, Filter
+
+@TECHNIQUES.register("{name}")
 @dataclass(frozen=True)
-class Installed:
-    """A folder that pip has installed distributions into, on the path of commands.
-
-    Attributes:
-        folder: the folder.
-    """
-
-    folder: Path
-
-    def run(
-        self, *command: object, cwd: Path, path: str = "", check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command line in an interpreter of its own.
-
-        Args:
-            command: what follows `transferzoo`.
-            cwd: the working folder.
-            path: what stands before the distributions on its path.
-            check: whether it must succeed.
-        """
-        variables = environment(os.pathsep.join(filter(None, [path, str(self.folder)])))
-        program = [sys.executable, "-m", "transferzoo", *map(str, command)]
-        done = subprocess.run(program, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
-        assert not check or done.returncode == 0, done.stderr
-        return done
+class Same(Filter):
+    paper = "nobody, https://example.org"
+    def wrap(self, oracle, unit):
+        return oracle
+"""
 
 
-def environment(path: str) -> dict[str, str]:
-    """Return the variables of a process whose PYTHONPATH has `path` before this package's place."""
-    here = str(Path(__file__).parents[2])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [path, here])), "OMP_NUM_THREADS": "1"}
+STUDY_OF_PLUGIN = """
+about: Does half of SGD help?
+dataset: stripes
+seeds: [0, 1]
+train: {architecture: one_conv, epochs: 1, batch_size: 16, augment: none}
+surrogates:
+  half: {minimizer: half-sgd}
+targets: [half]
+images_correct_for: none
+attacks: [{spec: flat-sign+mi, steps: 2}]
+"""
 
 
-def wheel(folder: Path, name: str, files: dict[str, str], points: str, version: str = "1.0") -> Path:
-    """Write a wheel by hand, which needs no build backend.
+WHERE = ("--data", "data", "--zoo", "zoo.yaml", "--dataset", "stripes")
 
-    Args:
-        folder: where.
-        name: of the distribution.
-        files: path within → text.
-        points: its entry_points.txt.
-        version: of the distribution.
-    """
-    home = f"{name.replace('-', '_')}-{version}.dist-info"
-    content = {
-        **files,
-        f"{home}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{home}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{home}/entry_points.txt": points,
-    }
-    record = "".join(f"{path},{_digest(text)},{len(text.encode())}\n" for path, text in content.items())
-    path = folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for inner, text in {**content, f"{home}/RECORD": f"{record}{home}/RECORD,,\n"}.items():
-            archive.writestr(inner, text)
+
+NET = ("--architecture", "one_conv", "--minimizer", "half-sgd", "--augment", "none")
+
+
+TRAIN = ("train", *WHERE, *NET, "--epochs", "6", "--batch-size", "16", "--lr", "1", "--output", "mine")
+
+
+ATTACK = ("attack", *WHERE, "-s", "./mine", "-t", "./mine|mirror", "--steps", "2", "-a", "flat-sign+mi")
+
+
+def file(folder: Path, text: str = SOURCE, name: str = "mine.py") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
     return path
 
 
-def _digest(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def install(wheel: Path, folder: Path) -> Installed:
-    """Install a wheel into a folder with pip, from nowhere else."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
-    subprocess.run([*pip, "--upgrade", "--target", str(folder), str(wheel)], check=True, cwd=folder.parent)
-    return Installed(folder)
+def run_plugins(folder: Path) -> object:
+    (run,) = (folder / "runs").iterdir()
+    return json.loads((run / "config.json").read_text())["plugins"]
 
 
-def points(module: str) -> str:
-    """Return an entry_points.txt with one plug-in."""
-    return f"[transferzoo.plugins]\nmine = {module}\n"
+def cell_plugins(folder: Path) -> list[object]:
+    cells = (folder / "store").glob("*/*/cell.json")
+    return [json.loads(path.read_text())["inputs"]["plugins"] for path in cells]
+
+
+REGISTERED = TECHNIQUE.format(name="first")

@@ -36,16 +36,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "cache")
 ZOO = load_zoo()
 CIFAR = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "converted"
 
 
 def images(size: int) -> Tensor:
@@ -168,7 +162,7 @@ def test_from_the_hub_with_the_real_client(
         assert len(told) == 1, "a pickle is read once"
         connect(monkeypatch, hub, tmp_path / "hub", HF_HUB_OFFLINE="1")
         assert download_model(pickled).folder == found[0]
-    assert found[0].parent == cache
+    assert found[0].parent == cache / "converted"
     origin = json.loads((found[0] / "origin.json").read_text())
     assert origin["repository"] == "edadaltocg/densenet121_cifar10"
     assert (origin["commit"], origin["file"], len(origin["sha256"])) == (COMMIT, "pytorch_model.bin", 64)

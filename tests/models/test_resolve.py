@@ -23,14 +23,8 @@ if TYPE_CHECKING:
 
     from helpers.refusals import Run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "cache")
 FASHION = load_zoo().dataset("fashion-mnist")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convert weights into a folder of the test's."""
-    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_every_example_does_what_it_says(here: Run, few: Path, example: Example)
     done = here(*command, "-s", "resnet50-sgd", "-t", name)
     assert done.code == 0, done.err
     (record,) = json.loads(done.out)["records"]
-    assert set(record["outcomes"]) <= {"0", "1", "x", "-", "."}
+    assert record["target_accuracy"] > 0.5, "or it is another model"
     crafted = here(*command, "-s", name, "-t", "resnet18")
     if example.surrogate == "yes":
         assert crafted.code == 0, crafted.err

@@ -16,7 +16,6 @@ from helpers.refusals import refused
 from helpers.short_attack import TRY, records
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import ModelError
-from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,7 +224,7 @@ def test_other_numbers_of_classes_are_a_sentence(folder: Path) -> None:
     with pytest.raises(
         ModelError, match=r"'mine' does not know all classes of 'imagenet': .* got none for 0, 1"
     ):
-        load_model(str(folder), "cifar100" if "cifar100" in load_zoo().datasets else "imagenet")
+        load_model(str(folder), "imagenet")
 
 
 def test_it_is_nothing_to_train_from(cli: Run, folder: Path) -> None:

@@ -25,14 +25,8 @@ if TYPE_CHECKING:
 
     from helpers.refusals import Run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "cache")
 FASHION, CIFAR = (load_zoo().dataset(name) for name in ("fashion-mnist", "cifar10"))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convert weights into a folder of the test's."""
-    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ CASES: dict[str, list[Table]] = {
     "twelve targets": tables(grid(["sgd", "sam"], [f"wide-resnet{at}" for at in range(12)])),
     "long names": tables(grid(NAMES, [f"{name}|jpeg:quality=75" for name in NAMES])),
     "two attacks": tables(two_attacks()),
-    "forty surrogates": tables(grid([f"resnet-{at}" for at in range(10)] * 1 + NAMES, ["c", "d"])),
+    "forty surrogates": tables(grid([*(f"resnet-{at}" for at in range(37)), *NAMES], ["c", "d"])),
     "a study": study_tables(STUDY, judge(STUDY)),
     "figures": [numbers_table(figure) for figure in study_part(STUDY).figures],
     "200 rows": [Table("t", ("name", "value"), tuple((f"n{at}", f"{at}\n[0–9]") for at in range(200)))],
