@@ -137,8 +137,7 @@ class Same(LoadableSource):
         scores = torch.zeros(len(dataset.classes))
         scores[self.answer] = 1
         model = Predictor(lambda images: scores.expand(len(images), -1), len(scores), str(self))
-        black, white = [0.0] * dataset.channels, [1.0] * dataset.channels
-        return Classifier(model, size=None, channels=dataset.channels, mean=black, std=white).eval()
+        return Classifier(model, channels=dataset.channels).eval()
 
     def gives_gradients(self):
         return False

@@ -77,7 +77,7 @@ def quietly(make: Callable[[], Any]) -> Any:
 
 
 def reading(model: Any) -> Classifier:
-    found = Classifier(model, size=None, channels=3, mean=[0.0] * 3, std=[1.0] * 3)
+    found = Classifier(model, channels=3)
     return python_function._evaluating(found)
 
 

@@ -60,8 +60,7 @@ class InMemory(LoadableSource):
         """See `LoadableSource.load`; the weights are the model's own."""
         if isinstance(self.model, Classifier):
             return self.model
-        ones = [1.0] * dataset.channels
-        return Classifier(self.model, size=None, channels=len(ones), mean=[0.0] * len(ones), std=ones).eval()
+        return Classifier(self.model, channels=dataset.channels).eval()
 
     def identity(self) -> tuple[str, str]:
         """See `LoadableSource.identity`; it holds within one call."""

@@ -64,6 +64,22 @@ def halving(work: Callable[[Tensor], T], places: Tensor, size: int) -> Iterator[
             yield done
 
 
+def in_batches_of(count: int | None, images: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what a model answers to images, (N, …), that takes a fixed number of them at once.
+
+    Args:
+        count: that number, which the last batch is filled up to with zeros; None for any.
+        images: (N, …).
+        answer: of a batch, one an image.
+    """
+    answers = []
+    for part in images.split(count or max(1, len(images))):
+        missing = (count or len(part)) - len(part)
+        whole = torch.cat([part, part.new_zeros(missing, *part.shape[1:])]) if missing else part
+        answers.append(answer(whole)[: len(part)])
+    return torch.cat(answers)
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether PyTorch has found no memory, on whatever device."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

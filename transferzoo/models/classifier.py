@@ -27,9 +27,9 @@ class Classifier(nn.Module):
 
     Args:
         model: maps normalised images (N, channels, H, W) to logits (N, K).
-        size: height and width that images are resized to, with antialiasing; None for any.
         channels: 1 (grey) or 3 (RGB). Grey images are repeated for an RGB model.
-        mean: subtracted from the pixels, a value a channel.
+        size: height and width that images are resized to, with antialiasing; None for any.
+        mean: subtracted from the pixels, a value a channel; None for a model that reads them as they are.
         std: divides them then, likewise.
         order: where each class of the data set stands in the model's logits; None for the same order.
         crop: height and width of the middle part that the model reads; None for all of it.
@@ -46,16 +46,17 @@ class Classifier(nn.Module):
         self,
         model: nn.Module,
         *,
-        size: tuple[int, int] | None,
         channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
+        size: tuple[int, int] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         order: Sequence[int] | None = None,
         crop: tuple[int, int] | None = None,
         interpolation: str = "bilinear",
     ) -> None:
         super().__init__()
-        for name, values in (("mean", mean), ("std", std)):
+        for name, given, plain in (("mean", mean, 0.0), ("std", std, 1.0)):
+            values = [plain] * channels if given is None else given
             if len(values) != channels or (name == "std" and min(values) <= 0):
                 raise ModelError(
                     f"the model's {name} does not fit its {channels} channel(s)",

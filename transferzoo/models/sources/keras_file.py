@@ -108,10 +108,8 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
     _without_softmax(keras, model)
     return Classifier(
         _module(keras, model, channels_last=last, most=255 if _rescales(keras, model) else 1),
-        size=(height or dataset.size, width or dataset.size),
         channels=channels,
-        mean=[0.0] * channels,
-        std=[1.0] * channels,
+        size=(height or dataset.size, width or dataset.size),
     ).eval()
 
 

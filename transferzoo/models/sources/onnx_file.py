@@ -89,22 +89,18 @@ class _Graph:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return its first output for images, float32 (N, C, H, W) in [0, 1]."""
-        import torch
+        from transferzoo.models.batches import in_batches_of
 
-        parts = images.split(self.batch or max(1, len(images)))
-        return torch.cat([self._run(part) for part in parts])
+        return in_batches_of(self.batch, images, self._run)
 
     def _run(self, images: Tensor) -> Tensor:
         import torch
 
-        missing = (self.batch or len(images)) - len(images)
-        filled = torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images
         if self.dtype == "uint8":
-            filled = (filled * 255).round()
+            images = (images * 255).round()
         if self.channels_last:
-            filled = filled.permute(0, 2, 3, 1).contiguous()
-        output = self.session.run(None, {self.input: filled.numpy().astype(self.dtype)})[0]
-        return torch.as_tensor(output)[: len(images)]
+            images = images.permute(0, 2, 3, 1).contiguous()
+        return torch.as_tensor(self.session.run(None, {self.input: images.numpy().astype(self.dtype)})[0])
 
 
 def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
@@ -143,14 +139,11 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
             got=f"shape {inputs[0].shape}",
             hint="export it with such an input",
         )
-    depth = channels or dataset.channels
     graph = _Graph(session, inputs[0].name, batch, INPUTS[inputs[0].type], channels_last)
     return Classifier(
         Predictor(graph, len(dataset.classes), path.name),
+        channels=channels or dataset.channels,
         size=(height or dataset.size, width or dataset.size),
-        channels=depth,
-        mean=[0.0] * depth,
-        std=[1.0] * depth,
     ).eval()
 
 

@@ -86,9 +86,7 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
             f"torch cannot load the program {path}: {reason(error)}",
             hint="the file may be damaged, or saved by another version of torch; save it again",
         ) from None
-    channels = dataset.channels
-    ones = [1.0] * channels
-    return Classifier(network, size=None, channels=channels, mean=[0.0] * channels, std=ones).eval()
+    return Classifier(network, channels=dataset.channels).eval()
 
 
 def _scripted(path: Path) -> nn.Module:
@@ -113,6 +111,8 @@ def _exported(path: Path) -> nn.Module:
     import torch
     from torch import Tensor, nn
 
+    from transferzoo.models.batches import in_batches_of
+
     with _quiet("torch.export"):  # a damaged file's traceback, for one
         program: Any = torch.export.load(path)
     (name,) = program.graph_signature.user_inputs
@@ -129,13 +129,6 @@ def _exported(path: Path) -> nn.Module:
             return self  # it has no other mode
 
         def forward(self, images: Tensor) -> Tensor:
-            parts = images.split(batch or max(1, len(images)))
-            return torch.cat([self._filled(part) for part in parts])
-
-        def _filled(self, images: Tensor) -> Tensor:
-            missing = (batch or len(images)) - len(images)
-            filled = torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images
-            logits: Tensor = self.program(filled)
-            return logits[: len(images)]
+            return in_batches_of(batch, images, self.program)
 
     return Program()

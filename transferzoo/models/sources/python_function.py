@@ -129,8 +129,7 @@ def _classifier(name: str, dataset: DatasetSpec) -> Classifier:
     made = _made(name)
     if not isinstance(made, nn.Module):
         made = Predictor(_watched(name, made), len(dataset.classes), name)
-    channels = dataset.channels
-    reading = Classifier(made, size=None, channels=channels, mean=[0.0] * channels, std=[1.0] * channels)
+    reading = Classifier(made, channels=dataset.channels)
     with watching(f"what '{name}' returned cannot be used on the CPU", name):
         return _evaluating(reading.cpu())
 
