@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names of a list, for a sentence."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 class TransferZooError(Exception):
     """A failure with a sentence for the user; exit code 1.
 
@@ -70,9 +75,8 @@ class UnknownNameError(UsageError):
         names = sorted(set(known))
         near = [*meant, *get_close_matches(name, names, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}?" if near else ""
-        listed = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
         noun, of, whole = kind.partition(" of ")
-        expected = (f"one of {listed}" if names else "none") + (f"; or {others}" if others else "")
+        expected = (f"one of {few(names, 40)}" if names else "none") + (f"; or {others}" if others else "")
         super().__init__(f"unknown {noun} '{name}'{of}{whole}", expected=expected, hint=hint.rstrip("?"))
         self.known = names
 

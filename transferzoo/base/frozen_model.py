@@ -58,6 +58,13 @@ class FrozenModel(BaseModel):
         return fingerprint(self.key())
 
 
+def first_fault(error: ValidationError, whole: str) -> ValueError:
+    """Return the error of the first field that Pydantic found wrong; `whole` is what it calls all of them."""
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"])) or whole
+    return ValueError(f"'{name}': expected {wanted(first['msg'])}")
+
+
 def wanted(message: str) -> str:
     """Return what Pydantic says of a wrong value as the end of "expected …"."""
     message = message.removeprefix("Value error, ").removeprefix("Input should be ")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import DataError, UnknownNameError, UsageError
+from transferzoo.base.errors import DataError, UnknownNameError, UsageError, few
 from transferzoo.cli.output import as_written, log, progress
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _paired(
     Clean images of another size are cut or squeezed to that of the adversarial ones, whichever comes nearer.
     """
     from transferzoo.datasets.sources import load_split
-    from transferzoo.evaluation.given_images import named, twins
+    from transferzoo.evaluation.given_images import twins
 
     with progress("reading images") as advance:
         own = spec.name not in _known(request)
@@ -134,7 +134,7 @@ def _paired(
     names = [folder.names[at] for at in mine]
     if left := sorted({*folder.names} - {*names}):
         count = f"{len(left)} of {len(folder.names)} images"
-        log(f"Left out: {count} of {folder.place} have no clean twin ({named(left)}).")
+        log(f"Left out: {count} of {folder.place} have no clean twin ({few(left)}).")
     return given, batches[nearest].select(theirs), names, specs[nearest]
 
 
@@ -156,7 +156,7 @@ def _budget(
 ) -> Budget:
     """Return the budget that was allowed, or else used, and say how far the images are from their twins."""
     from transferzoo.base.budget import BALLS, Budget
-    from transferzoo.evaluation.given_images import named, observed_budget, perturbations
+    from transferzoo.evaluation.given_images import observed_budget, perturbations
 
     if request.norm not in (None, *BALLS):
         raise UnknownNameError("norm", str(request.norm), BALLS)
@@ -171,9 +171,7 @@ def _budget(
         log(f"{sentence}; that is taken for the budget, as --epsilon says none.")
     elif found.beyond:
         share = f"{len(found.beyond)} of {len(names)} images"
-        log(
-            f"{sentence}; {share} are beyond {request.epsilon} ({named([names[at] for at in found.beyond])})."
-        )
+        log(f"{sentence}; {share} are beyond {request.epsilon} ({few([names[at] for at in found.beyond])}).")
     else:
         log(f"{sentence}; all are within {request.epsilon}.")
     return budget

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import DataError
+from transferzoo.base.errors import DataError, few
+from transferzoo.datasets.imagenet import WORDNET_ID, imagenet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +16,6 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 """What the column of the labels is called in lists and tables; of several the first counts."""
 MOST_NUMBERED = 100_000
 """Numbers from here on are names of classes, dates for example, and do not count them."""
-WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int:
@@ -66,9 +65,7 @@ def of_folders(folders: Sequence[str], spec: DatasetSpec, home: str) -> dict[str
     if not nameless or any(name.isdecimal() for name in folders):
         return {name: of_folder(name, spec, f"{home}/{name}") for name in folders}
     if len(spec.classes) == 1000 and all(WORDNET_ID.fullmatch(name) for name in folders):
-        from timm.data.imagenet_info import ImageNetInfo
-
-        ids: list[str] = ImageNetInfo("imagenet-1k").label_names()  # type: ignore[no-untyped-call]
+        ids = [*imagenet()]
         if set(folders) <= set(ids):
             return {name: ids.index(name) for name in folders}
     if len(folders) != len(spec.classes):
@@ -95,10 +92,9 @@ def of_folder(name: str, spec: DatasetSpec, where: str) -> int:
     meant = _meant(name, spec)
     if len(meant) == 1:
         return meant[0]
-    known = ", ".join(spec.classes[:20]) + (", …" if len(spec.classes) > 20 else "")
     raise DataError(
         f"{where} is a folder, but no class of '{spec.name}'",
-        expected=f"one of {known}, or a number in 0..{len(spec.classes) - 1}",
+        expected=f"one of {few(spec.classes, 20)}, or a number in 0..{len(spec.classes) - 1}",
         got=repr(name),
         hint="rename the folder; the order of folders says nothing",
     )

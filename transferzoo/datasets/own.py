@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import DataError
+from transferzoo.base.errors import DataError, few
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.datasets.files import names_of
@@ -34,8 +34,6 @@ UNSEEN = "unseen"
 """The split of those images of a place without splits that no training sees."""
 SHARES = {"train": (0.0, 0.7), UNSEEN: (0.7, 1.0)}
 """What a training sees of a place without splits, and what it does not; "test" is all of it."""
-NAMED = 5
-"""Classes, and files that are passed over, that a note names."""
 
 
 def own_images(
@@ -191,8 +189,7 @@ def read_as_by(zoo: Zoo, name: str, models: Iterable[ModelSpec]) -> tuple[Zoo, s
 
 
 def _described(root: Path, spec: DatasetSpec, found: Mapping[str, Contents]) -> str:
-    count = len(spec.classes)
-    classes = ", ".join(spec.classes[:NAMED]) + (", …" if count > NAMED else "")
+    classes = f"{len(spec.classes)} classes ({few(spec.classes)})"
     images = ", ".join(f"{found[split].images:,} for {split}" for split in spec.splits)
     if spec.shares:
         images = (
@@ -200,7 +197,7 @@ def _described(root: Path, spec: DatasetSpec, found: Mapping[str, Contents]) -> 
             f"{SHARES['train'][1]:.0%} and --split {UNSEEN} is the rest"
         )
     return (
-        f"Data: {root} is taken for a data set of its own, {spec.name}, of {count} classes ({classes}); "
+        f"Data: {root} is taken for a data set of its own, {spec.name}, of {classes}; "
         f"images: {images}. If they are those of a data set of the zoo, name it with --dataset."
     )
 
@@ -219,5 +216,4 @@ def _passed_over(place: Path, found: Mapping[str, Contents]) -> str:
     left = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
     if not left:
         return ""
-    named = ", ".join(left[:NAMED]) + (", …" if len(left) > NAMED else "")
-    return f"Passed over: {len(left):,} file{'s' * (len(left) > 1)} that no class has ({named})."
+    return f"Passed over: {len(left):,} file{'s' * (len(left) > 1)} that no class has ({few(left)})."

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from transferzoo.results.records import SurrogateAttack
     from transferzoo.zoo.schema import DatasetSpec
 
-NAMED = 3
-"""Files that a sentence names."""
-
 
 @dataclass(frozen=True, eq=False)
 class GivenImages:
@@ -185,8 +182,3 @@ def observed_budget(adversarial: Tensor, images: Tensor, norm: Ball) -> Budget:
         Fraction(round(farthest * 255), 255) if norm == "linf" else Fraction(ceil(farthest * 1e4), 10**4)
     )
     return Budget(norm, epsilon, epsilon, 1)
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first names of a list, for a sentence."""
-    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo.base.errors import DataError, UsageError
+from transferzoo.base.errors import DataError, UsageError, few
 from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets.labels import checked
 from transferzoo.models.class_map import describe
@@ -57,8 +57,7 @@ def note_classes(
             hint="say with --classes FILE which of their classes they are",
         )
     if left := [name for label, name in enumerate(dataset.classes) if label not in known]:
-        names = ", ".join(left[:5]) + (", …" if len(left) > 5 else "")
-        notify(f"Left out: images of {len(left):,} classes that not every model knows ({names}).")
+        notify(f"Left out: images of {len(left):,} classes that not every model knows ({few(left)}).")
     return tuple(known)
 
 

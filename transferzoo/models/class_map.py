@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from transferzoo.datasets.imagenet import WORDNET_ID, imagenet
 from transferzoo.datasets.labels import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-WORDNET_ID = re.compile(r"n\d{8}")
 NUMBERED_NAME = re.compile(r"(label|class)?[ _-]?\d+", re.IGNORECASE)
 """Names that only count: "3", "LABEL_3"."""
 BACKGROUND = "background"
@@ -142,19 +141,7 @@ def _partly(name: str) -> set[str]:
 
 
 def _words(name: str) -> str:
-    return _imagenet().get(name, "") if WORDNET_ID.fullmatch(name) else ""
-
-
-# ---------------------------------------------------------------- ImageNet
-
-
-@cache
-def _imagenet() -> dict[str, str]:
-    """Return WordNet id → words of the thousand classes of ImageNet, in their order, as timm has them."""
-    from timm.data.imagenet_info import ImageNetInfo
-
-    info: Any = ImageNetInfo("imagenet-1k")
-    return dict(zip(info.label_names(), info.label_descriptions(), strict=True))
+    return imagenet().get(name, "") if WORDNET_ID.fullmatch(name) else ""
 
 
 def _as_imagenet(names: Sequence[str]) -> Sequence[str]:
@@ -162,6 +149,6 @@ def _as_imagenet(names: Sequence[str]) -> Sequence[str]:
     before = len(names) - 1000
     if before not in (0, 1):
         return names
-    ids = [BACKGROUND] * before + [*_imagenet()]
+    ids = [BACKGROUND] * before + [*imagenet()]
     same = sum(bool(_partly(name) & _partly(known)) for name, known in zip(names, ids, strict=True))
     return ids if _is_nameless(names) or same > SAME * len(names) else names

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.base.atomic import write_bytes, write_json
 from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
-from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.errors import ModelError, UsageError, few
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
@@ -201,7 +201,7 @@ def _own(file: Path, weights: WeightFile, model: nn.Module) -> tuple[dict[str, T
 def _keys(content: Any) -> str:
     """Return the first keys of what was found, for a sentence."""
     keys = [f"'{key}'" for key in content] if isinstance(content, dict) else []
-    return "one of " + ", ".join(keys[:8]) + (", …" if len(keys) > 8 else "") if keys else "a mapping"
+    return "one of " + few(keys, 8) if keys else "a mapping"
 
 
 def _plain(value: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.errors import ModelError, UsageError, few
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.plugins import owner, used
 from transferzoo.models.class_map import map_classes
@@ -46,7 +46,7 @@ def load_classifier(model: ModelSpec, dataset: DatasetSpec, weights: Path | None
         raise ModelError(
             f"'{model.name}' does not know all classes of '{dataset.name}'",
             expected="as many classes as the data set has",
-            got=f"none for {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}",
+            got=f"none for {few(unknown)}",
             hint="say which of its classes they are with --classes, or leave their images out",
         )
     loaded = source.load(dataset.model_copy(update={"classes": class_names(model)}), weights)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from transferzoo.base.frozen_model import wanted
+from transferzoo.base.frozen_model import first_fault
 
 _PART = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
@@ -53,7 +53,5 @@ def checked(content: Any) -> dict[str, Any]:
     try:
         _Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "it"
-        raise ValueError(f"'{name}': expected {wanted(first['msg'])}") from None
+        raise first_fault(error, "it") from None
     return dict(content)

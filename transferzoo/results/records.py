@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from transferzoo.base.errors import DataError
 from transferzoo.base.file_names import file_name
 from transferzoo.base.foreign_files import parse_json
-from transferzoo.base.frozen_model import fingerprint, wanted
+from transferzoo.base.frozen_model import fingerprint, first_fault
 from transferzoo.results.statistics import wilson
 
 T = TypeVar("T")
@@ -212,9 +212,7 @@ def read_line(kind: type[T], line: str) -> T:
     try:
         found: T = _adapter(kind).validate_json(line, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "a line"
-        raise ValueError(f"'{name}': expected {wanted(first['msg'])}") from None
+        raise first_fault(error, "a line") from None
     return found
 
 
