@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +11,13 @@ from transferzoo.cli.completion import complete_names, names_of_all
 from transferzoo.cli.options import AllowCode, Json, Plugins, ZooFile
 from transferzoo.cli.output import log, show_json, show_line, terminal_width
 from transferzoo.cli.output import show as print_tables
+from transferzoo.cli.show_parts import registered
 from transferzoo.cli.show_tables import tables, texts
 from transferzoo.cli.tables import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from transferzoo.base.registry import Registry
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
@@ -68,14 +67,8 @@ def _unlisted(name: str, zoo: Zoo, allow_code: bool) -> ModelSpec:
 
 def _find(name: str, zoo: Zoo, allow_code: bool) -> Iterator[dict[str, Any]]:
     from transferzoo.attacks.configure import spelled
-    from transferzoo.attacks.techniques import TECHNIQUES
-    from transferzoo.datasets import READERS
-    from transferzoo.defences import DEFENCES, show_defence
-    from transferzoo.minimizers import MINIMIZERS
-    from transferzoo.models.architectures import ARCHITECTURES
     from transferzoo.models.resolve import note_path
     from transferzoo.studies.schema import built_in, find_study
-    from transferzoo.zoo.model_source import SOURCES
 
     for model in zoo.models.values():
         if name in (model.name, model.full_name):
@@ -117,74 +110,7 @@ def _find(name: str, zoo: Zoo, allow_code: bool) -> Iterator[dict[str, Any]]:
             "claims": [claim.say for claim in study.claims],
             "definition": built_in()[name].read_text(encoding="utf-8"),
         }
-    if attack in TECHNIQUES:
-        technique = TECHNIQUES[attack]
-        yield {
-            "kind": "technique",
-            "name": attack,
-            **_plugin(TECHNIQUES, attack),
-            "defaults": technique().spec,
-            "source": technique.paper,
-            "stage": technique.stage.name.lower(),
-            "gradient evaluations": technique().cost,
-            "about": inspect.getdoc(technique),
-        }
-    if name in MINIMIZERS:
-        rule = MINIMIZERS[name]()
-        yield {
-            "kind": "minimizer",
-            "name": name,
-            **_plugin(MINIMIZERS, name),
-            "defaults": rule.spec,
-            "source": rule.paper,
-            "passes a step": rule.passes,
-            "about": inspect.getdoc(rule),
-        }
-    if name in DEFENCES:
-        defence = DEFENCES[name]
-        yield {
-            "kind": "defence",
-            "name": name,
-            **_plugin(DEFENCES, name),
-            "defaults": show_defence(name),
-            "source": defence.paper,
-            "about": inspect.getdoc(defence),
-        }
-    if name in READERS:
-        reader = READERS[name]
-        yield {
-            "kind": "format of images",
-            "name": name,
-            **_plugin(READERS, name),
-            "layout": reader.layout,
-            "about": inspect.getdoc(reader),
-        }
-    if name in SOURCES:
-        form = SOURCES[name]
-        yield {
-            "kind": "form of models",
-            "name": name,
-            **_plugin(SOURCES, name),
-            "examples": [example.written for example in form.examples],
-            "about": inspect.getdoc(form),
-        }
-    if name in ARCHITECTURES:
-        entry = ARCHITECTURES[name]
-        yield {
-            "kind": "architecture",
-            "name": name,
-            **_plugin(ARCHITECTURES, name),
-            "family": entry.family,
-            "source": entry.paper,
-            "arguments": entry.defaults,
-            "about": inspect.getdoc(entry.builder),
-        }
-
-
-def _plugin(registry: Registry[Any], name: str) -> dict[str, str]:
-    """Return where a name comes from; nothing for what is built in."""
-    origin = registry.origin(name)
-    return {} if origin is None else {"plugin": f"{origin}, sha256 {origin.sha256}"}
+    yield from registered(name, attack)
 
 
 def _model(model: ModelSpec, allow_code: bool) -> dict[str, Any]:
