@@ -87,7 +87,7 @@ def _home(root: Path) -> Path:
 
 
 def _contents(place: Path, splits: Iterable[str]) -> dict[str, Contents]:
-    """Return what there is of each split; of a place without splits all of it, for a test and for a training.
+    """Return what there is of each split; of a place without splits all of it, as "test" and by `SHARES`.
 
     A reader that does not say which classes there are is taken to hold none.
     """
