@@ -67,8 +67,8 @@ def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path
     from transferzoo.zoo.reader import load_zoo
 
     zoo = load_zoo(request.zoo)
-    said = request.dataset or (zoo.recipe(request.recipe).dataset if request.recipe else None)
-    zoo, name, root = own_images(zoo, said, request.data, log, log)
+    chosen = request.dataset or (zoo.recipe(request.recipe).dataset if request.recipe else None)
+    zoo, name, root = own_images(zoo, chosen, request.data, log, log)
     zoo = measured(zoo, name, "train", root)
     if request.data is not None and root is None:
         options = UnlistedOptions(request.architecture or "")

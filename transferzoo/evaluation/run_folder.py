@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferzoo.base.atomic import sha256, sweep, write_json, write_text, writing
@@ -170,15 +171,11 @@ class RunFolder:
         Raises:
             DataError: the file is damaged.
         """
-        path = self.path / file
-        if not path.exists():
-            return []
-        return _read(path, _records)
+        return self._kept(file, _records)
 
     def save_records(self, records: Iterable[Record], file: str = RECORDS) -> None:
         """Replace the records, or those of the curve."""
-        lines = (json.dumps(asdict(record), ensure_ascii=False) for record in records)
-        write_text(self.path / file, "".join(line + "\n" for line in lines))
+        self._keep(file, map(asdict, records))
 
     def visibility(self) -> list[Visibility]:
         """Return how visible the perturbations are, a line a pair; none if it is not there yet.
@@ -186,15 +183,11 @@ class RunFolder:
         Raises:
             DataError: the file is damaged.
         """
-        path = self.path / "visibility.jsonl"
-        if not path.exists():
-            return []
-        return _read(path, lambda text: [read_line(Visibility, line) for line in text.split("\n") if line])
+        return self._kept("visibility.jsonl", partial(_lines, partial(read_line, Visibility)))
 
     def save_visibility(self, lines: Iterable[Visibility]) -> None:
         """Keep how visible the perturbations are."""
-        texts = (json.dumps(asdict(line), ensure_ascii=False) for line in lines)
-        write_text(self.path / "visibility.jsonl", "".join(text + "\n" for text in texts))
+        self._keep("visibility.jsonl", map(asdict, lines))
 
     def predictions(self) -> list[Predictions]:
         """Return what targets predict of the images that are shown; none if that is not there.
@@ -202,15 +195,19 @@ class RunFolder:
         Raises:
             DataError: the file is damaged.
         """
-        path = self.path / "predictions.jsonl"
-        if not path.exists():
-            return []
-        return _read(path, lambda text: [read_predictions(line) for line in text.split("\n") if line])
+        return self._kept("predictions.jsonl", partial(_lines, read_predictions))
 
     def save_predictions(self, lines: Iterable[Predictions]) -> None:
         """Keep what targets predict of the images that are shown."""
-        texts = (json.dumps(asdict(line), ensure_ascii=False) for line in lines)
-        write_text(self.path / "predictions.jsonl", "".join(text + "\n" for text in texts))
+        self._keep("predictions.jsonl", map(asdict, lines))
+
+    def _kept(self, file: str, parse: Callable[[str], list[T]]) -> list[T]:
+        path = self.path / file
+        return _read(path, parse) if path.exists() else []
+
+    def _keep(self, file: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        texts = (json.dumps(line, ensure_ascii=False) for line in lines)
+        write_text(self.path / file, "".join(text + "\n" for text in texts))
 
     def seconds(self) -> dict[SurrogateAttack, float]:
         """Return the seconds an image took, by pair."""
@@ -283,13 +280,17 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
+def _lines(read: Callable[[str], T], text: str) -> list[T]:
+    return [read(line) for line in text.split("\n") if line]
+
+
 def _records(text: str) -> list[Record]:
     """Return the records that a file holds.
 
     Raises:
         ValueError: one is none, or they are of different images.
     """
-    records = [read_record(line) for line in text.split("\n") if line]
+    records = _lines(read_record, text)
     if len({len(record.outcomes) for record in records}) > 1:
         raise ValueError("the records have different numbers of outcomes")
     return records

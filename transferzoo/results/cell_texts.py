@@ -89,7 +89,7 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
     followed = " and ".join(dict.fromkeys(r.protocol for r in records if r.protocol))
     protocol = f"protocol {followed}: " if followed else ""
-    aim = f"targeted: {first}; " if (first := records[0].targeted) else ""
+    targeted = f"targeted: {first}; " if (first := records[0].targeted) else ""
     seeds = " and ".join(str(s) for s in dict.fromkeys(r.seed for r in records))
     starred = " * white box, left out of the mean." if any(r.white_box for r in records) else ""
     fast = [r for r in records if r.precision != "fp32"]
@@ -98,7 +98,7 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     if gradients == "0":
         cost = "images as they were given"
     counted = COUNTED[records[0].images_correct_for]
-    return f"{protocol}{attacks}; {aim}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
+    return f"{protocol}{attacks}; {targeted}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
 
 
 def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
