@@ -157,6 +157,23 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder for commands in processes of their own, in one thread each, with the built-in zoo."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("TRANSFERZOO_ZOO", raising=False)
+        yield tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the same large images as class folders and as shards."""
+    from helpers.streams import write_places
+
+    return write_places(tmp_path_factory.mktemp("stream"))
+
+
+@pytest.fixture(scope="module")
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
     """Return the made-up data set of stripes.py."""
     return spec(tmp_path_factory.mktemp("zoo"))

@@ -43,11 +43,8 @@ TWO = {**SAME, "smaller": ONE["smaller"], "bf16": {"minimizer": "sam", "precisio
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.delenv("TRANSFERZOO_ZOO", raising=False)
-        yield Bench(tmp_path_factory.mktemp("bench"))
+def bench(plain_folder: Path) -> Bench:
+    return Bench(plain_folder)
 
 
 def launch(bench: Bench, launcher: list[str], output: str, *options: str) -> subprocess.Popen[str]:

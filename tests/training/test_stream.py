@@ -21,7 +21,6 @@ from helpers.streams import (
     opened,
     same,
     tiny,
-    write_places,
 )
 from transferzoo.base.errors import DataError
 from transferzoo.datasets import disk, shards
@@ -34,11 +33,6 @@ if TYPE_CHECKING:
     from transferzoo.training.trainer import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return write_places(tmp_path_factory.mktemp("stream"))
 
 
 @KINDS

@@ -15,7 +15,6 @@ from helpers.streams import (
     opened,
     shades,
     tiny,
-    write_places,
 )
 from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.datasets import disk, pixels, shards
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return write_places(tmp_path_factory.mktemp("stream"))
 
 
 # Class folders

@@ -9,17 +9,15 @@ import pytest
 from helpers.process_teams import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import Result
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.delenv("TRANSFERZOO_ZOO", raising=False)
-        yield Bench(tmp_path_factory.mktemp("bench"))
+def bench(plain_folder: Path) -> Bench:
+    return Bench(plain_folder)
 
 
 def test_a_tracker_changes_nothing(bench: Bench) -> None:

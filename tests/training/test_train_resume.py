@@ -22,7 +22,6 @@ from helpers.stripes import ZOO, draw, run_command, validators, write_idx
 from transferzoo.training.resume import _digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
@@ -98,11 +97,8 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.delenv("TRANSFERZOO_ZOO", raising=False)
-        yield Bench(tmp_path_factory.mktemp("bench"))
+def bench(plain_folder: Path) -> Bench:
+    return Bench(plain_folder)
 
 
 @pytest.fixture(scope="module")
