@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +24,7 @@ from transferzoo.training.own_data import USUAL, usual_options
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from transferzoo.training.progress import Progress
     from transferzoo.zoo.reader import Zoo
 
 KINDS = ("lying", "standing", "chequered")
@@ -71,7 +71,7 @@ def test_no_image_is_seen_by_a_training_and_attacked(photos: Path) -> None:
     assert not parts["train"] & parts["unseen"]
     streamed = {split: open_index(spec, split, None) for split in parts}
     for split, index in streamed.items():
-        names = {str(index.encoded(place).relative_to(photos)) for place in range(len(index.labels))}
+        names = {str(Path(index.where(place)).relative_to(photos)) for place in range(len(index.labels))}
         assert names == parts[split], "streamed images are those of memory"
     assert len({index.digest for index in streamed.values()}) == len(parts)
 
@@ -105,7 +105,7 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_weights(photos: Path,
     class Stop(Exception):
         pass
 
-    def stop(_: adapted.Adaptation, at: adapted.Progress) -> None:
+    def stop(_: adapted.Adaptation, at: Progress) -> None:
         if at.epoch == 2:
             raise Stop
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ def attack(request: AttackRequest) -> None:
         with_largest_batches,
     )
     from transferzoo.cli.attack_pack import for_pack, pack
+    from transferzoo.cli.auto_surrogates import to_train, train_surrogates
     from transferzoo.cli.dry_run import lacking, unfetched
     from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
     from transferzoo.datasets.own import own_images, read_as_by
@@ -68,7 +70,17 @@ def attack(request: AttackRequest) -> None:
         )
         show_json(unfetched(settle, crafted_on, tried_on, absent, request.finetune or []))
         return
+    adapted, free = to_train(records, name, request, crafted_on)
     crafted_on, tried_on = download_models(crafted_on, tried_on)
+    if adapted:
+        request = replace(request, split=free)
+        fields = request.fields
+        crafted_on = (*crafted_on, *(one.model for one in adapted))
+        if request.pack is not None:
+            tried_on = crafted_on
+        if not request.dry_run:
+            train_surrogates(adapted)
+    untrained = [one.model for one in adapted if not one.finished()]
     if request.classes is not None:
         crafted_on = with_classes(crafted_on, records.dataset(name), request.classes)
         tried_on = with_classes(tried_on, records.dataset(name), request.classes)
@@ -76,7 +88,7 @@ def attack(request: AttackRequest) -> None:
     if tuned:
         crafted_on = with_tuned(records.dataset(name), crafted_on, tuned)
     made = {one.model for one in tuned}
-    whole = [model for model in (*crafted_on, *tried_on) if model not in made]
+    whole = [model for model in (*crafted_on, *tried_on) if model not in made and model not in untrained]
     known = note_classes(records.dataset(name), whole, log)
     config = configure(
         records,
@@ -90,12 +102,12 @@ def attack(request: AttackRequest) -> None:
     )
     job = job_of(records, config, crafted_on, tried_on, root, known, request)
     missing = [one for one in tuned if not one.finished()]
-    if request.batch_size == AUTO and not missing:
+    if request.batch_size == AUTO and not missing and not untrained:
         job = with_largest_batches(job)
     if request.dry_run:
-        show_json(
-            plan_of(job, None if missing else RunFolder.of(request.runs, job.key, job.title), tuned, missing)
-        )
+        unmade = missing or untrained
+        folder = None if unmade else RunFolder.of(request.runs, job.key, job.title)
+        show_json(plan_of(job, folder, tuned, missing, adapted))
         return
     with join_team(None, request.runs) as team, report_once(team.fails_first):
         if missing and team.leads:

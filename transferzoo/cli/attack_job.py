@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
+from transferzoo.cli.auto_surrogates import fitting, without_auto
+from transferzoo.cli.flags import AUTO
 from transferzoo.cli.models import training_on
 from transferzoo.cli.output import log, progress
 from transferzoo.models.resolve import select_models
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from transferzoo.cli.attack_request import AttackRequest
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.training.adapted import Adaptation
     from transferzoo.training.finetuned import FineTuning
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
@@ -69,7 +72,8 @@ def models(
 ) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
     """Return the surrogates and the targets that names stand for.
 
-    A surrogate that "all" or a glob made a target too is left out of the targets.
+    A surrogate that "all" or a glob made a target too is left out of the targets. What "auto" stands for is
+    of the zoo; where it has none there are fewer surrogates, or none.
 
     Args:
         zoo: what names mean.
@@ -83,24 +87,28 @@ def models(
     from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
-    surrogates = request.surrogate or _usual_surrogates(zoo.dataset(dataset))
+    targets = request.targets or ["all"]
+    named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
+    chosen = select_models(zoo, named, dataset, "target", options) if request.pack is None else ()
+    surrogates, automatic = without_auto(request.surrogate or _usual_surrogates(zoo.dataset(dataset)))
     crafted_on = select_models(zoo, surrogates, dataset, "surrogate", options, log)
+    if automatic:
+        crafted_on = distinct((*crafted_on, *fitting(zoo, dataset, chosen)))
     if request.pack is not None:  # nobody else has a say in which images are packed
         options.check_used(zoo, crafted_on)
         return crafted_on, crafted_on
-    targets = request.targets or ["all"]
     tried_on = select_models(zoo, targets, dataset, "target", options, log)
     for role, found in (("surrogate", crafted_on), ("target", tried_on)):
-        if not found:
+        if not found and not (automatic and role == "surrogate"):
             first = "name one of your own"
             if "train" in zoo.dataset(dataset).splits:
                 listed = dataset if dataset in load_zoo(request.zoo).datasets else None
                 train = training_on(listed, zoo=request.zoo, data=request.data)
                 first = f"train one: `{train}`, and name the folder it writes"
-            raise UsageError(f"'{dataset}' has no {role} yet", hint=f"{first} with --{role}")
-    every = parts(targets)
-    named = [f"{name}|{defence}".rstrip("|") for name, defence in every if not is_pattern(name)]
-    chosen = select_models(zoo, named, dataset, "target", options)
+            hint = f"{first} with --{role}"
+            if role == "surrogate":
+                hint += f", or let --surrogate {AUTO} train some"
+            raise UsageError(f"'{dataset}' has no {role} yet", hint=hint)
     kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)
     crafted_on, kept = name_apart(crafted_on, kept)
     options.check_used(zoo, distinct((*crafted_on, *kept)))
@@ -196,12 +204,17 @@ def job_of(
 
 
 def plan_of(
-    job: Job, folder: RunFolder | None, tuned: list[FineTuning], missing: list[FineTuning]
+    job: Job,
+    folder: RunFolder | None,
+    tuned: list[FineTuning],
+    missing: list[FineTuning],
+    adapted: Sequence[Adaptation],
 ) -> dict[str, Any]:
     """Return what a run would do; its folder is known only once every surrogate is trained."""
+    from transferzoo.cli.auto_surrogates import plan_of as training_of
     from transferzoo.cli.finetune import plan_of as tuning_of
 
-    made = {one.model for one in missing}
+    made = [*(one.model for one in missing), *(one.model for one in adapted if not one.finished())]
     content = {
         "config": job.config.model_dump(mode="json"),
         "attacks": [a.canonical for a in job.attacks],
@@ -212,6 +225,7 @@ def plan_of(
         "run_folder": str(folder.path) if folder else None,
         "exists": folder is not None and folder.path.exists(),
         **({"fine_tunes": [tuning_of(one, one in missing) for one in tuned]} if tuned else {}),
+        **({"trains": [training_of(one) for one in adapted]} if adapted else {}),
         "gradient_evaluations": {
             "per_image": [{**asdict(pair), "gradients": cost} for pair, cost in costs.items()],
             "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),

@@ -52,7 +52,8 @@ class AttackRequest:
             "--surrogate",
             "-s",
             metavar="MODEL",
-            help="Model to craft on: a name, a glob, a path; repeat for a matrix.",
+            help="Model to craft on: a name, a glob, a path; repeat for a matrix; auto: the zoo's for these "
+            "classes, or a few that are trained on images that are not attacked.",
             autocompletion=complete_surrogates,
             show_default="the data set's usual one",
         ),

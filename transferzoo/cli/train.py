@@ -12,7 +12,7 @@ from transferzoo.cli.parameters import command
 from transferzoo.cli.tables import render
 from transferzoo.cli.train_job import check_architecture, run
 from transferzoo.cli.train_request import TrainRequest
-from transferzoo.cli.train_tables import choice_table, facts, plan_table
+from transferzoo.cli.train_tables import choice_table, facts, measured_on, plan_table, time_first
 
 if TYPE_CHECKING:
     from transferzoo.training.recipes import Plan
@@ -42,16 +42,18 @@ def train(request: TrainRequest) -> None:
         log(
             f"Note: Accelerate's mixed precision '{launched}' is not used; --precision is {config.precision}."
         )
+    own = None if root is not None else request.data
     with join_team(request.log_with, folder) as team, report_once(team.fails_first):
+        if own and team.leads:
+            log(time_first(what, dataset, folder))
         result = run(dataset, what, followed, root, folder, team, request.workers)
     if not team.leads:
         return
     if request.json:
         show_json({"folder": str(folder), **result})
         return
-    _show(result, folder)
-    own = None if root is not None else request.data
-    log(f"Attack from it with: {_attack_command(folder, dataset.name, own)}")
+    _show(result, folder, own)
+    log(f"Attack from it with: {_attack_command(folder, dataset, own)}")
 
 
 def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path | None]:
@@ -59,10 +61,13 @@ def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path
 
     The place is None where the data set has it, as one that a place of the user's own was made into.
     """
+    from transferzoo.base.errors import UsageError
     from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
+    from transferzoo.models.download import download_model
     from transferzoo.models.resolve import resolve_model
     from transferzoo.models.unlisted_options import UnlistedOptions
+    from transferzoo.training.own_data import as_trained_on
     from transferzoo.training.recipes import plan, usual_architecture
     from transferzoo.zoo.reader import load_zoo
 
@@ -70,32 +75,41 @@ def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path
     chosen = request.dataset or (zoo.recipe(request.recipe).dataset if request.recipe else None)
     zoo, name, root = own_images(zoo, chosen, request.data, log, log)
     zoo = measured(zoo, name, "train", root)
+    usual: dict[str, Any] = {}
     if request.data is not None and root is None:
         options = UnlistedOptions(request.architecture or "")
-        first = (resolve_model(zoo, request.start, name, options),) if request.start else ()
-        zoo, note = read_as_by(zoo, name, first)
+        start = request.start and resolve_model(zoo, request.start, name, options)
+        zoo, note = read_as_by(zoo, name, (download_model(start, log),) if start else ())
         log(note)
+        zoo, usual = as_trained_on(zoo, name, request.image_size, fine_tuned=bool(start))
+    elif request.image_size is not None:
+        raise UsageError(
+            f"the images of '{name}' have a size", expected="--image-size with images of your own alone"
+        )
     dataset, followed, fields = zoo.dataset(name), request.recipe, {**request.fields, "dataset": name}
     if (request.recipe, request.architecture, request.start) == (None, None, None):
         followed = dataset.recipe
         fields |= {} if followed else {"architecture": usual_architecture(dataset)}
-    what = plan(zoo, followed, fields, rho=request.rho, tune=request.tune, notify=log)
+    usual = {} if followed else usual
+    what = plan(zoo, followed, fields, usual=usual, rho=request.rho, tune=request.tune, notify=log)
     return what, followed, dataset, root
 
 
-def _show(result: dict[str, Any], folder: Path) -> None:
-    """Print what came of a training."""
+def _show(result: dict[str, Any], folder: Path, own: Path | None) -> None:
+    """Print what came of a training; `own` are images that no zoo file names."""
     if "tuning" in result:
         show(render(choice_table(result["tuning"]), terminal_width()))
-    right = result["accuracy"]
-    accuracy = f"{right['accuracy']:.2%} of {right['n']:,} test images" if right else "no test images"
+    accuracy = measured_on(result, own=own is not None)
     show_line(f"{folder}: {accuracy}, {result['seconds']:.0f} s of training")
 
 
-def _attack_command(folder: Path, dataset: str, own: Path | None) -> str:
+def _attack_command(folder: Path, dataset: DatasetSpec, own: Path | None) -> str:
     """Return the command that attacks from a checkpoint; `own` are images that no zoo file names."""
-    images, targets = ("--dataset", dataset), ("--targets", "all")
+    from transferzoo.datasets.own import UNSEEN
+
+    images, targets = ["--dataset", dataset.name], ["--targets", "all"]
     if own is not None:
-        images, targets = ("--data", str(own)), ("--target", "MODEL")
+        images, targets = ["--data", str(own)], ["--target", "MODEL"]
+        images += ["--split", UNSEEN] if dataset.shares else []
     place = str(folder) if folder.is_absolute() or folder.parts[0] == ".." else f"./{folder}"  # no name
     return join(["transferzoo", "attack", *images, "--surrogate", place, *targets])

@@ -73,6 +73,16 @@ class TrainRequest:
     zoo: ZooFile = None
     plugin: Plugins = None
     data: DataRoot = None
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=4,
+            metavar="PIXELS",
+            help="Height and width that images of your own are read at.",
+            show_default="their own, 64 at most; with --from the model's",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, over all processes.", rich_help_panel=TRAINING)
     ] = None

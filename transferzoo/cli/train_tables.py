@@ -110,6 +110,23 @@ def _time(found: Mapping[str, Any]) -> str:
     return f"about {duration(found['estimated_seconds'])} on this machine ({found['device']}), {step}"
 
 
+def time_first(what: Plan, dataset: DatasetSpec, folder: Path) -> str:
+    """Return a sentence on how long a training on images of somebody's own will take; see `facts`."""
+    found = facts(what, dataset, None, folder)
+    held = f", {what.config.validation:,} more held out" if what.config.validation else ""
+    return f"Training on {found['images']:,} images{held}: {_time(found)}."
+
+
+def measured_on(result: Mapping[str, Any], *, own: bool) -> str:
+    """Return the accuracy of a recipe in words: of images of somebody's own that on held-out ones first."""
+    kinds = ("validation", "accuracy") if own else ("accuracy",)
+    right = next((result[kind] for kind in kinds if result.get(kind)), None)
+    if right is None:
+        return "no test images"
+    which = "held-out" if right is result.get("validation") else "test"
+    return f"{right['accuracy']:.2%} of {right['n']:,} {which} images"
+
+
 def duration(seconds: float) -> str:
     """Return "40 s", "12 min" or "3.4 h"."""
     if seconds < 100:

@@ -24,7 +24,7 @@ from transferzoo.models.fitting import COUNT, fitting_surrogates, without_networ
 from transferzoo.models.resolve import resolve_model, silent
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuning import architecture_of, identity
-from transferzoo.training.own_data import PIXELS, options_for, read_at
+from transferzoo.training.own_data import PIXELS, as_trained_on
 from transferzoo.training.recipes import plugins_of, short_name
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
@@ -190,8 +190,8 @@ def adaptations(
         )
     starts = _at_hand(zoo, spec, is_here or without_network)[:count]
     fresh = [(FRESH[place % len(FRESH)], place // len(FRESH)) for place in range(count - len(starts))]
-    planned = [_adaptation(spec, architecture_of(model.folder), model) for model in starts]
-    return (*planned, *(_adaptation(spec, name, seed=seed) for name, seed in fresh)), free
+    planned = [_adaptation(zoo, dataset, architecture_of(model.folder), model) for model in starts]
+    return (*planned, *(_adaptation(zoo, dataset, name, seed=seed) for name, seed in fresh)), free
 
 
 def _at_hand(zoo: Zoo, spec: DatasetSpec, here: Callable[[ModelSpec], bool]) -> list[ModelSpec]:
@@ -203,11 +203,12 @@ def _at_hand(zoo: Zoo, spec: DatasetSpec, here: Callable[[ModelSpec], bool]) -> 
 
 
 def _adaptation(
-    spec: DatasetSpec, architecture: str, start: ModelSpec | None = None, seed: int = 0
+    zoo: Zoo, name: str, architecture: str, start: ModelSpec | None = None, seed: int = 0
 ) -> Adaptation:
-    dataset = read_at(spec, None, fine_tuned=start is not None)
+    read, usual = as_trained_on(zoo, name, None, fine_tuned=start is not None)
+    dataset = read.dataset(name)
     config = TrainConfig.of(
-        **options_for(dataset, None, fine_tuned=start is not None),
+        **usual,
         dataset=dataset.name,
         architecture=architecture,
         start="" if start is None else start.full_name,
@@ -222,10 +223,10 @@ def _adaptation(
         **plugins_of(config),
         "environment": environment()._asdict(),
     }
-    name = f"{short_name(config)}{f'-{seed}' if seed else ''}"
-    place = cache_folder("surrogates") / f"{dataset.name}-{name}-{fingerprint(key)[:8]}"
+    called = f"{short_name(config)}{f'-{seed}' if seed else ''}"
+    place = cache_folder("surrogates") / f"{dataset.name}-{called}-{fingerprint(key)[:8]}"
     model = ModelSpec(
-        name=name,
+        name=called,
         dataset=dataset.name,
         roles=ROLES,
         source=LocalFolder(place.resolve()),

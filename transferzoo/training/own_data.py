@@ -5,13 +5,13 @@ The table is explained in README.md of this folder.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transferzoo.datasets.disk import count_images
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -66,13 +66,21 @@ def usual_options(count: int, *, fine_tuned: bool) -> dict[str, Any]:
     }
 
 
-def options_for(dataset: DatasetSpec, root: Path | None, *, fine_tuned: bool) -> dict[str, Any]:
-    """Return `usual_options` for the training images of a data set.
+def as_trained_on(zoo: Zoo, name: str, size: int | None, *, fine_tuned: bool) -> tuple[Zoo, dict[str, Any]]:
+    """Return a zoo whose data set is read as a training reads it, and `usual_options` for its images.
+
+    Args:
+        zoo: has the data set.
+        name: of the data set.
+        size: see `read_at`, as for the next.
+        fine_tuned: likewise.
 
     Raises:
-        DataError: there are none, or they cannot be read.
+        DataError: there are no training images, or they cannot be read.
     """
-    return usual_options(count_images(dataset, "train", root), fine_tuned=fine_tuned)
+    spec = read_at(zoo.dataset(name), size, fine_tuned=fine_tuned)
+    found = usual_options(count_images(spec, "train", None), fine_tuned=fine_tuned)
+    return replace(zoo, datasets={**zoo.datasets, name: spec}), found
 
 
 def read_at(dataset: DatasetSpec, size: int | None, *, fine_tuned: bool) -> DatasetSpec:

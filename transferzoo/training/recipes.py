@@ -6,6 +6,7 @@ Nothing here imports torch before a minimizer is built.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UnknownNameError, UsageError
@@ -51,6 +52,7 @@ def plan(
     recipe: str | None,
     flags: Mapping[str, Any],
     *,
+    usual: Mapping[str, Any] = MappingProxyType({}),
     rho: float | None = None,
     tune: str | None = None,
     notify: Callable[[str], None] = silent,
@@ -62,6 +64,7 @@ def plan(
         recipe: name of a recipe; None for the defaults.
         flags: fields of `TrainConfig` that were given. `start`, `labels_from` and `validators` are names of
             models, see `models.resolve`.
+        usual: fields where neither the recipe nor a flag has them.
         rho: replaces the minimizer's radius.
         tune: "rho=0.05,0.1": radii to choose from.
         notify: called with a sentence that the user should read.
@@ -69,7 +72,7 @@ def plan(
     Raises:
         UsageError: an option is missing or wrong, or a name is unknown.
     """
-    values: dict[str, Any] = {"dataset": zoo.default_dataset}
+    values: dict[str, Any] = {"dataset": zoo.default_dataset, **usual}
     if recipe is not None:
         values |= zoo.recipe(recipe).model_dump(exclude_unset=True)
     values |= flags

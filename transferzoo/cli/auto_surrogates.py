@@ -1,0 +1,118 @@
+"""What `transferzoo attack -s auto` does before the attack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.cli.flags import AUTO
+from transferzoo.cli.output import log, progress_bar
+from transferzoo.cli.train_tables import duration
+from transferzoo.models.fitting import fitting_surrogates
+from transferzoo.zoo.selection import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from transferzoo.cli.attack_request import AttackRequest
+    from transferzoo.training.adapted import Adaptation
+    from transferzoo.training.progress import Progress
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import ModelSpec
+
+
+def without_auto(names: Iterable[str]) -> tuple[list[str], bool]:
+    """Return names of surrogates without "auto", and whether that was among them."""
+    every = [f"{name}|{defence}".rstrip("|") for name, defence in parts(names)]
+    return [name for name in every if name != AUTO], AUTO in every
+
+
+def on_this_machine(model: ModelSpec) -> bool:
+    """Return whether no network is needed for a model."""
+    from transferzoo.sync.inventory import state_of
+
+    return state_of(model) in ("built-in", "local", "cached")
+
+
+def fitting(zoo: Zoo, dataset: str, targets: Collection[ModelSpec]) -> tuple[ModelSpec, ...]:
+    """Return the surrogates of the zoo that "auto" stands for; see `fitting_surrogates`."""
+    return fitting_surrogates(zoo, dataset, apart_from=targets, is_here=on_this_machine)
+
+
+def to_train(
+    zoo: Zoo, dataset: str, request: AttackRequest, surrogates: Collection[ModelSpec]
+) -> tuple[Sequence[Adaptation], str | None]:
+    """Return the surrogates that "auto" has to train, trained or not, and the split that is attacked then.
+
+    Args:
+        zoo: has the data set.
+        dataset: what is classified.
+        request: the surrogates and the split that were named.
+        surrogates: those that were found, not downloaded yet.
+
+    Returns:
+        Nothing, and what was named, where "auto" was not asked for or has found some of the zoo.
+
+    Raises:
+        UsageError, DataError: see `training.adapted.adaptations`.
+    """
+    if not without_auto(request.surrogate or ())[1]:
+        return (), request.split
+    every = fitting_surrogates(zoo, dataset, len(zoo.models), is_here=lambda _: True)
+    found = {model.source for model in surrogates}
+    if any(model.source in found for model in every):
+        return (), request.split
+    from transferzoo.training.adapted import adaptations
+
+    if every:
+        origin = next(model for model in zoo.models.values() if model.source == every[0].source)
+        log(
+            f"Note: {origin.dataset} of the zoo has surrogates for these classes on the Hub; after "
+            f"`transferzoo pull {origin.full_name}` {AUTO} takes them."
+        )
+    return adaptations(zoo, dataset, split=request.split, is_here=on_this_machine)
+
+
+def train_surrogates(adapted: Sequence[Adaptation]) -> None:
+    """Train what is not trained yet, and say what comes of it: time first, accuracy on held-out images last.
+
+    Raises:
+        TransferZooError: see `training.adapted.train_once`.
+    """
+    from transferzoo.training.adapted import train_once
+
+    names = ", ".join(one.model.name for one in adapted)
+    missing = [one for one in adapted if not one.finished()]
+    log(f"Surrogates for these classes: {names}, trained once on images that are not attacked.")
+    if missing:
+        seconds = sum(one.seconds() for one in missing)
+        log(f"Training {len(missing)} of them takes about {duration(seconds)} on this machine.")
+    for one in adapted:
+        with progress_bar() as bar:
+            task = bar.add_task(f"training {one.model.name}", total=None, note="")
+
+            def advance(_: Adaptation, at: Progress, task: Any = task, bar: Any = bar) -> None:
+                note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
+                bar.update(task, completed=at.step, total=at.steps, note=note)
+
+            found = train_once(one, log, advance)
+        log(
+            f"{one.model.name}: right on {found.accuracy:.1%} of {found.held_out:,} held-out images; trained "
+            f"on {found.images:,} others in {duration(found.seconds)}{_start(one)}."
+        )
+
+
+def _start(one: Adaptation) -> str:
+    return f" from the weights of {one.config.start}" if one.config.start else ""
+
+
+def plan_of(one: Adaptation) -> dict[str, Any]:
+    """Return what a dry run says of a surrogate that is trained."""
+    done = one.finished()
+    return {
+        "surrogate": one.model.full_name,
+        "into": str(one.folder),
+        "done": done,
+        "images": one.feed.count,
+        "estimated_seconds": 0.0 if done else round(one.seconds(), 1),
+        "config": one.config.model_dump(mode="json"),
+    }
