@@ -100,14 +100,12 @@ def models(
     tried_on = select_models(zoo, targets, dataset, "target", options, log)
     for role, found in (("surrogate", crafted_on), ("target", tried_on)):
         if not found and not (automatic and role == "surrogate"):
-            first = "name one of your own"
+            hint = f"name one of your own with --{role}"
             if "train" in zoo.dataset(dataset).splits:
                 listed = dataset if dataset in load_zoo(request.zoo).datasets else None
                 train = training_on(listed, zoo=request.zoo, data=request.data)
-                first = f"train one: `{train}`, and name the folder it writes"
-            hint = f"{first} with --{role}"
-            if role == "surrogate":
-                hint += f", or let --surrogate {AUTO} train some"
+                hint = f"train one: `{train}`, and name the folder it writes with --{role}"
+                hint += f", or let --surrogate {AUTO} train some" if role == "surrogate" else ""
             raise UsageError(f"'{dataset}' has no {role} yet", hint=hint)
     kept = tuple(m for m in tried_on if m not in crafted_on or m in chosen)
     crafted_on, kept = name_apart(crafted_on, kept)
