@@ -62,6 +62,8 @@ def test_no_way_of_speaking_lets_them_through(
     from transferzoo.cli import output
 
     class Stream(StringIO):
+        encoding = "utf-8"
+
         def isatty(self) -> bool:
             return terminal
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from transferzoo.base.printable import printable
+from transferzoo.base.printable import escaped, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -142,7 +142,7 @@ def terminal_width() -> int:
 def show_json(content: object) -> None:
     """Print JSON on stdout."""
     ascii_only = not _is_unicode(sys.stdout)
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=ascii_only) + "\n")
+    sys.stdout.write(escaped(json.dumps(content, indent=2, ensure_ascii=ascii_only)) + "\n")
 
 
 def progress_bar() -> Progress:
