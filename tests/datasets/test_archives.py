@@ -68,7 +68,7 @@ def test_an_archive_may_be_a_place_of_a_split_and_be_streamed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_images_tables_and_texts_are_written(tmp_path: Path, cache: Path, kind: str) -> None:
+def test_only_images_tables_and_texts_are_written(tmp_path: Path, kind: str) -> None:
     kept = {
         "A/b.PNG": PNG,
         "labels.csv": b"file,label",
@@ -103,7 +103,7 @@ def test_an_archive_is_unpacked_once_by_its_content(tmp_path: Path, cache: Path)
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "missing file", "another file", "no list", "torn list"])
-def test_what_was_damaged_since_is_unpacked_again(tmp_path: Path, cache: Path, damage: str) -> None:
+def test_what_was_damaged_since_is_unpacked_again(tmp_path: Path, damage: str) -> None:
     archive = written(tmp_path, zipped(FILES))
     folder = archives.unpacked(archive)
     wanted = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -163,7 +163,7 @@ def test_wrong_defences_are_sentences(spec: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_targets_behind_defences(cli: Run, few: Path, tmp_path: Path) -> None:
+def test_targets_behind_defences(cli: Run, few: Path) -> None:
     command = [
         *ATTACK,
         "--data",

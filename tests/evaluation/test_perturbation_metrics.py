@@ -102,7 +102,7 @@ def test_the_commands_tell(cli: Run, few: Path, tmp_path: Path) -> None:
 
 
 def test_without_the_extra_all_but_ssim_is_measured(
-    cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Run, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (*ATTACK, "--data", few)
     with monkeypatch.context() as hidden:

@@ -46,7 +46,7 @@ def test_bare_weights_are_the_model_they_were_taken_from(cli: Run, few: Path, ba
     assert found["vgg", "bare"]["surrogate_sha256"] != found["vgg", "bare"]["target_sha256"]
 
 
-def test_an_architecture_of_timm_has_the_classes_of_the_data_set(cli: Run, few: Path, tmp_path: Path) -> None:
+def test_an_architecture_of_timm_has_the_classes_of_the_data_set(few: Path, tmp_path: Path) -> None:
     import timm
 
     torch.manual_seed(0)

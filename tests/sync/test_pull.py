@@ -101,9 +101,7 @@ def test_numbered_parts_come_from_one_commit(hub: Hub, pull: Callable[..., Resul
     )
 
 
-def test_what_an_interrupted_pull_did_not_ask_is_asked(
-    hub: Hub, pull: Callable[..., Result], cli: Callable[..., Result]
-) -> None:
+def test_what_an_interrupted_pull_did_not_ask_is_asked(hub: Hub, pull: Callable[..., Result]) -> None:
     """The weights are here, but not whether there is a recipe, which an attack would miss offline."""
     hub.add("owner/none", {name: hub.files("owner/target")[name] for name in NAMES[:2]})
     for name in NAMES[:2]:
