@@ -15,6 +15,7 @@ from transferzoo.base.errors import TransferZooError
 from transferzoo.base.plugins import PluginWarning
 from transferzoo.base.version import __version__
 from transferzoo.cli.attack import attack
+from transferzoo.cli.audit import audit
 from transferzoo.cli.examples import EXIT_CODES, QUICK_START, examples
 from transferzoo.cli.interrupted import SENTENCE, Interrupted, sentence
 from transferzoo.cli.list import list_
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "report": (report, "Measure"),
     "sharpness": (sharpness, "Measure"),
     "score": (score, "Measure"),
+    "audit": (audit, "Measure"),
     "study": (study, "Measure"),
     "train": (train, "Make and share surrogates"),
     "pull": (pull, "Make and share surrogates"),

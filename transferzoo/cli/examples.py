@@ -20,7 +20,8 @@ Every command has --help, with examples. Commands: {commands}."""
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed, with the reason on stderr; 2 the request is wrong; 130 interrupted, and "
-    "the same command goes on. Data goes to stdout, talk to stderr."
+    "the same command goes on; of an audit also 3 fail and 4 cannot tell. Data goes to stdout, talk to "
+    "stderr."
 )
 
 EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -48,6 +49,13 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         (
             "TransferAttack's output folder, and what a phone said of it",
             "transferzoo score ./results --clean ./data --predictions phone.csv",
+        ),
+    ),
+    "audit": (
+        ("A model of the built-in zoo, in some minutes", "transferzoo audit vgg"),
+        (
+            "Yours, against the last release, in ten minutes at most",
+            "transferzoo audit model.onnx --data val/ --baseline last/audit.json --time-limit 10m",
         ),
     ),
     "report": (

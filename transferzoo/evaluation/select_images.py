@@ -87,7 +87,7 @@ def select(
     order = candidates.drawn_order(len(job.data), job.config.seed)
     asked, found = order[:0], order[:0]
     while len(found) < job.config.images and len(asked) < len(order):
-        more = order[len(asked) : len(asked) + _next_look(len(found), len(asked), job.config.images)]
+        more = order[len(asked) : len(asked) + next_look(len(found), len(asked), job.config.images)]
         _ask(job, models, more, team, on_progress, jobs)
         eligible = _eligible(job, more, team.device)
         asked, found = torch.cat([asked, more]), torch.cat([found, more[eligible]])
@@ -121,7 +121,7 @@ def select(
     return selected
 
 
-def _next_look(found: int, asked: int, wanted: int) -> int:
+def next_look(found: int, asked: int, wanted: int) -> int:
     """Return how many more candidates are likely to be enough, with a little to spare."""
     if not asked:
         return max(FIRST_LOOK, ceil(1.25 * wanted))

@@ -34,6 +34,72 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def clopper_pearson(successes: int, n: int, error: float) -> tuple[float, float]:
+    """Return the lower and the upper bound of a proportion, each wrong with at most the probability `error`.
+
+    Args:
+        successes: 0 ≤ successes ≤ n.
+        n: at least 1.
+        error: in (0, 1).
+
+    Source: Clopper and Pearson 1934; the bounds are quantiles of beta distributions.
+    """
+    from scipy.special import betaincinv
+
+    low = float(betaincinv(successes, n - successes + 1, error)) if successes else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 1 - error)) if successes < n else 1.0
+    return low, high
+
+
+def holm_upper_bounds(successes: Sequence[int], n: int, error: float) -> list[float]:
+    """Return upper bounds of proportions, of which any is wrong with at most the probability `error`.
+
+    That a bound is at or below a limit is what Holm's step-down test of exact binomial p-values says of the
+    hypothesis that the proportion is above it: the fewest successes are tested at `error` over the number of
+    proportions, the most at `error`, and after a bound no later one is lower.
+
+    Args:
+        successes: one number a proportion, each 0 ≤ successes ≤ n.
+        n: at least 1.
+        error: in (0, 1).
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    bounds: dict[int, float] = {}
+    highest = 0.0
+    for number in sorted({*successes}):
+        left = sum(other >= number for other in successes)
+        highest = max(highest, clopper_pearson(number, n, error / left)[1])
+        bounds[number] = highest
+    return [bounds[number] for number in successes]
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number by Holm's method.
+
+    Source: Holm 1979.
+    """
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        adjusted[at] = highest
+    return adjusted
+
+
+def worsening_p(before: Sequence[bool], after: Sequence[bool]) -> float:
+    """Return the one-sided p-value of McNemar's exact test: does it succeed more often than before?
+
+    Args:
+        before: outcome on every image.
+        after: outcome on the same images.
+    """
+    from scipy.special import bdtrc
+
+    only_before = sum(a and not b for a, b in zip(before, after, strict=True))
+    only_after = sum(b and not a for a, b in zip(before, after, strict=True))
+    return float(bdtrc(only_after - 1, only_before + only_after, 0.5)) if only_after else 1.0
+
+
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     """Return the two-sided p-value of McNemar's exact test: do two attacks fool equally often?
 

@@ -192,6 +192,9 @@ def _check_references(file: YamlFile, part: _File, zoo: Zoo) -> None:
         own = [model.name for model in zoo.models.values() if model.dataset == name]
         if data.surrogate is not None and data.surrogate not in own:
             raise file.unknown(("datasets", name, "surrogate"), "surrogate", data.surrogate, own)
+        for one in data.auditors:
+            if one not in own:
+                raise file.unknown(("datasets", name, "auditors"), "model", one, own)
     for dataset, entries in part.models.items():
         if dataset not in zoo.datasets:
             raise file.unknown(("models", dataset), "data set", dataset, zoo.datasets)

@@ -87,6 +87,8 @@ class DatasetSpec(FrozenModel):
         attack: defaults of an attack on this data set.
         recipe: the training recipe that is used where nothing else is said; None for none.
         surrogate: name of the model that images are crafted on where none is named; None for none.
+        auditors: models, of different architectures, that an audit crafts on: the first five that are not the
+            audited one; where there are none, the surrogates.
         licence: licence of the images.
         origin: where they come from.
     """
@@ -105,6 +107,7 @@ class DatasetSpec(FrozenModel):
     attack: AttackDefaults = Field(default_factory=AttackDefaults)
     recipe: str | None = None
     surrogate: str | None = None
+    auditors: tuple[str, ...] = ()
     licence: str = "unknown"
     origin: str = "unknown"
 

@@ -1,0 +1,128 @@
+"""What an audit costs, said before it begins; and as many images as a time limit allows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.attacks.techniques.work_unit import Pool
+from transferzoo.base.atomic import write_json
+from transferzoo.base.distributed import this_device
+from transferzoo.base.errors import TransferZooError
+from transferzoo.base.foreign_files import read_json
+from transferzoo.base.frozen_model import fingerprint
+from transferzoo.base.processes import one_thread
+from transferzoo.evaluation.crafting import load_surrogates
+from transferzoo.evaluation.job import CraftingTask
+from transferzoo.evaluation.select_images import next_look
+from transferzoo.models.load import load_classifier
+from transferzoo.models.predict import predict_images
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from transferzoo.evaluation.job import Job
+
+PROBE = 64
+"""Images that are attacked to see how long a gradient takes."""
+LEAST_IMAGES = 50
+"""An audit of fewer images is none."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an audit takes.
+
+    Attributes:
+        images: that are drawn.
+        gradients: evaluations in all.
+        queries: images that the audited model classifies.
+        seconds: forecast.
+    """
+
+    images: int
+    gradients: int
+    queries: int
+    seconds: float
+
+
+def cost_of(jobs: Sequence[Job], speed: Sequence[float], asking: float) -> Cost:
+    """Return what jobs on the same images cost.
+
+    Args:
+        jobs: of the audit.
+        speed: seconds that an image takes in each crafting task of all jobs, in order.
+        asking: seconds that all targets take for an image.
+    """
+    images, candidates = min(jobs[0].config.images, len(jobs[0].data)), len(jobs[0].data)
+    tasks = [task for job in jobs for task in job.crafting_tasks]
+    clean = min(candidates, next_look(0, 0, images)) + min(candidates, PROBE)
+    queries = clean + images * (len(tasks) + len(jobs))  # attacked, and with noise in each job
+    gradients = images * sum(task.cost for task in tasks)
+    return Cost(images, gradients, queries, images * sum(speed) + queries * asking)
+
+
+def measured_speed(jobs: Sequence[Job], processes: int) -> tuple[list[float], float]:
+    """Return the seconds an image takes in each crafting task, and those all targets take for one.
+
+    Each surrogate is attacked for two steps, and each target asked, on a few images, in this process.
+
+    Args:
+        jobs: of the audit.
+        processes: that will share the work.
+
+    Raises:
+        ModelError: a model cannot be loaded, or gives no gradient.
+    """
+    first, device = jobs[0], this_device()
+    images = first.data.select(range(min(PROBE, len(first.data))))
+    taken = {}
+    pool = Pool(first.data.images, first.data.labels)
+    with one_thread():
+        plain = Attack.of(first.config.attacks[0].model_copy(update={"techniques": "", "steps": 2}), 0)
+        for model in first.surrogates:
+            task = CraftingTask((model,), plain)
+            models = load_surrogates(first, task, device)
+            began = time.monotonic()
+            craft(plain, models, images.images.to(device), images.labels, images.ids, pool=pool)
+            taken[model] = (time.monotonic() - began) / (2 * len(images))
+        asking = 0.0
+        for target in first.targets:
+            classifier = load_classifier(target, first.dataset).to(device)
+            began = time.monotonic()
+            predict_images(target, classifier, images.images, images.ids)
+            asking += (time.monotonic() - began) / len(images)
+    tasks = [task for job in jobs for task in job.crafting_tasks]
+    means = [sum(taken[model] for model in task.models) / len(task.models) for task in tasks]
+    return [task.cost * mean / processes for task, mean in zip(tasks, means, strict=True)], asking / processes
+
+
+def within(jobs: Sequence[Job], cost: Cost, seconds: float, least: int, runs: Path) -> list[Job]:
+    """Return the jobs on as many images as a time limit allows, the same number whenever this is asked again.
+
+    Args:
+        jobs: on as many images as were asked for.
+        cost: of these.
+        seconds: the limit.
+        least: fewest images that can tell anything.
+        runs: where the number is kept.
+
+    Raises:
+        TransferZooError: the limit is too short for the fewest images.
+    """
+    path = runs / f"audit-{fingerprint([*(job.key for job in jobs), seconds])[:12]}.json"
+    try:
+        images = int(read_json(path)["images"])
+    except (OSError, ValueError, KeyError, TypeError):
+        images = min(cost.images, int(cost.images * seconds / cost.seconds))
+    if images < least:
+        raise TransferZooError(
+            f"the audit cannot be done in {seconds / 60:g} minutes",
+            expected=f"{cost.seconds / cost.images * least / 60:.1f} minutes at least, for {least} images",
+            hint="raise --time-limit, or lower --max-gradients",
+        )
+    write_json(path, {"images": images})
+    return [replace(job, config=job.config.model_copy(update={"images": images})) for job in jobs]

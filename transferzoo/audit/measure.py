@@ -1,0 +1,214 @@
+"""From jobs to what an audit found: crafted and measured as every run is, then judged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from transferzoo.audit.record import (
+    Attacker,
+    AuditedModel,
+    AuditRecord,
+    Controls,
+    Image,
+    Reference,
+    Times,
+    Verdict,
+)
+from transferzoo.audit.verdicts import compare, held_out, judge, share_of, worse_of
+from transferzoo.base.digests import tensors_digest
+from transferzoo.base.errors import DataError, ModelError
+from transferzoo.evaluation.run import run
+from transferzoo.evaluation.run_folder import RunFolder
+from transferzoo.results.comparisons import budget_of, noise_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from transferzoo.audit.cost import Cost
+    from transferzoo.audit.record import AuditRecord as Audit
+    from transferzoo.audit.verdicts import Judgement
+    from transferzoo.evaluation.job import Job
+    from transferzoo.results.comparisons import Findings
+    from transferzoo.results.records import Record
+
+    OnProgress = Callable[[str, int, int], None]
+
+
+def measure_jobs(
+    jobs: Sequence[Job],
+    runs: Path,
+    processes: int | None,
+    command: str,
+    on_progress: OnProgress,
+    warn: Callable[[str], None],
+) -> list[tuple[RunFolder, Findings]]:
+    """Do what is not done yet of jobs on the same images, and return what each found, with its folder.
+
+    Raises:
+        ModelError, DataError, TransferZooError: see `evaluation.run.run`.
+    """
+    found = []
+    for job in jobs:
+        folder = RunFolder.of(runs, job.key, f"audit-{job.title}")
+        notes = warn if job is jobs[0] else lambda note: None
+        findings = run(job, folder, jobs=processes, command=command, on_progress=on_progress, warn=notes)
+        found.append((folder, findings))
+    return found
+
+
+def audited(
+    jobs: Sequence[Job],
+    found: Sequence[tuple[RunFolder, Findings]],
+    cost: Cost,
+    max_rate: float | None,
+    baseline: Audit | None,
+    command: str,
+    minutes: float,
+) -> Audit:
+    """Return the record of an audit, judged.
+
+    Args:
+        jobs: of one data set, on the same images; the first target of each is the audited model.
+        found: what they found.
+        cost: what was forecast.
+        max_rate: the limit; None where only the baseline judges.
+        baseline: an earlier audit, if there is one.
+        command: as it was written.
+        minutes: that were taken.
+
+    Raises:
+        ModelError: every attacker has the audited model's own weights.
+        DataError: the model gets fewer than two images right, or the baseline does not fit.
+    """
+    job, model = jobs[0], jobs[0].targets[0]
+    records = [each for _, findings in found for each in findings.records if each.target == model.full_name]
+    kept = [each for each in records if not each.white_box]
+    if not kept:
+        raise ModelError(
+            f"every attacker has the weights of '{model.name}' itself",
+            expected="other models, as an attacker has who never saw it",
+            hint="name others with --surrogate",
+        )
+    hits = _hits(kept)
+    if hits.shape[1] < 2:
+        raise DataError(
+            f"'{model.name}' classifies too few of the images correctly", expected="2", got=str(hits.shape[1])
+        )
+    judgement = judge(hits, max_rate)
+    noise = noise_beside(found[0][1].noise, kept[0])
+    if noise is None:
+        raise DataError("the noise beside the attackers is missing", hint="run the audit again")
+    first = kept[0]
+    norm, _, epsilon = budget_of(first.attack).partition(",eps=")
+    record = AuditRecord(
+        model=AuditedModel(
+            name=model.full_name,
+            place=model.place,
+            sha256=first.target_sha256,
+            accuracy=first.target_accuracy,
+        ),
+        dataset=first.dataset,
+        split=first.split,
+        seed=first.seed,
+        norm=norm,
+        epsilon=epsilon,
+        images=_images(job, found[0][0]),
+        counted=first.n,
+        max_rate=max_rate,
+        attackers=tuple(_attackers(kept, hits, judgement, max_rate)),
+        any_of=share_of([bool(each.any()) for each in hits.T]),
+        held_out=judgement.held_out,
+        controls=_controls(jobs, found, noise, judgement),
+        limit_verdict=judgement.verdict,
+        images_to_settle=judgement.images_to_settle,
+        comparison=None,
+        verdict=judgement.verdict or Verdict.PASS,
+        gradients=cost.gradients,
+        queries=cost.queries,
+        left_out=tuple(f"{each.surrogate} with {each.attack}" for each in records if each.white_box),
+        command=command,
+        versions=dict(first.versions),
+        times=Times(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            forecast_minutes=round(cost.seconds / 60, 2),
+            minutes=round(minutes, 2),
+        ),
+    )
+    if baseline is None:
+        return record
+    comparison = compare(record, baseline)
+    both = [one for one in (judgement.verdict, comparison.verdict) if one is not None]
+    return record.model_copy(update={"comparison": comparison, "verdict": worse_of(both)})
+
+
+def _hits(records: Sequence[Record]) -> NDArray[np.bool_]:
+    """Return which attackers fool which of the images that count for the target they share, (A, N)."""
+    outcomes = np.array([list(each.outcomes) for each in records])
+    return np.asarray(outcomes[:, outcomes[0] != "-"] == "1")
+
+
+def _images(job: Job, folder: RunFolder) -> tuple[Image, ...]:
+    ids, labels = folder.selected()
+    names = folder.names() or [""] * len(ids)
+    places = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
+    digests = [tensors_digest(job.data.images[places[identity]]) for identity in ids]
+    return tuple(
+        Image(id=identity, label=label, name=name, sha256=digest)
+        for identity, label, name, digest in zip(ids, labels, names, digests, strict=True)
+    )
+
+
+def _attackers(
+    records: Sequence[Record], hits: NDArray[np.bool_], judgement: Judgement, max_rate: float | None
+) -> list[Attacker]:
+    best, limit = judgement.held_out, 1.0 if max_rate is None else max_rate
+    failed = judgement.verdict is Verdict.FAIL
+    above = {at for at, low in zip(best.chosen, best.lows, strict=True) if low > limit}
+    found = []
+    for at, (each, upper, lower) in enumerate(zip(records, judgement.uppers, judgement.lowers, strict=True)):
+        shown = failed and (lower > limit or at in above)
+        standing = "within" if upper <= limit else "above" if shown else "cannot tell"
+        found.append(
+            Attacker.model_validate(
+                {
+                    "kind": "public",
+                    "surrogate": each.surrogate,
+                    "attack": each.attack,
+                    "gradients": each.gradients,
+                    "surrogate_accuracy": each.surrogate_accuracy,
+                    "surrogate_sha256": each.surrogate_sha256,
+                    "outcomes": each.outcomes,
+                    "share": share_of(hits[at].tolist()),
+                    "upper": upper,
+                    "lower": lower,
+                    "standing": standing,
+                }
+            )
+        )
+    return found
+
+
+def _controls(
+    jobs: Sequence[Job], found: Sequence[tuple[RunFolder, Findings]], noise: Record, judgement: Judgement
+) -> Controls:
+    """Return the noise, and the best attackers' rates on reference models that none of them has."""
+    references = []
+    for target in jobs[0].targets[1:]:
+        records = [r for _, findings in found for r in findings.records if r.target == target.full_name]
+        if any(each.white_box for each in records) or records[0].n < 2:
+            continue
+        references.append(Reference(name=target.full_name, rate=held_out(_hits(records)).rate))
+    references.sort(key=lambda one: one.rate)
+    fewer = sum(one.rate < judgement.held_out.rate for one in references)
+    return Controls(
+        noise=share_of([mark == "1" for mark in noise.outcomes if mark != "-"]),
+        noise_outcomes=noise.outcomes,
+        references=tuple(references),
+        rank=1 + fewer if references else None,
+    )

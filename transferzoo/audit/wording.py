@@ -1,0 +1,189 @@
+"""What an audit says, in sentences: no more than was shown. Pure functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferzoo.audit.record import Verdict
+from transferzoo.base.table import Table
+from transferzoo.results.comparisons import brief, percent
+from transferzoo.results.records import short
+
+if TYPE_CHECKING:
+    from transferzoo.audit.record import Attacker, AuditRecord, Share
+
+TECHNIQUE = "AML.T0043.002"
+NOT_SHOWN = (
+    "Not shown: what an attacker reaches who queries the model, knows its weights or its training images, "
+    "or changes images by more or in another way; what better surrogates or attacks reach; what happens on "
+    "other images than such as these. This is evidence from experiments, no certificate."
+)
+EVIDENCE = (
+    f"It is evidence for an assessment of MITRE ATLAS {TECHNIQUE} (Craft Adversarial Data: Black-Box "
+    "Transfer), under the attackers named here."
+)
+
+
+def question(record: AuditRecord) -> str:
+    """Return what was asked."""
+    return (
+        f"May an attacker who never saw {short(record.model.name)} fool it with images that are made on "
+        f"other models and changed by at most {record.epsilon} ({record.norm})?"
+    )
+
+
+def sample(record: AuditRecord) -> str:
+    """Return of how many images and attackers."""
+    return (
+        f"{len(record.images):,} images of {record.dataset} were drawn; the {record.counted:,} that the "
+        f"model gets right without an attack count. {len(record.attackers)} attackers, each with at most "
+        f"{max(one.gradients for one in record.attackers)} gradient evaluations an image."
+    )
+
+
+def verdict(record: AuditRecord) -> str:
+    """Return the verdict in a sentence or two, the word of it first."""
+    parts = [_by_limit(record), _by_baseline(record)]
+    return f"{record.verdict.upper()}. " + " ".join(part for part in parts if part)
+
+
+def _by_limit(record: AuditRecord) -> str:
+    if record.limit_verdict is None or record.max_rate is None:
+        return ""
+    limit, best = f"{100 * record.max_rate:g} %", record.held_out
+    upper = percent(max(one.upper for one in record.attackers))
+    tested = (
+        "the best single attacker, chosen on other images than it is measured on, fools "
+        f"{percent(best.rate)} % (lower bound {percent(best.low)} %)"
+    )
+    if record.limit_verdict is Verdict.PASS:
+        return (
+            f"Evidence that none of these attackers fools more than {limit} of such images: upper bounds of "
+            f"their rates, corrected for their number, reach {upper} %."
+        )
+    if record.limit_verdict is Verdict.FAIL:
+        return f"Evidence that one of these attackers fools more than {limit} of such images: {tested}."
+    settle = record.images_to_settle
+    enough = (
+        f"At these rates about {settle:,} correctly classified images would settle it."
+        if settle
+        else "The rates lie so near the limit that no number of images up to a million would settle it."
+    )
+    return (
+        f"The limit of {limit} lies within what these images leave open: {tested}, and upper bounds reach "
+        f"{upper} %. {enough}"
+    )
+
+
+def _by_baseline(record: AuditRecord) -> str:
+    if record.comparison is None:
+        return ""
+    worst = max(record.comparison.changes, key=lambda one: (-one.adjusted, one.difference))
+    attacker = record.attackers[worst.attacker]
+    found = (
+        f"{attacker_name(attacker)} fools {100 * worst.difference:+.1f} points more on {worst.n:,} images "
+        f"that both get right (McNemar, one-sided, corrected for {len(record.attackers)} attackers: "
+        f"p = {worst.adjusted:.3g})"
+    )
+    if record.comparison.verdict is Verdict.FAIL:
+        return f"Significantly worse than {short(record.comparison.model)}: {found}."
+    return (
+        f"Not significantly worse than {short(record.comparison.model)}, which does not show that it is as "
+        f"good: at the most, {found}."
+    )
+
+
+def controls(record: AuditRecord) -> str:
+    """Return what the rates are to be held against."""
+    noise = f"Random noise of the same size fools {share_text(record.controls.noise)}."
+    if record.controls.rank is None:
+        return f"{noise} There are no reference models of these classes to rank it among."
+    count = len(record.controls.references)
+    return (
+        f"{noise} The best attacker fools it more often than {record.controls.rank - 1} of {count} reference "
+        f"models of the zoo: rank {record.controls.rank} of {count + 1}, 1 being fooled the least."
+    )
+
+
+def many(record: AuditRecord) -> str:
+    """Return what all attackers do together, which is not judged."""
+    return (
+        f"Any of the {len(record.attackers)} attackers fools {share_text(record.any_of)}; that is not judged."
+    )
+
+
+def left_out(record: AuditRecord) -> str:
+    """Return which attackers do not count; empty if all do."""
+    names = sorted({one.partition(" with ")[0] for one in record.left_out})
+    if not names:
+        return ""
+    return f"Left out, as they have the weights of the audited model: {', '.join(map(short, names))}."
+
+
+def sentences(record: AuditRecord) -> list[str]:
+    """Return all that an audit says, the verdict first."""
+    every = (
+        verdict(record),
+        question(record),
+        sample(record),
+        controls(record),
+        many(record),
+        left_out(record),
+        NOT_SHOWN,
+        EVIDENCE,
+    )
+    return [one for one in every if one]
+
+
+def share_text(share: Share) -> str:
+    """Return a share and its bounds in percent."""
+    return f"{percent(share.rate)} % ({percent(share.low)} to {percent(share.high)})"
+
+
+def attacker_name(attacker: Attacker) -> str:
+    """Return an attacker in a few words."""
+    return f"{short(attacker.surrogate)} with {brief(attacker.attack)}"
+
+
+def attackers_table(record: AuditRecord) -> Table:
+    """Return the attackers, a row each, and the noise."""
+    rows = [
+        (
+            short(one.surrogate).replace(" & ", " &\n"),
+            brief(one.attack),
+            one.kind,
+            percent(one.surrogate_accuracy),
+            str(one.gradients),
+            percent(one.share.rate),
+            f"{percent(one.share.low)}–{percent(one.share.high)}",
+            percent(one.upper),
+            *(() if record.limit_verdict is None else (one.standing,)),
+        )
+        for one in record.attackers
+    ]
+    noise = record.controls.noise
+    bounds = f"{percent(noise.low)}–{percent(noise.high)}"
+    last = () if record.limit_verdict is None else ("",)
+    rows.append(("random noise", "", "control", "", "0", percent(noise.rate), bounds, "", *last))
+    columns = ("surrogate", "attack", "kind", "accuracy", "gradients", "fooled", "bounds", "Holm")
+    return Table(
+        f"Images of {short(record.model.name)} that each attacker fools (%)",
+        columns + (() if record.limit_verdict is None else ("limit",)),
+        tuple(rows),
+        f"Of {record.counted:,} images. Bounds: exact, each wrong in at most 2.5 % of cases. Holm: upper "
+        "bounds corrected for the number of attackers, which a pass is judged by. accuracy: of the "
+        "surrogates, without an attack.",
+    )
+
+
+def references_table(record: AuditRecord) -> Table:
+    """Return the reference models and the audited one, the least fooled first."""
+    rows = [(one.rate, 1, short(one.name)) for one in record.controls.references]
+    rows.append((record.held_out.rate, 0, f"{short(record.model.name)} (audited)"))
+    return Table(
+        "Images that the best attacker fools, held out (%)",
+        ("model", "fooled"),
+        tuple((name, percent(rate)) for rate, _, name in sorted(rows)),
+        "Of the images that each model gets right; the attackers are the same. The difference of neighbours "
+        "may be chance.",
+    )
