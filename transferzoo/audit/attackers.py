@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from transferzoo.attacks.configure import configure
-from transferzoo.base.errors import UsageError
 from transferzoo.evaluation.job import weights_of
+from transferzoo.models.fitting import fitting_surrogates
 from transferzoo.models.resolve import select_models
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ensemble of five has ten steps where a model has fifty."""
 
 
 def public_surrogates(zoo: Zoo, dataset: str, audited: ModelSpec) -> tuple[ModelSpec, ...]:
-    """Return models of the zoo that an attacker can have: diverse ones, without the audited one.
+    """Return models of the zoo that an attacker can have: diverse ones, without the audited one; maybe none.
 
     Args:
         zoo: what names mean.
@@ -34,17 +34,11 @@ def public_surrogates(zoo: Zoo, dataset: str, audited: ModelSpec) -> tuple[Model
         audited: the model that is audited.
 
     Raises:
-        UsageError: there is none.
         ModelError: one of them is not published.
     """
-    names = zoo.dataset(dataset).auditors or ("all",)
-    found = [one for one in select_models(zoo, names, dataset, "surrogate") if one != audited]
-    if not found:
-        raise UsageError(
-            f"no model of the zoo knows the classes of '{dataset}'",
-            expected="models to attack from",
-            hint="name some with --surrogate: files, or timm:NAME, torchvision:NAME, hf-hub:OWNER/NAME",
-        )
+    listed = select_models(zoo, zoo.dataset(dataset).auditors, dataset, "surrogate")
+    found = [one for one in listed if one != audited]
+    found = found or [*fitting_surrogates(zoo, dataset, SURROGATES, apart_from=[audited])]
     return tuple(found[:SURROGATES])
 
 

@@ -100,28 +100,29 @@ def measured_speed(jobs: Sequence[Job], processes: int) -> tuple[list[float], fl
     return [task.cost * mean / processes for task, mean in zip(tasks, means, strict=True)], asking / processes
 
 
-def within(jobs: Sequence[Job], cost: Cost, seconds: float, least: int, runs: Path) -> list[Job]:
+def within(jobs: Sequence[Job], cost: Cost, limit: float, left: float, least: int, runs: Path) -> list[Job]:
     """Return the jobs on as many images as a time limit allows, the same number whenever this is asked again.
 
     Args:
         jobs: on as many images as were asked for.
         cost: of these.
-        seconds: the limit.
+        limit: seconds that the audit may take.
+        left: of these, what is left.
         least: fewest images that can tell anything.
         runs: where the number is kept.
 
     Raises:
         TransferZooError: the limit is too short for the fewest images.
     """
-    path = runs / f"audit-{fingerprint([*(job.key for job in jobs), seconds])[:12]}.json"
+    path = runs / f"audit-{fingerprint([*(job.key for job in jobs), limit])[:12]}.json"
     try:
         images = int(read_json(path)["images"])
     except (OSError, ValueError, KeyError, TypeError):
-        images = min(cost.images, int(cost.images * seconds / cost.seconds))
-    if images < least:
+        images = min(cost.images, int(cost.images * left / cost.seconds))
+    if images < min(least, cost.images):
         raise TransferZooError(
-            f"the audit cannot be done in {seconds / 60:g} minutes",
-            expected=f"{cost.seconds / cost.images * least / 60:.1f} minutes at least, for {least} images",
+            f"the audit cannot be done in {limit / 60:g} minutes",
+            expected=f"{cost.seconds / cost.images * least / 60:.1f} minutes for {least} images",
             hint="raise --time-limit, or lower --max-gradients",
         )
     write_json(path, {"images": images})

@@ -25,7 +25,7 @@ from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.results.comparisons import budget_of, noise_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -65,6 +65,7 @@ def measure_jobs(
 def audited(
     jobs: Sequence[Job],
     found: Sequence[tuple[RunFolder, Findings]],
+    kinds: Mapping[str, str],
     cost: Cost,
     max_rate: float | None,
     baseline: Audit | None,
@@ -76,6 +77,7 @@ def audited(
     Args:
         jobs: of one data set, on the same images; the first target of each is the audited model.
         found: what they found.
+        kinds: full name of a surrogate → where it comes from, see `Attacker`; "public" where nothing is said.
         cost: what was forecast.
         max_rate: the limit; None where only the baseline judges.
         baseline: an earlier audit, if there is one.
@@ -121,7 +123,7 @@ def audited(
         images=_images(job, found[0][0]),
         counted=first.n,
         max_rate=max_rate,
-        attackers=tuple(_attackers(kept, hits, judgement, max_rate)),
+        attackers=tuple(_attackers(kept, kinds, hits, judgement, max_rate)),
         any_of=share_of([bool(each.any()) for each in hits.T]),
         held_out=judgement.held_out,
         controls=_controls(jobs, found, noise, judgement),
@@ -165,7 +167,11 @@ def _images(job: Job, folder: RunFolder) -> tuple[Image, ...]:
 
 
 def _attackers(
-    records: Sequence[Record], hits: NDArray[np.bool_], judgement: Judgement, max_rate: float | None
+    records: Sequence[Record],
+    kinds: Mapping[str, str],
+    hits: NDArray[np.bool_],
+    judgement: Judgement,
+    max_rate: float | None,
 ) -> list[Attacker]:
     best, limit = judgement.held_out, 1.0 if max_rate is None else max_rate
     failed = judgement.verdict is Verdict.FAIL
@@ -177,7 +183,7 @@ def _attackers(
         found.append(
             Attacker.model_validate(
                 {
-                    "kind": "public",
+                    "kind": kinds.get(each.surrogate.partition(" & ")[0], "public"),
                     "surrogate": each.surrogate,
                     "attack": each.attack,
                     "gradients": each.gradients,

@@ -74,14 +74,24 @@ def judge(hits: Hits, limit: float | None) -> Judgement:
     best = held_out(hits)
     if limit is None:
         return Judgement(None, uppers, lowers, best, None)
+    verdict = by_limit(uppers, best.low, limit)
+    if verdict is not Verdict.CANNOT_TELL:
+        return Judgement(verdict, uppers, lowers, best, None)
+    needed = images_to_settle(hits.mean(1).tolist(), best.rate, limit, count)
+    return Judgement(verdict, uppers, lowers, best, needed)
+
+
+def by_limit(uppers: Sequence[float], low: float, limit: float) -> Verdict:
+    """Return the verdict by a limit.
+
+    Args:
+        uppers: upper bounds of all attackers, corrected.
+        low: lower bound of the best one.
+        limit: the highest rate that passes.
+    """
     if max(uppers) <= limit:
-        return Judgement(Verdict.PASS, uppers, lowers, best, None)
-    if best.low > limit:
-        return Judgement(Verdict.FAIL, uppers, lowers, best, None)
-    rates = hits.mean(1).tolist()
-    return Judgement(
-        Verdict.CANNOT_TELL, uppers, lowers, best, images_to_settle(rates, best.rate, limit, count)
-    )
+        return Verdict.PASS
+    return Verdict.FAIL if low > limit else Verdict.CANNOT_TELL
 
 
 def held_out(hits: Hits) -> HeldOut:
@@ -105,7 +115,8 @@ def images_to_settle(rates: Sequence[float], best: float, limit: float, count: i
     def settled(number: int) -> bool:
         uppers = holm_upper_bounds([ceil(rate * number - 1e-9) for rate in rates], number, ERROR)
         half = number // 2
-        return max(uppers) <= limit or clopper_pearson(floor(best * half), half, ERROR / 2)[0] > limit
+        low = clopper_pearson(floor(best * half), half, ERROR / 2)[0]
+        return by_limit(uppers, low, limit) is not Verdict.CANNOT_TELL
 
     above = max(count, 2)
     while not settled(above):

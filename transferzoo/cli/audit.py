@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.completion import complete_attacks, complete_surrogates, complete_targets
+from transferzoo.cli.completion import complete_attacks, complete_surrogates, complete_targets, one_of
 from transferzoo.cli.options import (
     IMAGES,
     MODELS,
@@ -29,7 +29,7 @@ from transferzoo.cli.options import (
     Std,
     ZooFile,
 )
-from transferzoo.cli.output import as_written, log, progress_bar, show, show_json, show_line, terminal_width
+from transferzoo.cli.output import as_written, log, progress, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
 
 ATTACKERS = "Attackers"
@@ -42,7 +42,7 @@ class AuditRequest:
     model: Annotated[
         str,
         typer.Argument(
-            help="The model: a name, a path, or form:place, as a target of `attack`.",
+            help="The model, as a target of attack: a name, a path, or form:place.",
             autocompletion=complete_targets,
         ),
     ]
@@ -71,6 +71,16 @@ class AuditRequest:
         ),
     ] = None
     dataset: Dataset = None
+    attackers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="public|adapted",
+            help="From models of the zoo, or ones trained on images of the data that are not audited.",
+            autocompletion=one_of("public", "adapted"),
+            show_default="public, where the zoo has any",
+            rich_help_panel=ATTACKERS,
+        ),
+    ] = None
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,7 +89,7 @@ class AuditRequest:
             metavar="MODEL",
             help="Model that an attacker can have; repeatable.",
             autocompletion=complete_surrogates,
-            show_default="five of the zoo",
+            show_default="five of the zoo, or three trained ones",
             rich_help_panel=ATTACKERS,
         ),
     ] = None
@@ -184,7 +194,7 @@ def audit(request: AuditRequest) -> None:
     limit = read_rate(request.max_rate or ("20%" if request.baseline is None else None))
     seconds = read_seconds(request.time_limit)
     baseline = None if request.baseline is None else read_audit(request.baseline)
-    jobs = audit_jobs(request)
+    jobs, kinds = audit_jobs(request)
     model = jobs[0].targets[0]
     folder = request.folder or Path("audits") / file_name(model.name)
     if request.baseline and request.baseline.resolve().parent == folder.resolve():
@@ -194,11 +204,13 @@ def audit(request: AuditRequest) -> None:
     count = sum(len(job.crafting_tasks) for job in jobs)
     speed, asking = measured_speed(jobs, request.jobs or usual_jobs())
     cost = cost_of(jobs, speed, asking)
-    if seconds is not None and cost.seconds > seconds:
+    if seconds is not None:
         least = max(LEAST_IMAGES, fewest_to_pass(count, limit) if limit else 0)
-        jobs = within(jobs, cost, seconds, least, request.runs)
+        left = seconds - (time.monotonic() - began)
+        jobs = within(jobs, cost, seconds, left, least, request.runs)
         fewer = cost_of(jobs, speed, asking)
-        log(f"Images: {fewer.images} instead of {cost.images}, for the time limit of {request.time_limit}.")
+        if fewer.images < cost.images:
+            log(f"Images: {fewer.images} instead of {cost.images}, for a limit of {request.time_limit}.")
         cost = fewer
     log(
         f"Cost: {count} attackers, {cost.images:,} images, {cost.gradients:,} gradient evaluations, "
@@ -208,15 +220,10 @@ def audit(request: AuditRequest) -> None:
         show_json({**asdict(cost), "attackers": count})
         return
     formats.begin(folder)
-    with progress_bar() as bar:
-        task = bar.add_task("starting", total=1, note="")
-
-        def advance(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
+    with progress("starting") as advance:
         found = measure_jobs(jobs, request.runs, request.jobs, as_written(), advance, log)
     minutes = (time.monotonic() - began) / 60
-    record = audited(jobs, found, cost, limit, baseline, as_written(), minutes)
+    record = audited(jobs, found, kinds, cost, limit, baseline, as_written(), minutes)
     write_text(folder / formats.PAGE, render_page([audit_part(record)]))
     formats.write(record, folder)
     if request.json:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.cli.attack_request import AttackRequest
 from transferzoo.cli.output import log
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from transferzoo.cli.audit import AuditRequest
     from transferzoo.evaluation.job import Job
+    from transferzoo.zoo.reader import Zoo
+    from transferzoo.zoo.schema import ModelSpec
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
+KINDS = ("public", "adapted")
+"""Whose models attackers have."""
 BATCH = 100
 """Images attacked together, at most: what a killed audit does again."""
 
@@ -47,10 +52,11 @@ def read_seconds(text: str | None) -> float | None:
     return float(found[1]) * UNITS[found[2]]
 
 
-def audit_jobs(request: AuditRequest) -> list[Job]:
+def audit_jobs(request: AuditRequest) -> tuple[list[Job], dict[str, str]]:
     """Return the jobs of an audit on the same images: each surrogate by itself, and all together.
 
-    Their first target is the audited model; the others are the references.
+    Their first target is the audited model; the others are the references. The second result is the kind of
+    surrogates that are not public, by full name. Those that are trained are trained here.
 
     Raises:
         UsageError: a name is unknown, or an option is wrong.
@@ -65,9 +71,10 @@ def audit_jobs(request: AuditRequest) -> list[Job]:
     from transferzoo.evaluation.known_classes import note_classes, with_classes
     from transferzoo.models.resolve import named_dataset, select_models
     from transferzoo.models.unlisted_options import UnlistedOptions
-    from transferzoo.zoo.reader import load_zoo
     from transferzoo.zoo.selection import distinct, name_apart
 
+    if request.attackers not in (None, *KINDS):
+        raise UnknownNameError("kind of attackers", str(request.attackers), KINDS)
     records = load_zoo(request.zoo)
     said = named_dataset(records, request.dataset, [request.model])
     records, name, root = own_images(records, said, request.data, log, log)
@@ -79,10 +86,15 @@ def audit_jobs(request: AuditRequest) -> list[Job]:
             f"'{request.model}' is no single model", expected="one name", got=f"{len(found)} models"
         )
     (audited,) = found
+    split, kinds = request.split, dict[str, str]()
+    crafted_on: tuple[ModelSpec, ...] = ()
     if request.surrogate:
         crafted_on = select_models(records, request.surrogate, name, "surrogate", options, log)
-    else:
+    elif request.attackers != "adapted":
         crafted_on = attackers.public_surrogates(records, name, audited)
+    if not crafted_on:
+        crafted_on, split = _trained(records, name, request)
+        kinds = {model.full_name: "adapted" for model in crafted_on}
     crafted_on, (audited,) = name_apart(crafted_on, (audited,))
     tried_on = (audited, *attackers.reference_targets(records, name, audited, crafted_on))
     options.check_used(records, distinct((*crafted_on, *tried_on)))
@@ -97,7 +109,7 @@ def audit_jobs(request: AuditRequest) -> list[Job]:
     known = note_classes(records.dataset(name), (*crafted_on, *tried_on), log)
     attacks = request.attack or [*attackers.ATTACKS]
     fields: dict[str, Any] = {
-        "split": request.split,
+        "split": split,
         "epsilon": request.epsilon,
         "images": request.images,
         "images_correct_for": "target",
@@ -114,4 +126,35 @@ def audit_jobs(request: AuditRequest) -> list[Job]:
         request.max_gradients,
     )
     job = job_of(records, config, crafted_on, tried_on, root, known, asked)
-    return attackers.with_ensemble(job, records, attacks, fields, request.max_gradients)
+    return attackers.with_ensemble(job, records, attacks, fields, request.max_gradients), kinds
+
+
+def _trained(zoo: Zoo, dataset: str, request: AuditRequest) -> tuple[tuple[ModelSpec, ...], str]:
+    """Return surrogates that are trained on images of the data, once, and the split of the other images.
+
+    Raises:
+        UsageError, DataError, TransferZooError: see `training.adapted.adapted_surrogates`.
+    """
+    from transferzoo.training.adapted import adaptations, train_once
+
+    if request.data is not None and dataset in load_zoo(request.zoo).datasets:
+        raise UsageError(
+            f"the images of --data are taken for some of '{dataset}', and attackers are not trained on those",
+            expected="attackers of the zoo, or --surrogate",
+        )
+    planned, split = adaptations(zoo, dataset, split=request.split)
+    if missing := [one for one in planned if not one.finished()]:
+        minutes = sum(one.seconds() for one in missing) / 60
+        log(
+            f"Training {len(missing)} surrogates on {missing[0].feed.count:,} images of {dataset} that are "
+            f"not audited: about {minutes:.1f} minutes."
+        )
+    found = []
+    for one in planned:
+        trained = train_once(one, log)
+        log(
+            f"Surrogate: {trained.model.name}, accuracy {trained.accuracy:.1%} on {trained.held_out:,} "
+            "images that it was not trained on."
+        )
+        found.append(trained.model)
+    return tuple(found), split

@@ -88,7 +88,7 @@ class DatasetSpec(FrozenModel):
         recipe: the training recipe that is used where nothing else is said; None for none.
         surrogate: name of the model that images are crafted on where none is named; None for none.
         auditors: models, of different architectures, that an audit crafts on: the first five that are not the
-            audited one; where there are none, the surrogates.
+            audited one; where there are none, surrogates that fit.
         licence: licence of the images.
         origin: where they come from.
     """

@@ -1,0 +1,153 @@
+"""`audit` through the real command: verdicts with their exit codes, and the files of the folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from junitparser import Error, Failure, JUnitXml, Skipped
+
+from helpers.browser import browsing, chromium
+from helpers.pages import Page
+from transferzoo.audit.record import SCHEMA_FILE, json_schema, read_audit
+
+if TYPE_CHECKING:
+    from conftest import Result
+    from helpers.refusals import Run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SURROGATES = ["-s", "resnet50-sam", "-s", "resnet50-sgd"]
+SHORT = [*SURROGATES, "-a", "fgsm", "-a", "mi", "--max-gradients", "4", "--eps", "24/255", "--images", "50"]
+ATTACKERS = 6
+
+
+def refused(done: Result, code: int, sentence: str) -> None:
+    """Check that an audit ended without a verdict, its last line saying why."""
+    assert (done.code, done.out) == (code, ""), done
+    last = done.err.splitlines()[-1]
+    assert last.startswith("Error: ") and sentence in last, done.err
+
+
+def written(folder: str) -> dict[str, Any]:
+    return dict(json.loads((Path("audits") / folder / "audit.json").read_text()))
+
+
+def test_an_audit_from_its_verdicts_to_its_files(cli: Run, few: Path) -> None:
+    words = ["audit", "vgg", "--dataset", "fashion-mnist", "--data", few, *SHORT]
+
+    passed = cli(*words, "--max-rate", "100%")
+    assert passed.code == 0, passed.err
+    assert "PASS. Evidence that none of these attackers fools more than 100 %" in passed.out
+    assert "AML.T0043.002" in passed.out and "compliant" not in passed.out
+    found = written("vgg")
+    jsonschema.validate(found, json.loads(SCHEMA_FILE.read_text()))
+    assert len(found["attackers"]) == ATTACKERS
+    for attacker in found["attackers"]:
+        counted = attacker["outcomes"].replace("-", "")
+        assert len(counted) == found["counted"]
+        assert attacker["share"]["rate"] == pytest.approx(counted.count("1") / len(counted))
+        assert attacker["gradients"] <= 4
+    any_of = sum("1" in image for image in zip(*(a["outcomes"] for a in found["attackers"]), strict=True))
+    assert found["any_of"]["rate"] == pytest.approx(any_of / found["counted"])
+    rates = [one["rate"] for one in found["controls"]["references"]]
+    assert rates == sorted(rates) and len(rates) == 8  # every target of the zoo but vgg
+    assert found["controls"]["rank"] == 1 + sum(rate < found["held_out"]["rate"] for rate in rates)
+
+    failed = cli(*words, "--max-rate", "0", "--json")
+    assert failed.code == 3, failed.err
+    assert json.loads(failed.out) == written("vgg")
+    junit = JUnitXml.fromfile("audits/vgg/junit.xml")
+    (suite,) = junit
+    assert (suite.tests, suite.failures, suite.errors) == (ATTACKERS + 1, suite.failures, 0)
+    results = {case.name: [type(one) for one in case.result] for case in suite}
+    assert results["verdict"] == [Failure]
+    assert sum(kinds == [Failure] for kinds in results.values()) == suite.failures > 1
+
+    limit = written("vgg")["held_out"]["rate"]
+    unclear = cli(*words, "--max-rate", str(limit), "--folder", "audits/unclear")
+    assert unclear.code == 4, unclear.err
+    assert "CANNOT TELL. The limit of" in unclear.out
+    (suite,) = JUnitXml.fromfile("audits/unclear/junit.xml")
+    results = {case.name: [type(one) for one in case.result] for case in suite}
+    assert results["verdict"] == [Error] and [Skipped] in results.values()
+    assert "CANNOT TELL" in Path("audits/unclear/summary.md").read_text()
+
+    page = Path("audits/unclear/report.html")
+    assert "CANNOT TELL" in page.read_text() and "http" not in page.read_text().replace("http-equiv", "")
+    assert len([*Page.of(page.read_text()).root.every("table")]) == 2
+    if program := chromium():
+        with browsing(program) as browser:
+            for width in (360, 1440):
+                browser.open(page.resolve().as_uri(), width, dark=False)
+                assert browser.tell("document.documentElement.scrollWidth") <= width
+                assert not browser.happened("Runtime.exceptionThrown", "Log.entryAdded")
+    repeat = Path("audits/unclear/repeat.sh")
+    assert subprocess.run(["sh", "-n", repeat], check=False).returncode == 0
+    assert f"exec transferzoo audit vgg --dataset fashion-mnist --data {few}" in repeat.read_text()
+
+    _compared(cli, words)
+    left = cli(*words, "--time-limit", "0.001s")
+    refused(left, 1, "the audit cannot be done in")
+
+
+def _compared(cli: Run, words: list[Any]) -> None:
+    """Compare with the release before: the same one, one that nothing fooled, others."""
+    same = cli(*words, "--folder", "audits/same", "--baseline", "audits/unclear/audit.json")
+    assert same.code == 0, same.err
+    assert "PASS. Not significantly worse than vgg, which does not show" in same.out
+    robust = written("unclear")
+    for attacker in robust["attackers"]:
+        attacker["outcomes"] = attacker["outcomes"].replace("1", "0")
+    Path("robust.json").write_text(json.dumps(robust))
+    worse = cli(*words, "--folder", "audits/worse", "--baseline", "robust.json")
+    assert worse.code == 3, worse.err
+    assert "FAIL. Significantly worse than vgg" in worse.out
+    assert written("worse")["comparison"]["verdict"] == "fail"
+    jsonschema.validate(written("worse"), json.loads(SCHEMA_FILE.read_text()))
+    both = cli(
+        *words, "--folder", "audits/both", "--baseline", "audits/unclear/audit.json", "--max-rate", "0"
+    )
+    assert both.code == 3, both.err
+
+    inside = cli(*words, "--folder", "audits/unclear", "--baseline", "audits/unclear/audit.json")
+    refused(inside, 2, "the baseline lies where this audit is written")
+    robust["attackers"] = robust["attackers"][1:]
+    Path("fewer.json").write_text(json.dumps(robust))
+    refused(cli(*words, "--baseline", "fewer.json"), 1, "the baseline is of other attackers")
+    assert not Path("audits/vgg/audit.json").exists()  # of an audit that ended without a verdict
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["vgg", "--max-rate", "120%"], 2, "cannot read --max-rate"),
+        (["vgg", "--time-limit", "soon"], 2, "cannot read --time-limit"),
+        (["./no-model.onnx"], 2, "there is no './no-model.onnx'"),
+        (["vgg", "--baseline", "none.json"], 1, "cannot read the audit none.json"),
+        (["vgg", "--baseline", "bad.json"], 1, "cannot read the audit bad.json"),
+        (["./bad.onnx", "--images", "20"], 1, "bad.onnx"),
+        (["vgg", "--data", "nowhere"], 1, "nowhere"),
+        (["vgg,vit"], 2, "is no single model"),
+    ],
+)
+def test_what_cannot_be_audited(cli: Run, words: list[str], code: int, sentence: str) -> None:
+    Path("bad.json").write_text('{"schema_version": 7}')
+    Path("bad.onnx").write_bytes(b"nothing of a model")
+    refused(cli("audit", *words), code, sentence)
+
+
+def test_the_schema_in_the_package_is_that_of_the_record() -> None:
+    assert SCHEMA_FILE.read_text() == json_schema()
+
+
+def test_a_model_that_attacks_itself_is_left_out(cli: Run, few: Path) -> None:
+    words = ["audit", "resnet50-sgd", "--dataset", "fashion-mnist", "--data", few, *SHORT]
+    done = cli(*words, "--max-rate", "100%")
+    assert done.code == 0, done.err
+    kept = read_audit(Path("audits/resnet50-sgd/audit.json"))
+    assert {one.surrogate for one in kept.attackers} == {"fashion-mnist/resnet50-sam"}
+    assert "Left out, as they have the weights of the audited model" in done.out
