@@ -54,8 +54,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "audit": (
         ("A model of the built-in zoo, in some minutes", "transferzoo audit vgg"),
         (
-            "Yours, against the last release, in ten minutes at most",
-            "transferzoo audit model.onnx --data val/ --baseline last/audit.json --time-limit 10m",
+            "Yours, against the last release",
+            "transferzoo audit model.onnx --data val/ --baseline last/audit.json",
         ),
     ),
     "report": (
