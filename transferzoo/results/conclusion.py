@@ -17,6 +17,7 @@ from transferzoo.results.comparisons import (
     same_weights,
 )
 from transferzoo.results.rivals import rivals
+from transferzoo.results.trainings import trainings, trainings_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +32,11 @@ def conclusion(found: Findings) -> str:
     """Return a sentence on the row with the highest mean: its rate, noise beside it, and the first row.
 
     Only rows with the images, targets and budget of the first that has a mean are compared. Empty where none
-    has a target that is not white-box.
+    has a target that is not white-box. Where there are several trainings by one recipe, the sentence is on
+    recipes, since the best of several trainings is so by chance too.
     """
+    if groups := trainings(found.records):
+        return trainings_sentence(groups, found.noise)
     rows = rows_of(found.records)
     means = rivals(rows)
     if not means:

@@ -39,6 +39,7 @@ from transferzoo.results.comparisons import (
 )
 from transferzoo.results.conclusion import conclusion, notes
 from transferzoo.results.rivals import best_means, best_on
+from transferzoo.results.trainings import trainings, trainings_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,8 +70,9 @@ def tables(found: Findings, *, visibility: bool = False) -> list[Table]:
     if len(rows) == 1:
         (cells,) = rows.values()
         return [_concluded(_single(list(cells.values()), found), found), *more]
-    tests = _tests(rows)
-    return [_concluded(_matrix(rows, found), found), *([tests] if tests.rows else []), *more]
+    tests, groups = _tests(rows), trainings(found.records)
+    pooled = [trainings_table(groups)] if groups else []
+    return [_concluded(_matrix(rows, found), found), *pooled, *([tests] if tests.rows else []), *more]
 
 
 def _concluded(table: Table, found: Findings) -> Table:

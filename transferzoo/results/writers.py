@@ -16,6 +16,7 @@ from transferzoo.results.comparisons import Findings, paired_tests, rows_of
 from transferzoo.results.conclusion import conclusion, notes
 from transferzoo.results.latex import to_latex
 from transferzoo.results.tables import tables
+from transferzoo.results.trainings import to_dict, trainings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         "curve": [asdict(r) for r in found.curve],
         "paired_tests": tests,
         "many_attackers": asdict(many_attackers(found.records)),
+        "trainings": to_dict(trainings(found.records)),
         "visibility": [asdict(one) for one in found.visibility],
     }
 

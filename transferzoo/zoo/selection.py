@@ -31,7 +31,8 @@ def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
     Args:
         zoo: where they are looked up.
         name: "all" (every model with the role that is not `extra`), a model's name, its full name
-            ("cifar10/resnet18") or a glob ("resnet50-*").
+            ("cifar10/resnet18") or a glob ("resnet50-*"; "resnet50-sam@*" for further trainings by a recipe,
+            which no glob without "@" stands for).
         dataset: the data set they classify.
         role: what patterns and "all" are limited to; a named model may be used in any role.
 
@@ -47,7 +48,7 @@ def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
         return [m for m in serving if not m.extra]
     if model := zoo.models.get(f"{dataset}/{name}"):
         return [published(model)]
-    matching = [m for m in serving if fnmatchcase(m.name, name)]
+    matching = [m for m in serving if fnmatchcase(m.name, name) and ("@" in name or "@" not in m.name)]
     if matching and is_pattern(name):
         return matching
     if name in zoo.models and zoo.models[name].dataset == dataset:

@@ -1,0 +1,206 @@
+"""What several trainings by one recipe, "NAME@10", "NAME@11", …, do in the mean.
+
+Of one training a table can say what its weights do. Of several it can say what the recipe does: the interval
+is then over trainings and images, since both are draws.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.table import Mark, Marked, Table
+from transferzoo.results.cell_texts import interval_text, rate_text
+from transferzoo.results.comparisons import (
+    SIGNIFICANT,
+    comparable,
+    noise_mean,
+    p_value,
+    per_image,
+    percent,
+    rows_of,
+)
+from transferzoo.results.records import short
+from transferzoo.results.statistics import crossed_difference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from transferzoo.base.table import Cell
+    from transferzoo.results.comparisons import Row
+    from transferzoo.results.records import Record
+    from transferzoo.results.statistics import Difference
+
+_TRAINING = re.compile(r"(?P<recipe>[^:&@]+)@(?P<seed>\d+)")
+"""The name of one of several trainings; "hf-hub:OWNER/NAME@REVISION" is none."""
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Several trainings by one recipe under one attack, on the same images and targets.
+
+    Attributes:
+        recipe: full name of the surrogates, without "@" and seed.
+        attack: canonical form.
+        cells: training seed → target → record, at least two seeds; targets that are white-box for one of
+            them are in none.
+    """
+
+    recipe: str
+    attack: str
+    cells: Mapping[int, Mapping[str, Record]]
+
+    @property
+    def name(self) -> str:
+        """What a command calls all of them."""
+        return f"{short(self.recipe)}@*"
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the targets."""
+        return list(next(iter(self.cells.values())))
+
+    def shares(self, target: str | None = None) -> NDArray[np.float64]:
+        """Return (S, N), the share of targets, or whether this one, that each image of a training fools."""
+        import numpy as np
+
+        rows = (cells if target is None else {target: cells[target]} for cells in self.cells.values())
+        return np.array([per_image(row) for row in rows])
+
+    def mean(self, target: str | None = None) -> Difference:
+        """Return the mean rate, in [0, 1], with its interval over trainings and images."""
+        found = crossed_difference(self.shares(target))
+        assert found is not None, "images vary"
+        return found
+
+
+def trainings(records: Sequence[Record]) -> list[Trainings]:
+    """Return the recipes and attacks that have several trainings, in the order of their first records."""
+    found: dict[Row, dict[int, Mapping[str, Record]]] = defaultdict(dict)
+    for (surrogate, attack), cells in rows_of(records).items():
+        if match := _TRAINING.fullmatch(surrogate):
+            found[match["recipe"], attack][int(match["seed"])] = cells
+    return [
+        group
+        for row, by_seed in found.items()
+        if (group := _without_white_boxes(row, by_seed)) and len(group.cells) > 1
+    ]
+
+
+def _without_white_boxes(row: Row, by_seed: Mapping[int, Mapping[str, Record]]) -> Trainings | None:
+    """Return the trainings that have the first's images and targets; None if no target is left."""
+    known = {name for cells in by_seed.values() for name, record in cells.items() if record.white_box}
+    kept = {seed: {n: r for n, r in cells.items() if n not in known} for seed, cells in by_seed.items()}
+    first = next(iter(kept.values()))
+    alike = {seed: cells for seed, cells in sorted(kept.items()) if comparable(first, cells)}
+    return Trainings(*row, alike) if alike else None
+
+
+def difference(first: Trainings, second: Trainings) -> Difference | None:
+    """Return the second's mean minus the first's over the seeds that both have, with its interval.
+
+    Seeds are paired as in studies: one seed is one order of the images and one initialisation. None where
+    they have fewer than two seeds in common, or other images or targets.
+    """
+    common = sorted(first.cells.keys() & second.cells.keys())
+    if len(common) < 2 or not comparable(first.cells[common[0]], second.cells[common[0]]):
+        return None
+    one, other = (
+        Trainings(each.recipe, each.attack, {seed: each.cells[seed] for seed in common}).shares()
+        for each in (first, second)
+    )
+    return crossed_difference(other - one)
+
+
+def trainings_table(groups: Sequence[Trainings]) -> Table:
+    """Return a table of recipes: a row each, with the difference to the first."""
+    targets = {
+        name: record.target_name for g in groups for c in g.cells.values() for name, record in c.items()
+    }
+    attacks = {group.attack for group in groups}
+    lines: list[tuple[Cell, ...]] = []
+    for group in groups:
+        means = {name: group.mean(name) for name in group.targets}
+        lines.append(
+            (
+                group.name + (f"\n{group.attack}" if len(attacks) > 1 else ""),
+                str(len(group.cells)),
+                _text(group.mean()),
+                *(_against(groups, group) if len(groups) > 1 else ()),
+                *(_text(means[name]) if name in means else "–" for name in targets),
+            )
+        )
+    against = (f"minus {groups[0].name}", "p") if len(groups) > 1 else ()
+    return Table.of_cells(
+        title="Over several trainings by one recipe (%, with 95 % intervals)",
+        columns=("surrogate", "trainings", "mean", *against, *targets.values()),
+        rows=lines,
+        caption="Intervals over trainings and images (two-level bootstrap's variance, Student's t): "
+        "they speak of the recipe, those of single rows of one training's weights.",
+    )
+
+
+def _behind(groups: Sequence[Trainings], group: Trainings) -> Difference | None:
+    """Return the difference to the first group, of which there is none to itself."""
+    return None if group is groups[0] else difference(groups[0], group)
+
+
+def _against(groups: Sequence[Trainings], group: Trainings) -> tuple[Cell, Cell]:
+    if (found := _behind(groups, group)) is None:
+        return "–", "–"
+    significant = found.p < SIGNIFICANT
+    ends = {
+        Mark.POSITIVE: significant and found.mean > 0,
+        Mark.NEGATIVE: significant and found.mean < 0,
+    }
+    text = f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return Marked.where(text, ends), p_value(found.p).removeprefix("= ")
+
+
+def _text(mean: Difference) -> str:
+    return rate_text(mean.mean, max(0.0, mean.low), min(1.0, mean.high))
+
+
+def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> str:
+    """Return what the recipe with the highest mean does, noise beside it, and how far it is ahead.
+
+    Args:
+        groups: at least one.
+        noise: records of random noise.
+    """
+    best = max(groups, key=lambda group: group.mean().mean)
+    mean = best.mean()
+    targets = f"{len(best.targets)} targets in the mean" if len(best.targets) > 1 else best.targets[0]
+    interval = interval_text(max(0.0, mean.low), min(1.0, mean.high))
+    sentence = (
+        f"Over {len(best.cells)} trainings {short(best.recipe)} fools {targets} on {percent(mean.mean)} % "
+        f"({interval}) of the images"
+    )
+    if (beside := noise_mean(noise, next(iter(best.cells.values())))) is not None:
+        sentence += f"; random noise of the same budget on {percent(beside)} %"
+    if found := _behind(groups, best):
+        chance = "" if found.p < SIGNIFICANT else ", which may be chance"
+        sentence += (
+            f"; {100 * found.mean:+.1f} points over {short(groups[0].recipe)}{chance} (p {p_value(found.p)})"
+        )
+    return sentence + "."
+
+
+def to_dict(groups: Sequence[Trainings]) -> list[dict[str, Any]]:
+    """Return the pooled rates as JSON can hold them."""
+    return [
+        {
+            "surrogate": group.recipe,
+            "attack": group.attack,
+            "seeds": list(group.cells),
+            "mean": asdict(group.mean()),
+            "targets": {name: asdict(group.mean(name)) for name in group.targets},
+            "minus_first": None if (found := _behind(groups, group)) is None else asdict(found),
+        }
+        for group in groups
+    ]
