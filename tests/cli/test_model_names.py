@@ -124,7 +124,7 @@ class Here:
                 "targets": [OTHER],
             }
             (self.scratch / "study.yaml").write_text(json.dumps(study))
-            return self.cli("study", self.scratch / "study.yaml", "--dry-run", "--json")
+            return self.cli("study", self.scratch / "study.yaml", "--dry-run", "--json", *code)
         if "hub:" in name and command != "pull":
             self.cli("pull", name)  # so that there are weights to be asked for
             self.opened.folders.clear()
@@ -132,7 +132,7 @@ class Here:
         words: dict[str, tuple[object, ...]] = {
             "attack -s": ("attack", "-s", name, "-t", OTHER, *images, "--dry-run", *architecture, *code),
             "attack -t": ("attack", "-s", OTHER, "-t", name, *images, "--dry-run", *architecture, *code),
-            "train": ("train", "--from", name, "--dry-run", "--json", *architecture),
+            "train": ("train", "--from", name, "--dry-run", "--json", *architecture, *code),
             "show": ("show", name, "--json"),
             "pull": ("pull", name, "--json"),
             "push": (
@@ -188,10 +188,10 @@ LIES_HERE = "Note: 'vgg' is fashion-mnist/vgg of the zoo; write ./vgg for what l
 BARE = dict.fromkeys(("show", "pull", "push"), UNDESCRIBED)
 ON_HUB = {"push": "is on the Hub"}
 EXPORTED = {
-    **dict.fromkeys(("attack -s", "sharpness"), NO_GRADIENT),
-    **dict.fromkeys(("train", "push", "study"), NO_FOLDER),
+    **dict.fromkeys(("attack -s", "sharpness", "study"), NO_GRADIENT),
+    **dict.fromkeys(("train", "push"), NO_FOLDER),
 }
-CODE = {**dict.fromkeys(("train", "push"), NO_FOLDER), "study": "is code, which is not run unasked"}
+CODE = {"train": UNDESCRIBED, "push": NO_FOLDER}
 FORMS = [
     Form("vgg", "zoo", note=LIES_HERE),
     Form("fashion-mnist/vgg", "zoo"),
@@ -267,7 +267,7 @@ def test_a_wrong_name_is_the_same_sentence_in_every_command(here: Here, name: st
 
 
 def test_code_is_known_for_code_and_not_run(here: Here) -> None:
-    for command in ("attack -s", "attack -t", "sharpness", "study", "load_model"):
+    for command in ("attack -s", "attack -t", "train", "sharpness", "study", "load_model"):
         result = here.run(command, Form("own:make", ""))
         assert result.code == 2
         assert "'own:make' is code, which is not run unasked" in result.err

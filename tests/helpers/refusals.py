@@ -38,5 +38,13 @@ def once_begun(result: Result) -> Result:
     return replace(result, err=rest) if newline and first.startswith("Training ") else result
 
 
+def once_run(result: Result) -> Result:
+    """Return what a command left that ran code which it was allowed to run, without the line that says so."""
+    first, newline, rest = result.err.partition("\n")
+    assert newline
+    assert first.startswith("Running code that --allow-code allows: ")
+    return replace(result, err=rest)
+
+
 def nothing_written(folder: Path) -> None:
     assert [path.name for path in folder.iterdir() if path.name in ("runs", "checkpoints")] == []

@@ -19,6 +19,7 @@ from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.studies.digests import model_digest
 from transferzoo.studies.finished import Finished, RecordedCells
 from transferzoo.studies.grid import build_grid
@@ -28,6 +29,7 @@ from transferzoo.studies.worker import Task, run_cell
 from transferzoo.training.feeds import Memory
 from transferzoo.training.trainer import train
 from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
     from transferzoo.studies.cells import Cell, Grid
@@ -134,7 +136,7 @@ def test_models_of_equal_weights_are_two_where_something_else_differs(changed: s
         (two / "samples").mkdir()
         shutil.copy(VGG / "model.safetensors", two / "samples" / "0001.safetensors")
     grid = _packaged(tmp_path, both)
-    assert [grid.model_folders[digest] for digest in _digests(grid)] == [one, two]
+    assert [grid.models[digest].folder for digest in _digests(grid)] == [one, two]
 
 
 def test_a_target_of_the_study_that_exists_is_that_model(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_target_of_the_study_that_exists_is_that_model(tmp_path: Path) -> None
     (cell,) = grid.cells.values()
     (target,) = cell.inputs["targets"]
     assert target["name"] == "rival"
-    assert grid.model_folders[target["digest"]] == VGG
+    assert grid.models[target["digest"]].folder == VGG
 
 
 def test_a_target_counts_once(tmp_path: Path) -> None:
@@ -257,7 +259,9 @@ def test_a_training_on_the_answers_of_a_model(tmp_path: Path, monkeypatch: pytes
     _, plain = trainings('"sam:rho=0.1"')
     (grid, taught), (_, other) = (trainings(f'"sam:rho=0.1", labels_from: "{folder}"') for folder in teachers)
     sam, sgd = "train sam, seed 0", "train sgd, seed 0"
-    assert taught[sam].inputs["labels"]["digest"] == model_digest(teachers[0])
+    assert taught[sam].inputs["labels"]["digest"] == model_digest(
+        ModelSpec(name="any", dataset="stripes", roles=ROLES, source=LocalFolder(teachers[0]))
+    )
     assert plain[sgd].key == taught[sgd].key
     assert len({cells[sam].key for cells in (plain, taught, other)}) == 3
     study, store = grid.study.model_dump_json(), tmp_path / "store"

@@ -12,7 +12,7 @@ from transferzoo.cli.flags import AUTO
 from transferzoo.cli.models import training_on
 from transferzoo.cli.output import log, progress
 from transferzoo.models.resolve import select_models
-from transferzoo.models.unlisted_options import UnlistedOptions
+from transferzoo.models.unlisted_options import UnlistedOptions, running
 from transferzoo.zoo.protocol import find_protocol, follow, label
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def download_models(
     require_cached(every)
     for model in every:
         if model.source.runs_code:
-            log(f"Running code that --allow-code allows: {model.source.place}")
+            log(running(model))
     found = tuple(download_model(model, log) for model in surrogates)
     for model in found:
         require_gradients(model)

@@ -134,8 +134,9 @@ def _model(model: ModelSpec, allow_code: bool) -> dict[str, Any]:
 def _run(model: ModelSpec) -> dict[str, Any]:
     """Return what only the code of a model tells: a digest of its weights, and what it may be used for."""
     from transferzoo.models.download import loadable
+    from transferzoo.models.unlisted_options import running
 
-    log(f"Running code that --allow-code allows: {model.source.place}")
+    log(running(model))
     source = loadable(model)
     return {"sha256": source.identity()[0], "gives gradients": source.gives_gradients()}
 

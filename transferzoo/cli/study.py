@@ -10,7 +10,7 @@ import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.completion import complete_studies
-from transferzoo.cli.options import RESULTS, DataSetImages, Json, Output, Plugins, ZooFile
+from transferzoo.cli.options import RESULTS, AllowCode, DataSetImages, Json, Output, Plugins, ZooFile
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def study(
     output: Output = None,
     json: Json = False,
     zoo: ZooFile = None,
+    allow_code: AllowCode = False,
     plugin: Plugins = None,
 ) -> None:
     """Run a study, or go on with it, and print the verdicts on its claims."""
@@ -88,8 +89,15 @@ def study(
     chosen = find_study(name)
     root = data and data.expanduser().absolute()
     records = measured(load_zoo(zoo), chosen.dataset, chosen.split, root)
-    task = Task(chosen.model_dump_json(), store.absolute(), root, own_file(zoo), plugins.files())
-    grid = build_grid(chosen, records, task.root, notify=log)
+    task = Task(
+        chosen.model_dump_json(),
+        store.absolute(),
+        root,
+        own_file(zoo),
+        plugins.files(),
+        allow_code=allow_code,
+    )
+    grid = build_grid(chosen, records, task.root, notify=log, allow_code=allow_code)
     check_architectures(grid, records.dataset(chosen.dataset))
     cell_store = Store(task.store)
     cell_store.check()

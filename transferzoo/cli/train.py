@@ -77,7 +77,7 @@ def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path
     zoo = measured(zoo, name, "train", root)
     usual: dict[str, Any] = {}
     if request.data is not None and root is None:
-        options = UnlistedOptions(request.architecture or "")
+        options = UnlistedOptions(request.architecture or "", request.allow_code)
         start = request.start and resolve_model(zoo, request.start, name, options)
         zoo, note = read_as_by(zoo, name, (download_model(start, log),) if start else ())
         log(note)
@@ -91,7 +91,16 @@ def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path
         followed = dataset.recipe
         fields |= {} if followed else {"architecture": usual_architecture(dataset)}
     usual = {} if followed else usual
-    what = plan(zoo, followed, fields, usual=usual, rho=request.rho, tune=request.tune, notify=log)
+    what = plan(
+        zoo,
+        followed,
+        fields,
+        usual=usual,
+        rho=request.rho,
+        tune=request.tune,
+        notify=log,
+        allow_code=request.allow_code,
+    )
     return what, followed, dataset, root
 
 

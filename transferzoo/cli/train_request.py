@@ -20,6 +20,7 @@ from transferzoo.cli.options import (
     MODELS,
     RESULTS,
     SPEED,
+    AllowCode,
     DataRoot,
     Dataset,
     Json,
@@ -71,6 +72,7 @@ class TrainRequest:
         ),
     ] = None
     zoo: ZooFile = None
+    allow_code: AllowCode = False
     plugin: Plugins = None
     data: DataRoot = None
     image_size: Annotated[

@@ -50,8 +50,7 @@ class UnlistedOptions:
         if model.source.runs_code and not self.allow_code:
             raise UsageError(
                 f"'{model.source.place}' is code, which is not run unasked",
-                hint="`attack`, `sharpness` and `show` run it with --allow-code (allow_code=True in Python), "
-                "if you trust it",
+                hint="add --allow-code (allow_code=True in Python), if you trust it",
             )
 
     def check_used(self, zoo: Zoo, models: Iterable[ModelSpec]) -> None:
@@ -81,6 +80,11 @@ class UnlistedOptions:
 
 
 NO_OPTIONS = UnlistedOptions()
+
+
+def running(model: ModelSpec) -> str:
+    """Return the sentence that tells that a model's code is run."""
+    return f"Running code that --allow-code allows: {model.source.place}"
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:

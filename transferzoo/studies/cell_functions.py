@@ -14,9 +14,8 @@ from transferzoo.base.train_config import TrainConfig
 from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import run as run_job
 from transferzoo.evaluation.run_folder import RunFolder
-from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.load import load_classifier
 from transferzoo.studies.entries import SharpnessEntry
-from transferzoo.studies.grid import model_spec
 from transferzoo.studies.worker import CELL_FUNCTIONS, training_images
 from transferzoo.training.labels import labelled_by
 from transferzoo.training.loop import seed_of
@@ -36,17 +35,16 @@ def train(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> di
     config = TrainConfig(**inputs["config"])
     data = training_images(inputs["images"], context)
     if "labels" in inputs:
-        teacher = model_spec(inputs["labels"], context.folder(inputs["labels"]), context.dataset.name)
-        data, _ = labelled_by(teacher, data, context.dataset, Team())
+        data, _ = labelled_by(context.model(inputs["labels"]), data, context.dataset, Team())
     recipe = train_model(
         config,
         context.dataset,
         data,
         _test_images(context),
         folder / "model",
-        start=inputs["start"] and context.grid.model_folders[inputs["start"]],
+        start=inputs["start"] and context.grid.models[inputs["start"]].folder,
         validators={
-            name: context.grid.model_folders[digest] for name, digest in inputs["validators"].items()
+            name: context.grid.models[digest].folder for name, digest in inputs["validators"].items()
         },
     )
     fields = ("curve", "accuracy", "validation", "weights_sha256", "selected_epoch")
@@ -65,8 +63,8 @@ def _test_images(context: WorkerContext) -> Batch | None:
 def attack(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> dict[str, Any]:
     """Craft images on a surrogate and evaluate them on targets; the result is the records."""
     dataset = context.dataset
-    surrogate = model_spec(inputs["surrogate"], context.folder(inputs["surrogate"]), dataset.name)
-    targets = tuple(model_spec(one, context.folder(one), dataset.name) for one in inputs["targets"])
+    surrogate = context.model(inputs["surrogate"])
+    targets = tuple(context.model(one) for one in inputs["targets"])
     config = AttackConfig.of(
         dataset=dataset.name,
         split=inputs["split"],
@@ -103,7 +101,7 @@ def sharpness(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -
     images = training_images(inputs["images"], context)
     generator = torch.Generator().manual_seed(seed_of(0, "sharpness of a study"))
     images = images.select(torch.randperm(len(images), generator=generator)[: inputs["count"]].sort().values)
-    model = load_checkpoint(context.folder(inputs["model"]), context.dataset)
+    model = load_classifier(context.model(inputs["model"]), context.dataset)
     with threadpool_limits(1, user_api="blas"):  # of SciPy, which `measure` has loaded; only then it counts
         found = measure(
             model,

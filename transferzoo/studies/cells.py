@@ -15,10 +15,10 @@ from transferzoo.base.frozen_model import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from transferzoo.base.environment import Environment
     from transferzoo.studies.schema import Study
+    from transferzoo.zoo.schema import ModelSpec
 
 SCHEMA = 3
 """Raised when stores come to keep something else, or the same inputs of a cell get another meaning."""
@@ -81,13 +81,13 @@ class Grid:
         study: the study.
         cells: by key, each after those it needs.
         points: the surrogates that are measured.
-        model_folders: digest of an existing model → its folder on this machine.
+        models: digest of an existing model → the model, on this machine.
     """
 
     study: Study
     cells: Mapping[str, Cell]
     points: tuple[GridPoint, ...]
-    model_folders: Mapping[str, Path]
+    models: Mapping[str, ModelSpec]
 
     def shares(self, other: Grid) -> tuple[str, ...]:
         """Return the surrogates that have a training in common with another study."""

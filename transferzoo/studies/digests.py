@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
+from transferzoo.models.load import identity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.zoo.schema import DatasetSpec
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 HEAD = 2**16
 """Bytes of a data file in its digest, with its name and size."""
@@ -36,14 +37,19 @@ def dataset_digest(dataset: DatasetSpec) -> str:
     )
 
 
-def model_digest(folder: Path) -> str:
-    """Return the fingerprint of a checkpoint: its weights, collected ones too, and its configuration.
+def model_digest(model: ModelSpec) -> str:
+    """Return the fingerprint of a model on this machine: its weights, collected ones too, and all else.
 
     Raises:
-        ModelError: it is damaged.
+        ModelError: it is damaged, or its own code fails.
     """
-    samples = [sha256(path) for path in checkpoint.samples(folder)]
-    return fingerprint([checkpoint.digest(folder), checkpoint.description(folder), samples])
+    folder = model.source.folder
+    if folder is None:
+        found: list[Any] = list(identity(model))
+    else:
+        samples = [sha256(path) for path in checkpoint.samples(folder)]
+        found = [checkpoint.digest(folder), checkpoint.description(folder), samples]
+    return fingerprint([*found, *([model.classes] if model.classes else [])])
 
 
 def files_digest(root: Path) -> str:

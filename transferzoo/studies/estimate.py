@@ -13,7 +13,7 @@ from transferzoo.base.attack_config import AttackSpec
 from transferzoo.base.processes import one_thread
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import read_rule
-from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.load import load_classifier
 from transferzoo.studies.entries import DerivedDatasetEntry
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def _pass_seconds(key: str, grid: Grid, dataset: DatasetSpec) -> float:
     """
     from transferzoo.models.build import create
 
-    if key in grid.model_folders:
-        model: torch.nn.Module = load_checkpoint(grid.model_folders[key], dataset)
+    if key in grid.models:
+        model: torch.nn.Module = load_classifier(grid.models[key], dataset)
     else:
         model = create(key, dataset)[0].to(memory_format=torch.channels_last)
     images = torch.rand(BATCH, dataset.channels, dataset.size, dataset.size)

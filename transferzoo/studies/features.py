@@ -11,7 +11,8 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.base.budget import Budget
 from transferzoo.base.errors import ModelError
-from transferzoo.models.classifier import Classifier, frozen, load_checkpoint
+from transferzoo.models.classifier import Classifier, frozen
+from transferzoo.models.load import load_classifier
 from transferzoo.studies.derived import write_derived
 from transferzoo.studies.entries import DerivedDatasetEntry
 from transferzoo.studies.worker import CELL_FUNCTIONS, training_images
@@ -39,7 +40,7 @@ def derive(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> d
     the target class becomes their label.
     """
     images = training_images(inputs["images"], context).select(range(inputs["count"]))
-    model = load_checkpoint(context.folder(inputs["model"]), context.dataset)
+    model = load_classifier(context.model(inputs["model"]), context.dataset)
     options = DerivedDatasetEntry.of_cell(inputs)
     generator = torch.Generator().manual_seed(seed_of(options.seed, f"features {options.features}"))
     generated, labels = FEATURE_METHODS[options.features](model, images, options, generator)

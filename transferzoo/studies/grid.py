@@ -16,9 +16,10 @@ from transferzoo.base.errors import UsageError
 from transferzoo.base.plugins import used
 from transferzoo.datasets.sources import reading_plugin
 from transferzoo.models.download import download_model
+from transferzoo.models.load import require_gradients
 from transferzoo.models.resolve import select_models, silent
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
-from transferzoo.models.unlisted_options import UnlistedOptions
+from transferzoo.models.unlisted_options import UnlistedOptions, running
 from transferzoo.studies.cells import Cell, Grid, GridPoint
 from transferzoo.studies.claim_checks import check_claims
 from transferzoo.studies.digests import dataset_digest, files_digest, model_digest, split_root
@@ -44,6 +45,8 @@ def build_grid(
     root: Path | None,
     machine: Environment | None = None,
     notify: Callable[[str], None] = silent,
+    *,
+    allow_code: bool = False,
 ) -> Grid:
     """Return the grid of a study.
 
@@ -53,13 +56,15 @@ def build_grid(
         root: the user's own images, as of `--data`.
         machine: how cells are computed; None for how this process computes.
         notify: called with a sentence that the user should read.
+        allow_code: whether models that are code may be run; they are, for what tells them from others.
 
     Raises:
-        UsageError: a name is unknown, a field of a training or attack is wrong, two targets have one name, or
-            a claim is about something that the study does not measure.
-        ModelError: a model that a cell needs has no weights.
+        UsageError: a name is unknown, a field of a training or attack is wrong, two targets have one name, a
+            claim is about something that the study does not measure, a surrogate gives no gradients, or a
+            model is code that is not allowed to run.
+        ModelError: a model that a cell needs has no weights, or its own code fails.
     """
-    return _GridBuilder(study, zoo, root, machine or environment(), notify).build()
+    return _GridBuilder(study, zoo, root, machine or environment(), notify, allow_code).build()
 
 
 @dataclass
@@ -71,8 +76,9 @@ class _GridBuilder:
     root: Path | None
     environment: Environment
     notify: Callable[[str], None]
+    allow_code: bool
     cells: dict[str, Cell] = field(default_factory=dict)
-    model_folders: dict[str, Path] = field(default_factory=dict)
+    models: dict[str, ModelSpec] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
 
     @cached_property
@@ -95,7 +101,7 @@ class _GridBuilder:
         ]
         points.sort(key=lambda point: names.index(point.surrogate))
         check_claims(self.study, points, [target["name"] for target in self._targets])
-        return Grid(self.study, self.cells, tuple(points), self.model_folders)
+        return Grid(self.study, self.cells, tuple(points), self.models)
 
     def _add(self, kind: str, inputs: Mapping[str, Any], needs: Iterable[str], label: str) -> str:
         cell = Cell(kind, inputs, self.environment, tuple(dict.fromkeys(needs)), label)
@@ -207,7 +213,8 @@ class _GridBuilder:
         """Resolve the name of a target to references, a single one for a model of the study."""
         entry = self.study.models.get(name)
         if entry is None:
-            chosen = select_models(self.zoo, [name], self.study.dataset, "target", notify=self.notify)
+            options = UnlistedOptions(allow_code=self.allow_code)
+            chosen = select_models(self.zoo, [name], self.study.dataset, "target", options, self.notify)
             return [self._model_reference(model) for model in chosen]
         if entry.model:
             return [{**self._existing_model(entry, "target"), "name": name}]
@@ -226,7 +233,7 @@ class _GridBuilder:
         if selected or named != {"last"}:
             flags["save_every"] = "epoch"  # the checkpoint itself has the weights that are selected
         try:
-            found = plan(self.zoo, None, flags)
+            found = plan(self.zoo, None, flags, allow_code=self.allow_code)
         except UsageError as error:
             raise UsageError(f"surrogate '{name}': {str(error).removesuffix('.')}") from None
         config = found.config
@@ -243,11 +250,11 @@ class _GridBuilder:
         data = self._training_images
         if entry.data:
             data = {"cell": self._add_derived_dataset(entry.data)}
-        validators = {model: self._register(folder) for model, folder in found.validators.items()}
+        validators = {model: self._register_folder(folder) for model, folder in found.validators.items()}
         inputs = {
             "config": config.key(),
             "images": data,
-            "start": found.start and self._register(found.start),
+            "start": found.start and self._register_folder(found.start),
             "validators": validators,
             **({"labels": self._model_reference(found.labels)} if found.labels else {}),
             **plugins_of(config),
@@ -279,24 +286,34 @@ class _GridBuilder:
         return self._add("derive", inputs, [key], f"{name} features")
 
     def _existing_model(self, entry: ModelEntry, role: Role) -> dict[str, Any]:
-        options = UnlistedOptions(entry.train.get("architecture", ""))
+        options = UnlistedOptions(entry.train.get("architecture", ""), self.allow_code)
         chosen = select_models(self.zoo, [entry.model], self.study.dataset, role, options, self.notify)
         if len(chosen) != 1:
             raise UsageError(f"'{entry.model}' is no single model", expected="one", got=str(len(chosen)))
         options.check_used(self.zoo, chosen)
-        return self._model_reference(chosen[0])
+        reference = self._model_reference(chosen[0])
+        if role == "surrogate":
+            require_gradients(self.models[reference["digest"]])
+        return reference
 
     def _model_reference(self, model: ModelSpec) -> dict[str, Any]:
         """Return the reference of cells to an existing model."""
         if model.defence:
             raise UsageError(f"'{model.name}' has a defence", expected="a plain model in a study")
-        return {"name": model.name, "digest": self._register(download_model(model).folder)}
+        if model.source.runs_code and model.source not in {known.source for known in self.models.values()}:
+            self.notify(running(model))
+        return {"name": model.name, "digest": self._register(download_model(model))}
 
-    def _register(self, folder: Path) -> str:
-        """Register the folder of a model; return its digest."""
-        digest = model_digest(folder)
-        self.model_folders[digest] = folder
+    def _register(self, model: ModelSpec) -> str:
+        """Register a model that is on this machine; return its digest."""
+        digest = model_digest(model)
+        self.models[digest] = model
         return digest
+
+    def _register_folder(self, folder: Path) -> str:
+        """Register a checkpoint; return its digest."""
+        dataset, source = self.study.dataset, LocalFolder(folder)
+        return self._register(ModelSpec(name="checkpoint", dataset=dataset, roles=ROLES, source=source))
 
     @cached_property
     def _training_images(self) -> dict[str, Any]:
@@ -321,15 +338,3 @@ def _trained_weights(key: str, epoch: int | str, config: TrainConfig | None) -> 
     if epoch == "last" and config.select != "last":
         epoch = config.epochs
     return {"cell": key, "part": f"epochs/{epoch:04d}" if isinstance(epoch, int) else ""}
-
-
-def model_spec(reference: Mapping[str, Any], folder: Path, dataset: str) -> ModelSpec:
-    """Return the model that a cell refers to.
-
-    Args:
-        reference: of the cell.
-        folder: of the checkpoint.
-        dataset: of the model.
-    """
-    name = reference.get("name") or f"{reference['cell']}-{reference['part'].rpartition('/')[2] or 'kept'}"
-    return ModelSpec(name=name, dataset=dataset, roles=ROLES, source=LocalFolder(folder))

@@ -17,6 +17,7 @@ from transferzoo.base.plugins import load_file
 from transferzoo.base.processes import one_thread
 from transferzoo.base.registry import Registry
 from transferzoo.datasets.sources import load_split, measured
+from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.studies.derived import read_derived
 from transferzoo.studies.digests import split_root
 from transferzoo.studies.grid import build_grid
@@ -24,6 +25,7 @@ from transferzoo.studies.schema import Study
 from transferzoo.studies.store import Store
 from transferzoo.training.loop import seed_of
 from transferzoo.zoo.reader import read_zoo
+from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +47,7 @@ class Task:
         plugins: files that the user named as plug-ins.
         base: working directory that relative paths of models start from, by default this process's.
         environment: how its cells are computed, by default as this process computes; other workers refuse.
+        allow_code: whether models that are code may be run.
     """
 
     study: str
@@ -54,6 +57,7 @@ class Task:
     plugins: tuple[Path, ...] = ()
     base: Path = field(default_factory=Path.cwd)
     environment: Environment = field(default_factory=environment)
+    allow_code: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +80,14 @@ class WorkerContext:
             self._splits[split] = load_split(self.dataset, split, root=root)
         return self._splits[split]
 
-    def folder(self, reference: Mapping[str, Any]) -> Path:
-        """Return the checkpoint folder of a model that a cell refers to."""
-        if "cell" in reference:
-            folder: Path = self.store.folder("train", reference["cell"]) / "model" / str(reference["part"])
-            return folder
-        return self.grid.model_folders[reference["digest"]]
+    def model(self, reference: Mapping[str, Any]) -> ModelSpec:
+        """Return the model that a cell refers to, by the name that records have."""
+        if "digest" in reference:
+            return self.grid.models[reference["digest"]].model_copy(update={"name": reference["name"]})
+        cell, part = reference["cell"], reference["part"]
+        name = reference.get("name") or f"{cell}-{part.rpartition('/')[2] or 'kept'}"
+        source = LocalFolder(self.store.folder("train", cell) / "model" / part)
+        return ModelSpec(name=name, dataset=self.dataset.name, roles=ROLES, source=source)
 
 
 CELL_FUNCTIONS: Registry[Callable[[Mapping[str, Any], Path, WorkerContext], dict[str, Any]]] = Registry(
@@ -145,7 +151,7 @@ def _worker_context(task: Task) -> WorkerContext:
     study = Study.model_validate_json(task.study)
     zoo = measured(read_zoo(task.zoo), study.dataset, study.split, task.root)
     return WorkerContext(
-        build_grid(study, zoo, task.root, task.environment),
+        build_grid(study, zoo, task.root, task.environment, allow_code=task.allow_code),
         zoo.dataset(study.dataset),
         Store(task.store),
         task.root,

@@ -17,7 +17,7 @@ from transferzoo.minimizers import MINIMIZERS, read_rule, show_rule
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.download import download_model
 from transferzoo.models.resolve import resolve_model, select_models, silent
-from transferzoo.models.unlisted_options import UnlistedOptions
+from transferzoo.models.unlisted_options import UnlistedOptions, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +56,7 @@ def plan(
     rho: float | None = None,
     tune: str | None = None,
     notify: Callable[[str], None] = silent,
+    allow_code: bool = False,
 ) -> Plan:
     """Lay flags over a recipe, bring specs into their canonical form, and find the models that are named.
 
@@ -68,9 +69,10 @@ def plan(
         rho: replaces the minimizer's radius.
         tune: "rho=0.05,0.1": radii to choose from.
         notify: called with a sentence that the user should read.
+        allow_code: whether models that are code may be run.
 
     Raises:
-        UsageError: an option is missing or wrong, or a name is unknown.
+        UsageError: an option is missing or wrong, a name is unknown, or a model is code that may not run.
     """
     values: dict[str, Any] = {"dataset": zoo.default_dataset, **usual}
     if recipe is not None:
@@ -79,15 +81,15 @@ def plan(
     zoo.dataset(values["dataset"])
     if tune is not None:
         values["tune"] = read_tune(tune)
-    start = _start(zoo, values, flags, notify)
+    start = _start(zoo, values, UnlistedOptions(flags.get("architecture") or "", allow_code), notify)
     if "architecture" not in values:
         raise UsageError(
             "nothing to train",
             expected="--recipe, --architecture or --from",
             hint="see `transferzoo list recipes`",
         )
-    labels = _labels(zoo, values, notify)
-    judges = _validators(zoo, values)
+    labels = _labels(zoo, values, UnlistedOptions(allow_code=allow_code), notify)
+    judges = _validators(zoo, values, UnlistedOptions(allow_code=allow_code))
     values["validators"] = tuple(model.full_name for model in judges)
     if judges or values.get("select", "last") != "last" or values.get("tune"):
         values["validation"] = values.get("validation") or VALIDATION
@@ -103,45 +105,56 @@ def plan(
 
 
 def _start(
-    zoo: Zoo, values: dict[str, Any], flags: Mapping[str, Any], notify: Callable[[str], None]
+    zoo: Zoo, values: dict[str, Any], options: UnlistedOptions, notify: Callable[[str], None]
 ) -> Path | None:
     """Return the checkpoint that is fine-tuned, and put its architecture into `values`.
 
-    Where the flags name one it stands, and the trainer refuses another than the source's. Of a bare weight
-    file they name the network that it fits.
+    Where the user names one it stands, and the trainer refuses another than the source's. Of a bare weight
+    file, and of code, it is the network that the weights fit.
     """
     name = values.get("start")
     if not name:
         return None
     from transferzoo.training.finetuning import architecture_of
 
-    given = flags.get("architecture") or ""
-    model = resolve_model(zoo, name, values["dataset"], UnlistedOptions(given), notify)
-    folder = download_model(model, notify).folder
-    fits = model.weights is not None and model.weights.architecture == given
+    given = options.architecture
+    model = resolve_model(zoo, name, values["dataset"], options, notify)
+    options.check(model)
+    if model.source.runs_code:
+        from transferzoo.models.code_weights import checkpoint_of_code
+
+        notify(running(model))
+        folder = checkpoint_of_code(model, given, zoo.dataset(values["dataset"]))
+    else:
+        folder = download_model(model, notify).folder
+    fits = model.source.runs_code or (model.weights is not None and model.weights.architecture == given)
     values["architecture"] = architecture_of(folder) if fits or not given else given
     return folder
 
 
-def _labels(zoo: Zoo, values: dict[str, Any], notify: Callable[[str], None]) -> ModelSpec | None:
+def _labels(
+    zoo: Zoo, values: dict[str, Any], options: UnlistedOptions, notify: Callable[[str], None]
+) -> ModelSpec | None:
     """Return the model that labels the images, and put its full name into `values`."""
     name = values.get("labels_from")
     if not name:
         return None
-    found = select_models(zoo, [name], values["dataset"], "target", notify=notify)
+    found = select_models(zoo, [name], values["dataset"], "target", options, notify)
     if len(found) != 1:
         raise UsageError("labels come from one model", expected="one name", got=f"'{name}', {len(found)}")
     values["labels_from"] = found[0].full_name
+    if found[0].source.runs_code:
+        notify(running(found[0]))
     return download_model(found[0], notify)
 
 
-def _validators(zoo: Zoo, values: Mapping[str, Any]) -> Sequence[ModelSpec]:
+def _validators(zoo: Zoo, values: Mapping[str, Any], options: UnlistedOptions) -> Sequence[ModelSpec]:
     """Return the validation targets: those named, else all of the data set where any are needed."""
     dataset, names = values["dataset"], values.get("validators") or ()
     if not names and values.get("select") != "transfer" and not values.get("tune"):
         return ()
     try:
-        found = select_models(zoo, names or ("all",), dataset, "validator")
+        found = select_models(zoo, names or ("all",), dataset, "validator", options)
     except UnknownNameError as error:
         raise UsageError(f"a validation target is unknown: {str(error).removesuffix('.')}") from None
     if not found:
