@@ -18,7 +18,9 @@ from PIL import Image
 from helpers.refusals import refused
 from transferzoo.api import load_model
 from transferzoo.base.errors import TransferZooError
-from transferzoo.evaluation.packs import find_pack, names_pack, read_pack
+from transferzoo.evaluation.pack_manifest import find_pack, names_pack
+from transferzoo.evaluation.packs import read_pack
+from transferzoo.zoo.schema import assets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,6 +124,15 @@ def test_target_classes_are_in_it(cli: Run) -> None:
     ran(cli, "attack", *words, *ANYONE, "--pack", "aimed.zip")
     found = ran(cli, "score", "aimed.zip", "-t", "vgg", *EACH)
     assert outcomes(found) == outcomes(ran(cli, "attack", *words, *EACH, "-t", "vgg"))
+
+
+def test_the_built_in_pack_is_of_the_built_in_zoo(cli: Run) -> None:
+    """Else it is made anew: `attack -s … -a mi+di -a pgd --steps 10 --images 300 --pack FILE`."""
+    (entry,) = json.loads(cli("show", "fashion-mnist-three", "--json").out)
+    assert entry["bytes"] <= 2_000_000 and entry["clean_images"] == 300 and entry["licence"] == "MIT"
+    zoo = json.loads((assets() / "manifest.json").read_text())["models"]
+    made = {(one["surrogate"], one["surrogate_sha256"]) for one in entry["adversarial_images"]}
+    assert made == {(name, zoo[name]["sha256"]) for name, _ in made} and len(made) == 3
 
 
 def test_a_name_may_be_pinned(small: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 
 from helpers.refusals import refused
 from transferzoo.api import load_images, load_model
+from transferzoo.evaluation.run_folder import RunFolder
+from transferzoo.page.example_images import example_images
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -187,6 +190,27 @@ def test_a_report_of_its_run_folder_says_the_same(cli: Run, folders: Path) -> No
     again = cli("report", place.partition(": ")[2])
     assert again.code == 0, again.err
     assert done.out.split("Success rate of")[1] == again.out.split("Success rate of")[1]
+
+
+def test_its_page_shows_the_images(cli: Run, folders: Path, batch: Any, adversarial: Tensor) -> None:
+    """The clean images of somebody's own folder, the adversarial ones, and what the target says of them."""
+    done = cli("score", "adv", "--clean", "clean", "--dataset", "fashion-mnist", "-t", "vgg")
+    place = next(line for line in done.err.splitlines() if line.startswith("Run folder: "))
+    shutil.rmtree("clean")
+    found = example_images(RunFolder(Path(place.partition(": ")[2])), load_zoo(), None)
+    assert [name.partition("\n")[0] for name, _ in found.rows] == ["clean", "adversarial", "difference"]
+    vgg = load_model("vgg")
+    assert len(found.columns) == 5
+    for at in range(5):
+        clean, shown = (
+            torch.tensor([*Image.open(io.BytesIO(row[at].png)).tobytes()]).reshape(1, 28, 28)
+            for _, row in found.rows[:2]
+        )
+        (place_of,) = (at for at, image in enumerate(batch.images) if torch.equal(image, clean))
+        assert torch.equal(adversarial[place_of], shown)
+        with torch.no_grad():
+            predicted = CLASSES[int(vgg(shown[None] / 255).argmax())]
+        assert f"vgg: {predicted}\n" in found.rows[1][1][at].note
 
 
 @pytest.mark.parametrize(

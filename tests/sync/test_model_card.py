@@ -100,6 +100,27 @@ def test_the_table_says_how_it_was_trained() -> None:
     assert not unsaid & table.keys()
 
 
+def test_success_rates_are_in_the_metadata_that_the_hub_reads() -> None:
+    found = [record(), record(target="fashion-mnist/vit", split="train", white_box=True, targeted="next")]
+    every = data_of(text_of(records=found)).eval_results
+    assert every is not None
+    accuracy, *rates = sorted(every, key=lambda one: one.metric_type != "accuracy")
+    assert accuracy.metric_type == "accuracy"
+    for one, made in zip(rates, found, strict=True):
+        assert one.metric_type == "adversarial_success_rate"
+        assert (one.dataset_type, one.dataset_name, one.dataset_split) == (
+            IMAGES,
+            "fashion-mnist",
+            made.split,
+        )
+        assert one.metric_value == made.rate == 0.75
+        wanted = ("target", "attack", "targeted", "n", "low", "high", "white_box")
+        assert one.metric_args is not None
+        assert {name: one.metric_args[name] for name in wanted} == {
+            name: getattr(made, name) for name in wanted
+        }
+
+
 def test_other_ways_of_training_are_told() -> None:
     assert rows(text_of("resnet50-sat"))["adversarial"] == "norm l2, epsilon 0.1, step eps*2/3, steps 3"
     assert rows(text_of("resnet50-sat"))["minimizer"] == "sgd"

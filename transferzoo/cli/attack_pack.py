@@ -43,7 +43,7 @@ def pack(job: Job, folder: RunFolder, file: Path) -> None:
     """Write a pack and say what is in it."""
     from transferzoo.base.digests import digest_of
     from transferzoo.base.distributed import this_device
-    from transferzoo.evaluation.packs import write_pack
+    from transferzoo.evaluation.write_pack import write_pack
 
     manifest = write_pack(file, job, folder, this_device())
     rows, size = len(manifest.images), file.stat().st_size

@@ -179,6 +179,7 @@ def names_of_all(zoo: Zoo) -> list[str]:
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.datasets import READERS
     from transferzoo.defences import DEFENCES
+    from transferzoo.evaluation.pack_manifest import built_in_packs
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.models.architectures import ARCHITECTURES
     from transferzoo.studies.schema import built_in
@@ -186,7 +187,8 @@ def names_of_all(zoo: Zoo) -> list[str]:
 
     models = {m.name for m in zoo.models.values()}
     parts = (TECHNIQUES, MINIMIZERS, ARCHITECTURES, DEFENCES, READERS, SOURCES)
-    named = (zoo.datasets, zoo.presets, zoo.suites, zoo.protocols, zoo.recipes, built_in(), *parts)
+    entries = (zoo.datasets, zoo.presets, zoo.suites, zoo.protocols, zoo.recipes)
+    named = (*entries, built_in(), built_in_packs(), *parts)
     return [*models, *(name for part in named for name in part)]
 
 

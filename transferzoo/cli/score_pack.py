@@ -27,7 +27,8 @@ def given_packs(request: ScoreRequest) -> dict[Path, Pack]:
         UsageError: something is said that a pack says itself.
         DataError: one is damaged.
     """
-    from transferzoo.evaluation.packs import find_pack, names_pack, read_pack
+    from transferzoo.evaluation.pack_manifest import find_pack, names_pack
+    from transferzoo.evaluation.packs import read_pack
 
     places = [place for place in request.images if names_pack(str(place))]
     told = ("clean", "labels", "epsilon", "norm", "split", "seed")

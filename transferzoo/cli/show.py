@@ -26,7 +26,7 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="Any name that `list` prints, or a model of your own.", autocompletion=complete_names
+            help="Any name that `list` prints, a model of your own, or a pack.", autocompletion=complete_names
         ),
     ],
     json: Json = False,
@@ -67,9 +67,14 @@ def _unlisted(name: str, zoo: Zoo, allow_code: bool) -> ModelSpec:
 
 def _find(name: str, zoo: Zoo, allow_code: bool) -> Iterator[dict[str, Any]]:
     from transferzoo.attacks.configure import spelled
+    from transferzoo.evaluation.pack_manifest import find_pack, names_pack
     from transferzoo.models.resolve import note_path
     from transferzoo.studies.schema import built_in, find_study
 
+    if names_pack(name):
+        from transferzoo.evaluation.packs import read_pack
+
+        yield read_pack(find_pack(name)).facts
     for model in zoo.models.values():
         if name in (model.name, model.full_name):
             note_path(name, model, log)

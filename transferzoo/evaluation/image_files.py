@@ -6,6 +6,7 @@ the metadata have the SHA-256 of all. What does not fit is an error; the command
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import torch
@@ -95,6 +96,24 @@ def read_places(paths: Iterator[Path], ids: Sequence[int], places: Sequence[int]
         }
         start += len(stored)
     return torch.stack([found[place] for place in places])
+
+
+def write_clean(path: Path, images: Tensor, ids: Tensor, classes: Sequence[str]) -> None:
+    """Write clean images to look at, uint8 (M, C, H, W), with their ids (M,) and the names of all classes."""
+    tensors = {"images": images.contiguous(), "ids": ids.contiguous()}
+    write_bytes(path, save(tensors, {"sha256": _digest(tensors), "classes": json.dumps([*classes])}))
+
+
+def read_clean(path: Path) -> tuple[Tensor, Tensor, list[str]]:
+    """Return what `write_clean` wrote.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    tensors = _tensors(path, None)
+    with safe_open(path, "pt") as stored:
+        classes = json.loads(stored.metadata()["classes"])
+    return tensors["images"], tensors["ids"], [str(name) for name in classes]
 
 
 def _tensors(path: Path, ids: Tensor | None) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ def measure_targets(
         }
         for file in rows
     }
-    examples = tuple(selected.ids[_examples(job, selected)].tolist())
+    examples = tuple(selected.ids[shown_places(job, selected)].tolist())
     shown = {
         (one.surrogate, one.attack, one.target): one
         for one in _intact(folder.predictions)
@@ -179,7 +179,7 @@ def _ordered(
     return [known[cell] for cell in cells if cell in known]
 
 
-def _examples(job: Job, selected: SelectedImages) -> list[int]:
+def shown_places(job: Job, selected: SelectedImages) -> list[int]:
     """Return the places in what is selected of the images that are shown to people."""
     return drawn_examples(selected.labels.tolist(), job.config.seed)
 
@@ -221,11 +221,7 @@ class MeasuredTarget:
         accuracies = [self.selected.accuracy[name] for name in names]
         predictions = self._predict(images)
         if step == task.attack.budget.steps:
-            places = _examples(self.job, self.selected)
-            ids, classes = (tuple(each[places].tolist()) for each in (self.selected.ids, predictions))
-            self.examples.append(
-                Predictions(**asdict(task.pair), target=self.target.full_name, ids=ids, classes=classes)
-            )
+            self._keep_examples(task.pair, predictions)
         return self._record(
             predictions,
             surrogate=task.pair.surrogate,
@@ -246,8 +242,15 @@ class MeasuredTarget:
         """Return the record of adversarial images that come from elsewhere."""
         units = (given.images[self.selected.places[within]] for within in self.selected.units)
         digests = {self.weights, self.job.content["models"][self.target.full_name]}
-        return self._record(
-            self._predict(units), **given.fields, white_box=not digests.isdisjoint(given.weights)
+        predictions = self._predict(units)
+        self._keep_examples(given.pair, predictions)
+        return self._record(predictions, **given.fields, white_box=not digests.isdisjoint(given.weights))
+
+    def _keep_examples(self, pair: SurrogateAttack, predictions: Tensor) -> None:
+        places = shown_places(self.job, self.selected)
+        ids, classes = (tuple(each[places].tolist()) for each in (self.selected.ids, predictions))
+        self.examples.append(
+            Predictions(**asdict(pair), target=self.target.full_name, ids=ids, classes=classes)
         )
 
     def _predict(self, units: Iterable[Tensor]) -> Tensor:

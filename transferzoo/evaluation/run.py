@@ -18,8 +18,13 @@ from transferzoo.base.distributed import Team
 from transferzoo.base.processes import one_thread, usual_jobs
 from transferzoo.evaluation.crafting import craft_all
 from transferzoo.evaluation.examples import drawn_examples, predicted, shown_target
-from transferzoo.evaluation.image_files import read_unit
-from transferzoo.evaluation.measuring import MeasuredTarget, measure_perturbations, measure_targets
+from transferzoo.evaluation.image_files import read_unit, write_clean, write_unit
+from transferzoo.evaluation.measuring import (
+    MeasuredTarget,
+    measure_perturbations,
+    measure_targets,
+    shown_places,
+)
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
 from transferzoo.evaluation.pictures import Captions, save_picture, save_sheet
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS, RunFolder
@@ -111,22 +116,29 @@ def measure_given(
     folder.begin(job.content)
     selected = select(job, folder, Team(device=device), lambda *_: None)
     visibility = []
+    shown = selected.places[shown_places(job, selected)]
+    write_clean(folder.clean_path, job.data.images[shown], job.data.ids[shown], job.dataset.classes)
     for row in given:
         metrics = PerturbationMetrics()
-        for places in (selected.places[within] for within in selected.units):
+        for unit, within in enumerate(selected.units):
+            places = selected.places[within]
             metrics.add(row.images[places], job.data.images[places])
+            write_unit(folder.unit_path(row.pair, unit), {0: row.images[places]}, 0, job.data.ids[places])
         visibility.append(metrics.result(row.pair))
     folder.save_visibility(visibility)
     asked = replace(job, targets=tuple(m for m in job.targets if m.full_name not in unasked))
     noise = measure_targets(asked, selected, folder, device, lambda *_: None)[NOISE]
     cells = [(row.pair, target.full_name) for row in given for target in job.targets]
     known = {(r.pair, r.target): r for r in folder.records() if r.selection == folder.selection()}
+    examples = folder.predictions()
     for target in job.targets:
         missing = [row for row in given if (row.pair, target.full_name) not in known]
         if missing:
             with one_thread():
-                shown = MeasuredTarget(job, selected, folder, target, {}, device)
-                known |= {(row.pair, target.full_name): shown.given(row) for row in missing}
+                measured = MeasuredTarget(job, selected, folder, target, {}, device)
+                known |= {(row.pair, target.full_name): measured.given(row) for row in missing}
+            examples += measured.examples
+            folder.save_predictions(examples)
             folder.save_records(known[cell] for cell in cells if cell in known)
     return Findings([known[cell] for cell in cells], visibility=visibility, noise=noise)
 

@@ -9,6 +9,7 @@
     curve.jsonl            the same after fewer steps
     noise.jsonl            one line a budget and target: random noise on the same images
     visibility.jsonl       how visible the perturbations of a surrogate and attack are
+    clean.safetensors      of images that somebody else attacked, those that are shown to people, clean
     predictions.jsonl      what targets predict of the images that are shown to people, see `examples`
     timings.jsonl          seconds of each unit; it and started.json alone differ between two runs
 
@@ -156,6 +157,11 @@ class RunFolder:
     def noise_path(self, name: str, unit: int) -> Path:
         """Return where the images of a work unit lie with noise of that name, drawn or not."""
         return self.path / "noise" / file_name(name) / f"{unit:04d}.safetensors"
+
+    @property
+    def clean_path(self) -> Path:
+        """Where clean images lie that are shown to people and may be in no data set."""
+        return self.path / "clean.safetensors"
 
     def add_timing(self, pair: SurrogateAttack, unit: int, images: int, seconds: float) -> None:
         """Keep how long a work unit took."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import DataError
 from transferzoo.base.foreign_files import read_json
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from transferzoo.datasets import Batch
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.results.comparisons import Row
     from transferzoo.results.records import Record
@@ -79,11 +80,8 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
     Raises:
         DataError: there are no images, they are not those of the run, or a file of it is damaged.
     """
-    from transferzoo.datasets.sources import load_split, measured
-
     config = read_json(run.path / "config.json")["config"]
-    dataset = measured(zoo, config["dataset"], config["split"], root).dataset(config["dataset"])
-    clean = load_split(dataset, config["split"], root=root)
+    clean, classes = _clean_images(run, config, zoo, root)
     shown = dict(list(rows_of(run.records()).items())[:MOST_ROWS])
     most = min(MOST_IMAGES, max(1, budget // (clean.images[0].numel() * (1 + 2 * len(shown)))))
     every, labels_of_all = run.selected()
@@ -97,10 +95,10 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
     after = {row: _adversarial_images(run, cells, every, drawn) for row, cells in shown.items()}
     changes = {row: images.astype(int) - before for row, images in after.items()}
     times = max(1, 127 // max(1, *(int(abs(change).max()) for change in changes.values())))
-    names = [dataset.classes[label] for label in labels]
+    names = [classes[label] for label in labels]
     rows = [("clean", _row(before, names, "clean"))]
     for row, cells in shown.items():
-        notes = _notes(run, cells, {every[place]: place for place in drawn}, dataset.classes)
+        notes = _notes(run, cells, {every[place]: place for place in drawn}, classes)
         rows.append((_row_title(row), _row(after[row], names, "adversarial", notes)))
         magnified = (128 + times * changes[row]).clip(0, 255).astype(before.dtype)
         rows.append(("difference", _row(magnified, names, "difference, magnified")))
@@ -111,6 +109,24 @@ def example_images(run: RunFolder, zoo: Zoo, root: Path | None, budget: int = PI
         tuple(f"{name}\nimage {number}" for name, number in zip(names, ids, strict=True)),
         tuple(rows),
     )
+
+
+def _clean_images(
+    run: RunFolder, config: Mapping[str, Any], zoo: Zoo, root: Path | None
+) -> tuple[Batch, Sequence[str]]:
+    """Return the clean images that the run keeps, or those of its data set, and the names of the classes."""
+    import torch
+
+    from transferzoo.datasets import Batch
+    from transferzoo.datasets.sources import load_split, measured
+    from transferzoo.evaluation.image_files import read_clean
+
+    if run.clean_path.exists():
+        images, ids, classes = read_clean(run.clean_path)
+        label_of = dict(zip(*run.selected(), strict=True))
+        return Batch(images, torch.tensor([label_of[one] for one in ids.tolist()]), ids), classes
+    dataset = measured(zoo, config["dataset"], config["split"], root).dataset(config["dataset"])
+    return load_split(dataset, config["split"], root=root), dataset.classes
 
 
 def _row_title(row: Row) -> str:

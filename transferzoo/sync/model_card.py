@@ -13,6 +13,8 @@ from transferzoo.sync.licences import check_licence
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from huggingface_hub import EvalResult
+
     from transferzoo.results.records import Record
 
 TASK = "image-classification"
@@ -56,7 +58,7 @@ def model_card(
 
     licence = check_licence(licence)
     name = repo.rpartition("/")[2]
-    results = _results(recipe, dataset_repo)
+    results = [*_accuracy(recipe, dataset_repo), *_success_rates(records, recipe, dataset_repo)]
     data = ModelCardData(
         license=licence,
         library_name="timm",
@@ -90,7 +92,7 @@ def _minimizer(recipe: Mapping[str, Any]) -> list[str]:
     return [parse_terms(spec)[0].name] if spec else []
 
 
-def _results(recipe: Mapping[str, Any], dataset_repo: str | None) -> list[Any]:
+def _accuracy(recipe: Mapping[str, Any], dataset_repo: str | None) -> list[EvalResult]:
     """Return the test accuracy as the Hub lists results, if it was measured."""
     from huggingface_hub import EvalResult
 
@@ -107,6 +109,37 @@ def _results(recipe: Mapping[str, Any], dataset_repo: str | None) -> list[Any]:
             metric_name="test accuracy",
             metric_value=float(accuracy["accuracy"]),
         )
+    ]
+
+
+def _success_rates(
+    records: Sequence[Record], recipe: Mapping[str, Any], dataset_repo: str | None
+) -> list[EvalResult]:
+    """Return the success rates likewise; what each was measured with stands in its arguments."""
+    from huggingface_hub import EvalResult
+
+    trained_on = recipe.get("config", {}).get("dataset")
+    return [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=(record.dataset == trained_on and dataset_repo) or record.dataset,
+            dataset_name=record.dataset,
+            dataset_split=record.split,
+            metric_type="adversarial_success_rate",
+            metric_name=f"success rate of its adversarial images against {_format(record.target)}",
+            metric_value=record.rate,
+            metric_args={
+                "target": _format(record.target),
+                "attack": record.attack,
+                "targeted": record.targeted,
+                "n": record.n,
+                "low": record.low,
+                "high": record.high,
+                "white_box": record.white_box,
+                "target_sha256": record.target_sha256,
+            },
+        )
+        for record in records
     ]
 
 
