@@ -19,7 +19,7 @@ from transferzoo.base.version import __version__
 from transferzoo.models.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
-    from transferzoo.api import load_images, load_model, read_attack
+    from transferzoo.api import load_images, load_model, load_surrogates, read_attack
     from transferzoo.attacks.engine import Attack, craft
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.attacks.techniques.work_unit import Pool
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from transferzoo.minimizers import MINIMIZERS
     from transferzoo.models.architectures import ARCHITECTURES
     from transferzoo.models.classifier import Classifier
+    from transferzoo.models.wrap import wrap
     from transferzoo.results.tables import tables
     from transferzoo.training.trainer import train
     from transferzoo.zoo.model_source import SOURCES
@@ -57,10 +58,12 @@ _PUBLIC = {
     "evaluate": "evaluation.in_memory",
     "load_images": "api",
     "load_model": "api",
+    "load_surrogates": "api",
     "measure": "evaluation.in_memory",
     "read_attack": "api",
     "tables": "results.tables",
     "train": "training.trainer",
+    "wrap": "models.wrap",
 }
 __all__ = [
     "ARCHITECTURES",
@@ -81,11 +84,13 @@ __all__ = [
     "evaluate",
     "load_images",
     "load_model",
+    "load_surrogates",
     "load_zoo",
     "measure",
     "read_attack",
     "tables",
     "train",
+    "wrap",
 ]
 
 register_with_timm()

@@ -11,9 +11,11 @@ from transferzoo.attacks.engine import Attack
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets.own import own_images
 from transferzoo.datasets.sources import load_split, measured
+from transferzoo.models.fitting import COUNT
 from transferzoo.models.load import load_classifier
 from transferzoo.models.resolve import named_dataset, select_models
 from transferzoo.models.unlisted_options import UnlistedOptions
+from transferzoo.training.adapted import adapted_surrogates
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -71,6 +73,36 @@ def load_model(
         )
     options.check_used(zoo, found)
     return load_classifier(found[0], zoo.dataset(home))
+
+
+def load_surrogates(
+    dataset: str | Path, count: int = COUNT, *, split: str | None = None
+) -> tuple[dict[str, Classifier], Batch]:
+    """Load surrogates for images of your own, and images that none of them was trained on.
+
+    They are what `transferzoo attack --surrogate auto` takes: surrogates of the zoo for these classes, or a
+    few networks that are trained once and kept in the cache.
+
+    Args:
+        dataset: a data set of the zoo or a place of your own images, as for `load_images`.
+        count: how many surrogates, at most.
+        split: images that will be attacked; None for those that are free.
+
+    Returns:
+        Name → [0, 1] pixels (N, C, H, W) → logits (N, K); and the images to attack.
+
+    Raises:
+        UsageError: the images that will be attacked are those a training would see.
+        DataError: there are no images, or too few to train on.
+    """
+    zoo = load_zoo()
+    place = _place(zoo, dataset)
+    zoo, name, root = own_images(zoo, None if place else str(dataset), place, warn=_warn)
+    zoo = measured(zoo, name, split, root)
+    found = adapted_surrogates(zoo, name, count, split=split)
+    spec = zoo.dataset(name)
+    loaded = {model.name: load_classifier(model, spec) for model in found.models}
+    return loaded, load_split(spec, found.split, root=root)
 
 
 def _warn(note: str) -> None:

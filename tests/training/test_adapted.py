@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import transferzoo
 from helpers.data_layouts import picture
 from helpers.stripes import draw
 from transferzoo.base.errors import DataError, UsageError
@@ -155,3 +156,12 @@ def test_usual_options_fit_any_number_of_images() -> None:
         found = usual_options(count, fine_tuned=False)
         assert found["batch_size"] <= count - found["validation"]
         assert usual_options(count, fine_tuned=True)["epochs"] < found["epochs"]
+
+
+def test_surrogates_are_loaded_with_images_to_attack(photos: Path, small: None) -> None:
+    """What a program gets is what the command line trains: the same names, and images that were not seen."""
+    models, batch = transferzoo.load_surrogates(photos, 1)
+    zoo, name = of_its_own(photos)
+    assert [*models] == [model.name for model in adapted_surrogates(zoo, name, 1).models]
+    assert not {*batch.names} & {*load_split(zoo.dataset(name), "train").names}
+    assert models["small_resnet18-sam"](batch.images / 255).shape == (len(batch), len(KINDS))
