@@ -11,7 +11,7 @@ import torch
 
 from helpers.refusals import nothing_written, refused
 from helpers.short_attack import TRY, by_pair
-from transferzoo import load_model
+from transferzoo import evaluate, load_images, load_model, read_attack
 from transferzoo.base.errors import UsageError
 from transferzoo.models.sources import python_function
 from transferzoo.models.sources.python_function import PythonFunction
@@ -67,6 +67,9 @@ def scores():
         return model(images).detach().numpy()
     return predict
 
+def labels(images):
+    return scores()(images).argmax(1)
+
 class Models:
     Vgg = staticmethod(target)
 """
@@ -87,6 +90,61 @@ def test_functions_are_surrogates_and_targets(cli: Run, few: Path, written: Writ
     assert found["surrogate", "target"]["target_sha256"] == found["surrogate", "Models.Vgg"]["target_sha256"]
     for word in ("imported", "called", "asked"):
         assert word in result.err
+
+
+def test_labels_alone_are_enough_and_noise_is_shown_if_asked(cli: Run, few: Path, written: Written) -> None:
+    own = written(OWN)
+    command = (*TRY, "--data", few, "-t", f"{own}:labels,{own}:scores,vgg", "--allow-code", "--json")
+    plain = cli(*command)
+    outcomes = {target: record["outcomes"] for (_, target), record in by_pair(plain).items()}
+    assert "1" in outcomes["vgg"]
+    assert outcomes["labels"] == outcomes["scores"] == outcomes["vgg"]
+    shown = {record["target"].partition("/")[2] for record in json.loads(plain.out)["noise"]}
+    assert shown == {"scores", "vgg"}
+    assert "Note: labels says labels only: no random noise is shown" in plain.err
+    asked = cli(*command, "--noise")
+    noise = {
+        record["target"].partition("/")[2]: record["outcomes"] for record in json.loads(asked.out)["noise"]
+    }
+    assert noise["labels"] == noise["scores"] == noise["vgg"]
+    assert "labels only" not in asked.err
+    assert json.loads(asked.out)["records"] == json.loads(plain.out)["records"], "the same run went on"
+
+
+def test_programs_evaluate_targets_of_labels_only(few: Path, written: Written) -> None:
+    own = written(OWN)
+    known = load_images(root=few)
+    models = {name: load_model(f"{own}:{name}", allow_code=True) for name in ("labels", "target")}
+    attack = read_attack("bim", steps=2)
+    found = evaluate(attack, load_model("resnet50-sgd"), models, known.images[:20], known.labels[:20])
+    first, second = found.records
+    assert first.outcomes == second.outcomes
+    assert "1" in first.outcomes
+
+
+def test_labels_alone_are_scored(cli: Run, written: Written, tmp_path: Path) -> None:
+    own = written(OWN)
+    made = cli(*TRY, "-t", "vgg", "--save-images", "saved", "--json")
+    assert made.code == 0, made.err
+    (folder,) = (path for path in (tmp_path / "saved").iterdir() if path.is_dir())
+    command = ("score", folder, "--dataset", "fashion-mnist", "--allow-code", "--json")
+    for noise in ((), ("--noise",)):
+        found = cli(*command, "-t", f"{own}:labels,vgg", *noise)
+        assert found.code == 0, found.err
+        first, second = json.loads(found.out)["records"]
+        assert first["outcomes"] == second["outcomes"]
+        assert len(json.loads(found.out)["noise"]) == 1 + len(noise)
+
+
+def test_a_label_of_none_of_the_mapped_classes_is_a_sentence(
+    cli: Run, few: Path, written: Written, tmp_path: Path
+) -> None:
+    own = written("def classify(images): return [12] * len(images)\n")
+    rows = [f"{label},{label + 1}" for label in range(10)] + [",0", ",12"]
+    (tmp_path / "map.csv").write_text("data,model\n" + "\n".join(rows))
+    found = cli(*TRY, "--data", few, "-t", f"{own}:classify", "--classes", "map.csv", "--allow-code")
+    assert found.code == 1
+    assert "a model of labels only answers with a class that the data does not have" in found.err
 
 
 def test_code_runs_only_where_it_is_allowed(cli: Run, few: Path, written: Written, tmp_path: Path) -> None:
@@ -162,7 +220,18 @@ def test_a_run_follows_the_weights_and_the_code(written: Written, monkeypatch: p
         ("return lambda images: None", "make", ("returns no scores", "got NoneType")),
         ("return lambda images: 1 / 0", "make", ("'own_models:make' returned fails: ZeroDivisionError",)),
         ("return lambda images: torch.zeros(len(images), 10)", "make", ("'make' does not classify these",)),
-        ("", "predict", ("'own_models:predict' fails: TypeError: predict() missing 1 required",)),
+        ("", "predict", ("does not classify like the data set", "(2, 10), got shape (2, 1, 28, 28)")),
+        ("", "both", ("'own_models:both' takes other arguments", "or one, the images, got images, width")),
+        (
+            "",
+            "named",
+            ("'own_models:named' takes other arguments", "got width", "write a function around it"),
+        ),
+        ("", "Needy", ("'own_models:Needy' takes other arguments", "none, and it returns a model")),
+        ("", "number", ("'own_models:number' is no function", "got int")),
+        ("", "ten", ("a class that there is not", "numbers in 0..9, got 10..10", "--classes FILE")),
+        ("", "halves", ("does not classify like the data set", "got shape (2,)")),
+        ("", "truths", ("does not classify like the data set", "got shape (2,)")),
         ("", "mak", ("unknown function 'mak' of own_models", "did you mean make")),
         ("", "make.deep", ("unknown function 'make.deep' of own_models",)),
     ],
@@ -173,6 +242,10 @@ def test_what_goes_wrong_in_a_function_is_a_sentence(
     own = written(
         "import torch\nfrom torch import nn\n"
         f"def make():\n    {body or 'pass'}\ndef predict(images): return images\n"
+        "def both(images, width): return images\ndef named(*, width): return images\n"
+        "class Needy:\n    def __init__(self, width): pass\nnumber = 3\n"
+        "def ten(images): return [10] * len(images)\ndef halves(images): return [0.5] * len(images)\n"
+        "def truths(images): return [True] * len(images)\n"
     )
     result = cli(*TRY, "--data", few, "-t", f"{own}:{name}", "--allow-code")
     data, told, rest = result.err.split("\n", 2)

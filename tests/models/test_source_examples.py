@@ -48,6 +48,8 @@ OWN = """
 from transferzoo import load_model
 def make(): return load_model('vgg')
 def answer(): return lambda images: make()(images)
+def predict(images): return make()(images)
+def classify(images): return predict(images).argmax(1)
 """
 
 

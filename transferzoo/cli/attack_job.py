@@ -180,6 +180,7 @@ def job_of(
     from transferzoo.evaluation.candidates import read_target_classes
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.known_classes import only_known
+    from transferzoo.evaluation.noise_images import of_labels_only
 
     dataset = zoo.dataset(config.dataset)
     with progress("reading images") as advance:
@@ -196,8 +197,16 @@ def job_of(
             got=str(len(known)),
         )
     dataset, images = only_known(dataset, images, known)
+    others = [] if request.noise else [model for model in targets if model not in surrogates]
     return Job(
-        config, dataset, surrogates, targets, images, listed, allow_inaccurate=request.allow_inaccurate
+        config,
+        dataset,
+        surrogates,
+        targets,
+        images,
+        listed,
+        allow_inaccurate=request.allow_inaccurate,
+        noiseless=of_labels_only(others, dataset, log),
     )
 
 

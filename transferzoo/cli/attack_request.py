@@ -33,6 +33,7 @@ from transferzoo.cli.options import (
     Output,
     Plugins,
     Runs,
+    ShowNoise,
     Split,
     Std,
     Visible,
@@ -213,6 +214,7 @@ class AttackRequest:
     ] = None
     images_correct_for: CorrectFor = None
     allow_inaccurate: AllowInaccurate = False
+    noise: ShowNoise = False
     data: DataRoot = None
     split: Split = None
     output: Output = None

@@ -151,6 +151,14 @@ AllowInaccurate = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+ShowNoise = Annotated[
+    bool,
+    typer.Option(
+        "--noise",
+        help="Show random noise to targets that say labels only too; it takes queries.",
+        rich_help_panel=IMAGES,
+    ),
+]
 Runs = Annotated[
     Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
 ]

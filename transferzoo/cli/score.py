@@ -22,6 +22,7 @@ from transferzoo.cli.options import (
     Output,
     Plugins,
     Runs,
+    ShowNoise,
     Split,
     Std,
     Visible,
@@ -113,6 +114,7 @@ class ScoreRequest:
     zoo: ZooFile = None
     plugin: Plugins = None
     allow_inaccurate: AllowInaccurate = False
+    noise: ShowNoise = False
     output: Output = None
     json: Json = False
     visibility: Visible = False

@@ -79,6 +79,7 @@ def scored(
     from transferzoo.base.distributed import this_device
     from transferzoo.evaluation.given_images import GivenImages
     from transferzoo.evaluation.job import Job
+    from transferzoo.evaluation.noise_images import of_labels_only
     from transferzoo.evaluation.run import measure_given
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.results.records import SurrogateAttack
@@ -101,13 +102,23 @@ def scored(
         seed=request.seed or 0,
         batch_size=spec.attack.batch_size,
     )
-    unasked = frozenset(model.full_name for model in answering)
-    job = Job(config, spec, (), every, clean, trusted=unasked, allow_inaccurate=request.allow_inaccurate)
+    read = frozenset(model.full_name for model in answering)
+    silent = read if request.noise else read | of_labels_only(targets, spec, log)
+    job = Job(
+        config,
+        spec,
+        (),
+        every,
+        clean,
+        trusted=read,
+        allow_inaccurate=request.allow_inaccurate,
+        noiseless=silent,
+    )
     pair = SurrogateAttack(f"{spec.name}/{label}", noise_name(budget).replace("noise", "given", 1))
     key = {**job.key, "given": tensors_digest(adversarial)}
     run = RunFolder.of(request.runs, key, re.sub(r"[^a-z0-9+._-]+", "-", f"score-{label}".lower()))
     run.begin(job.content, as_written())
-    found = measure_given(job, run, [GivenImages(pair, adversarial, {})], this_device(), unasked=unasked)
+    found = measure_given(job, run, [GivenImages(pair, adversarial, {})], this_device())
     log(f"Run folder: {run.path}")
     return found
 

@@ -62,6 +62,7 @@ def score_pack(
 
     from transferzoo.base.distributed import this_device
     from transferzoo.cli.score_job import answering_target
+    from transferzoo.evaluation.noise_images import of_labels_only
     from transferzoo.evaluation.packs import pack_job
     from transferzoo.evaluation.run import measure_given
     from transferzoo.evaluation.run_folder import RunFolder
@@ -72,19 +73,21 @@ def score_pack(
         answering_target(file, names, made, pack.clean, pack.dataset, twins)
         for file in request.predictions or ()
     ]
-    unasked = frozenset(model.full_name for model in answering)
+    read = frozenset(model.full_name for model in answering)
+    silent = read if request.noise else read | of_labels_only(targets, pack.dataset, log)
     job = pack_job(
         pack,
         spec,
         (*targets, *answering),
         request.images_correct_for or "all",
-        trusted=unasked,
+        trusted=read,
         allow_inaccurate=request.allow_inaccurate,
     )
+    job = replace(job, noiseless=silent)
     log(f"Pack: {pack.name}, SHA-256 {pack.sha256[:12]}, {len(pack.clean)} images.")
     title = re.sub(r"[^a-z0-9+._-]+", "-", f"score-{pack.name}".lower())
     run = RunFolder.of(request.runs, {**job.key, "pack": pack.sha256}, title)
     run.begin(job.content, as_written())
-    found = measure_given(job, run, pack.rows, this_device(), unasked=unasked)
+    found = measure_given(job, run, pack.rows, this_device())
     log(f"Run folder: {run.path}")
     return found

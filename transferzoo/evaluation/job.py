@@ -45,6 +45,7 @@ class Job:
         target_classes: as a list gave them, int64 (N,); None without a list.
         trusted: full names of models that may classify badly: it is known how they were trained.
         allow_inaccurate: whether a model that does not classify is attacked all the same.
+        noiseless: full names of targets that are shown no random noise.
         cache: folder of clean predictions; None for the user's.
         remembered: clean predictions of this process, where no cache can be written.
     """
@@ -57,6 +58,7 @@ class Job:
     target_classes: Tensor | None = None
     trusted: frozenset[str] = frozenset()
     allow_inaccurate: bool = False
+    noiseless: frozenset[str] = frozenset()
     cache: Path | None = None
     remembered: dict[Path, dict[str, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 

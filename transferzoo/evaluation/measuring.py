@@ -120,6 +120,7 @@ def measure_targets(
         target.full_name: {
             file: [row for row in every if not is_known(file, row, target.full_name)]
             for file, every in rows.items()
+            if file != NOISE or target.full_name not in job.noiseless
         }
         for target in job.targets
     }
@@ -147,7 +148,7 @@ def measure_targets(
         done += 1
         on_progress("measuring targets", done, len(todo))
 
-    if any(rows_of[NOISE] for rows_of in missing.values()):
+    if any(rows_of.get(NOISE) for rows_of in missing.values()):
         draw_noise(job, selected, folder, on_progress, jobs)
     if todo:
         on_progress("measuring targets", 0, len(todo))

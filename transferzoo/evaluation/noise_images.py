@@ -8,9 +8,10 @@ from transferzoo.attacks.noise import noise_name, noisy
 from transferzoo.base.processes import counting, share
 from transferzoo.evaluation.crafting import clean_unit
 from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
+from transferzoo.models.load import says_labels_only
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.evaluation.select_images import SelectedImages
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
     OnProgress = Callable[[str, int, int], None]
     Item = tuple[str, int]
@@ -65,3 +67,26 @@ def noise_units(job: Job, selected: SelectedImages, folder: RunFolder, name: str
     for unit in range(len(selected.units)):
         clean, ids = clean_unit(job, selected, unit)
         yield read_unit(folder.noise_path(name, unit), attack.budget.steps, clean, ids, attack)
+
+
+def of_labels_only(
+    targets: Iterable[ModelSpec], dataset: DatasetSpec, notify: Callable[[str], None]
+) -> frozenset[str]:
+    """Return the full names of the targets that say labels alone, which are shown no noise unless asked.
+
+    Args:
+        targets: on this machine.
+        dataset: what they classify.
+        notify: called with a sentence where there are any.
+
+    Raises:
+        ModelError: a target cannot be loaded.
+    """
+    found = {model.full_name: model.name for model in targets if says_labels_only(model, dataset)}
+    if found:
+        names, each = ", ".join(found.values()), "say" if len(found) > 1 else "says"
+        notify(
+            f"Note: {names} {each} labels only: no random noise is shown, which would take as many queries "
+            "as an attack. --noise shows it."
+        )
+    return frozenset(found)

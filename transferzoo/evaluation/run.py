@@ -9,7 +9,6 @@ configuration left, and checks it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +31,7 @@ from transferzoo.evaluation.select_images import select
 from transferzoo.results.comparisons import Findings, brief, budget_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -95,8 +94,6 @@ def measure_given(
     folder: RunFolder,
     given: Sequence[GivenImages],
     device: torch.device,
-    *,
-    unasked: Collection[str] = (),
 ) -> Findings:
     """Return the success of adversarial images that are there, and of noise beside it: forward passes alone.
 
@@ -107,7 +104,6 @@ def measure_given(
         folder: where the selection, the noise and the records are kept; its key names the given images.
         given: a row each.
         device: where the targets compute.
-        unasked: full names of targets that are shown no noise.
 
     Raises:
         ModelError: a target cannot be loaded, or gives no numbers.
@@ -126,8 +122,7 @@ def measure_given(
             write_unit(folder.unit_path(row.pair, unit), {0: row.images[places]}, 0, job.data.ids[places])
         visibility.append(metrics.result(row.pair))
     folder.save_visibility(visibility)
-    asked = replace(job, targets=tuple(m for m in job.targets if m.full_name not in unasked))
-    noise = measure_targets(asked, selected, folder, device, lambda *_: None)[NOISE]
+    noise = measure_targets(job, selected, folder, device, lambda *_: None)[NOISE]
     cells = [(row.pair, target.full_name) for row in given for target in job.targets]
     known = {(r.pair, r.target): r for r in folder.records() if r.selection == folder.selection()}
     examples = folder.predictions()

@@ -14,6 +14,7 @@ from torchvision.transforms.functional import center_crop
 from transferzoo.base.errors import DataError, ModelError, TransferZooError, reason
 from transferzoo.datasets.labels import class_order
 from transferzoo.models import checkpoint
+from transferzoo.models.hard_labels import are_labels, as_scores, require_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,8 +83,15 @@ class Classifier(nn.Module):
         normalised = self.read(images)
         weight = next(self.model.parameters(), normalised)
         logits: Tensor = self.model(normalised.to(weight.dtype))
-        logits = logits if self.order is None else logits[:, self.order]
+        if self.order is not None:
+            logits = logits[:, self.order]
+            logits = require_known(logits) if self.labels_only else logits
         return logits if weight.dtype == normalised.dtype else logits.to(normalised.dtype)
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether the model, once it was asked, has said classes alone and no scores."""
+        return isinstance(self.model, Predictor) and self.model.labels_only
 
     def read(self, images: Tensor) -> Tensor:
         """Return what the model is given of images (N, C, H, W) in [0, 1]: resized, cropped, normalised.
@@ -136,10 +144,13 @@ class Predictor(nn.Module):
     """A model outside of PyTorch: it says what it sees, and no gradient comes back.
 
     Args:
-        answer: maps images, float32 (N, C, H, W) on the CPU, to logits or other scores (N, K), a tensor or an
-            array.
+        answer: maps images, float32 (N, C, H, W) on the CPU, to logits or other scores (N, K), or to a class
+            of each, integers (N,); a tensor or an array.
         classes: K.
         name: what errors call it.
+
+    Attributes:
+        labels_only: whether its last answer was classes.
     """
 
     def __init__(self, answer: Callable[[Tensor], object], classes: int, name: str) -> None:
@@ -147,15 +158,37 @@ class Predictor(nn.Module):
         self.answer = answer
         self.classes = classes
         self.name = name
+        self.labels_only = False
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the scores, float32 (N, K) on the CPU.
+        """Return the scores, float32 (N, K) on the CPU; of classes, their log-probabilities, 0 or −∞.
 
         Raises:
             ModelError: what came is something else, or not a number.
         """
         output = self.answer(images.detach().to("cpu", torch.float32))
-        return checked(output, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
+        found = as_tensor(output, len(images), self.classes, self.name)
+        self.labels_only = are_labels(found, len(images))
+        if self.labels_only:
+            return as_scores(found.cpu(), self.classes, self.name)
+        return checked(found, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
+
+
+def _wanted(images: int, classes: int) -> str:
+    return f"logits of shape ({images}, {classes})"
+
+
+def as_tensor(output: object, images: int, classes: int, name: str) -> Tensor:
+    """Return what a model that nobody knows returned as a tensor; arguments as `checked` takes them.
+
+    Raises:
+        ModelError: it is none.
+    """
+    try:
+        return torch.as_tensor(output)
+    except (TypeError, ValueError, RuntimeError):
+        wanted = _wanted(images, classes)
+        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(output).__name__) from None
 
 
 def checked(output: object, images: int, classes: int, name: str) -> Tensor:
@@ -170,11 +203,7 @@ def checked(output: object, images: int, classes: int, name: str) -> Tensor:
     Raises:
         ModelError: no numbers (N, K), or NaN among them.
     """
-    wanted = f"logits of shape ({images}, {classes})"
-    try:
-        scores = torch.as_tensor(output)
-    except (TypeError, ValueError, RuntimeError):
-        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(output).__name__) from None
+    wanted, scores = _wanted(images, classes), as_tensor(output, images, classes, name)
     if tuple(scores.shape) != (images, classes):
         raise ModelError(
             f"'{name}' does not classify like the data set",

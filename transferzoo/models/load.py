@@ -96,3 +96,12 @@ def require_gradients(model: ModelSpec) -> None:
             got=str(model.source),
             hint="use it as a target",
         )
+
+
+def says_labels_only(model: ModelSpec, dataset: DatasetSpec) -> bool:
+    """Return whether a model says classes alone, and no scores; what gives no gradients is loaded for it.
+
+    Raises:
+        ModelError: see `load_classifier`.
+    """
+    return not loadable(model).gives_gradients() and load_classifier(model, dataset).labels_only

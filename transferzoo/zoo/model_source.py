@@ -211,6 +211,14 @@ class LoadableSource(ModelSource):
         """
         return True
 
+    def takes_queries(self) -> bool:
+        """Return whether every image that it classifies is a query worth a count, of a service or slow code.
+
+        Raises:
+            ModelError: its own code fails.
+        """
+        return False
+
     def class_names(self) -> tuple[str, ...]:
         """Return the names of its classes in the order of its logits, without loading it.
 

@@ -1,17 +1,22 @@
-"""Models that a function of a Python module returns; see `UnlistedOptions.allow_code` for when it is run.
+"""Functions of a Python module, as models; see `UnlistedOptions.allow_code` for when they are run.
 
-    def make():            # called without arguments
-        return network     # an nn.Module: [0, 1] pixels (N, C, H, W) → logits (N, K)
-        return predict     # or a function of such images, for a target: Tensor → scores (N, K)
+    def make():            # without arguments: it is called once and returns the model,
+        return network     # an nn.Module: [0, 1] pixels (N, C, H, W) → logits (N, K),
+        return predict     # or a function of images, for a target
 
-The working folder is among the places that modules are imported from. What user code raises becomes one
-sentence, and what it prints while it is imported, called or asked goes to stderr.
+    def predict(images):   # with one argument: it is that function itself. Tensor, float32 (N, C, H, W) in
+        return scores      # [0, 1], on the CPU → scores (N, K), or a class of each image, integers (N,)
+
+The signature tells them apart; what has a default or is `*args` is no argument here. The working folder is
+among the places that modules are imported from. What user code raises becomes one sentence, and what it
+prints while it is imported, called or asked goes to stderr.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import operator
 import os
 import re
@@ -44,7 +49,7 @@ _NAME = re.compile(r"[\w.]+:[\w.]+")
 @model_source("python")
 @dataclass(frozen=True)
 class PythonFunction(LoadableSource):
-    """What a function of a module returns.
+    """What a function of a module returns, or the function.
 
     Attributes:
         name: "package.module:function".
@@ -57,6 +62,8 @@ class PythonFunction(LoadableSource):
     examples: ClassVar[tuple[Example, ...]] = (
         Example("a function that returns an nn.Module", "own.models:make --allow-code"),
         Example("one that returns a function of images", "own.models:answer --allow-code", surrogate="no"),
+        Example("a function of images → scores", "own.models:predict --allow-code", surrogate="no"),
+        Example("one of images → labels", "own.models:classify --allow-code", surrogate="no"),
     )
     runs_code: ClassVar[bool] = True
 
@@ -102,6 +109,9 @@ class PythonFunction(LoadableSource):
 
     def gives_gradients(self) -> bool:
         return facts(self.name)[2]
+
+    def takes_queries(self) -> bool:
+        return not self.gives_gradients()
 
 
 def _is_installed(module: str) -> bool:
@@ -176,13 +186,20 @@ def facts(name: str) -> tuple[str, str, bool]:
 
 
 def _made(name: str) -> nn.Module | Callable[[Tensor], object]:
-    """Call the function."""
+    """Return the model that a function stands for: what it returns, or itself.
+
+    Raises:
+        UnknownNameError: the module has no such function.
+        ModelError: it takes other arguments, raises an exception, or returns something else.
+    """
     module, path = _module(name), name.partition(":")[2]
     try:
         function = operator.attrgetter(path)(module)
     except AttributeError:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UnknownNameError(f"function of {module.__name__}", path, known) from None
+    if _reads_images(function, name):
+        return function  # type: ignore[no-any-return]
     with watching(f"'{name}' fails", name):
         made = function()
     if isinstance(made, type) or not callable(made):
@@ -192,6 +209,35 @@ def _made(name: str) -> nn.Module | Callable[[Tensor], object]:
             got=made.__name__ if isinstance(made, type) else type(made).__name__,
         )
     return made  # type: ignore[no-any-return]
+
+
+def _reads_images(function: object, name: str) -> bool:
+    """Return whether a function takes images, and not nothing.
+
+    Raises:
+        ModelError: it takes more, or what shall be called is no function.
+    """
+    if not callable(function):
+        raise ModelError(
+            f"'{name}' is no function", expected="one that returns a model", got=type(function).__name__
+        )
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some of C's have none
+        return False
+    needed = [
+        p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if not needed:
+        return False
+    if len(needed) > 1 or needed[0].kind is inspect.Parameter.KEYWORD_ONLY or isinstance(function, type):
+        raise ModelError(
+            f"'{name}' takes other arguments",
+            expected="none, and it returns a model, or one, the images",
+            got=", ".join(parameter.name for parameter in needed),
+            hint="write a function around it",
+        )
+    return True
 
 
 def _module(name: str) -> ModuleType:
