@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from helpers.fitted import fit
@@ -99,3 +101,39 @@ def fitted_keras(keras: Any, few: Path, *, scale: float, end: str | None, channe
     model = keras.Sequential([*body, dense])
     dense.set_weights([head.weight.detach().numpy().T, head.bias.detach().numpy()])
     return model
+
+
+CLIP = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 28, "layers": 1, "width": 64, "patch_size": 7, "head_width": 32},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+"""A small model of open_clip, whose tokens are the usual ones."""
+
+
+@torch.no_grad()
+def save_clip(folder: Path, few: Path) -> None:
+    """Write a small model of open_clip that knows some images by "a photo of a CLASS.".
+
+    Its text tower is random. Image features are projected to where their class's text is: what a linear layer
+    says of them, by the pseudo-inverse of the text features. One feature is constant, for the layer's bias.
+    """
+    open_clip: Any = import_module("open_clip")
+    torch.manual_seed(0)
+    model = open_clip.model.CLIP(**CLIP).eval()
+    known, visual = load_images(root=few), model.visual
+    visual.ln_post.weight[0], visual.ln_post.bias[0] = 0, 1
+    projection, visual.proj = visual.proj, None
+    pixels = known.images.expand(-1, 3, -1, -1) / 255 - 0.5
+    features, head = visual(pixels), nn.Linear(64, 10)
+    fit(head, features, known.labels)
+    head.weight[:, 0] += head.bias
+    prompts = open_clip.tokenize([f"a photo of a {name}." for name in FASHION.classes], context_length=16)
+    texts = model.encode_text(prompts, normalize=True)
+    projection.copy_(torch.linalg.pinv(texts).matmul(head.weight).T)
+    visual.proj = projection
+    reads = {"mean": [0.5] * 3, "std": [1.0] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    folder.mkdir()
+    config = {"model_cfg": CLIP, "preprocess_cfg": reads}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")

@@ -126,8 +126,9 @@ def test_labels_alone_are_scored(cli: Run, written: Written, tmp_path: Path) -> 
     own = written(OWN)
     made = cli(*TRY, "-t", "vgg", "--save-images", "saved", "--json")
     assert made.code == 0, made.err
-    (folder,) = (path for path in (tmp_path / "saved").iterdir() if path.is_dir())
-    command = ("score", folder, "--dataset", "fashion-mnist", "--allow-code", "--json")
+    (sheet,) = (tmp_path / "saved").rglob("sheet.png")
+    sheet.unlink()
+    command = ("score", sheet.parent, "--dataset", "fashion-mnist", "--allow-code", "--json")
     for noise in ((), ("--noise",)):
         found = cli(*command, "-t", f"{own}:labels,vgg", *noise)
         assert found.code == 0, found.err

@@ -28,9 +28,11 @@ from helpers.foreign_models import (
     fitted_keras,
     fitted_tiny,
     hashed_name,
+    save_clip,
     small_vit,
 )
 from helpers.hub_server import COMMIT, connect, running
+from helpers.oip_server import Served, serving
 from helpers.short_attack import TRY
 from transferzoo import load_model
 from transferzoo.models.sources.keras_file import package
@@ -38,6 +40,8 @@ from transferzoo.zoo.model_source import Example, forms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
     from helpers.refusals import Run
 
@@ -86,7 +90,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, few: Path) -> Path:
     transformers.utils.logging.disable_progress_bar()
     vit.save_pretrained(folder / "my-vit")
     processor.save_pretrained(folder / "my-vit")
+    save_clip(folder / "my-clip", few)
     return folder
+
+
+def answers(images: NDArray[Any]) -> NDArray[Any]:
+    with torch.no_grad():
+        found: NDArray[Any] = load_model("vgg")(torch.tensor(images)).numpy()
+    return found
 
 
 @pytest.fixture
@@ -115,16 +126,20 @@ def here(place: Path, few: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     others = {name: model for name, model in _api.BUILTIN_MODELS.items() if name != "resnet50"}
     monkeypatch.setattr(_api, "BUILTIN_MODELS", others)
     register_model()(resnet50)
-    repositories = {"OWNER/NAME": "my-model", "OWNER/OTHER": "my-vit"}
+    repositories = {"OWNER/NAME": "my-model", "OWNER/OTHER": "my-vit", "OWNER/CLIP": "my-clip"}
+    repositories["laion/CLIP-ViT-B-32-laion2B-s34B-b79K"] = "my-clip"
     repositories |= {f"timm/resnet18.{tag}": "my-model" for tag in ("a1_in1k", "fb_swsl_ig1b_ft_in1k")}
     files = {
         f"{repo}/{file.name}": file.read_bytes()
         for repo, folder in repositories.items()
         for file in (place / folder).iterdir()
     }
-    with running(files) as hub:
+    served = Served(answers, output=("FP32", (-1, 10)))
+    with running(files) as hub, serving(served) as url:
         connect(monkeypatch, hub, tmp_path / "client")
-        yield lambda *arguments: cli(*arguments, "--runs", tmp_path / "runs")
+        yield lambda *arguments: cli(
+            *(re.sub(r"^oip:.*", f"oip:{url}", str(each)) for each in arguments), "--runs", tmp_path / "runs"
+        )
     for name in ("own", "own.models"):
         sys.modules.pop(name, None)
 
@@ -160,4 +175,13 @@ except SystemExit:
     assert [entry["you write"] for entry in json.loads(done.stdout)] == [one.written for one in EXAMPLES]
     imported = set(done.stderr.splitlines()[-1].split())
     assert "transferzoo" in imported
-    assert not imported & {"torch", "timm", "torchvision", "transformers", "keras", "onnxruntime"}
+    assert not imported & {
+        "torch",
+        "timm",
+        "torchvision",
+        "transformers",
+        "keras",
+        "onnxruntime",
+        "httpx2",
+        "open_clip",
+    }

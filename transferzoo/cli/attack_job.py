@@ -86,7 +86,14 @@ def models(
     from transferzoo.zoo.reader import load_zoo
     from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
-    options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
+    options = UnlistedOptions.read(
+        request.architecture,
+        request.allow_code,
+        request.mean,
+        request.std,
+        request.requests_per_second,
+        request.prompt,
+    )
     targets = request.targets or ["all"]
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options) if request.pack is None else ()

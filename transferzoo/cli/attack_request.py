@@ -32,6 +32,8 @@ from transferzoo.cli.options import (
     Mean,
     Output,
     Plugins,
+    Prompt,
+    RequestsPerSecond,
     Runs,
     ShowNoise,
     Split,
@@ -177,6 +179,7 @@ class AttackRequest:
     mean: Mean = None
     std: Std = None
     allow_code: AllowCode = False
+    prompt: Prompt = ""
     classes: Annotated[
         Path | None,
         typer.Option(
@@ -215,6 +218,7 @@ class AttackRequest:
     images_correct_for: CorrectFor = None
     allow_inaccurate: AllowInaccurate = False
     noise: ShowNoise = False
+    requests_per_second: RequestsPerSecond = None
     data: DataRoot = None
     split: Split = None
     output: Output = None

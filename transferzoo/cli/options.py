@@ -151,6 +151,24 @@ AllowInaccurate = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        metavar="SENTENCE",
+        show_default="a photo of a {}.",
+        rich_help_panel=MODELS,
+        help="What zero-shot models (open_clip:) are told of a class, {} for its name.",
+    ),
+]
+RequestsPerSecond = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NUMBER",
+        show_default="no limit",
+        rich_help_panel=SPEED,
+        help="Ask a served model (oip:) at most so often; a request holds up to 64 images.",
+    ),
+]
 ShowNoise = Annotated[
     bool,
     typer.Option(

@@ -21,6 +21,8 @@ from transferzoo.cli.options import (
     Mean,
     Output,
     Plugins,
+    Prompt,
+    RequestsPerSecond,
     Runs,
     ShowNoise,
     Split,
@@ -111,10 +113,12 @@ class ScoreRequest:
     mean: Mean = None
     std: Std = None
     allow_code: AllowCode = False
+    prompt: Prompt = ""
     zoo: ZooFile = None
     plugin: Plugins = None
     allow_inaccurate: AllowInaccurate = False
     noise: ShowNoise = False
+    requests_per_second: RequestsPerSecond = None
     output: Output = None
     json: Json = False
     visibility: Visible = False
@@ -147,7 +151,14 @@ def score(request: ScoreRequest) -> None:
     names = request.targets or ([] if request.predictions else ["all"])
     said = named_dataset(records, request.dataset or packed, names)
     records, name, root = own_images(records, said, place, log, log)
-    options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
+    options = UnlistedOptions.read(
+        request.architecture,
+        request.allow_code,
+        request.mean,
+        request.std,
+        request.requests_per_second,
+        request.prompt,
+    )
     targets = select_models(records, names, name, "target", options, log) if names else ()
     options.check_used(records, targets)
     _, targets = download_models((), tuple(targets))

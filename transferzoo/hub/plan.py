@@ -21,6 +21,7 @@ def plan_files(
     files: Collection[str],
     *,
     optional: Collection[str] = (),
+    instead: Collection[str] = (),
     revision: str | None = None,
     repo_type: str = "model",
 ) -> list[DryRunFileInfo]:
@@ -34,6 +35,8 @@ def plan_files(
         repo: "OWNER/NAME".
         files: paths within the repository.
         optional: patterns, as in `fnmatch`, of further paths that it may have.
+        instead: paths that are taken in place of `files`, with what else `optional` says, where the first two
+            of them are in the repository.
         revision: a commit, tag or branch; the default branch if None.
         repo_type: "model" or "dataset".
 
@@ -53,6 +56,8 @@ def plan_files(
             lambda: HfApi().repo_info(repo, revision=revision, repo_type=repo_type), when_busy=True
         )
     available = [sibling.rfilename for sibling in info.siblings or []]
+    if instead and {*tuple(instead)[:2]} <= {*available}:
+        files, optional = tuple(instead)[:2], tuple(instead)[2:]
     for file in files:
         if file not in available:
             raise missing_file_error(replace(repository, file=file))

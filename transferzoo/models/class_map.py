@@ -133,14 +133,15 @@ def _exactly(name: str) -> set[str]:
 
 
 def _wholly(name: str) -> set[str]:
-    return {plain(one) for one in (name, _words(name)) if one}
+    return {plain(one) for one in (name, words_of(name)) if one}
 
 
 def _partly(name: str) -> set[str]:
-    return {plain(part) for one in (name, _words(name)) for part in one.split(",") if part.strip()}
+    return {plain(part) for one in (name, words_of(name)) for part in one.split(",") if part.strip()}
 
 
-def _words(name: str) -> str:
+def words_of(name: str) -> str:
+    """Return the words for a WordNet id of ImageNet's, "tench, Tinca tinca"; empty for another name."""
     return imagenet().get(name, "") if WORDNET_ID.fullmatch(name) else ""
 
 

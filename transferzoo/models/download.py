@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from transferzoo import hub
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 
 def download_checkpoint(repo: str, revision: str | None = None) -> Path:
-    """Return the folder of a repository in timm's or transformers' format; downloaded unless it is cached.
+    """Return the folder of a repository that holds a model; downloaded unless it is cached.
 
-    Its config.json is downloaded first, and the weights from the same commit: `model.safetensors`, the
-    collected weights that its recipe.json names, or what describes the image processor of transformers, and
-    nothing that could be run.
+    In timm's or transformers' format its config.json is downloaded first, and the weights from the same
+    commit: `model.safetensors`, the collected weights that its recipe.json names, or what describes the image
+    processor of transformers. Where there is no config.json, or it is of no classifier, the repository may be
+    in open_clip's format. Nothing is downloaded that could be run.
 
     Args:
         repo: "OWNER/NAME".
@@ -33,8 +35,15 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
         TransferZooError: the Hub does not have it, or a file does not match its hash.
         ModelError: the recipe is damaged.
     """
-    config = hub.download_file(repo, checkpoint.CONFIG, revision=revision)
+    try:
+        config = hub.download_file(repo, checkpoint.CONFIG, revision=revision)
+    except hub.MissingFileError as error:
+        if found := _open_clip(repo, revision):
+            return found
+        raise error
     folder, commit = config.parent, hub.commit_of(config)
+    if not checkpoint.is_classifier(folder) and (found := _open_clip(repo, commit)):
+        return found
     hub.download_file(repo, checkpoint.WEIGHTS, revision=commit)
     if is_transformers(folder):
         hub.download_file(repo, PROCESSOR, revision=commit)
@@ -54,6 +63,20 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
             )
         hub.download_file(repo, name, revision=commit, sha256=sha256)
     return folder
+
+
+def _open_clip(repo: str, revision: str | None) -> Path | None:
+    """Return the folder of a repository in open_clip's format, None where it is in another."""
+    try:
+        config = hub.download_file(repo, checkpoint.OPEN_CLIP_CONFIG, revision=revision)
+    except hub.MissingFileError:
+        return None
+    commit = hub.commit_of(config)
+    hub.download_file(repo, checkpoint.OPEN_CLIP_WEIGHTS, revision=commit)
+    for name in checkpoint.OPEN_CLIP_TOKENIZER:
+        with suppress(hub.MissingFileError):
+            hub.download_file(repo, name, revision=commit)
+    return config.parent
 
 
 def download_weights(

@@ -69,6 +69,7 @@ def select_models(
         matching = _matching(zoo, name, dataset, role, options, notify)
         for model in matching:
             options.check(model)
+        matching = [_asked_by(model, options) for model in matching]
         found += [defended(model, defence) for model in matching] if defence else matching
     (apart,) = name_apart(found, known=zoo.models)
     return distinct(apart)
@@ -214,6 +215,11 @@ def _matching(
             hint=f"choose it with --dataset {model.dataset}",
         )
     return [model]
+
+
+def _asked_by(model: ModelSpec, options: UnlistedOptions) -> ModelSpec:
+    source = model.source.asked_by(options)
+    return model if source is model.source else model.model_copy(update={"source": source})
 
 
 def defended(model: ModelSpec, defence: str) -> ModelSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
@@ -25,21 +25,44 @@ class UnlistedOptions:
         mean: what the bare weight files expect to be subtracted from [0, 1] pixels, a value a channel; empty
             where the user does not say.
         std: what divides them then; likewise.
+        prompt: of zero-shot models, a sentence with {} for the name of a class; empty for the usual one.
+        requests_per_second: at most so many are sent to a served model; None without a limit.
     """
 
     architecture: str = ""
     allow_code: bool = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    requests_per_second: float | None = None
+    prompt: str = ""
 
     @classmethod
-    def read(cls, architecture: str, allow_code: bool, mean: str | None, std: str | None) -> UnlistedOptions:
+    def read(
+        cls,
+        architecture: str,
+        allow_code: bool,
+        mean: str | None,
+        std: str | None,
+        requests_per_second: float | None = None,
+        prompt: str = "",
+    ) -> UnlistedOptions:
         """Read what is written on a command line: mean and std as "0.485,0.456,0.406".
 
         Raises:
-            UsageError: mean or std is no list of numbers.
+            UsageError: mean or std is no list of numbers, or there would be no request.
         """
-        return cls(architecture, allow_code, _numbers("mean", mean), _numbers("std", std))
+        if requests_per_second is not None and not 0 < requests_per_second < inf:
+            raise UsageError(
+                "--requests-per-second is out of range", expected="above 0", got=f"{requests_per_second:g}"
+            )
+        return cls(
+            architecture,
+            allow_code,
+            _numbers("mean", mean),
+            _numbers("std", std),
+            requests_per_second,
+            prompt,
+        )
 
     def check(self, model: ModelSpec) -> None:
         """Refuse a model that is code, unless code is allowed.
@@ -54,15 +77,22 @@ class UnlistedOptions:
             )
 
     def check_used(self, zoo: Zoo, models: Iterable[ModelSpec]) -> None:
-        """Refuse an architecture that nothing needs.
+        """Refuse an architecture that nothing needs, and a pace that nothing keeps.
 
         Args:
             zoo: lists models whose architecture is known.
             models: all that were selected.
 
         Raises:
-            UsageError: no bare weight file is among them.
+            UsageError: no bare weight file, or no served model, is among them.
         """
+        models = [*models]
+        if self.requests_per_second is not None and not any(m.source.is_served for m in models):
+            raise UsageError(
+                "there is no served model that --requests-per-second is about",
+                expected="a model oip:http(s)://HOST/v2/models/NAME",
+                hint="leave it out",
+            )
         if any(m.weights and m.full_name not in zoo.models for m in models):
             return
         if self.mean or self.std:

@@ -16,6 +16,7 @@ from transferzoo.base.threads import run_in_threads
 from transferzoo.models import checkpoint
 from transferzoo.models.download import download_checkpoint
 from transferzoo.models.transformers_folder import PROCESSOR
+from transferzoo.sync.inventory import OPEN_CLIP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -143,6 +144,7 @@ def _plan(item: Item) -> PlannedDownload:
                 required.repo,
                 required.files,
                 optional=optional,
+                instead=OPEN_CLIP if required.is_checkpoint else (),
                 revision=required.revision,
                 repo_type=required.repo_type,
             )

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 State = Literal["built-in", "local", "cached", "hub", "web", "train", "absent"]
 """In the package; in a local folder; downloaded; on the Hub only; yet to be trained; not found anywhere."""
+OPEN_CLIP = (
+    checkpoint.OPEN_CLIP_CONFIG,
+    checkpoint.OPEN_CLIP_WEIGHTS,
+    *checkpoint.OPEN_CLIP_TOKENIZER,
+)
+"""Files of a zero-shot model."""
 GROUPS: dict[str, Role] = {"surrogates": "surrogate", "targets": "target", "validators": "validator"}
 
 
@@ -58,6 +64,8 @@ class RequiredFiles:
     def cached_folder(self) -> Path | None:
         """Return the folder of the cache that has all of its files, None where one is missing."""
         folder = hub.cached_snapshot(self.repo, self.revision, self.repo_type)
+        if folder is not None and self.is_checkpoint and checkpoint.is_open_clip(folder):
+            return folder
         if folder is None or not all((folder / file).exists() for file in self.files):
             return None
         return folder if not self.is_checkpoint or _is_complete(folder) else None
@@ -67,6 +75,7 @@ class RequiredFiles:
         paths = [folder / file for file in self.files]
         if self.is_checkpoint:
             paths += [folder / checkpoint.RECIPE, folder / PROCESSOR, *checkpoint.samples(folder)]
+            paths += [folder / name for name in OPEN_CLIP]
         return [path for path in paths if path.is_file()]
 
 

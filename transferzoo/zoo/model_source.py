@@ -72,6 +72,7 @@ class ModelSource(ABC):
         is_path: whether what a user writes is a path, which has to exist.
         runs_code: whether loading it runs code of the user's.
         takes_weights: whether a `WeightFile` may say what one of its files holds.
+        is_served: whether it is asked over a network, image by image.
         as_is: whether a surrogate is attacked as it is, not made faster first.
     """
 
@@ -83,6 +84,7 @@ class ModelSource(ABC):
     is_path: ClassVar[bool] = False
     runs_code: ClassVar[bool] = False
     takes_weights: ClassVar[bool] = False
+    is_served: ClassVar[bool] = False
     as_is: ClassVar[bool] = False
 
     @classmethod
@@ -135,6 +137,10 @@ class ModelSource(ABC):
             ModelError: its files are damaged.
         """
         return None
+
+    def asked_by(self, options: UnlistedOptions) -> Self:
+        """Return it as a user wants it to be asked, where that is anybody's choice."""
+        return self
 
     def beside(self, folder: Path) -> Self:
         """Return it with a relative path, if it has one, starting at a folder."""

@@ -11,7 +11,9 @@ from transferzoo.base.errors import UsageError, reason
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.checkpoint import CONFIG, is_open_clip
 from transferzoo.models.recipe_file import checked
+from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
 from transferzoo.models.sources.program_file import is_scripted
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
@@ -146,6 +148,8 @@ class LocalFolder(CheckpointFolder):
             folder = path.resolve()
             if is_transformers(folder):
                 return TransformersClassifier.unlisted(written, dataset, options)
+            if is_open_clip(folder) and not (folder / CONFIG).exists():
+                return OpenClipFolder.unlisted(written, dataset, options)
             classified = trained_on(folder) or dataset.name
             return ModelSpec(name=folder.name, dataset=classified, roles=ROLES, source=cls(folder))
         path = path.absolute()  # a link keeps its name and its neighbours

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from transferzoo.base.errors import UsageError
+from transferzoo.models.checkpoint import is_open_clip
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
+from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
 from transferzoo.zoo.model_source import Example, ModelSource, model_source
@@ -26,15 +28,17 @@ _PLACE = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>.+))?")
 @model_source("hub", NAMED_ON_HUB.removesuffix(":"))
 @dataclass(frozen=True)
 class HubRepository(ModelSource):
-    """A checkpoint folder of timm or transformers on the Hub, or a repository with a weight file.
+    """A model of timm, transformers or open_clip on the Hub, or a repository with a weight file.
 
     Attributes:
         repo: "OWNER/NAME".
         revision: a commit, tag or branch; None for the default branch.
+        prompt: of a zero-shot model of open_clip; empty for the usual one.
     """
 
     repo: str
     revision: str | None = None
+    prompt: str = ""
 
     pattern: ClassVar[str] = "OWNER/NAME[@REVISION]"
     written: ClassVar[str] = f"{NAMED_ON_HUB}{pattern}"
@@ -44,6 +48,7 @@ class HubRepository(ModelSource):
         Example(
             "a repository of transformers on the Hub", "hf-hub:OWNER/OTHER", TransformersClassifier.installed
         ),
+        Example("a repository of open_clip on the Hub", "hf-hub:OWNER/CLIP", OpenClipFolder.installed),
     )
     state: ClassVar[State] = "hub"
     takes_weights: ClassVar[bool] = True
@@ -71,6 +76,9 @@ class HubRepository(ModelSource):
     def group(self) -> str:
         return self.repo.partition("/")[0]
 
+    def asked_by(self, options: UnlistedOptions) -> Self:
+        return replace(self, prompt=options.prompt)
+
     def download(
         self, weights: WeightFile | None, notify: Callable[[str], None] = lambda sentence: None
     ) -> LoadableSource:
@@ -78,5 +86,7 @@ class HubRepository(ModelSource):
 
         if weights is None:
             folder = download_checkpoint(self.repo, self.revision)
+            if is_open_clip(folder):
+                return OpenClipFolder(folder, self.prompt)
             return TransformersClassifier(folder) if is_transformers(folder) else LocalFolder(folder)
         return LocalFolder(download_weights(self.repo, self.revision, weights, notify))

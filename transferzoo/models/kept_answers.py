@@ -1,0 +1,78 @@
+"""What a served model has answered, kept on this machine so that no image is asked for twice.
+
+One file of SQLite a model, which several processes may use at once: they share its pace too.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (image BLOB PRIMARY KEY, answer BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS pace (one INTEGER PRIMARY KEY, last REAL NOT NULL);
+"""
+_WAIT = 60.0
+"""Seconds for which another process may hold the file."""
+
+
+class KeptAnswers:
+    """Answers by image.
+
+    Args:
+        path: of the file; where it cannot be used, this process remembers the answers alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._base = _opened(path)
+
+    def known(self, images: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the answers that are known, by the digest of their images."""
+        found = {}
+        for image in images:
+            row = self._base.execute("SELECT answer FROM answers WHERE image = ?", (image,)).fetchone()
+            if row is not None:
+                found[image] = row[0]
+        return found
+
+    def add(self, answers: Mapping[bytes, bytes]) -> None:
+        """Keep answers by the digest of their images."""
+        with self._base:
+            self._base.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
+
+    def wait(self, per_second: float) -> None:
+        """Wait until one more request keeps to so many a second, of all processes together."""
+        with self._base:
+            self._base.execute("BEGIN IMMEDIATE")
+            row = self._base.execute("SELECT last FROM pace").fetchone()
+            now = time.time()
+            pause = min(max(0.0, (row[0] if row else 0.0) + 1 / per_second - now), _WAIT)
+            self._base.execute("INSERT OR REPLACE INTO pace VALUES (1, ?)", (now + pause,))
+        time.sleep(pause)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open a file of answers; one that cannot be read is made anew, and without a place there is none."""
+    for place in (path, path, None):
+        try:
+            if place is not None:
+                place.parent.mkdir(parents=True, exist_ok=True)
+            base = sqlite3.connect(place or ":memory:", timeout=_WAIT, check_same_thread=False)
+            base.executescript(_TABLES)
+            with base:  # shows whether it can be written
+                base.execute("DELETE FROM answers WHERE image IS NULL")
+        except sqlite3.DatabaseError as error:
+            if not isinstance(error, sqlite3.OperationalError):
+                with suppress(OSError):
+                    path.unlink()
+        except OSError:
+            pass
+        else:
+            return base
+    raise AssertionError("SQLite always has memory")

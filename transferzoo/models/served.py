@@ -1,0 +1,347 @@
+"""A client of the Open Inference Protocol (version 2, REST): what a served model reads, and what it answers.
+
+`GET URL` gives names, shapes and types; `POST URL/infer` takes images as JSON. An answer is scores (N, K), or
+labels alone: integers (N,) or (N, 1). Each image is asked for once, see `kept_answers`. Requests that fail
+for a moment are repeated. The token in the variable TRANSFERZOO_OIP_TOKEN, if any, is sent as a bearer token,
+over HTTPS or to this machine only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from transferzoo.base.errors import ModelError, TransferZooError, UsageError, reason
+from transferzoo.base.printable import printable
+from transferzoo.hub.sentences import retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from transferzoo.models.kept_answers import KeptAnswers
+
+TOKEN = "TRANSFERZOO_OIP_TOKEN"
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before the second to fifth try."""
+MOST_PAUSE = 60.0
+"""Seconds that are waited at most where the server asks for it."""
+SECONDS = 120.0
+"""Within which a request is answered."""
+BUSY = (429, 502, 503, 504)
+TOO_MANY = (400, 413)
+"""What servers say to a batch that is too large; half of it is tried then."""
+INPUTS = {"FP32": "float32", "FP16": "float16", "UINT8": "uint8"}
+"""Numbers that an input may hold, as the protocol calls them → their name in NumPy."""
+SCORES = ("FP64", "FP32", "FP16", "BF16")
+LABELS = ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
+MOST_IMAGES, MOST_VALUES = 64, 2**20
+"""Images of a request, and pixels of all of them, at most."""
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+class _Tensor(BaseModel):
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class _Filled(_Tensor):
+    data: list[Any]
+
+
+class _Answer(BaseModel):
+    outputs: list[_Filled]
+
+
+class Metadata(BaseModel):
+    """What a server says about a model."""
+
+    name: str
+    versions: list[str] | None = None
+    platform: str = ""
+    inputs: list[_Tensor] | None = None
+    outputs: list[_Tensor] | None = None
+
+
+class Interface(NamedTuple):
+    """What a served model reads and answers.
+
+    Attributes:
+        input: name of its input.
+        dtype: of the pixels, "uint8" for 0, …, 255.
+        batch: how many images it takes at once; None for any number.
+        channels: 1, 3, or None where it does not say.
+        sides: height and width, likewise.
+        channels_last: whether it takes images as (N, H, W, C).
+        output: name of its output.
+        labels: whether that is labels alone.
+        classes: how many scores it has; None where it does not say.
+    """
+
+    input: str
+    dtype: str
+    batch: int | None
+    channels: int | None
+    sides: tuple[int | None, int | None]
+    channels_last: bool
+    output: str
+    labels: bool
+    classes: int | None
+
+
+def interface(metadata: Metadata, url: str) -> Interface:
+    """Return how a model is asked.
+
+    Raises:
+        ModelError: it does not read images alone, or answers neither scores nor labels.
+    """
+    inputs, outputs = metadata.inputs or [], metadata.outputs or []
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].datatype not in INPUTS:
+        raise ModelError(
+            f"{url} cannot read images",
+            expected=f"metadata with one input of 4 dimensions, {', '.join(INPUTS)}",
+            got=_described(inputs),
+            hint="let the server declare it",
+        )
+    batch, *rest = (size if size > 0 else None for size in inputs[0].shape)
+    last = rest[0] not in (1, 3) and rest[2] in (1, 3)
+    channels, height, width = (rest[2], *rest[:2]) if last else rest
+    if channels not in (None, 1, 3):
+        raise ModelError(
+            f"{url} cannot read images",
+            expected="1 or 3 channels, (N, C, H, W) or (N, H, W, C)",
+            got=f"shape {inputs[0].shape}",
+        )
+    scores = [one for one in outputs if one.datatype in SCORES and len(one.shape) == 2]
+    labels = [one for one in outputs if one.datatype in LABELS and one.shape[1:] in ([], [1])]
+    if not scores and not labels:
+        raise ModelError(
+            f"{url} gives no classes",
+            expected="metadata with an output of scores (N, K), or of labels, integers (N,)",
+            got=_described(outputs),
+            hint="let the server declare it",
+        )
+    output = (scores or labels)[0]
+    count = output.shape[1] if scores and output.shape[1] > 0 else None
+    dtype = INPUTS[inputs[0].datatype]
+    sides = (height, width)
+    return Interface(inputs[0].name, dtype, batch, channels, sides, last, output.name, not scores, count)
+
+
+def _described(tensors: list[_Tensor]) -> str:
+    return printable(", ".join(f"{one.datatype} {one.shape}" for one in tensors)) or "none"
+
+
+@dataclass
+class Service:
+    """A served model.
+
+    Attributes:
+        url: of the model, http(s)://HOST/v2/models/NAME.
+        requests_per_second: at most so many; None without a limit.
+        kept: its answers; None where only metadata are asked for.
+    """
+
+    url: str
+    requests_per_second: float | None = None
+    kept: KeptAnswers | None = None
+
+    def metadata(self) -> Metadata:
+        """Return what the server says about the model.
+
+        Raises:
+            TransferZooError: it cannot be reached, or refuses.
+            ModelError: there is no such model, or the answer is none of the protocol.
+            UsageError: the token would be sent in the clear.
+        """
+        return self._asked("GET", self.url, Metadata)
+
+    def infer(self, images: NDArray[Any], reads: Interface) -> NDArray[Any]:
+        """Return scores, float32 (N, K), or labels, int64 (N,), of images as the model takes them.
+
+        Raises:
+            TransferZooError, UsageError: as for `metadata`.
+            ModelError: it answers something else.
+        """
+        missing = (reads.batch or len(images)) - len(images)
+        filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+        datatype = next(name for name, dtype in INPUTS.items() if dtype == reads.dtype)
+        tensor = {"name": reads.input, "datatype": datatype, "shape": list(filled.shape)}
+        content = {
+            "inputs": [{**tensor, "data": filled.ravel().tolist()}],
+            "outputs": [{"name": reads.output}],
+        }
+        answer = self._asked("POST", f"{self.url}/infer", _Answer, content)
+        return _numbers(self.url, answer, reads, len(filled))[: len(images)]
+
+    def _asked(
+        self, method: str, url: str, form: type[Form], content: Mapping[str, Any] | None = None
+    ) -> Form:
+        import httpx2
+
+        pauses = PAUSES if content else PAUSES[:1]  # what cannot even be reached is said soon
+        with httpx2.Client(timeout=SECONDS, headers=authorization(self.url)) as client:
+            for pause in (*pauses, None):
+                if self.kept is not None and self.requests_per_second is not None:
+                    self.kept.wait(self.requests_per_second)
+                try:
+                    response = client.request(method, url, json=content)
+                except httpx2.TransportError as error:
+                    if pause is None:
+                        raise TransferZooError(
+                            f"{self.url} cannot be reached: {_clean(reason(error))}",
+                            hint="check the address and whether the server runs",
+                        ) from None
+                    time.sleep(pause)
+                    continue
+                if pause is None or response.status_code not in BUSY:
+                    break
+                time.sleep(min(retry_after(response.headers) or pause, MOST_PAUSE))
+        if response.status_code != 200:
+            raise _refusal(self.url, response)
+        try:
+            return form.model_validate_json(response.content)
+        except ValidationError:
+            raise ModelError(
+                f"{self.url} does not speak the Open Inference Protocol",
+                expected="http(s)://HOST/v2/models/NAME",
+                got=_clean(response.text) or "an empty answer",
+            ) from None
+
+
+class RefusedBatchError(ModelError):
+    """The server refuses a request, perhaps for its size."""
+
+
+def _refusal(url: str, response: Any) -> TransferZooError:
+    """Return the error that a status other than 200 stands for, with the server's own reason."""
+    status = response.status_code
+    try:
+        said = response.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        said = response.text
+    why = f"{status} {response.reason_phrase}: {_clean(str(said))}".rstrip(": ")
+    if status in (401, 403):
+        return TransferZooError(
+            f"{url} refuses access ({why})", hint=f"put a token into the variable {TOKEN}"
+        )
+    if status == 404:
+        return ModelError(
+            f"there is no model at {url} ({why})", expected="http(s)://HOST/v2/models/NAME of one that runs"
+        )
+    return (RefusedBatchError if status in TOO_MANY else ModelError)(f"{url} gives no answer ({why})")
+
+
+def _clean(text: str) -> str:
+    """Return foreign text in one line, without the token."""
+    token = os.environ.get(TOKEN)
+    return printable(shorten(text.replace(token, "…") if token else text, 200, placeholder=" …"))
+
+
+def authorization(url: str) -> dict[str, str]:
+    """Return the header that carries the token, if there is one.
+
+    Raises:
+        UsageError: it would be sent in the clear, or is no token.
+    """
+    token = os.environ.get(TOKEN, "")
+    if not token:
+        return {}
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError(f"the variable {TOKEN} holds no token", expected="letters, digits and signs")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in LOCAL:
+        raise UsageError(
+            f"the token in {TOKEN} is not sent in the clear",
+            expected="https://",
+            got=f"{parts.scheme}://",
+            hint=f"use https, or unset {TOKEN}",
+        )
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _numbers(url: str, answer: _Answer, reads: Interface, count: int) -> NDArray[Any]:
+    """Return what an answer holds, scores float32 (N, K) or labels int64 (N,).
+
+    Raises:
+        ModelError: something else.
+    """
+    wanted = f"{count} labels" if reads.labels else f"scores ({count}, {reads.classes or 'K'})"
+    found = next((one for one in answer.outputs if one.name == reads.output), None)
+    try:
+        if found is None:
+            raise ValueError
+        values = np.array(found.data, np.int64 if reads.labels else np.float32).reshape(found.shape)
+    except (ValueError, TypeError, OverflowError):
+        raise ModelError(
+            f"{url} answers something else than its metadata say",
+            expected=wanted,
+            got=_described(list(answer.outputs)),
+        ) from None
+    values = values.reshape(-1) if reads.labels else values
+    fits = values.shape[:1] == (count,) and values.ndim == (1 if reads.labels else 2)
+    if not fits or not np.isfinite(values).all():
+        got = f"shape {list(values.shape)}" if not fits else "NaN or infinity"
+        raise ModelError(f"{url} gives no classes of the images", expected=wanted, got=got)
+    return values
+
+
+class Asked:
+    """A served model as a function of images.
+
+    Args:
+        service: asks it.
+        reads: how.
+    """
+
+    def __init__(self, service: Service, reads: Interface) -> None:
+        self._service, self._reads = service, reads
+        self._most = reads.batch
+
+    def __call__(self, images: Tensor) -> NDArray[Any]:
+        """Return the answers for images, float32 (N, C, H, W) in [0, 1]; those not known yet are asked for.
+
+        Raises:
+            TransferZooError, ModelError, UsageError: see `Service.infer`.
+        """
+        reads, kept = self._reads, self._service.kept
+        assert kept is not None
+        pixels = images.mul(255).round() if reads.dtype == "uint8" else images
+        pixels = pixels.permute(0, 2, 3, 1) if reads.channels_last else pixels
+        given = np.ascontiguousarray(pixels.numpy().astype(reads.dtype))
+        kind = f"{given.dtype} {given.shape[1:]}".encode()
+        marks = [hashlib.sha256(kind + image.tobytes()).digest() for image in given]
+        answers = kept.known({*marks})
+        missing = [at for at, mark in enumerate(marks) if mark not in answers]
+        missing = list({marks[at]: at for at in reversed(missing)}.values())[::-1]
+        most = self._most or max(1, min(MOST_IMAGES, MOST_VALUES // max(1, given[0].size)))
+        while missing:
+            now, later = missing[:most], missing[most:]
+            try:
+                found = self._service.infer(given[now], reads)
+            except RefusedBatchError:
+                if reads.batch or len(now) == 1:
+                    raise
+                self._most = most = (len(now) + 1) // 2
+                continue
+            new = {marks[at]: answer.tobytes() for at, answer in zip(now, found, strict=True)}
+            kept.add(new)
+            answers |= new
+            missing = later
+        dtype = np.int64 if reads.labels else np.float32
+        rows = [np.frombuffer(answers[mark], dtype) for mark in marks]
+        return np.concatenate(rows) if reads.labels else np.stack(rows)
