@@ -112,8 +112,6 @@ class ServedModel(LoadableSource):
             model,
             size=(height or dataset.size, width or dataset.size),
             channels=channels,
-            mean=[0.0] * channels,
-            std=[1.0] * channels,
         ).eval()
 
     def identity(self) -> tuple[str, str]:
