@@ -70,6 +70,9 @@ def test_no_field_takes_another_type(kind: type, value: object) -> None:
         ({"high": 1.5}, "'high': expected 0 to 1"),
         ({"target_accuracy": -1.0}, "'target_accuracy': expected 0 to 1"),
         ({"further": 1}, "'further' is unknown"),
+        ({"images_correct_for": "\x1b]0;own\x07"}, "images_correct_for"),
+        ({"images_correct_for": "alles"}, "images_correct_for"),
+        ({"images_correct_for": ""}, "images_correct_for"),
     ],
 )
 def test_a_record_says_what_can_be(change: dict[str, object], reason: str) -> None:

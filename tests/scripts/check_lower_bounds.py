@@ -36,7 +36,7 @@ raise SystemExit(bool(missing))
 
 
 def oldest() -> list[str]:
-    """Return the requirements of the oldest versions, "timm==1.0.16"."""
+    """Return the requirements of the oldest versions, "timm==1.0.21"."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     bounds = dict(re.findall(r"([\w-]+)>=([\w.]+)", " ".join(project["dependencies"])))
     return [f"{name}=={bounds[name]}" for name in PACKAGES]

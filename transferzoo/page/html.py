@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
+from transferzoo.base.printable import printable
 from transferzoo.base.table import Mark, typeset
 from transferzoo.page import palette
 from transferzoo.page.descriptions import describe, numbers_table
@@ -71,7 +72,7 @@ def render_page(parts: Sequence[Part], on_figure: Callable[[str], None] = lambda
     title = parts[0].title if alone else "Studies and runs"
     about = parts[0].about if alone else f"{', '.join(part.title for part in parts)}."
     sections = [(part, _sections(part, 3 if alone else 4, on_figure)) for part in parts]
-    return PAGE.format(
+    page = PAGE.format(
         policy=POLICY,
         title=title,
         style=_style(),
@@ -80,6 +81,7 @@ def render_page(parts: Sequence[Part], on_figure: Callable[[str], None] = lambda
         contents=_contents(sections),
         parts=_join(_part(part, found, alone=alone) for part, found in sections),
     )
+    return printable(page)
 
 
 def _style() -> Markup:

@@ -11,6 +11,7 @@ from itertools import accumulate
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from transferzoo.base.printable import printable
 from transferzoo.base.table import Mark, typeset
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def to_latex(tables: Sequence[Table], name: str) -> str:
     stem = re.sub(r"[^A-Za-z0-9.-]+", "-", name)
     labels = [f"tab:{stem}{f'-{at}' if at > 1 else ''}" for at in range(1, len(tables) + 1)]
     floats = "\n".join(_float(table, label) for table, label in zip(tables, labels, strict=True))
-    return f"% \\usepackage{{booktabs}}\n{floats}"
+    return printable(f"% \\usepackage{{booktabs}}\n{floats}")
 
 
 def _float(table: Table, label: str) -> str:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping  # noqa: TC003  read when a record is checked
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from transferzoo.base.errors import DataError
 from transferzoo.base.file_names import file_name
@@ -112,7 +112,7 @@ class Record:
     outcomes: str
     versions: Mapping[str, str]
     clean_images: int = 0
-    images_correct_for: str = "all"
+    images_correct_for: Annotated[str, Field(pattern=r"^(all|target|none)$")] = "all"
     protocol: str = ""
 
     @classmethod

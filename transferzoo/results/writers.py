@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.base.printable import escaped, printable
 from transferzoo.base.table import Mark
 from transferzoo.results.attackers import many_attackers
 from transferzoo.results.comparisons import Findings, paired_tests, rows_of
@@ -48,17 +49,21 @@ def _lines(found: Findings) -> list[dict[str, object]]:
 
 
 def to_csv(lines: Sequence[Mapping[str, object]]) -> str:
-    """Return lines, all with the same keys, under a header."""
+    """Return lines, all with the same keys, under a header.
+
+    A value that begins like a formula of a spreadsheet, "=1+1", stays as it is: the file is for programs,
+    which read the names that there are.
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    return stream.getvalue()
+    return printable(stream.getvalue())
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
     """Return tables in GitHub's Markdown."""
-    return "\n".join(map(_markdown, tables))
+    return printable("\n".join(map(_markdown, tables)))
 
 
 def _markdown(table: Table) -> str:
@@ -93,7 +98,7 @@ def formatted(
         shown: for Markdown and LaTeX.
     """
     if path.suffix == ".json":
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        return escaped(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
     if path.suffix == ".csv":
         return to_csv(lines)
     return to_markdown(shown) if path.suffix == ".md" else to_latex(shown, path.stem)

@@ -6,6 +6,7 @@ import re
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.printable import printable
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.sync.licences import check_licence
@@ -83,7 +84,7 @@ def model_card(
         "those of others on it. Success rates hold for the attack, the images and the targets they were "
         "measured with. They are not a certificate of robustness.",
     )
-    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+    return printable(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
 
 
 def _minimizer(recipe: Mapping[str, Any]) -> list[str]:
