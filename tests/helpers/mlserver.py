@@ -1,30 +1,24 @@
-"""MLServer from PyPI, in an environment of its own, as a server of the Open Inference Protocol.
-
-The environment is made once in the temporary folder, within five minutes; where it cannot be, tests are
-skipped and say why.
-"""
+"""MLServer from PyPI, in an environment of its own, as a server of the Open Inference Protocol."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
-from filelock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-PACKAGES = ("mlserver==1.7.1", "onnxruntime>=1.17")
-PLACE = Path(tempfile.gettempdir()) / "transferzoo-mlserver-1.7.1"
+VARIABLE = "TRANSFERZOO_MLSERVER"
+"""Names the interpreter of the environment: MLServer pins what TransferZoo has newer."""
 RUNTIME = """
 from pathlib import Path
 
@@ -47,32 +41,10 @@ class Exported(MLModel):
 LAUNCH = "from mlserver.cli import main; main()"
 
 
-def python() -> Path:
+def python() -> str:
     """Return the interpreter of the environment, or skip the test."""
-    found = PLACE / "bin" / "python"
-    with FileLock(f"{PLACE}.lock"):
-        if not (PLACE / "whole").exists():
-            pip = [
-                str(found),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--retries",
-                "1",
-                "--timeout",
-                "20",
-                *PACKAGES,
-            ]
-            try:
-                for command in ([sys.executable, "-m", "venv", "--clear", str(PLACE)], pip):
-                    subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
-            except subprocess.TimeoutExpired:
-                pytest.skip("MLServer could not be installed within 300 s")
-            except subprocess.CalledProcessError as error:
-                last = str(error.stderr).strip().splitlines()[-1:]
-                pytest.skip(f"MLServer cannot be installed: {''.join(last)}")
-            (PLACE / "whole").touch()
+    if not (found := os.environ.get(VARIABLE)):
+        pytest.skip(f"{VARIABLE} names no python with `pip install mlserver==1.7.1 onnxruntime`")
     return found
 
 
@@ -99,7 +71,7 @@ def serving(network: Path, place: Path) -> Iterator[str]:
     (place / "settings.json").write_text(json.dumps({**settings, "metrics_endpoint": None, "debug": False}))
     url = f"http://127.0.0.1:{ports[0]}/v2/models/vgg"
     with (place / "log").open("w") as log:
-        command = [str(interpreter), "-c", LAUNCH, "start", str(place)]
+        command = [interpreter, "-c", LAUNCH, "start", str(place)]
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         try:
             _wait_for(f"{url}/ready", server, place / "log")

@@ -188,7 +188,6 @@ def test_it_is_no_surrogate(cli: Run, few: Path) -> None:
         refused(cli("attack", "-s", f"oip:{url}", "-t", "vgg", "--data", few), 2, *words)
 
 
-@pytest.mark.timeout(600)
 def test_a_real_server_answers_as_the_network(cli: Run, few: Path, tmp_path: Path) -> None:
     vgg = load_model("vgg")
     network = Normalised(vgg.model, float(vgg.mean), float(vgg.std)).eval()
