@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from copy import deepcopy
 
 import pytest
@@ -134,14 +133,26 @@ def test_attacks_find_the_same_layers(spec: str) -> None:
     assert torch.equal(craft(attack, ready, batch), craft(attack, model, batch))
 
 
+@pytest.mark.parametrize(
+    "name, fold, own", [("small_vit", True, 0), ("small_vgg", True, 10), ("small_vgg", False, 0)]
+)
+def test_weights_that_stay_lie_in_memory_once(name: str, fold: bool, own: int) -> None:
+    """Folding makes a weight and a bias of each of the 5 convolutions of a narrow VGG, and nothing else."""
+    model = lively(ARCHITECTURES[name].build(**narrow(name)), 1).float()
+    ready = optimize(model, random_images(2, 1, 28).images, precision="fp32", fold=fold)
+    theirs = {parameter.data_ptr() for parameter in model.parameters()}
+    assert sum(parameter.data_ptr() not in theirs for parameter in ready.parameters()) == own
+    assert not {*ready.parameters()} & {*model.parameters()}
+
+
 def test_bfloat16_rounds_the_weights_only() -> None:
     zoo = load_zoo()
     spec = zoo.dataset("fashion-mnist")
     model = load_checkpoint(zoo.models["fashion-mnist/resnet18"].folder, spec)
     images = load_split(spec, "sample").images[:100]
     ready = optimize(model, images[:4], precision="bf16")
-    kinds = Counter(p.dtype for p in ready.parameters())
-    assert kinds.keys() == {torch.bfloat16} and next(model.parameters()).dtype is torch.float32
+    assert {p.dtype for p in ready.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
     pixels = images.float() / 255
     said = ready(pixels)
     assert said.dtype is torch.float32

@@ -59,8 +59,8 @@ def optimize(
 ) -> Classifier:
     """Return a copy of a surrogate that is faster and says the same.
 
-    Of what is compiled already, TorchScript's modules among it, no layer can be seen or changed: it is
-    returned itself, with fewer bits if they are wanted.
+    Weights that stay as they are lie in memory once. Of what is compiled already, TorchScript's modules
+    among it, no layer can be seen or changed: it is returned itself, with fewer bits if they are wanted.
 
     Args:
         classifier: the surrogate; it is left as it is unless it is compiled.
@@ -76,7 +76,7 @@ def optimize(
     if is_compiled(classifier):
         ready, compiled = classifier, False
     else:
-        ready = folded(classifier, pixels) if fold else deepcopy(classifier)
+        ready = folded(classifier, pixels) if fold else _twin(classifier)
     if precision == "bf16":
         ready.model.to(torch.bfloat16)
     if compiled:
@@ -142,7 +142,7 @@ def folded(classifier: Classifier, pixels: Tensor) -> Classifier:
         classifier: left as it is.
         pixels: a few images in [0, 1] (N, C, H, W); which layer feeds which is seen from them.
     """
-    copy = deepcopy(classifier)
+    copy = _twin(classifier)
     with frozen(classifier), frozen(copy):
         before = classifier(pixels)
         names = {module: name for name, module in copy.named_modules()}
@@ -151,7 +151,16 @@ def folded(classifier: Classifier, pixels: Tensor) -> Classifier:
             copy.set_submodule(names[norm], _rest(norm))
         after = copy(pixels)
     exact = bool((after - before).abs().max() <= EXACT * before.abs().max())
-    return copy if exact else deepcopy(classifier)
+    return copy if exact else _twin(classifier)
+
+
+def _twin(model: Classifier) -> Classifier:
+    """Return a copy whose parameters and buffers are its own, and the numbers in them those of the model.
+
+    They are replaced, not written to: large networks are not in memory twice.
+    """
+    parameters = {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in model.parameters()}
+    return deepcopy(model, {**parameters, **{id(buffer): buffer.detach() for buffer in model.buffers()}})
 
 
 def _pairs(model: nn.Module, pixels: Tensor) -> list[tuple[nn.Conv2d, _BatchNorm]]:
