@@ -2,10 +2,11 @@
 
 Generated images of 224 pixels, networks with random weights that a bias lets say class 0, which is the label
 of all. A tiny one attacks 200, 800 and 3,200 images in work units of 20, as the zoo's ImageNet has them: more
-images may cost little more than their pixels. VGG-19 attacks 40 in work units of 4. Memory is the largest
-resident set of one process (`getrusage`); of several at a time their sum, where pages that they share count
-once (Pss of Linux), looked at ten times a second. Another process makes the input: what a program has in
-memory when it starts a command counts as the command's, too.
+images may cost little more than their pixels. VGG-19 attacks 40 in work units of 4.
+
+Memory is what all processes of a command hold, pages that they share counted once (Pss of Linux). It is
+looked at once a second; the kernel knows what each process has held at most since, and these maxima are added
+up. So no peak of a process that lives on is missed, and those of several count as if they met.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SIZE, CLASSES = 224, 10
 COUNTS, VGG_IMAGES = (200, 800, 3200), 40
 GROWTH, VGG = 1.2, 2.0
 """Bytes for a byte of pixels; gigabytes."""
-LOOKS, MAKE = 0.1, "make"
+LOOKS, MAKE = 1.0, "make"
 ZOO = """
 datasets:
   made:
@@ -56,17 +57,23 @@ def save_network(name: str, folder: Path) -> None:
     save_for_hf(model, str(folder), model_config={"pretrained_cfg": reads}, safe_serialization=True)
 
 
-def save_images(count: int, folder: Path) -> None:
-    """Write JPEGs of coloured patches, all of class 0."""
+def save_images(counts: tuple[int, ...], root: Path) -> None:
+    """Write JPEGs of coloured patches, all of class 0, into a folder for each count; the same ones again."""
     import numpy as np
     from PIL import Image
 
     generator = np.random.default_rng(0)
-    (folder / "0").mkdir(parents=True)
-    for index in range(count):
+    for count in counts:
+        (root / f"images{count}" / "0").mkdir(parents=True)
+    first, *others = sorted(counts, reverse=True)
+    for index in range(first):
         colours = generator.integers(0, 256, (14, 14, 3), dtype=np.uint8)
         image = Image.fromarray(colours).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        image.save(folder / "0" / f"{index:05}.jpg", quality=90)
+        file = root / f"images{first}" / "0" / f"{index:05}.jpg"
+        image.save(file, quality=90)
+        for count in others:
+            if index < count:
+                (root / f"images{count}" / "0" / file.name).hardlink_to(file)
 
 
 def make(root: Path) -> None:
@@ -74,26 +81,20 @@ def make(root: Path) -> None:
     (root / "zoo.yaml").write_text(ZOO.format(classes=CLASSES, size=SIZE))
     for name in ("test_resnet", "vgg19"):
         save_network(name, root / name)
-    for count in (VGG_IMAGES, *COUNTS):
-        save_images(count, root / f"images{count}")
+    save_images((VGG_IMAGES, *COUNTS), root)
 
 
-def peak_of(command: list[str], root: Path) -> float:
+def peak_of(command: list[str], root: Path) -> int:
     """Return the memory that a command needs at its peak, in bytes."""
     environment = {**os.environ, "TRANSFERZOO_CACHE": str(root / "cache")}
     process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL)
     most = 0
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            break
-        if len(family := _family(process.pid)) > 1:
-            most = max(most, sum(map(_share, family)))
+    while process.poll() is None:
+        most = max(most, sum(map(_most_held, _family(process.pid))))
         time.sleep(LOOKS)
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return max(most, usage.ru_maxrss * 1024)
+    return most
 
 
 def _family(pid: int) -> list[int]:
@@ -105,16 +106,24 @@ def _family(pid: int) -> list[int]:
     return [pid, *(other for child in children for other in _family(int(child)))]
 
 
-def _share(pid: int) -> int:
-    """Return the bytes of a process, its part of those that it shares with others."""
+def _most_held(pid: int) -> int:
+    """Return what a process has held at most since the last look, without the part of others in it."""
+    place = Path("/proc", str(pid))
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
+        peak = _bytes_of("VmHWM", place / "status")
+        (place / "clear_refs").write_text("5")  # VmHWM begins anew
+        rollup = place / "smaps_rollup"
+        return peak - _bytes_of("Rss", rollup) + _bytes_of("Pss", rollup)
+    except (OSError, StopIteration):  # it has ended
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def attack(root: Path, model: str, images: int, *options: str) -> float:
+def _bytes_of(name: str, file: Path) -> int:
+    lines = file.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
+
+
+def attack(root: Path, model: str, images: int, *options: str) -> int:
     """Return what an attack needs above its weights, in bytes."""
     words = [sys.executable, "-P", "-m", "transferzoo", "attack", "--zoo", "zoo.yaml", "--dataset", "made"]
     words += ["-s", model, "-t", model, "--images", str(images), "--data", f"images{images}", *options]
@@ -138,7 +147,7 @@ def main() -> None:
             sizes = [3 * SIZE**2 * count for count in COUNTS]
             peaks = []
             for count, size in zip(COUNTS, sizes, strict=True):
-                peaks.append(attack(root, "test_resnet", count, "--steps", "2", *options))
+                peaks.append(attack(root, "test_resnet", count, "--steps", "1", *options))
                 need = f"{peaks[-1] / 1e6:.0f} MB"
                 print(f"{title}: {count} images of {size / 1e6:.0f} MB need {need}", flush=True)
             for few, many in ((0, 1), (1, 2)):
