@@ -145,7 +145,7 @@ BUDGETS: dict[str, tuple[str, ...]] = {
 def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each flag changes its own field of the plan, and so the run folder; a plan loads and writes nothing."""
     monkeypatch.setattr("transferzoo.models.checkpoint.load_network", None)
-    twin = ZOO.dataset("fashion-mnist").model_dump(mode="json", exclude={"name", "surrogate"})
+    twin = ZOO.dataset("fashion-mnist").model_dump(mode="json", exclude={"name", "surrogate", "auditors"})
     models = {
         name: {"roles": ["target"], "source": f"builtin:fashion-mnist/{name}"}
         for name in ("resnet50-sgd", "vgg")

@@ -248,7 +248,7 @@ def test_what_does_not_go(cli: Run, tmp_path: Path) -> None:
     class_folders(tmp_path / "photos")
     (tmp_path / "empty").mkdir()
     other = ("-t", "vgg", "--data", "photos")
-    words = ("'resnet50-sam' belongs to another data set", "choose it with --dataset fashion-mnist")
+    words = ("'vgg' belongs to another data set", "choose it with --dataset fashion-mnist")
     refused(cli("attack", "-s", "resnet50-sam", *other), 2, *words)
     train = "transferzoo train --minimizer sam --data photos"
     refused(cli("attack", "--data", "photos"), 2, "has no surrogate yet", f"train one: `{train}`")

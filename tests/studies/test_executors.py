@@ -173,7 +173,7 @@ def test_sharpness_is_measured_in_one_thread_by_scipy_too(
 
     monkeypatch.setattr("transferzoo.sharpness.measure", look)
     monkeypatch.setattr(cell_functions, "training_images", lambda *_: draw(8, 0))
-    monkeypatch.setattr(cell_functions, "load_checkpoint", lambda *_: None)
+    monkeypatch.setattr(cell_functions, "load_classifier", lambda *_: None)
     inputs = {"images": {}, "count": 4, "model": {}, "rho": 0.05, "probes": 2, "draws": 2}
     with threadpool_limits(2, user_api="blas"):
         assert worker.CELL_FUNCTIONS["sharpness"](inputs, tmp_path, Mock()) == {}

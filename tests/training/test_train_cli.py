@@ -75,7 +75,10 @@ FLIPS: dict[str, tuple[object, ...]] = {
     "storage": ("--storage", "fp16"),
     "seed": ("--seed", 1),
 }
-OTHERS = {"recipe", "data", "image_size", "output", "dry_run", "json", "zoo", "log_with", "workers", "plugin"}
+OTHERS = {"recipe", "data", "image_size", "output", "dry_run", "json", "zoo", "log_with", "workers"} | {
+    "plugin",
+    "allow_code",
+}
 """Options that are no part of the configuration."""
 
 
