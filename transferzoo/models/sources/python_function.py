@@ -145,13 +145,16 @@ def _classifier(name: str, dataset: DatasetSpec) -> Classifier:
 
 
 def _evaluating(model: Classifier) -> Classifier:
-    """Put a model into evaluation mode; what torch.export returns has one mode for good, and says so."""
-    try:
+    """Put a model into evaluation mode.
+
+    What `torch.export` returns has one mode for good: a `train` of its own, which refuses, stands on the
+    object, and what the mode is said to be changes nothing.
+    """
+    if not any("train" in vars(part) for part in model.modules()):
         return model.eval()
-    except NotImplementedError:
-        for part in model.modules():
-            part.training = False
-        return model
+    for part in model.modules():
+        part.training = False
+    return model
 
 
 @cache
