@@ -31,7 +31,7 @@ def dataset_digest(dataset: DatasetSpec) -> str:
     return fingerprint(
         dataset.model_dump(
             mode="json",
-            exclude={"splits", "notes", "attack", "recipe", "surrogate", "licence", "origin"},
+            exclude={"splits", "notes", "attack", "recipe", "surrogate", "auditors", "licence", "origin"},
             exclude_defaults=True,
         )
     )
