@@ -14,27 +14,21 @@ from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.environment import Environment, environment
 from transferzoo.base.errors import UsageError
 from transferzoo.base.plugins import used
-from transferzoo.datasets.sources import reading_plugin
-from transferzoo.models.download import download_model
-from transferzoo.models.load import require_gradients
-from transferzoo.models.resolve import select_models, silent
-from transferzoo.models.sources.checkpoint_folder import LocalFolder
-from transferzoo.models.unlisted_options import UnlistedOptions, running
+from transferzoo.models.resolve import silent
 from transferzoo.studies.cells import Cell, Grid, GridPoint
 from transferzoo.studies.claim_checks import check_claims
-from transferzoo.studies.digests import dataset_digest, files_digest, model_digest, split_root
+from transferzoo.studies.references import References
 from transferzoo.training.recipes import plan, plugins_of
-from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from transferzoo.base.train_config import TrainConfig
-    from transferzoo.studies.entries import AttackEntry, ModelEntry
+    from transferzoo.studies.entries import AttackEntry
     from transferzoo.studies.schema import Study
     from transferzoo.zoo.reader import Zoo
-    from transferzoo.zoo.schema import DatasetSpec, Role
+    from transferzoo.zoo.schema import DatasetSpec
 
 MOST_CELLS = 10_000
 
@@ -64,7 +58,8 @@ def build_grid(
             model is code that is not allowed to run.
         ModelError: a model that a cell needs has no weights, or its own code fails.
     """
-    return _GridBuilder(study, zoo, root, machine or environment(), notify, allow_code).build()
+    references = References(study, zoo, root, notify, allow_code)
+    return _GridBuilder(study, zoo, machine or environment(), references).build()
 
 
 @dataclass
@@ -73,13 +68,9 @@ class _GridBuilder:
 
     study: Study
     zoo: Zoo
-    root: Path | None
     environment: Environment
-    notify: Callable[[str], None]
-    allow_code: bool
+    references: References
     cells: dict[str, Cell] = field(default_factory=dict)
-    models: dict[str, ModelSpec] = field(default_factory=dict)
-    digests: dict[Path, str] = field(default_factory=dict)
 
     @cached_property
     def dataset(self) -> DatasetSpec:
@@ -101,7 +92,7 @@ class _GridBuilder:
         ]
         points.sort(key=lambda point: names.index(point.surrogate))
         check_claims(self.study, points, [target["name"] for target in self._targets])
-        return Grid(self.study, self.cells, tuple(points), self.models)
+        return Grid(self.study, self.cells, tuple(points), self.references.models)
 
     def _add(self, kind: str, inputs: Mapping[str, Any], needs: Iterable[str], label: str) -> str:
         cell = Cell(kind, inputs, self.environment, tuple(dict.fromkeys(needs)), label)
@@ -126,7 +117,7 @@ class _GridBuilder:
         entry, sharpness = self.study.surrogates[name], self.study.sharpness
         has_sharpness = sharpness is not None and sharpness.measures(name, seed)
         if entry.model:
-            model = self._existing_model(entry, "surrogate")
+            model = self.references.existing_model(entry, "surrogate")
             yield self._grid_point(name, seed, "last", None, model, attacked=True, measured=has_sharpness)
             return
         train, config = self._add_training(name, seed)
@@ -168,7 +159,7 @@ class _GridBuilder:
             inputs = {
                 "model": model,
                 "dataset": self.study.dataset,
-                "images": self._training_images,
+                "images": self.references.training_images,
                 "count": self.study.sharpness.images,
                 **self.study.sharpness.options(),
             }
@@ -186,7 +177,7 @@ class _GridBuilder:
             "attack": spec.key(),
             "dataset": self.study.dataset,
             "split": self.split,
-            "images": self._split_content(self.split),
+            "images": self.references.split_content(self.split),
             "count": self.study.images or self.dataset.attack.images,
             "batch_size": self.study.batch_size or self.dataset.attack.batch_size,
             "images_correct_for": "target" if itself else self.study.images_correct_for,
@@ -213,11 +204,9 @@ class _GridBuilder:
         """Resolve the name of a target to references, a single one for a model of the study."""
         entry = self.study.models.get(name)
         if entry is None:
-            options = UnlistedOptions(allow_code=self.allow_code)
-            chosen = select_models(self.zoo, [name], self.study.dataset, "target", options, self.notify)
-            return [self._model_reference(model) for model in chosen]
+            return self.references.targets(name)
         if entry.model:
-            return [{**self._existing_model(entry, "target"), "name": name}]
+            return [{**self.references.existing_model(entry, "target"), "name": name}]
         key, config = self._add_training(name, (entry.seeds or self.study.seeds)[0])
         epoch = "last" if entry.epoch == "all" else entry.epochs(config.epochs)[-1]
         return [{**_trained_weights(key, epoch, config), "name": name}]
@@ -233,7 +222,7 @@ class _GridBuilder:
         if selected or named != {"last"}:
             flags["save_every"] = "epoch"  # the checkpoint itself has the weights that are selected
         try:
-            found = plan(self.zoo, None, flags, allow_code=self.allow_code)
+            found = plan(self.zoo, None, flags, allow_code=self.references.allow_code)
         except UsageError as error:
             raise UsageError(f"surrogate '{name}': {str(error).removesuffix('.')}") from None
         config = found.config
@@ -247,16 +236,16 @@ class _GridBuilder:
                 expected=f"1 to {config.epochs}",
                 got=str(max(beyond)),
             )
-        data = self._training_images
+        data = self.references.training_images
         if entry.data:
             data = {"cell": self._add_derived_dataset(entry.data)}
-        validators = {model: self._register_folder(folder) for model, folder in found.validators.items()}
+        validators = {model: self.references.checkpoint(folder) for model, folder in found.validators.items()}
         inputs = {
             "config": config.key(),
             "images": data,
-            "start": found.start and self._register_folder(found.start),
+            "start": found.start and self.references.checkpoint(found.start),
             "validators": validators,
-            **({"labels": self._model_reference(found.labels)} if found.labels else {}),
+            **({"labels": self.references.model(found.labels)} if found.labels else {}),
             **plugins_of(config),
         }
         needs = [data["cell"]] if entry.data else []
@@ -279,57 +268,11 @@ class _GridBuilder:
         inputs = {
             "model": _trained_weights(key, "last", config),
             "dataset": self.study.dataset,
-            "images": self._training_images,
+            "images": self.references.training_images,
             "count": derived.images,
             **{key: value for key, value in derived.key().items() if key not in ("model", "images")},
         }
         return self._add("derive", inputs, [key], f"{name} features")
-
-    def _existing_model(self, entry: ModelEntry, role: Role) -> dict[str, Any]:
-        options = UnlistedOptions(entry.train.get("architecture", ""), self.allow_code)
-        chosen = select_models(self.zoo, [entry.model], self.study.dataset, role, options, self.notify)
-        if len(chosen) != 1:
-            raise UsageError(f"'{entry.model}' is no single model", expected="one", got=str(len(chosen)))
-        options.check_used(self.zoo, chosen)
-        reference = self._model_reference(chosen[0])
-        if role == "surrogate":
-            require_gradients(self.models[reference["digest"]])
-        return reference
-
-    def _model_reference(self, model: ModelSpec) -> dict[str, Any]:
-        """Return the reference of cells to an existing model."""
-        if model.defence:
-            raise UsageError(f"'{model.name}' has a defence", expected="a plain model in a study")
-        if model.source.runs_code and model.source not in {known.source for known in self.models.values()}:
-            self.notify(running(model))
-        return {"name": model.name, "digest": self._register(download_model(model))}
-
-    def _register(self, model: ModelSpec) -> str:
-        """Register a model that is on this machine; return its digest."""
-        digest = model_digest(model)
-        self.models[digest] = model
-        return digest
-
-    def _register_folder(self, folder: Path) -> str:
-        """Register a checkpoint; return its digest."""
-        dataset, source = self.study.dataset, LocalFolder(folder)
-        return self._register(ModelSpec(name="checkpoint", dataset=dataset, roles=ROLES, source=source))
-
-    @cached_property
-    def _training_images(self) -> dict[str, Any]:
-        drawn = self.study.training_images
-        return {**self._split_content("train"), **({} if drawn is None else {"drawn": drawn})}
-
-    def _split_content(self, split: str) -> dict[str, Any]:
-        """Return digests of the images of a split and of how they are read, without reading them all."""
-        root = split_root(self.dataset, split, self.root)
-        behind = used(reading_plugin(self.dataset, split, root))
-        found = {"split": split, "dataset": dataset_digest(self.dataset), **behind}
-        if root is None:
-            return {**found, "places": list(self.dataset.splits.get(split, ()))}
-        if root not in self.digests:
-            self.digests[root] = files_digest(root)
-        return {**found, "files": self.digests[root]}
 
 
 def _trained_weights(key: str, epoch: int | str, config: TrainConfig | None) -> dict[str, Any]:
