@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.models.classifier import Classifier
-    from transferzoo.models.served import Interface, Metadata
+    from transferzoo.models.inference_protocol import Interface, Metadata
     from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.zoo.model_source import State
     from transferzoo.zoo.schema import DatasetSpec
@@ -138,6 +138,6 @@ def _metadata(url: str) -> Metadata:
 
 
 def _interface(url: str) -> Interface:
-    from transferzoo.models.served import interface
+    from transferzoo.models.inference_protocol import interface
 
     return interface(_metadata(url), url)
