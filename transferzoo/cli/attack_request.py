@@ -17,36 +17,14 @@ from transferzoo.cli.completion import (
     one_of,
 )
 from transferzoo.cli.flags import read_batch_size, read_precision, read_rule, read_steps
-from transferzoo.cli.options import (
-    IMAGES,
-    MODELS,
-    RESULTS,
-    SPEED,
-    AllowCode,
-    AllowInaccurate,
-    Architecture,
-    CorrectFor,
-    DataRoot,
-    Dataset,
-    Json,
-    Mean,
-    Output,
-    Plugins,
-    Prompt,
-    RequestsPerSecond,
-    Runs,
-    ShowNoise,
-    Split,
-    Std,
-    Visible,
-    ZooFile,
-)
+from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED, ClassNumbers, DataRoot
+from transferzoo.cli.requests import TargetsRequest
 
 ATTACK = "Attack"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackRequest:
+class AttackRequest(TargetsRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     surrogate: Annotated[
@@ -94,7 +72,6 @@ class AttackRequest:
             show_default="the data set's",
         ),
     ] = None
-    dataset: Dataset = None
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -175,20 +152,7 @@ class AttackRequest:
             rich_help_panel=ATTACK,
         ),
     ] = None
-    architecture: Architecture = ""
-    mean: Mean = None
-    std: Std = None
-    allow_code: AllowCode = False
-    prompt: Prompt = ""
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            rich_help_panel=MODELS,
-            help="CSV (data,model): the number of each class of the data in models that name none.",
-        ),
-    ] = None
+    classes: ClassNumbers = None
     finetune: Annotated[
         list[str] | None,
         typer.Option(
@@ -209,21 +173,11 @@ class AttackRequest:
             rich_help_panel=MODELS,
         ),
     ] = None
-    zoo: ZooFile = None
-    plugin: Plugins = None
     images: Annotated[
         int | None,
         typer.Option(help="How many images at most.", show_default="the data set's", rich_help_panel=IMAGES),
     ] = None
-    images_correct_for: CorrectFor = None
-    allow_inaccurate: AllowInaccurate = False
-    noise: ShowNoise = False
-    requests_per_second: RequestsPerSecond = None
     data: DataRoot = None
-    split: Split = None
-    output: Output = None
-    json: Json = False
-    visibility: Visible = False
     save_images: Annotated[
         Path | None,
         typer.Option(
@@ -242,7 +196,6 @@ class AttackRequest:
             rich_help_panel=RESULTS,
         ),
     ] = None
-    runs: Runs = Path("runs")
     dry_run: Annotated[
         bool,
         typer.Option(

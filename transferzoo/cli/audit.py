@@ -11,32 +11,16 @@ import typer
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_attacks, complete_surrogates, complete_targets, one_of
-from transferzoo.cli.options import (
-    IMAGES,
-    MODELS,
-    RESULTS,
-    SPEED,
-    AllowCode,
-    AllowInaccurate,
-    Architecture,
-    DataRoot,
-    Dataset,
-    Json,
-    Mean,
-    Plugins,
-    Runs,
-    Split,
-    Std,
-    ZooFile,
-)
+from transferzoo.cli.options import IMAGES, RESULTS, SPEED, ClassNumbers, DataRoot
 from transferzoo.cli.output import as_written, log, progress, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
+from transferzoo.cli.requests import TransferRequest
 
 ATTACKERS = "Attackers"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest:
+class AuditRequest(TransferRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     model: Annotated[
@@ -70,7 +54,6 @@ class AuditRequest:
             show_default="none",
         ),
     ] = None
-    dataset: Dataset = None
     attackers: Annotated[
         str | None,
         typer.Option(
@@ -122,27 +105,11 @@ class AuditRequest:
             min=1, metavar="N", help="Gradient evaluations an image and attacker.", rich_help_panel=ATTACKERS
         ),
     ] = 50
-    architecture: Architecture = ""
-    mean: Mean = None
-    std: Std = None
-    allow_code: AllowCode = False
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            rich_help_panel=MODELS,
-            help="CSV (data,model): the number of each class of the data in models that name none.",
-        ),
-    ] = None
-    zoo: ZooFile = None
-    plugin: Plugins = None
-    allow_inaccurate: AllowInaccurate = False
+    classes: ClassNumbers = None
     images: Annotated[int, typer.Option(min=1, help="How many images are drawn.", rich_help_panel=IMAGES)] = (
         300
     )
     data: DataRoot = None
-    split: Split = None
     seed: Annotated[
         int,
         typer.Option(min=0, help="Of the draw of images and of random techniques.", rich_help_panel=IMAGES),
@@ -156,8 +123,6 @@ class AuditRequest:
             rich_help_panel=RESULTS,
         ),
     ] = None
-    json: Json = False
-    runs: Runs = Path("runs")
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what it would cost.", rich_help_panel=RESULTS)
     ] = False

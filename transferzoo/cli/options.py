@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferzoo.base.plugins import load_file
-from transferzoo.cli.completion import complete_architectures, complete_datasets, one_of
+from transferzoo.cli.completion import complete_datasets
 
 MODELS, IMAGES, RESULTS, SPEED = "Models", "Images", "Results", "Speed and memory"
 """Panels that the help of several commands has; above them stand the options that most need first."""
@@ -21,34 +21,6 @@ ZooFile = Annotated[
         help="Your own zoo file, merged over the built-in one.",
         show_default=False,
         rich_help_panel=MODELS,
-    ),
-]
-Architecture = Annotated[
-    str,
-    typer.Option(
-        metavar="SPEC",
-        show_default=False,
-        rich_help_panel=MODELS,
-        autocompletion=complete_architectures,
-        help="The network that the weight files (.safetensors, .pt) among the models fit: resnet18.",
-    ),
-]
-Mean = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NUMBERS",
-        show_default="the architecture's",
-        rich_help_panel=MODELS,
-        help="What those weight files expect to be subtracted from [0, 1] pixels: 0.485,0.456,0.406.",
-    ),
-]
-Std = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NUMBERS",
-        show_default="the architecture's",
-        rich_help_panel=MODELS,
-        help="What divides them then: 0.229,0.224,0.225.",
     ),
 ]
 AllowCode = Annotated[
@@ -130,53 +102,12 @@ Output = Annotated[
         help="Also write .json, .csv, .md or .tex; repeatable.",
     ),
 ]
-Split = Annotated[
-    str | None,
-    typer.Option(help="Which images of the data set.", show_default="the data set's", rich_help_panel=IMAGES),
-]
-CorrectFor = Annotated[
-    str | None,
+ClassNumbers = Annotated[
+    Path | None,
     typer.Option(
-        help="Images that all targets, each target, or none must classify correctly.",
-        autocompletion=one_of("all", "target", "none"),
-        show_default="all",
-        rich_help_panel=IMAGES,
-    ),
-]
-AllowInaccurate = Annotated[
-    bool,
-    typer.Option(
-        "--allow-inaccurate",
-        help="Take models too whose clean accuracy is near chance.",
-        rich_help_panel=IMAGES,
-    ),
-]
-Prompt = Annotated[
-    str,
-    typer.Option(
-        metavar="SENTENCE",
-        show_default="a photo of a {}.",
+        metavar="FILE",
+        show_default=False,
         rich_help_panel=MODELS,
-        help="What zero-shot models (open_clip:) are told of a class, {} for its name.",
+        help="CSV (data,model): the number of each class of the data in models that name none.",
     ),
-]
-RequestsPerSecond = Annotated[
-    float | None,
-    typer.Option(
-        metavar="NUMBER",
-        show_default="no limit",
-        rich_help_panel=SPEED,
-        help="Ask a served model (oip:) at most so often; a request holds up to 64 images.",
-    ),
-]
-ShowNoise = Annotated[
-    bool,
-    typer.Option(
-        "--noise",
-        help="Show random noise to targets that say labels only too; it takes queries.",
-        rich_help_panel=IMAGES,
-    ),
-]
-Runs = Annotated[
-    Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
 ]

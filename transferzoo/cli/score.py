@@ -10,33 +10,15 @@ import typer
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_targets, one_of
-from transferzoo.cli.options import (
-    IMAGES,
-    AllowCode,
-    AllowInaccurate,
-    Architecture,
-    CorrectFor,
-    Dataset,
-    Json,
-    Mean,
-    Output,
-    Plugins,
-    Prompt,
-    RequestsPerSecond,
-    Runs,
-    ShowNoise,
-    Split,
-    Std,
-    Visible,
-    ZooFile,
-)
+from transferzoo.cli.options import IMAGES
 from transferzoo.cli.output import log
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
+from transferzoo.cli.requests import TargetsRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreRequest:
+class ScoreRequest(TargetsRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     images: Annotated[
@@ -102,27 +84,10 @@ class ScoreRequest:
             rich_help_panel=IMAGES,
         ),
     ] = None
-    dataset: Dataset = None
-    split: Split = None
-    images_correct_for: CorrectFor = None
     seed: Annotated[
         int | None,
         typer.Option(help="Of the noise.", show_default="0, or a pack's", rich_help_panel=IMAGES),
     ] = None
-    architecture: Architecture = ""
-    mean: Mean = None
-    std: Std = None
-    allow_code: AllowCode = False
-    prompt: Prompt = ""
-    zoo: ZooFile = None
-    plugin: Plugins = None
-    allow_inaccurate: AllowInaccurate = False
-    noise: ShowNoise = False
-    requests_per_second: RequestsPerSecond = None
-    output: Output = None
-    json: Json = False
-    visibility: Visible = False
-    runs: Runs = Path("runs")
 
 
 @command(ScoreRequest)

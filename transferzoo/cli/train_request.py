@@ -16,17 +16,8 @@ from transferzoo.cli.completion import (
     complete_validators,
     one_of,
 )
-from transferzoo.cli.options import (
-    MODELS,
-    RESULTS,
-    SPEED,
-    AllowCode,
-    DataRoot,
-    Dataset,
-    Json,
-    Plugins,
-    ZooFile,
-)
+from transferzoo.cli.options import MODELS, RESULTS, SPEED, DataRoot
+from transferzoo.cli.requests import ZooRequest
 
 TRAINING, MINIMIZER, RATES, SELECTION, METHODS = (
     "Training",
@@ -39,7 +30,7 @@ STREAMED = "Large images, read from disk"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest:
+class TrainRequest(ZooRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     recipe: Annotated[
@@ -52,7 +43,6 @@ class TrainRequest:
         str | None,
         typer.Option(help="For example sgd, sam, sam:rho=0.2.", autocompletion=complete_minimizers),
     ] = None
-    dataset: Dataset = None
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None
     start: Annotated[
         str | None,
@@ -71,9 +61,6 @@ class TrainRequest:
             rich_help_panel=MODELS,
         ),
     ] = None
-    zoo: ZooFile = None
-    allow_code: AllowCode = False
-    plugin: Plugins = None
     data: DataRoot = None
     image_size: Annotated[
         int | None,
@@ -274,7 +261,6 @@ class TrainRequest:
             "--dry-run", help="Print what would be done, and how long it takes.", rich_help_panel=RESULTS
         ),
     ] = False
-    json: Json = False
 
     @property
     def fields(self) -> dict[str, Any]:
