@@ -18,124 +18,126 @@ if TYPE_CHECKING:
 
     from conftest import Result
 
+END = "lower: {surrogate: sgd}}\n"
+"""The last line of the study ends so."""
 
 WRONG = {
-    "an unknown field": (STUDY + "colour: red\n", "line 17, key 'colour': unknown key 'colour'"),
+    "an unknown field": ({END: END + "colour: red\n"}, "line 17, key 'colour': unknown key 'colour'"),
     "an unknown field of a part that may be absent": (
-        STUDY.replace("images: 32", "image: 3"),
+        {"images: 32": "image: 3"},
         "unknown key 'image': expected one of draws, epochs, images, only,",
     ),
     "an unknown field in a list": (
-        STUDY + "attacks: [{spec: bim, stps: 3}]\n",
+        {END: END + "attacks: [{spec: bim, stps: 3}]\n"},
         "key 'attacks.0.stps': unknown key 'stps': expected one of epsilon, norm, spec, step, steps; did you",
     ),
     "an unknown field of a part of a list": (
-        STUDY.replace("{surrogate: sam}", "{surrogat: sam}"),
+        {"{surrogate: sam}": "{surrogat: sam}"},
         "unknown key 'surrogat': expected one of attack, epoch, measure, surrogate, target; did you mean",
     ),
-    "a field of no training": (STUDY.replace("epochs: 2", "epoch: 2"), "key 'train': wrong value"),
-    "the seed of a training": (STUDY.replace("epochs: 2", "seed: 2"), "not 'seed'"),
-    "no surrogate": (STUDY.replace("  sgd: {epoch: all}\n", ""), "unknown surrogate 'sgd'"),
+    "a field of no training": ({"epochs: 2": "epoch: 2"}, "key 'train': wrong value"),
+    "the seed of a training": ({"epochs: 2": "seed: 2"}, "not 'seed'"),
+    "no surrogate": ({"  sgd: {epoch: all}\n": ""}, "unknown surrogate 'sgd'"),
     "a claim about another attack": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, attack: mi}"),
+        {"{surrogate: sam}": "{surrogate: sam, attack: mi}"},
         "unknown attack 'mi'",
     ),
     "derived data that are not there": (
-        STUDY.replace("sgd: {epoch: all}", "sgd: {data: robust}"),
+        {"sgd: {epoch: all}": "sgd: {data: robust}"},
         "unknown derived data set 'robust'",
     ),
-    "a model that is also trained": (
-        STUDY.replace("sgd: {epoch: all}", "sgd: {model: sgd, epochs: 3}"),
-        "either a model",
-    ),
-    "an attack twice": (STUDY + "attacks: [bim, {spec: bim, steps: 3}]\n", "attacks of different specs"),
-    "a name twice": (STUDY.replace("  judge:", "  sgd:"), "key 'others.sgd'"),
-    "no mapping": ("- a\n", "expected a mapping"),
-    "a seed twice": (STUDY.replace("seeds: [0, 1]", "seeds: [1, 1]"), "seeds that differ"),
-    "an epoch twice": (STUDY.replace("epoch: all", "epoch: [1, 1]"), "epochs that differ"),
-    "no epochs": (STUDY.replace("epoch: all", "epoch: []"), "epochs that differ"),
-    "sharpness at no epochs": (STUDY.replace("only: [sam]", "epochs: []"), "epochs that differ"),
+    "a model that is also trained": ({"sgd: {epoch: all}": "sgd: {model: sgd, epochs: 3}"}, "either a model"),
+    "an attack twice": ({END: END + "attacks: [bim, {spec: bim, steps: 3}]\n"}, "attacks of different specs"),
+    "a name twice": ({"  judge:": "  sgd:"}, "key 'others.sgd'"),
+    "no mapping": ({STUDY: "- a\n"}, "expected a mapping"),
+    "a seed twice": ({"seeds: [0, 1]": "seeds: [1, 1]"}, "seeds that differ"),
+    "an epoch twice": ({"epoch: all": "epoch: [1, 1]"}, "epochs that differ"),
+    "no epochs": ({"epoch: all": "epoch: []"}, "epochs that differ"),
+    "sharpness at no epochs": ({"only: [sam]": "epochs: []"}, "epochs that differ"),
     "the sharpness of a seed that is not trained": (
-        STUDY.replace("only: [sam]", "seeds: [0, 7]"),
+        {"only: [sam]": "seeds: [0, 7]"},
         "key 'sharpness.seeds': 7 is no training seed: expected 0, 1",
     ),
-    "no epoch": (STUDY.replace("epoch: all", "epoch: 0"), "key 'surrogates.sgd.epoch"),
+    "no epoch": ({"epoch: all": "epoch: 0"}, "key 'surrogates.sgd.epoch"),
     "two measures in a claim": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: accuracy}"),
+        {"{surrogate: sam}": "{surrogate: sam, measure: accuracy}"},
         "the same measure on both",
     ),
-    "a log scale of success": (
-        STUDY.replace("SAM is better,", "SAM is better, scale: log,"),
-        "a log scale for a measure",
-    ),
-    "a bound of nothing": (
-        STUDY.replace("SAM is better,", "SAM is better, bound: 0,"),
-        "key 'claims.0.bound'",
-    ),
+    "a log scale of success": ({"SAM is better,": "SAM is better, scale: log,"}, "a log scale for a measure"),
+    "a bound of nothing": ({"SAM is better,": "SAM is better, bound: 0,"}, "key 'claims.0.bound'"),
     "a target on one side of a claim": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: judge}"),
+        {"{surrogate: sam}": "{surrogate: sam, target: judge}"},
         "a target on both sides or on",
     ),
     "a target's accuracy": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: judge, measure: accuracy}"),
+        {"{surrogate: sam}": "{surrogate: sam, target: judge, measure: accuracy}"},
         "a target for success alone",
     ),
-    "the sharpness of a stranger": (STUDY.replace("only: [sam]", "only: [sdg]"), "unknown surrogate 'sdg'"),
+    "the sharpness of a stranger": ({"only: [sam]": "only: [sdg]"}, "unknown surrogate 'sdg'"),
 }
-
+"""What is wrong: edits of the study, text → other text, and what is said of it."""
 
 LATER = {
-    "an architecture that does not exist": (STUDY.replace("small_vgg", "small_vg"), "small_vg"),
-    "a minimizer that does not exist": (STUDY.replace("sam:rho", "sem:rho"), "surrogate 'sam'"),
-    "a target that does not exist": (STUDY.replace("[judge]", "[nobody]"), "unknown target 'nobody'"),
-    "a technique that does not exist": (STUDY.replace("spec: pgd", "spec: nothing"), "unknown attack"),
-    "an epoch after the last": (STUDY.replace("epoch: all", "epoch: 3"), "expected 1 to 2, got 3"),
-    "an epoch of several after the last": (
-        STUDY.replace("epoch: all", "epoch: [1, 3]"),
-        "expected 1 to 2, got 3",
-    ),
+    "an architecture that does not exist": ({"small_vgg": "small_vg"}, "small_vg"),
+    "a minimizer that does not exist": ({"sam:rho": "sem:rho"}, "surrogate 'sam'"),
+    "a target that does not exist": ({"[judge]": "[nobody]"}, "unknown target 'nobody'"),
+    "a technique that does not exist": ({"spec: pgd": "spec: nothing"}, "unknown attack"),
+    "an epoch after the last": ({"epoch: all": "epoch: 3"}, "expected 1 to 2, got 3"),
+    "an epoch of several after the last": ({"epoch: all": "epoch: [1, 3]"}, "expected 1 to 2, got 3"),
     "sharpness at an epoch after the last": (
-        STUDY.replace("only: [sam]", "only: [sam], epochs: [3]"),
+        {"only: [sam]": "only: [sam], epochs: [3]"},
         "surrogate 'sam': there is no such epoch: expected 1 to 2, got 3",
     ),
     "a selected epoch where none is selected": (
-        STUDY.replace("epoch: all", "epoch: selected"),
+        {"epoch: all": "epoch: selected"},
         "surrogate 'sgd': no epoch is selected",
     ),
     "a claim about an epoch after the last": (
-        STUDY.replace("{surrogate: sgd}", "{surrogate: sgd, epoch: 3}"),
+        {"{surrogate: sgd}": "{surrogate: sgd, epoch: 3}"},
         "claim 'SAM is better': epoch 3 of 'sgd' is not measured: expected 1 or 2",
     ),
     "a claim about a measure that is not measured": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, measure: sharpness.top}").replace(
-            "{surrogate: sgd}", "{surrogate: sgd, measure: sharpness.top}"
-        ),
+        {
+            "{surrogate: sam}": "{surrogate: sam, measure: sharpness.top}",
+            "{surrogate: sgd}": "{surrogate: sgd, measure: sharpness.top}",
+        },
         "'sharpness.top' of 'sgd' is not measured: expected success or accuracy or robust",
     ),
     "a claim about another target": (
-        STUDY.replace("{surrogate: sam}", "{surrogate: sam, target: sgd}").replace(
-            "{surrogate: sgd}", "{surrogate: sgd, target: sgd}"
-        ),
+        {
+            "{surrogate: sam}": "{surrogate: sam, target: sgd}",
+            "{surrogate: sgd}": "{surrogate: sgd, target: sgd}",
+        },
         "'sgd' is no target: expected judge",
     ),
     "a claim without a seed in common": (
-        STUDY.replace('"sam:rho=0.1"', '"sam:rho=0.1", seeds: [2]'),
+        {'"sam:rho=0.1"': '"sam:rho=0.1", seeds: [2]'},
         "no training seed in common",
     ),
     "two targets of one name": (
-        STUDY.replace("[judge]", "[vgg, fashion-mnist/vgg]")
-        .replace("judge:", "vgg:")
-        .replace("dataset: stripes", "dataset: fashion-mnist"),
+        {
+            "[judge]": "[vgg, fashion-mnist/vgg]",
+            "judge:": "vgg:",
+            "dataset: stripes": "dataset: fashion-mnist",
+        },
         "two targets are named 'vgg'",
     ),
-    "a data set that does not exist": (STUDY.replace("dataset: stripes", "dataset: dots"), "data set 'dots'"),
+    "a data set that does not exist": ({"dataset: stripes": "dataset: dots"}, "data set 'dots'"),
 }
+
+
+def edited(edits: dict[str, str]) -> str:
+    text = STUDY
+    for old, new in edits.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_file_is_reported_by_line_and_key(case: str, tmp_path: Path) -> None:
-    text, reason = WRONG[case]
-    (tmp_path / "wrong.yaml").write_text(text)
+    edits, reason = WRONG[case]
+    (tmp_path / "wrong.yaml").write_text(edited(edits))
     with pytest.raises(UsageError, match=r"wrong\.yaml") as raised:
         read_study(tmp_path / "wrong.yaml")
     assert reason in str(raised.value)
@@ -145,8 +147,8 @@ def test_a_wrong_file_is_reported_by_line_and_key(case: str, tmp_path: Path) -> 
 def test_what_names_mean_is_checked_before_anything_runs(
     case: str, tmp_path: Path, cli: Callable[..., Result]
 ) -> None:
-    text, reason = LATER[case]
-    done = cli(*write_study(tmp_path, text))
+    edits, reason = LATER[case]
+    done = cli(*write_study(tmp_path, edited(edits)))
     assert done.code == 2
     assert reason in done.err
     assert done.err.count("\n") == 1
