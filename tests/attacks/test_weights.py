@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from helpers.attacks import craft, make_attack, pool_for, random_images, small_cnn, work_unit
+from helpers.networks import normed_cnn
 from helpers.refusals import refused
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack
@@ -37,18 +38,7 @@ BATCH = random_images(4, 3, 8)
 
 
 def normed(seed: int) -> nn.Module:
-    """Return a small network with batch norm, in double precision."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.Conv2d(3, 16, 3),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(16, 10),
-        )
-    return model.double().eval()
+    return normed_cnn(seed).double()
 
 
 def draws(spec: str, *models: nn.Module) -> list[nn.Module]:

@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     Change = Callable[[Tensor], Tensor]
 
 
+def normed_cnn(seed: int = 0) -> nn.Module:
+    """Return an untrained network of one convolution with batch norm, in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16, 10),
+        )
+    return model.eval()
+
+
 class Block(nn.Module):
     """A basic block as timm and torchvision write it, in-place sums and ReLUs included."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from helpers.attacks import craft, make_attack, random_images
+from helpers.networks import normed_cnn
 from transferzoo.base.errors import ModelError
 from transferzoo.models.classifier import Classifier, state_digest
 from transferzoo.models.optimize import optimize
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES = random_images(4)
 PIXELS = IMAGES.images.float() / 255
-
-
-def plain(seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.Conv2d(3, 4, 3),
-            nn.BatchNorm2d(4),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            nn.Linear(16, 10),
-        )
-    return model.eval()
 
 
 class Behind(nn.Module):
@@ -54,19 +41,19 @@ class Behind(nn.Module):
 
 def exported() -> nn.Module:
     count = torch.export.Dim("count")
-    program = torch.export.export(plain(), (PIXELS,), dynamic_shapes=({0: count},))
+    program = torch.export.export(normed_cnn(), (PIXELS,), dynamic_shapes=({0: count},))
     module: nn.Module = program.module()
     return module
 
 
 FORMS: dict[str, Callable[[], Any]] = {
-    "traced": lambda: torch.jit.trace(plain(), PIXELS),
-    "scripted": lambda: torch.jit.script(plain()),
-    "frozen": lambda: torch.jit.freeze(torch.jit.script(plain())),
-    "within": lambda: Behind(torch.jit.script(plain())).eval(),
-    "compiled": lambda: torch.compile(plain(), backend="eager"),
+    "traced": lambda: torch.jit.trace(normed_cnn(), PIXELS),
+    "scripted": lambda: torch.jit.script(normed_cnn()),
+    "frozen": lambda: torch.jit.freeze(torch.jit.script(normed_cnn())),
+    "within": lambda: Behind(torch.jit.script(normed_cnn())).eval(),
+    "compiled": lambda: torch.compile(normed_cnn(), backend="eager"),
     "compiled within": lambda: Behind(FORMS["compiled"]()).eval(),
-    "symbolic": lambda: torch.fx.symbolic_trace(plain()),
+    "symbolic": lambda: torch.fx.symbolic_trace(normed_cnn()),
     "exported": exported,
 }
 
@@ -86,17 +73,17 @@ def reading(model: Any) -> Classifier:
 def test_what_is_compiled_is_attacked_like_what_it_was_compiled_from(name: str) -> None:
     model = reading(quietly(FORMS[name]))
     ready = optimize(model, IMAGES.images, precision="fp32")
-    torch.testing.assert_close(ready(PIXELS), plain()(PIXELS), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ready(PIXELS), normed_cnn()(PIXELS), rtol=1e-4, atol=1e-5)
     attack = make_attack(steps=1)  # later steps follow the last bits of the first
     found, wanted = (
-        craft(attack, surrogate, IMAGES, dtype=torch.float32) for surrogate in (ready, reading(plain()))
+        craft(attack, surrogate, IMAGES, dtype=torch.float32) for surrogate in (ready, reading(normed_cnn()))
     )
     assert (found == wanted).float().mean() > 0.99
     assert not torch.equal(found, IMAGES.images)
 
 
 def quantised(seed: int = 0, dtype: torch.dtype = torch.qint8) -> nn.Module:
-    module: nn.Module = torch.ao.quantization.quantize_dynamic(plain(seed), {nn.Linear}, dtype=dtype)
+    module: nn.Module = torch.ao.quantization.quantize_dynamic(normed_cnn(seed), {nn.Linear}, dtype=dtype)
     return module
 
 
