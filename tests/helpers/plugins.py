@@ -132,7 +132,8 @@ class Same(LoadableSource):
     def load(self, dataset, weights=None):
         import torch
 
-        from transferzoo.models.classifier import Classifier, Predictor
+        from transferzoo.models.classifier import Classifier
+        from transferzoo.models.predictor import Predictor
 
         scores = torch.zeros(len(dataset.classes))
         scores[self.answer] = 1

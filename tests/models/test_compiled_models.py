@@ -12,9 +12,10 @@ from torch import nn
 from helpers.attacks import craft, make_attack, random_images
 from helpers.networks import normed_cnn
 from transferzoo.base.errors import ModelError
-from transferzoo.models.classifier import Classifier, state_digest
+from transferzoo.models.classifier import Classifier
 from transferzoo.models.optimize import optimize
 from transferzoo.models.sources import python_function
+from transferzoo.models.weight_digests import state_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,11 +15,12 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.defences import read_defence
 from transferzoo.evaluation.job import weights_of
 from transferzoo.models import checkpoint, load
-from transferzoo.models.classifier import Predictor, checked, state_digest
 from transferzoo.models.download import loadable
 from transferzoo.models.predict import predict, predict_defended
+from transferzoo.models.predictor import Predictor, checked
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.models.sources.python_function import PythonFunction
+from transferzoo.models.weight_digests import state_digest
 from transferzoo.zoo.model_source import read_source
 from transferzoo.zoo.reader import load_zoo
 

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets import Batch, check_ids
-from transferzoo.models.classifier import Classifier, checked, frozen, state_digest
+from transferzoo.models.classifier import Classifier, frozen
 from transferzoo.models.predict import logits_of
+from transferzoo.models.predictor import checked
 from transferzoo.models.resolve import defended
+from transferzoo.models.weight_digests import state_digest
 from transferzoo.zoo.model_source import LoadableSource
 from transferzoo.zoo.schema import ROLES, DatasetSpec, ModelSpec
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.functional import center_crop
 
-from transferzoo.base.errors import DataError, ModelError, TransferZooError, reason
+from transferzoo.base.errors import DataError, ModelError
 from transferzoo.datasets.labels import class_order
 from transferzoo.models import checkpoint
-from transferzoo.models.hard_labels import are_labels, as_scores, require_known
+from transferzoo.models.hard_labels import require_known
+from transferzoo.models.predictor import Predictor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from transferzoo.zoo.schema import DatasetSpec
@@ -140,107 +140,6 @@ class Classifier(nn.Module):
         return images.expand(-1, self.channels, -1, -1)
 
 
-class Predictor(nn.Module):
-    """A model outside of PyTorch: it says what it sees, and no gradient comes back.
-
-    Args:
-        answer: maps images, float32 (N, C, H, W) on the CPU, to logits or other scores (N, K), or to a class
-            of each, integers (N,); a tensor or an array.
-        classes: K.
-        name: what errors call it.
-
-    Attributes:
-        labels_only: whether its last answer was classes.
-    """
-
-    def __init__(self, answer: Callable[[Tensor], object], classes: int, name: str) -> None:
-        super().__init__()
-        self.answer = answer
-        self.classes = classes
-        self.name = name
-        self.labels_only = False
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the scores, float32 (N, K) on the CPU; of classes, their log-probabilities, 0 or −∞.
-
-        Raises:
-            ModelError: what came is something else, or not a number.
-        """
-        output = self.answer(images.detach().to("cpu", torch.float32))
-        found = as_tensor(output, len(images), self.classes, self.name)
-        self.labels_only = are_labels(found, len(images))
-        if self.labels_only:
-            return as_scores(found.cpu(), self.classes, self.name)
-        return checked(found, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
-
-
-def _wanted(images: int, classes: int) -> str:
-    return f"logits of shape ({images}, {classes})"
-
-
-def as_tensor(output: object, images: int, classes: int, name: str) -> Tensor:
-    """Return what a model that nobody knows returned as a tensor; arguments as `checked` takes them.
-
-    Raises:
-        ModelError: it is none.
-    """
-    try:
-        return torch.as_tensor(output)
-    except (TypeError, ValueError, RuntimeError):
-        wanted = _wanted(images, classes)
-        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(output).__name__) from None
-
-
-def checked(output: object, images: int, classes: int, name: str) -> Tensor:
-    """Return the scores of a model that nobody knows, as a tensor.
-
-    Args:
-        output: what it returned.
-        images: how many it was shown, N.
-        classes: how many it should know, K.
-        name: what the error calls it.
-
-    Raises:
-        ModelError: no numbers (N, K), or NaN among them.
-    """
-    wanted, scores = _wanted(images, classes), as_tensor(output, images, classes, name)
-    if tuple(scores.shape) != (images, classes):
-        raise ModelError(
-            f"'{name}' does not classify like the data set",
-            expected=wanted,
-            got=f"shape {tuple(scores.shape)}",
-        )
-    if scores.isnan().any():
-        raise ModelError(f"'{name}' returns NaN", expected=wanted)
-    return scores
-
-
-def tried(loaded: Classifier, name: str, dataset: DatasetSpec) -> Classifier:
-    """Return a model that nobody knows once it has classified two black images.
-
-    Args:
-        loaded: the model, on the CPU.
-        name: what errors call it.
-        dataset: whose images it shall classify.
-
-    Raises:
-        ModelError: it has not.
-    """
-    images = torch.zeros(2, dataset.channels, dataset.size, dataset.size)
-    try:
-        with torch.no_grad():
-            logits: object = loaded(images)
-    except TransferZooError:
-        raise
-    except Exception as error:  # whatever a module of the user's raises
-        raise ModelError(
-            f"'{name}' cannot classify images of '{dataset.name}': {reason(error)}",
-            expected=f"a model of [0, 1] pixels {tuple(images.shape[1:])}",
-        ) from error
-    checked(logits, len(images), len(dataset.classes), name)
-    return loaded
-
-
 def load_checkpoint(folder: Path, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
     """Load a checkpoint folder as a classifier of a data set's images: float32, evaluation mode, on the CPU.
 
@@ -286,51 +185,3 @@ def frozen(module: nn.Module) -> Iterator[None]:
             part.training = mode
         for parameter, wish in wishes:
             parameter.requires_grad_(wish)
-
-
-def state_digest(model: nn.Module) -> str:
-    """Return the SHA-256 of a model's weights and buffers, 64 hexadecimal digits."""
-    state = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        state.update(key.encode() + _bytes_of(tensor))
-    return state.hexdigest()
-
-
-def weights_digest(model: nn.Module) -> str | None:
-    """Return the SHA-256 of a model's parameters, whatever they are called and whatever file they came in.
-
-    The rows of a weight, which are the classes in the last one, may come in another order. None where it has
-    no parameter.
-    """
-    parts = sorted(_rows_digest(weight.detach().cpu()) for weight in model.parameters())
-    return hashlib.sha256(b"".join(parts)).hexdigest() if parts else None
-
-
-def _rows_digest(weight: Tensor) -> bytes:
-    """Return a digest of the rows of a tensor (N, …), in whatever order they are."""
-    if weight.ndim > 1:
-        rows = b"".join(sorted(hashlib.sha256(_bytes_of(row)).digest() for row in weight))
-    else:
-        rows = _bytes_of(weight.flatten().sort().values)
-    return hashlib.sha256(repr(tuple(weight.shape)).encode() + rows).digest()
-
-
-def _bytes_of(value: object) -> bytes:
-    """Return what tells an entry of a state dict from others; quantised modules have more than tensors there.
-
-    Raises:
-        TypeError: it is of a type that is not read.
-    """
-    if isinstance(value, Tensor):
-        tensor = value.detach().cpu()
-        if tensor.is_quantized:
-            return _bytes_of(tensor.int_repr()) + _bytes_of(tensor.dequantize())
-        dense = tensor if tensor.layout == torch.strided else tensor.to_dense()
-        return dense.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    if isinstance(value, tuple | list):
-        return b"".join(_bytes_of(part) for part in value)
-    if isinstance(value, dict):
-        return b"".join(_bytes_of(part) for entry in sorted(value.items()) for part in entry)
-    if value is None or isinstance(value, bool | int | float | str | bytes | torch.dtype):
-        return repr(value).encode()
-    raise TypeError(f"{type(value).__name__} beside its weights")

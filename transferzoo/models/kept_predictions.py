@@ -19,8 +19,8 @@ from transferzoo.base.digests import tensors_digest
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import load
-from transferzoo.models.classifier import weights_digest
 from transferzoo.models.predict import least_likely, predict_images
+from transferzoo.models.weight_digests import weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -41,7 +41,7 @@ class KerasFile(AtPath):
     as_is: ClassVar[bool] = True
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.classifier import tried
+        from transferzoo.models.predictor import tried
 
         return tried(_classifier(self.path, dataset), self.path.name, dataset)
 

@@ -46,7 +46,7 @@ class OnnxFile(AtPath):
     roles: ClassVar[tuple[Role, ...]] = ("target",)
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.classifier import tried
+        from transferzoo.models.predictor import tried
 
         return tried(_classifier(self.path, dataset), self.place, dataset)
 
@@ -117,7 +117,8 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
     Raises:
         ModelError: onnxruntime is not installed, or the file is damaged or reads something else.
     """
-    from transferzoo.models.classifier import Classifier, Predictor
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.models.predictor import Predictor
 
     session = _session(path)
     inputs = session.get_inputs()

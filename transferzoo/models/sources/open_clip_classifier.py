@@ -35,8 +35,8 @@ class OpenClipFolder(AtPath):
         return replace(self, prompt=options.prompt)
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.classifier import tried
         from transferzoo.models.open_clip_folder import USUAL_PROMPT, load_open_clip
+        from transferzoo.models.predictor import tried
 
         loaded = load_open_clip(self.path, dataset, self.prompt or USUAL_PROMPT)
         return tried(loaded, self.path.name, dataset)

@@ -53,7 +53,7 @@ class ProgramFile(AtPath):
         return name.endswith(EXPORTED) or (name.endswith(SCRIPTED) and is_scripted(path))
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.classifier import tried
+        from transferzoo.models.predictor import tried
 
         return tried(_classifier(self.path, dataset), self.path.name, dataset)
 

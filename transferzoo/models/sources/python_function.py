@@ -100,7 +100,7 @@ class PythonFunction(LoadableSource):
         return self.name
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.classifier import tried
+        from transferzoo.models.predictor import tried
 
         return tried(_classifier(self.name, dataset), self.name, dataset)
 
@@ -134,7 +134,8 @@ def _classifier(name: str, dataset: DatasetSpec) -> Classifier:
     """
     from torch import nn
 
-    from transferzoo.models.classifier import Classifier, Predictor
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.models.predictor import Predictor
 
     made = _made(name)
     if not isinstance(made, nn.Module):
@@ -176,7 +177,7 @@ def facts(name: str) -> tuple[str, str, bool]:
     """
     from torch import nn
 
-    from transferzoo.models.classifier import state_digest
+    from transferzoo.models.weight_digests import state_digest
 
     file = getattr(_module(name), "__file__", None)
     if file is None:

@@ -91,8 +91,9 @@ class ServedModel(LoadableSource):
         return InputForm(found.channels, height, (0.0,) * found.channels, (1.0,) * found.channels)
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.classifier import Classifier, Predictor
+        from transferzoo.models.classifier import Classifier
         from transferzoo.models.kept_answers import KeptAnswers
+        from transferzoo.models.predictor import Predictor
         from transferzoo.models.served import Asked, Service
 
         found, classes = _interface(self.url), len(dataset.classes)

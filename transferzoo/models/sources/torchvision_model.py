@@ -84,7 +84,7 @@ class TorchvisionModel(LoadableSource):
         return self
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.classifier import tried
+        from transferzoo.models.predictor import tried
 
         return tried(_classifier(self.name, self.weights, dataset), str(self), dataset)
 

@@ -30,7 +30,7 @@ class TransformersClassifier(AtPath):
         return is_transformers(Path(written).expanduser())
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.classifier import tried
+        from transferzoo.models.predictor import tried
         from transferzoo.models.transformers_folder import load_transformers
 
         return tried(load_transformers(self.path, dataset), self.path.name, dataset)

@@ -1,0 +1,118 @@
+"""Models that nobody knows: what they answer is checked before it counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from transferzoo.base.errors import ModelError, TransferZooError, reason
+from transferzoo.models.hard_labels import are_labels, as_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transferzoo.models.classifier import Classifier
+    from transferzoo.zoo.schema import DatasetSpec
+
+
+class Predictor(nn.Module):
+    """A model outside of PyTorch: it says what it sees, and no gradient comes back.
+
+    Args:
+        answer: maps images, float32 (N, C, H, W) on the CPU, to logits or other scores (N, K), or to a class
+            of each, integers (N,); a tensor or an array.
+        classes: K.
+        name: what errors call it.
+
+    Attributes:
+        labels_only: whether its last answer was classes.
+    """
+
+    def __init__(self, answer: Callable[[Tensor], object], classes: int, name: str) -> None:
+        super().__init__()
+        self.answer = answer
+        self.classes = classes
+        self.name = name
+        self.labels_only = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores, float32 (N, K) on the CPU; of classes, their log-probabilities, 0 or −∞.
+
+        Raises:
+            ModelError: what came is something else, or not a number.
+        """
+        output = self.answer(images.detach().to("cpu", torch.float32))
+        found = as_tensor(output, len(images), self.classes, self.name)
+        self.labels_only = are_labels(found, len(images))
+        if self.labels_only:
+            return as_scores(found.cpu(), self.classes, self.name)
+        return checked(found, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
+
+
+def _wanted(images: int, classes: int) -> str:
+    return f"logits of shape ({images}, {classes})"
+
+
+def as_tensor(output: object, images: int, classes: int, name: str) -> Tensor:
+    """Return what a model that nobody knows returned as a tensor; arguments as `checked` takes them.
+
+    Raises:
+        ModelError: it is none.
+    """
+    try:
+        return torch.as_tensor(output)
+    except (TypeError, ValueError, RuntimeError):
+        wanted = _wanted(images, classes)
+        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(output).__name__) from None
+
+
+def checked(output: object, images: int, classes: int, name: str) -> Tensor:
+    """Return the scores of a model that nobody knows, as a tensor.
+
+    Args:
+        output: what it returned.
+        images: how many it was shown, N.
+        classes: how many it should know, K.
+        name: what the error calls it.
+
+    Raises:
+        ModelError: no numbers (N, K), or NaN among them.
+    """
+    wanted, scores = _wanted(images, classes), as_tensor(output, images, classes, name)
+    if tuple(scores.shape) != (images, classes):
+        raise ModelError(
+            f"'{name}' does not classify like the data set",
+            expected=wanted,
+            got=f"shape {tuple(scores.shape)}",
+        )
+    if scores.isnan().any():
+        raise ModelError(f"'{name}' returns NaN", expected=wanted)
+    return scores
+
+
+def tried(loaded: Classifier, name: str, dataset: DatasetSpec) -> Classifier:
+    """Return a model that nobody knows once it has classified two black images.
+
+    Args:
+        loaded: the model, on the CPU.
+        name: what errors call it.
+        dataset: whose images it shall classify.
+
+    Raises:
+        ModelError: it has not.
+    """
+    images = torch.zeros(2, dataset.channels, dataset.size, dataset.size)
+    try:
+        with torch.no_grad():
+            logits: object = loaded(images)
+    except TransferZooError:
+        raise
+    except Exception as error:  # whatever a module of the user's raises
+        raise ModelError(
+            f"'{name}' cannot classify images of '{dataset.name}': {reason(error)}",
+            expected=f"a model of [0, 1] pixels {tuple(images.shape[1:])}",
+        ) from error
+    checked(logits, len(images), len(dataset.classes), name)
+    return loaded
