@@ -53,6 +53,12 @@ def test_five_options_at_most_come_first(command: str, cli: Callable[..., Result
         assert f"─ {panel} ─" in printed
 
 
+@pytest.mark.parametrize(("command", "first"), [("attack", "surrogate"), ("train", "recipe")])
+def test_what_a_command_alone_has_comes_before_what_several_have(command: str, first: str) -> None:
+    at_top = [option for option, panel in options(command).items() if panel is None]
+    assert at_top[0] == first
+
+
 def test_the_same_purpose_has_the_same_panel() -> None:
     panels: dict[str, set[str]] = {}
     for command in COMMANDS:

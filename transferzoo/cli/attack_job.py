@@ -12,7 +12,7 @@ from transferzoo.cli.flags import AUTO
 from transferzoo.cli.models import training_on
 from transferzoo.cli.output import log, progress
 from transferzoo.models.resolve import select_models
-from transferzoo.models.unlisted_options import UnlistedOptions, running
+from transferzoo.models.unlisted_options import running
 from transferzoo.zoo.protocol import find_protocol, follow, label
 
 if TYPE_CHECKING:
@@ -86,14 +86,7 @@ def models(
     from transferzoo.zoo.reader import load_zoo
     from transferzoo.zoo.selection import distinct, is_pattern, name_apart, parts
 
-    options = UnlistedOptions.read(
-        request.architecture,
-        request.allow_code,
-        request.mean,
-        request.std,
-        request.requests_per_second,
-        request.prompt,
-    )
+    options = request.unlisted
     targets = request.targets or ["all"]
     named = [f"{name}|{defence}".rstrip("|") for name, defence in parts(targets) if not is_pattern(name)]
     chosen = select_models(zoo, named, dataset, "target", options) if request.pack is None else ()

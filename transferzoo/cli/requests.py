@@ -22,6 +22,7 @@ from transferzoo.cli.options import (
     Visible,
     ZooFile,
 )
+from transferzoo.models.unlisted_options import UnlistedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,3 +134,14 @@ class TargetsRequest(TransferRequest):
     ] = None
     output: Output = None
     visibility: Visible = False
+
+    @property
+    def unlisted(self) -> UnlistedOptions:
+        """What a user states about models that no zoo file lists.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        return UnlistedOptions.read(
+            self.architecture, self.allow_code, self.mean, self.std, self.requests_per_second, self.prompt
+        )

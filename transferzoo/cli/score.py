@@ -99,7 +99,6 @@ def score(request: ScoreRequest) -> None:
     from transferzoo.datasets.own import own_images
     from transferzoo.evaluation.given_images import ImageFolder
     from transferzoo.models.resolve import named_dataset, select_models
-    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.results.comparisons import Findings
     from transferzoo.results.writers import check_output
     from transferzoo.zoo.reader import load_zoo
@@ -116,14 +115,7 @@ def score(request: ScoreRequest) -> None:
     names = request.targets or ([] if request.predictions else ["all"])
     said = named_dataset(records, request.dataset or packed, names)
     records, name, root = own_images(records, said, place, log, log)
-    options = UnlistedOptions.read(
-        request.architecture,
-        request.allow_code,
-        request.mean,
-        request.std,
-        request.requests_per_second,
-        request.prompt,
-    )
+    options = request.unlisted
     targets = select_models(records, names, name, "target", options, log) if names else ()
     options.check_used(records, targets)
     _, targets = download_models((), tuple(targets))
