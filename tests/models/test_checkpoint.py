@@ -19,6 +19,7 @@ from transferzoo.base import atomic
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError
 from transferzoo.models import build, checkpoint
 from transferzoo.models.classifier import load_checkpoint as load_classifier
+from transferzoo.models.recipe_file import read_recipe
 
 if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
@@ -226,7 +227,7 @@ def test_damage_is_a_sentence(folder: Path, damage: str) -> None:
 def test_a_damaged_recipe_is_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "recipe.json").write_text(text)
     with pytest.raises(ModelError, match=r"^cannot read .*/recipe\.json: expected what `transferzoo train`"):
-        checkpoint.read_recipe(tmp_path)
+        read_recipe(tmp_path)
 
 
 @pytest.mark.parametrize(

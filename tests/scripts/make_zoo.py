@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.base.atomic import sha256, write_json
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.models import checkpoint
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.training.recipes import plan
 from transferzoo.zoo.reader import load_zoo
 from transferzoo.zoo.schema import assets
@@ -32,7 +33,7 @@ ZOO = load_zoo()
 
 def in_the_package(model: ModelSpec) -> bool:
     """Return whether the package holds what the model's recipe says."""
-    recipe = checkpoint.read_recipe(model.folder)
+    recipe = read_recipe(model.folder)
     return recipe is not None and TrainConfig(**recipe["config"]) == plan(ZOO, model.recipe, {}).config
 
 
@@ -52,7 +53,7 @@ def install(model: ModelSpec, folder: Path) -> None:
 
 def line(model: ModelSpec) -> dict[str, Any]:
     """Return a model's line of the manifest."""
-    weights, recipe = model.folder / checkpoint.WEIGHTS, checkpoint.read_recipe(model.folder)
+    weights, recipe = model.folder / checkpoint.WEIGHTS, read_recipe(model.folder)
     assert recipe is not None
     return {
         "sha256": sha256(weights),

@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from helpers.checkpoints import BUILTIN
 from transferzoo.base.errors import UsageError
 from transferzoo.models import checkpoint
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.results.records import Record
 from transferzoo.sync.model_card import model_card
 
@@ -23,7 +24,7 @@ NAMES = sorted(path.parent.name for path in BUILTIN.glob("*/config.json"))
 
 def parts(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return config and recipe of a built-in checkpoint."""
-    return checkpoint.read_config(BUILTIN / name), checkpoint.read_recipe(BUILTIN / name) or {}
+    return checkpoint.read_config(BUILTIN / name), read_recipe(BUILTIN / name) or {}
 
 
 def text_of(name: str = "resnet50-lsam", **options: Any) -> str:

@@ -20,6 +20,7 @@ from transferzoo.datasets import Batch
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.download import download_checkpoint
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.sync.push import plan_upload, upload
 from transferzoo.training.trainer import train
 from transferzoo.zoo.reader import load_zoo
@@ -175,7 +176,7 @@ def test_no_folder_of_this_machine_is_shared(
     assert plan.size == sum(len(content) for name, content in held.items() if name != "README.md")
     back = download_checkpoint("someone/mine")
     config = recipe["config"] | {"start": "base", "validators": ["judge", "a/b"]}
-    assert checkpoint.read_recipe(back) == recipe | {"config": config}
+    assert read_recipe(back) == recipe | {"config": config}
     assert len(checkpoint.samples(back)) == 2
     assert json.loads((folder / checkpoint.RECIPE).read_text()) == recipe, "one's own stays"
 

@@ -14,6 +14,7 @@ from helpers.hub_server import Hub, User, connect, running
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.hub.sentences import translating
 from transferzoo.models import checkpoint
+from transferzoo.models.recipe_file import note_images
 from transferzoo.sync.licences import LICENCES, check_licence, check_repo
 from transferzoo.sync.push import plan_upload
 from transferzoo.zoo.reader import load_zoo
@@ -134,7 +135,7 @@ def test_the_card_names_the_images_that_were_used(tmp_path: Path) -> None:
     official = plan_upload(load_zoo(), tmp_path / "mine", "a/b", **plan).card
     assert "datasets:\n- zalando-datasets/fashion_mnist" in official
     assert "| training images | 60000 |" in official
-    checkpoint.note_images(tmp_path / "mine", "photos")
+    note_images(tmp_path / "mine", "photos")
     own = plan_upload(load_zoo(), tmp_path / "mine", "a/b", **plan).card
     assert "zalando" not in own
     assert "| folder of the training images | photos |" in own

@@ -17,8 +17,8 @@ from transferzoo.datasets.disk import open_index
 from transferzoo.datasets.own import own_images
 from transferzoo.datasets.shares import rows_of_share
 from transferzoo.datasets.sources import load_split, measured
-from transferzoo.models import checkpoint
 from transferzoo.models.fitting import fitting_surrogates
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.training import adapted
 from transferzoo.training.adapted import adaptations, adapted_surrogates
 from transferzoo.training.own_data import USUAL, usual_options
@@ -93,7 +93,7 @@ def test_surrogates_are_trained_once_on_images_that_are_not_attacked(photos: Pat
     assert done > 0
     assert surrogates() == first
     assert len(steps) == done, "nothing is trained twice"
-    recipe = checkpoint.read_recipe(first.models[0].folder)
+    recipe = read_recipe(first.models[0].folder)
     assert recipe is not None
     assert recipe["accuracy"] is None, "the images that are attacked are not measured on"
     assert recipe["validation"]["accuracy"] == first.trained[0].accuracy

@@ -17,6 +17,7 @@ from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import read_rule
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import select_models
 from transferzoo.zoo.reader import load_zoo, read_zoo
 from transferzoo.zoo.schema import assets
@@ -75,7 +76,7 @@ def test_surrogates_and_targets() -> None:
 def test_built_in_model_is_what_the_manifest_says(name: str) -> None:
     model = ZOO.models[name]
     entry = json.loads((assets() / "manifest.json").read_text())["models"][name]
-    recipe = checkpoint.read_recipe(model.folder)
+    recipe = read_recipe(model.folder)
     assert recipe is not None
     weights = model.folder / checkpoint.WEIGHTS
     assert entry["sha256"] == sha256(weights) == checkpoint.digest(model.folder) == recipe["weights_sha256"]

@@ -63,12 +63,12 @@ def claimed(model: ModelSpec) -> float | None:
 def measured(model: ModelSpec) -> float | None:
     """Return the accuracy that was measured of these weights, as a fraction; None where it is not known."""
     from transferzoo.base.errors import ModelError
-    from transferzoo.models import checkpoint
+    from transferzoo.models.recipe_file import read_recipe
 
     if model.source.folder is None or model.weights:
         return None
     try:
-        return float((checkpoint.read_recipe(model.folder) or {})["accuracy"]["accuracy"])
+        return float((read_recipe(model.folder) or {})["accuracy"]["accuracy"])
     except (ModelError, KeyError, TypeError, ValueError):
         return None
 

@@ -70,7 +70,7 @@ def run(
     Returns:
         The content of `recipe.json`; of a search for rho its choice too.
     """
-    from transferzoo.models.checkpoint import note_images
+    from transferzoo.models.recipe_file import note_images
     from transferzoo.training.rho_search import train_or_tune
 
     images, test = training_images(dataset, root, what.config, workers)

@@ -17,7 +17,6 @@ from transferzoo.base.plugins import used
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, filtered
-from transferzoo.models.recipe_file import checked
 from transferzoo.models.state_dict import check_finite, check_fit, read_weights, serialised
 from transferzoo.zoo.schema import MOST_CLASSES, MOST_PIXELS
 
@@ -287,41 +286,6 @@ def class_names(pretrained: Mapping[str, Any]) -> list[str]:
     if isinstance(names, dict):  # class → name, as timm allows; JSON may have put "10" before "2"
         names = [names[key] for key in sorted(names, key=lambda key: (len(key), key))]
     return [str(name) for name in names]
-
-
-def read_recipe(folder: Path) -> dict[str, Any] | None:
-    """Return what a finished training run wrote into recipe.json, None where there is none.
-
-    Raises:
-        ModelError: the file is not a JSON object.
-    """
-    path = folder / RECIPE
-    if not path.is_file():
-        return None
-    try:
-        return checked(read_json(path))
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"cannot read {path}",
-            expected="what `transferzoo train` wrote",
-            got=str(error),
-            hint="delete it or choose another folder",
-        ) from None
-
-
-def note_images(folder: Path, name: str) -> dict[str, Any]:
-    """Note in recipe.json that the training images were a folder of the user's, and return what it holds.
-
-    Args:
-        folder: a finished checkpoint.
-        name: of the folder or file of the images.
-
-    Raises:
-        ModelError: see `read_recipe`.
-    """
-    recipe = {**(read_recipe(folder) or {}), "images": name}
-    write_json(folder / RECIPE, recipe)
-    return recipe
 
 
 def digest(folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from transferzoo import hub
 from transferzoo.base.errors import ModelError
 from transferzoo.models import checkpoint, conversion
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.transformers_folder import PROCESSOR, is_transformers
 from transferzoo.zoo.selection import published
 
@@ -52,7 +53,7 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
         hub.download_file(repo, checkpoint.RECIPE, revision=commit)
     except hub.MissingFileError:
         return folder  # a model that was not trained here
-    collected = (checkpoint.read_recipe(folder) or {}).get("samples") or {}
+    collected = (read_recipe(folder) or {}).get("samples") or {}
     hashes = collected if isinstance(collected, dict) else {str(collected): None}
     for name, sha256 in hashes.items():
         if not (checkpoint.SAMPLE.fullmatch(name) and isinstance(sha256, str)):

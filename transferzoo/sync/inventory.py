@@ -14,6 +14,7 @@ from huggingface_hub import constants
 from transferzoo import hub
 from transferzoo.base.errors import DataError, ModelError
 from transferzoo.models import checkpoint
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import note_path, silent, unknown, unlisted
 from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.models.transformers_folder import PROCESSOR, is_transformers
@@ -89,7 +90,7 @@ def _is_complete(folder: Path) -> bool:
     if not (folder / checkpoint.RECIPE).exists():
         return hub.known_absent(folder, checkpoint.RECIPE)
     try:
-        samples = (checkpoint.read_recipe(folder) or {}).get("samples")
+        samples = (read_recipe(folder) or {}).get("samples")
     except ModelError:
         return True  # damaged, which is reported where it is loaded
     return not isinstance(samples, dict) or all((folder / name).exists() for name in samples)

@@ -16,6 +16,7 @@ from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.evaluation.run_folder import open_run
 from transferzoo.models import checkpoint
 from transferzoo.models.download import download_model
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import resolve_model
 from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.sync.licences import check_repo
@@ -117,7 +118,7 @@ def plan_upload(
     check_repo(repo)
     config = checkpoint.read_config(folder)
     checkpoint.load_network(folder, config["num_classes"])
-    local = checkpoint.read_recipe(folder) or {}
+    local = read_recipe(folder) or {}
     recipe = {**local, "config": _without_folders(local["config"])} if local.get("config") else local
     if not (recipe.get("accuracy") or unmeasured):
         raise UsageError(

@@ -18,9 +18,9 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.datasets.own import UNSEEN
 from transferzoo.minimizers import show_rule
-from transferzoo.models import checkpoint
 from transferzoo.models.download import download_model
 from transferzoo.models.fitting import COUNT, fitting_surrogates, without_network
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import resolve_model, silent
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuning import architecture_of, identity
@@ -70,7 +70,7 @@ class Adaptation:
         Raises:
             ModelError: its recipe cannot be read.
         """
-        return checkpoint.read_recipe(self.folder) is not None
+        return read_recipe(self.folder) is not None
 
     def seconds(self) -> float:
         """Return about how long it takes on this machine; see `estimate.step_seconds`."""

@@ -16,7 +16,7 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.minimizers import MINIMIZERS, read_rule, show_rule
-from transferzoo.models import checkpoint
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuning import architecture_of, identity
 from transferzoo.training.recipes import plugins_of
@@ -91,7 +91,7 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
     """
     minimizer, changes, written = read_spec(spec)
     source = original.folder
-    recipe = (checkpoint.read_recipe(source) or {}).get("config") or {}
+    recipe = (read_recipe(source) or {}).get("config") or {}
     known = zoo.models.get(original.full_name) == original
     values: dict[str, Any] = {
         **DEFAULTS,

@@ -15,6 +15,7 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets.labels import plain
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.recipe_file import read_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,7 +137,7 @@ def other_classes(folder: Path, dataset: DatasetSpec) -> str:
     numbers = [str(number) for number in range(count)]
     if names and names != numbers and ours != numbers:
         return "" if names == ours else f"{named} has other classes than '{dataset.name}'"
-    trained = ((checkpoint.read_recipe(folder) or {}).get("config") or {}).get("dataset", dataset.name)
+    trained = ((read_recipe(folder) or {}).get("config") or {}).get("dataset", dataset.name)
     return "" if trained == dataset.name else f"{named} was trained on '{trained}', not '{dataset.name}'"
 
 

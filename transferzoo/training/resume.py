@@ -24,6 +24,7 @@ from transferzoo.base.digests import tensors_digest
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.models import checkpoint
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.training.progress import Position
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def holds_other(folder: Path, config: TrainConfig) -> bool:
     Raises:
         ModelError, TransferZooError: what it holds cannot be read.
     """
-    known = checkpoint.read_recipe(folder)
+    known = read_recipe(folder)
     if known is None:
         path = folder / RESUME
         known = _read(path, torch.device("cpu"))[0] if path.is_file() else None
@@ -219,7 +220,7 @@ def finished(folder: Path, work: dict[str, Any]) -> dict[str, Any] | None:
         UsageError: the folder holds other work.
         ModelError: the weights are not those the recipe describes.
     """
-    recipe = checkpoint.read_recipe(folder)
+    recipe = read_recipe(folder)
     if recipe is None:
         return None
     config = _completed(recipe.get("config", {}))

@@ -9,6 +9,7 @@ from transferzoo.base.atomic import replacing, write_json
 from transferzoo.base.distributed import Team
 from transferzoo.minimizers import show_rule
 from transferzoo.models import checkpoint
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.training.recipes import with_rho
 from transferzoo.training.resume import RESUME, TRIALS, folder_in_use, holds_other, tidy
 from transferzoo.training.trainer import train
@@ -62,7 +63,7 @@ def train_or_tune(
     if not config.tune:
         return run(config, folder)
     trials = {rho: _trial(config, rho) for rho in sorted(config.tune)}
-    known = checkpoint.read_recipe(folder)
+    known = read_recipe(folder)
     if known is not None:
         tuning = known.get("tuning") or {"curve": ()}
         if {line["rho"] for line in tuning["curve"]} != set(trials):
