@@ -43,6 +43,9 @@ def test_a_newcomers_path(mine: Path, quick: None, cli: Run) -> None:
     plan = json.loads(cli(*command, "--dry-run").out)
     assert [one["done"] for one in plan["trains"]] == [False] * 3
     assert plan["run_folder"] is None
+    audit = ("audit", *target[1:], "--max-gradients", 6, "--json")
+    planned = json.loads(cli(*audit, "--dry-run").out)["trains"]
+    assert [(one["into"], one["done"]) for one in planned] == [(one["into"], False) for one in plan["trains"]]
     first = cli(*command)
     assert first.code == 0, first.err
     line = r"^(\S+): right on ([\d.]+)% of (\d+) held-out images; trained on (\d+) others"
@@ -58,6 +61,10 @@ def test_a_newcomers_path(mine: Path, quick: None, cli: Run) -> None:
     again = cli(*command)
     assert json.loads(again.out)["records"] == found["records"]
     assert "takes about" not in again.err
+    audited = json.loads(cli(*audit).out)
+    assert {one["kind"] for one in audited["attackers"]} == {"adapted"}
+    assert (audited["split"], len(audited["attackers"])) == ("unseen", 4 * 3)
+    assert audited["held_out"]["low"] > audited["controls"]["noise"]["rate"]
 
 
 def test_what_auto_refuses(mine: Path, cli: Run) -> None:

@@ -68,9 +68,8 @@ class Attacker(FrozenModel):
     """An attacker: models, and an attack on them.
 
     Attributes:
-        kind: where its models come from: models that anybody can have ("public"), such models fine-tuned on
-            images that are not audited ("adapted"), models trained on the answers of the audited one
-            ("replica"), or images that somebody made ("pack").
+        kind: where its models come from: models that anybody can have ("public"), or models that were trained
+            on images that are not audited ("adapted").
         surrogate: full name; of an ensemble the names joined by " & ".
         attack: canonical form, budget included.
         gradients: gradient evaluations an image.
@@ -85,7 +84,7 @@ class Attacker(FrozenModel):
             the other. Else "cannot tell".
     """
 
-    kind: Literal["public", "adapted", "replica", "pack"]
+    kind: Literal["public", "adapted"]
     surrogate: str
     attack: str
     gradients: int = Field(ge=0)

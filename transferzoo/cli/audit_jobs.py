@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.cli.attack_request import AttackRequest
-from transferzoo.cli.output import log
+from transferzoo.cli.auto_surrogates import on_this_machine, plan_of, train_surrogates
+from transferzoo.cli.output import log, show_json
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -132,29 +135,21 @@ def audit_jobs(request: AuditRequest) -> tuple[list[Job], dict[str, str]]:
 def _trained(zoo: Zoo, dataset: str, request: AuditRequest) -> tuple[tuple[ModelSpec, ...], str]:
     """Return surrogates that are trained on images of the data, once, and the split of the other images.
 
+    A dry run trains nothing: it prints what would be trained, and ends.
+
     Raises:
         UsageError, DataError, TransferZooError: see `training.adapted.adapted_surrogates`.
     """
-    from transferzoo.training.adapted import adaptations, train_once
+    from transferzoo.training.adapted import adaptations
 
     if request.data is not None and dataset in load_zoo(request.zoo).datasets:
         raise UsageError(
             f"the images of --data are taken for some of '{dataset}', and attackers are not trained on those",
             expected="attackers of the zoo, or --surrogate",
         )
-    planned, split = adaptations(zoo, dataset, split=request.split)
-    if missing := [one for one in planned if not one.finished()]:
-        minutes = sum(one.seconds() for one in missing) / 60
-        log(
-            f"Training {len(missing)} surrogates on {missing[0].feed.count:,} images of {dataset} that are "
-            f"not audited: about {minutes:.1f} minutes."
-        )
-    found = []
-    for one in planned:
-        trained = train_once(one, log)
-        log(
-            f"Surrogate: {trained.model.name}, accuracy {trained.accuracy:.1%} on {trained.held_out:,} "
-            "images that it was not trained on."
-        )
-        found.append(trained.model)
-    return tuple(found), split
+    planned, split = adaptations(zoo, dataset, split=request.split, is_here=on_this_machine)
+    if request.dry_run and not all(one.finished() for one in planned):
+        show_json({"trains": [plan_of(one) for one in planned]})
+        raise typer.Exit
+    train_surrogates(planned)
+    return tuple(one.model for one in planned), split
