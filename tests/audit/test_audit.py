@@ -38,6 +38,9 @@ def written(folder: str) -> dict[str, Any]:
 
 def test_an_audit_from_its_verdicts_to_its_files(cli: Run, few: Path) -> None:
     words = ["audit", "vgg", "--dataset", "fashion-mnist", "--data", few, *SHORT]
+    planned = cli(*words, "--dry-run")
+    assert planned.out.startswith(f"Cost: {ATTACKERS} attackers, 50 images, ") and planned.err == ""
+    assert not Path("audits").exists()
 
     passed = cli(*words, "--max-rate", "100%")
     assert passed.code == 0, passed.err

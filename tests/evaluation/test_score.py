@@ -216,7 +216,7 @@ def test_its_page_shows_the_images(cli: Run, folders: Path, batch: Any, adversar
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (("nothing",), 1, "nothing holds no image"),
+        (("nothing",), 1, "there is no nothing: expected a folder or archive"),
         (("empty",), 1, "empty holds no image"),
         (("adv", "--clean", "other"), 1, "no adversarial image has a clean twin"),
         (("clean", "--clean", "clean"), 2, "the adversarial images are the clean ones"),

@@ -219,7 +219,11 @@ def test_a_run_follows_the_weights_and_the_code(written: Written, monkeypatch: p
         ("return nn.Sequential(nn.Flatten(), nn.LSTM(784, 10))", "make", ("returns no scores", "got tuple")),
         ("return lambda images: images", "make", ("does not classify like the data set",)),
         ("return lambda images: None", "make", ("returns no scores", "got NoneType")),
-        ("return lambda images: 1 / 0", "make", ("'own_models:make' returned fails: ZeroDivisionError",)),
+        (
+            "return lambda images: 1 / 0",
+            "make",
+            ("fails on images of shape (2, 1, 28, 28): ZeroDivisionError", "rand"),
+        ),
         ("return lambda images: torch.zeros(len(images), 10)", "make", ("'make' does not classify these",)),
         ("", "predict", ("does not classify like the data set", "(2, 10), got shape (2, 1, 28, 28)")),
         ("", "both", ("'own_models:both' takes other arguments", "or one, the images, got images, width")),

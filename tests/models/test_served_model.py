@@ -304,6 +304,14 @@ def test_answers_that_do_not_fit_are_a_sentence(known: torch.Tensor, answer: Any
         load_model(f"oip:{url}")(known[:2])
 
 
+def test_an_answer_without_end_is_a_sentence(monkeypatch: pytest.MonkeyPatch, known: torch.Tensor) -> None:
+    with serving(Served(scores)) as url:
+        model = load_model(f"oip:{url}")
+        monkeypatch.setattr(served, "MOST_BYTES", 500)
+        with pytest.raises(ModelError, match="answers without end: expected at most 500 bytes"):
+            model(known)
+
+
 def test_what_is_not_there_is_a_sentence(known: torch.Tensor) -> None:
     with serving(Served(scores)) as url:
         with pytest.raises(ModelError, match=r"no model at .*/other \(404 Not Found: no such model\)"):

@@ -252,6 +252,8 @@ def read_audit(path: Path) -> AuditRecord:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "its content"
         problem = f"{place}: expected {wanted(first['msg'])}"
+        if first["type"] == "json_invalid":
+            problem = "it is no JSON"
     except (OSError, ValueError) as error:
         problem = reason(error)
     raise DataError(

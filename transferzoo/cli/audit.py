@@ -152,6 +152,7 @@ def audit(request: AuditRequest) -> None:
     from transferzoo.base.processes import usual_jobs
     from transferzoo.cli.audit_jobs import audit_jobs, read_rate, read_seconds
     from transferzoo.cli.tables import render
+    from transferzoo.cli.train_tables import duration
     from transferzoo.page.audit_report import audit_part
     from transferzoo.page.html import render_page
 
@@ -177,13 +178,15 @@ def audit(request: AuditRequest) -> None:
         if fewer.images < cost.images:
             log(f"Images: {fewer.images} instead of {cost.images}, for a limit of {request.time_limit}.")
         cost = fewer
-    log(
-        f"Cost: {count} attackers, {cost.images:,} images, {cost.gradients:,} gradient evaluations, "
-        f"{cost.queries:,} images that {model.name} classifies; about {cost.seconds / 60:.1f} minutes."
+    attackers = f"{count} attacker{'s' if count > 1 else ''}"
+    said = (
+        f"Cost: {attackers}, {cost.images:,} images, {cost.gradients:,} gradient evaluations, "
+        f"{cost.queries:,} images that {model.name} classifies; about {duration(cost.seconds)}."
     )
     if request.dry_run:
-        show_json({**asdict(cost), "attackers": count})
+        show_json({**asdict(cost), "attackers": count}) if request.json else show_line(said)
         return
+    log(said)
     formats.begin(folder)
     with progress("starting") as advance:
         found = measure_jobs(jobs, request.runs, request.jobs, as_written(), advance, log)

@@ -85,7 +85,10 @@ def train_surrogates(adapted: Sequence[Adaptation]) -> None:
     log(f"Surrogates for these classes: {names}, trained once on images that are not attacked.")
     if missing:
         seconds = sum(one.seconds() for one in missing)
-        log(f"Training {len(missing)} of them takes about {duration(seconds)} on this machine.")
+        log(
+            f"Training {len(missing)} of them takes about {duration(seconds)} on this machine; "
+            "a run that is stopped goes on, and --surrogate names models instead."
+        )
     for one in adapted:
         with progress_bar() as bar:
             task = bar.add_task(f"training {one.model.name}", total=None, note="")

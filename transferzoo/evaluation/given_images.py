@@ -81,11 +81,16 @@ class ImageFolder:
         Raises:
             DataError: it is not there, or holds no image.
         """
+        if not place.expanduser().exists():
+            raise DataError(
+                f"there is no {place}",
+                expected="a folder or archive of PNGs, or a pack",
+                hint="check its path",
+            )
         root = unpacked(place) if is_archive(place) else place.expanduser()
         names = tuple(sorted(name for name, _ in walk(root))) if root.is_dir() else ()
         if not names:
-            what = "no such folder" if not root.exists() else "none"
-            raise DataError(f"{place} holds no image", expected="a folder or archive of PNGs", got=what)
+            raise DataError(f"{place} holds no image", expected="a folder or archive of PNGs", got="none")
         return cls(place, root, names, shape_of(root / names[0], names[0]))
 
     def read(self, spec: DatasetSpec, on_progress: OnProgress) -> Tensor:

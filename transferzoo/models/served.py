@@ -40,6 +40,8 @@ SECONDS = 120.0
 BUSY = (429, 502, 503, 504)
 TOO_MANY = (400, 413)
 """What servers say to a batch that is too large; half of it is tried then."""
+MOST_BYTES = 2**27
+"""Bytes of an answer; scores of 64 images and 21,000 classes have a quarter of it."""
 MOST_IMAGES, MOST_VALUES = 64, 2**20
 """Images of a request, and pixels of all of them, at most."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -93,7 +95,7 @@ class Service:
                 if self.kept is not None and self.requests_per_second is not None:
                     self.kept.wait(self.requests_per_second)
                 try:
-                    response = client.request(method, url, json=content)
+                    response = _bounded(client, method, url, content)
                 except httpx2.TransportError as error:
                     if pause is None:
                         raise TransferZooError(
@@ -115,6 +117,24 @@ class Service:
                 expected="http(s)://HOST/v2/models/NAME",
                 got=_clean(response.text) or "an empty answer",
             ) from None
+
+
+def _bounded(client: Any, method: str, url: str, content: Mapping[str, Any] | None) -> Any:
+    """Return a response that was read whole.
+
+    Raises:
+        ModelError: it does not end within `MOST_BYTES`.
+    """
+    with client.stream(method, url, json=content) as response:
+        read = bytearray()
+        for piece in response.iter_bytes():
+            read += piece
+            if len(read) > MOST_BYTES:
+                raise ModelError(
+                    f"{url} answers without end", expected=f"at most {MOST_BYTES:,} bytes", got="more"
+                )
+    kept = {name: value for name, value in response.headers.items() if name.lower() == "retry-after"}
+    return type(response)(response.status_code, headers=kept, content=bytes(read))
 
 
 class RefusedBatchError(ModelError):

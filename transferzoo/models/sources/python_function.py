@@ -254,19 +254,20 @@ def _module(name: str) -> ModuleType:
 
 def _watched(name: str, predict: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
     def answer(images: Tensor) -> object:
-        with watching(f"what '{name}' returned fails", name):
+        with watching(f"'{name}' fails on images of shape {tuple(images.shape)}", name, called=False):
             return predict(images)
 
     return answer
 
 
 @contextmanager
-def watching(what: str, name: str) -> Iterator[None]:
+def watching(what: str, name: str, *, called: bool = True) -> Iterator[None]:
     """Run code of the user's: its exceptions become a sentence, and what it prints goes to stderr.
 
     Args:
         what: the sentence, which the exception follows.
         name: "package.module:function".
+        called: whether a call of it without arguments shows what is wrong.
 
     Raises:
         ModelError: the block raised an exception or left the program.
@@ -280,5 +281,7 @@ def watching(what: str, name: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         raise ModelError(
             f"{what}: {reason(error)}",
-            hint=f"`python -c 'import {module} as m; m.{function}()'` shows where",
+            hint=f"`python -c 'import {module} as m; m.{function}()'` shows where"
+            if called
+            else "call it on torch.rand of that shape to see where",
         ) from error
