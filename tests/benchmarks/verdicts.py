@@ -15,8 +15,8 @@ from statistics import NormalDist
 import numpy as np
 from scipy.stats import binom
 
-from transferzoo.audit.record import Verdict
-from transferzoo.audit.verdicts import ERROR, by_limit, held_out
+from transferzoo.audits.record import Verdict
+from transferzoo.audits.verdicts import ERROR, by_limit, held_out
 from transferzoo.results.attackers import best_on_other_half
 from transferzoo.results.statistics import clopper_pearson, holm_upper_bounds
 

@@ -142,11 +142,11 @@ def audit(request: AuditRequest) -> None:
     """Judge whether images made on other models fool this one too often; the same command resumes."""
     from dataclasses import asdict
 
-    from transferzoo.audit import formats, wording
-    from transferzoo.audit.cost import LEAST_IMAGES, cost_of, measured_speed, within
-    from transferzoo.audit.measure import audited, measure_jobs
-    from transferzoo.audit.record import read_audit
-    from transferzoo.audit.verdicts import fewest_to_pass
+    from transferzoo.audits import formats, wording
+    from transferzoo.audits.cost import LEAST_IMAGES, cost_of, measured_speed, within
+    from transferzoo.audits.measure import audited, measure_jobs
+    from transferzoo.audits.record import read_audit
+    from transferzoo.audits.verdicts import fewest_to_pass
     from transferzoo.base.atomic import write_text
     from transferzoo.base.file_names import file_name
     from transferzoo.base.processes import usual_jobs

@@ -67,7 +67,7 @@ def audit_jobs(request: AuditRequest) -> tuple[list[Job], dict[str, str]]:
         ModelError: a model is damaged.
     """
     from transferzoo.attacks.configure import configure
-    from transferzoo.audit import attackers
+    from transferzoo.audits import attackers
     from transferzoo.cli.attack_job import assumed_budget, download_models, job_of
     from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.audit import wording
+from transferzoo.audits import wording
 from transferzoo.page.parts import Part
 from transferzoo.results.records import short
 
 if TYPE_CHECKING:
-    from transferzoo.audit.record import AuditRecord
+    from transferzoo.audits.record import AuditRecord
 
 
 def audit_part(record: AuditRecord) -> Part:

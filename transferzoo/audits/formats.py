@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from transferzoo.audit import wording
-from transferzoo.audit.record import Verdict
+from transferzoo.audits import wording
+from transferzoo.audits.record import Verdict
 from transferzoo.base.atomic import write_bytes, write_text, writing
 from transferzoo.base.printable import printable
 from transferzoo.base.version import __version__
@@ -16,7 +16,7 @@ from transferzoo.results.writers import to_markdown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.audit.record import Attacker, AuditRecord
+    from transferzoo.audits.record import Attacker, AuditRecord
 
 AUDIT, PAGE, JUNIT, SUMMARY, REPEAT = "audit.json", "report.html", "junit.xml", "summary.md", "repeat.sh"
 COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from transferzoo.audit.record import Verdict
-from transferzoo.audit.verdicts import ERROR, fewest_to_pass, held_out, images_to_settle, judge, worse_of
+from transferzoo.audits.record import Verdict
+from transferzoo.audits.verdicts import ERROR, fewest_to_pass, held_out, images_to_settle, judge, worse_of
 from transferzoo.results.statistics import (
     clopper_pearson,
     holm_adjusted,

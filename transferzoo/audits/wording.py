@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.audit.record import Verdict
+from transferzoo.audits.record import Verdict
 from transferzoo.base.table import Table
 from transferzoo.results.comparisons import brief, percent
 from transferzoo.results.records import short
 
 if TYPE_CHECKING:
-    from transferzoo.audit.record import Attacker, AuditRecord, Share
+    from transferzoo.audits.record import Attacker, AuditRecord, Share
 
 TECHNIQUE = "AML.T0043.002"
 NOT_SHOWN = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
-from transferzoo.audit.record import Change, Comparison, HeldOut, Share, Verdict
+from transferzoo.audits.record import Change, Comparison, HeldOut, Share, Verdict
 from transferzoo.base.errors import DataError
 from transferzoo.results.attackers import best_on_other_half
 from transferzoo.results.statistics import clopper_pearson, holm_adjusted, holm_upper_bounds, worsening_p
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transferzoo.audit.record import AuditRecord
+    from transferzoo.audits.record import AuditRecord
 
     Hits = NDArray[np.bool_]
 

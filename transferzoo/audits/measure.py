@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferzoo.audit.record import (
+from transferzoo.audits.record import (
     Attacker,
     AuditedModel,
     AuditRecord,
@@ -17,7 +17,7 @@ from transferzoo.audit.record import (
     Times,
     Verdict,
 )
-from transferzoo.audit.verdicts import compare, held_out, judge, share_of, worse_of
+from transferzoo.audits.verdicts import compare, held_out, judge, share_of, worse_of
 from transferzoo.base.digests import tensors_digest
 from transferzoo.base.errors import DataError, ModelError
 from transferzoo.evaluation.run import run
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from transferzoo.audit.cost import Cost
-    from transferzoo.audit.record import AuditRecord as Audit
-    from transferzoo.audit.verdicts import Judgement
+    from transferzoo.audits.cost import Cost
+    from transferzoo.audits.record import AuditRecord as Audit
+    from transferzoo.audits.verdicts import Judgement
     from transferzoo.evaluation.job import Job
     from transferzoo.results.comparisons import Findings
     from transferzoo.results.records import Record

@@ -13,7 +13,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 
 from helpers.browser import browsing, chromium
 from helpers.pages import Page
-from transferzoo.audit.record import SCHEMA_FILE, json_schema, read_audit
+from transferzoo.audits.record import SCHEMA_FILE, json_schema, read_audit
 
 if TYPE_CHECKING:
     from conftest import Result
