@@ -16,7 +16,7 @@ from transferzoo.page.measurements import (
 )
 from transferzoo.page.parts import slug
 from transferzoo.results.statistics import crossed_difference
-from transferzoo.studies.claims import contributions, outcomes_by_target, stack_values
+from transferzoo.studies.claim_sides import contributions, outcomes_by_target, stack_values
 from transferzoo.studies.entries import SHARES, SUCCESS
 from transferzoo.studies.result_file import SHARPNESS
 

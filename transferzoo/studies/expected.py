@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.base.table import Table
 from transferzoo.results.statistics import expected_reach
 from transferzoo.studies.claim_checks import claim_seeds
-from transferzoo.studies.claims import compare
+from transferzoo.studies.claim_sides import compare
 from transferzoo.studies.entries import SHARES, SUCCESS
 
 if TYPE_CHECKING:
