@@ -36,7 +36,7 @@ def test_an_unknown_tracker(cli: Callable[..., Result]) -> None:
 
 
 def test_a_tracker_that_is_not_installed(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferzoo.base.distributed.find_spec", lambda name: None)
+    monkeypatch.setattr("transferzoo.base.trackers.find_spec", lambda name: None)
     done = cli("train", "--architecture", "small_vgg", "--log-with", "wandb")
     assert done.code == 1
     assert done.err == "Error: wandb is not installed; run `pip install wandb`, or leave out --log-with.\n"
@@ -62,7 +62,7 @@ def test_precision_of_accelerate_is_no_secret(
 
 
 def test_numbers_of_a_line_are_flat() -> None:
-    from transferzoo.base.distributed import _numbers
+    from transferzoo.base.trackers import _numbers
 
     line = {"epoch": 1, "loss": 0.5, "transfer": {"rate": 0.25, "targets": {"zoo/vgg": 1.0}}, "note": "x"}
     assert dict(_numbers(line, "tune/")) == {

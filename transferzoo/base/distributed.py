@@ -8,14 +8,13 @@ torch before a team is made.
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import TransferZooError, UnknownNameError, UsageError
+from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.base.trackers import end_tracking, require_tracker, tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-TRACKERS = ("tensorboard", "trackio", "wandb")
-"""What `--log-with` takes; the name of the package, too."""
-LOGS = "logs"
-"""Sub-folder of a checkpoint: what a tracker writes on this machine."""
 PATIENCE = timedelta(days=1)
 """How long a process waits for the others: the first one measures while they wait."""
 
@@ -142,7 +137,7 @@ def join_team(log_with: str | None, folder: Path) -> Iterator[Team]:
     """Give the team that this process belongs to, through Accelerate where there is more than this process.
 
     Args:
-        log_with: a tracker, one of `TRACKERS`; None for none.
+        log_with: a tracker, one of `trackers.TRACKERS`; None for none.
         folder: the checkpoint; a tracker's files go to its sub-folder `logs`.
 
     Raises:
@@ -151,7 +146,7 @@ def join_team(log_with: str | None, folder: Path) -> Iterator[Team]:
         TransferZooError: the tracker is not installed or does not start, or another process has stopped.
     """
     if log_with is not None:
-        _require_tracker(log_with)
+        require_tracker(log_with)
     if not _several() and log_with is None:
         yield Team()
         return
@@ -177,29 +172,10 @@ def join_team(log_with: str | None, folder: Path) -> Iterator[Team]:
         average=_averaging(accelerator) if several else None,
         gather=_gathering() if several else _alone,
         wait=_waiting(accelerator),
-        log=_logging(accelerator, log_with, folder) if log_with else _no_log,
+        log=tracking(accelerator, log_with, folder) if log_with else _no_log,
         fails_first=_failing(accelerator.process_index) if several else _first,
     )
-    _end(accelerator)  # not after an error: the others may have gone, and NCCL would wait for them
-
-
-def _end(accelerator: Accelerator) -> None:
-    """Close the tracker and the process group; trackers talk, but stdout is for data."""
-    with redirect_stdout(sys.stderr):
-        accelerator.end_training()
-        if any(tracker.name == "trackio" for tracker in accelerator.trackers):
-            import trackio
-
-            trackio.finish()  # or it does when Python exits, on stdout
-
-
-def _require_tracker(name: str) -> None:
-    if name not in TRACKERS:
-        raise UnknownNameError("tracker", name, TRACKERS)
-    if find_spec(name) is None:
-        raise TransferZooError(
-            f"{name} is not installed", hint=f"run `pip install {name}`, or leave out --log-with"
-        )
+    end_tracking(accelerator)  # not after an error: the others may have gone, and NCCL would wait for them
 
 
 def _require_launcher() -> None:
@@ -282,36 +258,3 @@ def _failing(rank: int) -> Callable[[], bool]:
             return rank == 0
 
     return fails_first
-
-
-def _logging(
-    accelerator: Accelerator, name: str, root: Path
-) -> Callable[[Mapping[str, Any], int, Path], None]:
-    """Return `Team.log`; runs in sub-folders, those of `--tune`, have their path before their numbers."""
-    logs = root / LOGS
-    options = {"wandb": {"name": root.name, "dir": str(logs)}, "trackio": {"name": root.name}}
-
-    def log(line: Mapping[str, Any], epoch: int, folder: Path) -> None:
-        if not accelerator.is_main_process:
-            return
-        if not accelerator.trackers:
-            try:
-                logs.mkdir(parents=True, exist_ok=True)
-                with redirect_stdout(sys.stderr):
-                    accelerator.init_trackers(LOGS if name == "tensorboard" else "transferzoo", None, options)
-            except Exception as error:  # each has errors of its own
-                raise TransferZooError(f"{name} does not start", got=str(error).strip(" .")) from error
-        values = dict(_numbers(line, "" if folder == root else f"{folder.relative_to(root)}/"))
-        if values:  # wandb drops steps that go back, as those of the next radius would; it has the epoch
-            accelerator.log(values, step=None if name == "wandb" else epoch)
-
-    return log
-
-
-def _numbers(line: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
-    """Yield path and value of every number, those of nested mappings too."""
-    for key, value in line.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, (int, float)):
-            yield f"{prefix}{key}", value

@@ -26,18 +26,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferzoo.base.atomic import sha256, sweep, write_json, write_text, writing
-from transferzoo.base.errors import DataError, TransferZooError, reason
+from transferzoo.base.errors import TransferZooError
 from transferzoo.base.file_names import file_name
-from transferzoo.base.foreign_files import parse_json, read_json, read_text
+from transferzoo.base.foreign_files import parse_json, read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.examples import Predictions, read_predictions
+from transferzoo.evaluation.run_files import (
+    ids_and_labels,
+    read_file,
+    read_lines,
+    read_records,
+    write_anew,
+)
 from transferzoo.results.records import (
     Record,
     SurrogateAttack,
     Timing,
     Visibility,
     read_line,
-    read_record,
 )
 
 if TYPE_CHECKING:
@@ -113,7 +119,7 @@ class RunFolder:
             content["targets"] = list(target_classes)
         if names is not None:
             content["names"] = list(names)
-        _write_anew(self._selection(), json.dumps(content, ensure_ascii=False) + "\n")
+        write_anew(self._selection(), json.dumps(content, ensure_ascii=False) + "\n")
 
     def selected(self) -> tuple[list[int], list[int]]:
         """Return the ids of the images attacked, in order, and their labels.
@@ -121,7 +127,7 @@ class RunFolder:
         Raises:
             DataError: the file is missing or damaged.
         """
-        return _read(self._selection(), _ids_and_labels)
+        return read_file(self._selection(), ids_and_labels)
 
     def names(self) -> list[str] | None:
         """Return the names of the attacked images' files, None where they have none.
@@ -129,7 +135,7 @@ class RunFolder:
         Raises:
             DataError: the file is missing or damaged.
         """
-        found: list[str] | None = _read(self._selection(), lambda text: parse_json(text).get("names"))
+        found: list[str] | None = read_file(self._selection(), lambda text: parse_json(text).get("names"))
         return found
 
     def target_classes(self) -> list[int] | None:
@@ -138,7 +144,7 @@ class RunFolder:
         Raises:
             DataError: the file is missing or damaged.
         """
-        found: list[int] | None = _read(self._selection(), lambda text: parse_json(text).get("targets"))
+        found: list[int] | None = read_file(self._selection(), lambda text: parse_json(text).get("targets"))
         return found
 
     def selection(self) -> str:
@@ -177,7 +183,7 @@ class RunFolder:
         Raises:
             DataError: the file is damaged.
         """
-        return self._kept(file, _records)
+        return self._kept(file, read_records)
 
     def save_records(self, records: Iterable[Record], file: str = RECORDS) -> None:
         """Replace the records, or those of the curve."""
@@ -189,7 +195,7 @@ class RunFolder:
         Raises:
             DataError: the file is damaged.
         """
-        return self._kept("visibility.jsonl", partial(_lines, partial(read_line, Visibility)))
+        return self._kept("visibility.jsonl", partial(read_lines, partial(read_line, Visibility)))
 
     def save_visibility(self, lines: Iterable[Visibility]) -> None:
         """Keep how visible the perturbations are."""
@@ -201,7 +207,7 @@ class RunFolder:
         Raises:
             DataError: the file is damaged.
         """
-        return self._kept("predictions.jsonl", partial(_lines, read_predictions))
+        return self._kept("predictions.jsonl", partial(read_lines, read_predictions))
 
     def save_predictions(self, lines: Iterable[Predictions]) -> None:
         """Keep what targets predict of the images that are shown."""
@@ -209,7 +215,7 @@ class RunFolder:
 
     def _kept(self, file: str, parse: Callable[[str], list[T]]) -> list[T]:
         path = self.path / file
-        return _read(path, parse) if path.exists() else []
+        return read_file(path, parse) if path.exists() else []
 
     def _keep(self, file: str, lines: Iterable[Mapping[str, Any]]) -> None:
         texts = (json.dumps(line, ensure_ascii=False) for line in lines)
@@ -264,54 +270,3 @@ def open_run(path: Path) -> RunFolder:
             hint="run its attack command again to finish it",
         )
     return run
-
-
-def _read(path: Path, parse: Callable[[str], T]) -> T:
-    """Return what a file of a run holds.
-
-    Raises:
-        DataError: it is missing or damaged.
-    """
-    try:
-        return parse(read_text(path))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{path} is missing", hint="run the attack command again, which makes it")
-    return DataError(
-        f"cannot read {path}: {reason(error)}", hint="run the attack command again, which makes it anew"
-    )
-
-
-def _lines(read: Callable[[str], T], text: str) -> list[T]:
-    return [read(line) for line in text.split("\n") if line]
-
-
-def _records(text: str) -> list[Record]:
-    """Return the records that a file holds.
-
-    Raises:
-        ValueError: one is none, or they are of different images.
-    """
-    records = _lines(read_record, text)
-    if len({len(record.outcomes) for record in records}) > 1:
-        raise ValueError("the records have different numbers of outcomes")
-    return records
-
-
-def _ids_and_labels(text: str) -> tuple[list[int], list[int]]:
-    content = parse_json(text)
-    return list(content["ids"]), list(content["labels"])
-
-
-def _write_anew(path: Path, text: str) -> None:
-    """Write a file unless it holds that already: it follows from the configuration, or it is damaged."""
-    try:
-        if path.read_text(encoding="utf-8") == text:
-            return
-    except (OSError, UnicodeDecodeError):
-        pass
-    write_text(path, text)
