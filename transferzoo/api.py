@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.engine import Attack
 from transferzoo.base.errors import UsageError
+from transferzoo.datasets.hf_datasets import names_hf_dataset
 from transferzoo.datasets.own import own_images
 from transferzoo.datasets.sources import load_split, measured
 from transferzoo.models.fitting import COUNT
@@ -115,8 +116,8 @@ def load_images(
     """Load images: uint8 (N, C, H, W), with labels and ids.
 
     Args:
-        dataset: a data set of the zoo, or a place of your own, as `--data` takes it, "photos/"; the default
-            one where none is given.
+        dataset: a data set of the zoo, or a place of your own, as `--data` takes it, "photos/" or
+            "hf-datasets:OWNER/NAME"; the default one where none is given.
         split: which part; the one that is attacked where none is given.
         root: a place of your own images of that data set. Where none is given it is read as `--data` is
             without `--dataset`.
@@ -139,7 +140,7 @@ def _place(zoo: Zoo, dataset: str | Path | None) -> Path | None:
     if dataset is None or dataset in zoo.datasets:
         return None
     path = Path(dataset).expanduser()
-    return path if isinstance(dataset, Path) or path.exists() else None
+    return path if isinstance(dataset, Path) or path.exists() or names_hf_dataset(path) else None
 
 
 def read_attack(

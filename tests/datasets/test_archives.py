@@ -19,6 +19,7 @@ from helpers.bad_archives import BAD, FILES, PNG
 from helpers.data_layouts import CLASSES, LABELS, pixels, same, spec
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.datasets import archives, disk, members
+from transferzoo.datasets.kept_folder import CONTENTS
 from transferzoo.datasets.sources import load_split
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def written(folder: Path, content: bytes, kind: str = "zip") -> Path:
 
 def listing(folder: Path) -> list[str]:
     """Return what lies in a folder, locks and the list of contents aside."""
-    found = (path for path in folder.rglob("*") if path.suffix != ".lock" and path.name != archives.CONTENTS)
+    found = (path for path in folder.rglob("*") if path.suffix != ".lock" and path.name != CONTENTS)
     return sorted(str(path.relative_to(folder)) for path in found)
 
 
@@ -115,7 +116,7 @@ def test_what_was_damaged_since_is_unpacked_again(tmp_path: Path, damage: str) -
     elif damage == "another file":
         (folder / "0" / "stray.png").write_bytes(PNG)
     else:
-        (folder / archives.CONTENTS).write_text("{" if damage == "torn list" else "{}")
+        (folder / CONTENTS).write_text("{" if damage == "torn list" else "{}")
     assert archives.unpacked(archive) == folder
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == wanted
 

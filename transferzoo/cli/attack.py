@@ -54,7 +54,7 @@ def attack(request: AttackRequest) -> None:
     records = load_zoo(request.zoo)
     named = [*(request.surrogate or ()), *(request.targets or ())]
     said = named_dataset(records, request.dataset, named)
-    records, name, root = own_images(records, said, request.data, log, log)
+    records, name, root = own_images(records, said, request.data, log, log, request.columns)
     records, request = following(records, name, request)
     fields = request.fields
     records = measured(records, name, request.split, root)

@@ -17,14 +17,14 @@ from transferzoo.cli.completion import (
     one_of,
 )
 from transferzoo.cli.flags import read_batch_size, read_precision, read_rule, read_steps
-from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED, ClassNumbers, DataRoot
-from transferzoo.cli.requests import TargetsRequest
+from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED, ClassNumbers
+from transferzoo.cli.requests import ImagesRequest, TargetsRequest
 
 ATTACK = "Attack"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackRequest(TargetsRequest):
+class AttackRequest(ImagesRequest, TargetsRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     surrogate: Annotated[
@@ -177,7 +177,6 @@ class AttackRequest(TargetsRequest):
         int | None,
         typer.Option(help="How many images at most.", show_default="the data set's", rich_help_panel=IMAGES),
     ] = None
-    data: DataRoot = None
     save_images: Annotated[
         Path | None,
         typer.Option(

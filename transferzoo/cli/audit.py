@@ -11,16 +11,16 @@ import typer
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_attacks, complete_surrogates, complete_targets, one_of
-from transferzoo.cli.options import IMAGES, RESULTS, SPEED, ClassNumbers, DataRoot
+from transferzoo.cli.options import IMAGES, RESULTS, SPEED, ClassNumbers
 from transferzoo.cli.output import as_written, log, progress, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
-from transferzoo.cli.requests import TransferRequest
+from transferzoo.cli.requests import ImagesRequest, TransferRequest
 
 ATTACKERS = "Attackers"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest(TransferRequest):
+class AuditRequest(ImagesRequest, TransferRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     model: Annotated[
@@ -109,7 +109,6 @@ class AuditRequest(TransferRequest):
     images: Annotated[int, typer.Option(min=1, help="How many images are drawn.", rich_help_panel=IMAGES)] = (
         300
     )
-    data: DataRoot = None
     seed: Annotated[
         int,
         typer.Option(min=0, help="Of the draw of images and of random techniques.", rich_help_panel=IMAGES),

@@ -80,7 +80,7 @@ def audit_jobs(request: AuditRequest) -> tuple[list[Job], dict[str, str]]:
         raise UnknownNameError("kind of attackers", str(request.attackers), KINDS)
     records = load_zoo(request.zoo)
     said = named_dataset(records, request.dataset, [request.model])
-    records, name, root = own_images(records, said, request.data, log, log)
+    records, name, root = own_images(records, said, request.data, log, log, request.columns)
     records = measured(records, name, request.split, root)
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
     found = select_models(records, [request.model], name, "target", options, log)

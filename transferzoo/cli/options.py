@@ -76,8 +76,8 @@ DataRoot = Annotated[
         metavar="PATH",
         show_default=False,
         rich_help_panel=IMAGES,
-        help="Your images: class folders, a list, Parquet, IDX, an archive; a data set of their own, unless "
-        "--dataset names one.",
+        help="Your images: class folders, a list, Parquet, IDX, an archive, hf-datasets:OWNER/NAME; a data "
+        "set of their own, unless --dataset names one.",
     ),
 ]
 DataSetImages = Annotated[

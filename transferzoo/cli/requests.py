@@ -15,6 +15,7 @@ from transferzoo.cli.options import (
     RESULTS,
     SPEED,
     AllowCode,
+    DataRoot,
     Dataset,
     Json,
     Output,
@@ -22,6 +23,7 @@ from transferzoo.cli.options import (
     Visible,
     ZooFile,
 )
+from transferzoo.datasets.hf_datasets import Columns
 from transferzoo.models.unlisted_options import UnlistedOptions
 
 
@@ -34,6 +36,36 @@ class ZooRequest:
     zoo: ZooFile = None
     plugin: Plugins = None
     json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesRequest:
+    """What takes images of the user's own."""
+
+    data: DataRoot = None
+    image_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="guessed",
+            rich_help_panel=IMAGES,
+            help="Where the images of --data hf-datasets: are.",
+        ),
+    ] = None
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="guessed",
+            rich_help_panel=IMAGES,
+            help="Where their classes are.",
+        ),
+    ] = None
+
+    @property
+    def columns(self) -> Columns:
+        """What the user says of the columns."""
+        return Columns(self.image_column, self.label_column)
 
 
 @dataclass(frozen=True, kw_only=True)

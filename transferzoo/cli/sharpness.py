@@ -42,7 +42,7 @@ def sharpness(request: SharpnessRequest) -> None:
     records = load_zoo(request.zoo)
     names = request.names
     said = named_dataset(records, request.dataset, names)
-    records, name, root = own_images(records, said, request.data, log, log)
+    records, name, root = own_images(records, said, request.data, log, log, request.columns)
     records = measured(records, name, request.split, root)
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
     chosen = select_models(records, names, name, "surrogate", options, log)

@@ -10,8 +10,8 @@ import typer
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_models, complete_one_attack, complete_targets
-from transferzoo.cli.options import IMAGES, RESULTS, SPEED, DataRoot, Output
-from transferzoo.cli.requests import ModelsRequest
+from transferzoo.cli.options import IMAGES, RESULTS, SPEED, Output
+from transferzoo.cli.requests import ImagesRequest, ModelsRequest
 
 MEASURES, LANDSCAPES = "Of models", "Of a line or slice"
 BELONGS = {
@@ -33,7 +33,7 @@ BELONGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharpnessRequest(ModelsRequest):
+class SharpnessRequest(ImagesRequest, ModelsRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     context: typer.Context
@@ -65,7 +65,6 @@ class SharpnessRequest(ModelsRequest):
             help="Instead: the loss on a plane through the weights of a model.",
         ),
     ] = None
-    data: DataRoot = None
     split: Annotated[
         str | None,
         typer.Option(help="Which images; train for the paper's.", show_default="the one that is attacked"),

@@ -73,7 +73,7 @@ def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path
 
     zoo = load_zoo(request.zoo)
     chosen = request.dataset or (zoo.recipe(request.recipe).dataset if request.recipe else None)
-    zoo, name, root = own_images(zoo, chosen, request.data, log, log)
+    zoo, name, root = own_images(zoo, chosen, request.data, log, log, request.columns)
     zoo = measured(zoo, name, "train", root)
     usual: dict[str, Any] = {}
     if request.data is not None and root is None:

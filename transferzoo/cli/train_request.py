@@ -16,8 +16,8 @@ from transferzoo.cli.completion import (
     complete_validators,
     one_of,
 )
-from transferzoo.cli.options import MODELS, RESULTS, SPEED, DataRoot
-from transferzoo.cli.requests import ZooRequest
+from transferzoo.cli.options import MODELS, RESULTS, SPEED
+from transferzoo.cli.requests import ImagesRequest, ZooRequest
 
 TRAINING, MINIMIZER, RATES, SELECTION, METHODS = (
     "Training",
@@ -30,7 +30,7 @@ STREAMED = "Large images, read from disk"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest(ZooRequest):
+class TrainRequest(ImagesRequest, ZooRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     recipe: Annotated[
@@ -61,7 +61,6 @@ class TrainRequest(ZooRequest):
             rich_help_panel=MODELS,
         ),
     ] = None
-    data: DataRoot = None
     image_size: Annotated[
         int | None,
         typer.Option(

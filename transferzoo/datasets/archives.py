@@ -7,18 +7,14 @@ new files, below a new folder, under names that were checked, and no larger than
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import writing
-from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import DataError
-from transferzoo.base.foreign_files import read_json
+from transferzoo.datasets.kept_folder import kept_folder
 from transferzoo.datasets.members import BY_HAND, damaged, members, whole
 from transferzoo.datasets.pixels import SUFFIXES
 
@@ -31,10 +27,6 @@ if TYPE_CHECKING:
 KEPT = SUFFIXES | {".csv", ".json", ".parquet", ".txt"}
 """Suffixes of the files that are unpacked; others are passed over."""
 CHUNK = 2**20
-CONTENTS = ".contents.json"
-"""File of an unpacked archive that lists the others."""
-MOST_READ = 2**30
-"""Bytes of an unpacked archive that are read to see whether they are still the same."""
 
 
 def is_archive(path: Path) -> bool:
@@ -45,9 +37,8 @@ def is_archive(path: Path) -> bool:
 def unpacked(archive: Path, on_progress: OnProgress = lambda *_: None) -> Path:
     """Return the folder that an archive unpacks to, unpacked unless it is there already.
 
-    The folder lies in `unpacked/` under the variable TRANSFERZOO_CACHE, by default ~/.cache/transferzoo. It
-    is whole or absent: a process that is killed leaves nothing that counts, and of several at once one
-    unpacks and the others wait for it. Images, tables and texts are written; other and hidden files are not.
+    The folder lies in `unpacked/` under the variable TRANSFERZOO_CACHE, by default ~/.cache/transferzoo, and
+    is whole or absent (`kept_folder`). Images, tables and texts are written; other and hidden files are not.
 
     Args:
         archive: a zip, a tar or a gzipped tar.
@@ -59,51 +50,9 @@ def unpacked(archive: Path, on_progress: OnProgress = lambda *_: None) -> Path:
             that is not what comes; or it passes a bound of `datasets.members`.
         TransferZooError: the cache cannot be written, or the disk has too little room.
     """
-    from filelock import FileLock
-
-    cache = cache_folder("unpacked")
     with whole(archive):
-        folder = cache / digest_of(archive, 64)
-    if _is_whole(folder):
-        return folder
-    part = cache / f".{folder.name}.part"
-    with writing(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f".{folder.name}.lock"):
-            if not _is_whole(folder):
-                for old in (part, folder):  # what a killed process left, or what was damaged since
-                    shutil.rmtree(old, ignore_errors=True)
-                try:
-                    part.mkdir()
-                    _unpack(archive, part, on_progress)
-                    (part / CONTENTS).write_text(json.dumps(_contents(part)), encoding="utf-8")
-                    part.rename(folder)
-                finally:
-                    shutil.rmtree(part, ignore_errors=True)
-    return folder
-
-
-def _is_whole(folder: Path) -> bool:
-    """Return whether a folder holds what was unpacked into it, file by file and byte by byte.
-
-    Of more than `MOST_READ` bytes the sizes are compared alone: they are read when they are used.
-    """
-    try:
-        known = read_json(folder / CONTENTS)
-        return bool(known == _contents(folder))
-    except (OSError, ValueError):
-        return False
-
-
-def _contents(folder: Path) -> dict[str, list[int]]:
-    """Return the size of every file below a folder, and its CRC-32 where all are few bytes."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != CONTENTS]
-    sizes = {path: path.stat().st_size for path in files}
-    few = sum(sizes.values()) <= MOST_READ
-    return {
-        path.relative_to(folder).as_posix(): [size, *([zlib.crc32(path.read_bytes())] if few else [])]
-        for path, size in sizes.items()
-    }
+        digest = digest_of(archive, 64)
+    return kept_folder("unpacked", digest, lambda folder: _unpack(archive, folder, on_progress))
 
 
 def _unpack(archive: Path, folder: Path, on_progress: OnProgress) -> None:

@@ -12,10 +12,11 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import DataError, few
+from transferzoo.base.errors import DataError, UsageError, few
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.datasets.files import names_of
+from transferzoo.datasets.hf_datasets import NO_COLUMNS, PATTERN, as_parquet, names_hf_dataset
 from transferzoo.datasets.labels import names_of_labels, of_folder
 from transferzoo.datasets.sources import only_folder, reader_of
 from transferzoo.zoo.schema import AttackDefaults, DatasetSpec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.datasets import Contents, Reader
+    from transferzoo.datasets.hf_datasets import Columns
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec
 
@@ -42,8 +44,9 @@ def own_images(
     root: Path | None,
     notify: Callable[[str], None] = lambda note: None,
     warn: Callable[[str], None] = lambda note: None,
+    columns: Columns = NO_COLUMNS,
 ) -> tuple[Zoo, str, Path | None]:
-    """Find out whose images a command is about.
+    """Find out whose images a command is about; those of the library `datasets` are brought here first.
 
     Args:
         zoo: what names mean.
@@ -51,28 +54,48 @@ def own_images(
         root: the user's own place, None for the data set's.
         notify: called with a sentence on what was decided.
         warn: called with a sentence on files that are passed over.
+        columns: of a data set of the library `datasets`, where the user says them.
 
     Returns:
         A zoo that has the data set, its name, and the place where it is not the data set's own.
 
     Raises:
         UnknownNameError: no such data set.
+        UsageError: there are no such columns, or nothing that has columns.
         DataError: the place holds images that cannot be read, or of one class alone.
     """
     default = zoo.dataset(dataset or zoo.default_dataset)
-    if dataset is not None or root is None or not root.expanduser().exists():
-        return zoo, default.name, root
-    place = _home(root.expanduser())
+    here = _here(root, columns, notify)
+    if dataset is not None or root is None or here is None or not here.exists():
+        return zoo, default.name, here
+    place = _home(here)
     found = _contents(place, (*SPLITS, *default.splits))
     if not found or _fits(place, found, default):
         if found:
             notify(f"Data: {root} has classes and size of {default.name}, and is taken for images of it.")
-        return zoo, default.name, root
+        return zoo, default.name, here
     spec = _spec(root, place, {split: held for split, held in found.items() if split in (*SPLITS, UNSEEN)})
     notify(_described(root, spec, found))
     if passed_over := _passed_over(place, found):
         warn(passed_over)
     return replace(zoo, datasets={**zoo.datasets, spec.name: spec}), spec.name, None
+
+
+def _here(root: Path | None, columns: Columns, notify: Callable[[str], None]) -> Path | None:
+    """Return where a place is on this machine; None for none.
+
+    Raises:
+        UsageError, TransferZooError, DataError: see `hf_datasets.as_parquet`.
+    """
+    if root is not None and names_hf_dataset(root):
+        return as_parquet(root, columns, notify)
+    if columns != NO_COLUMNS:
+        raise UsageError(
+            "--image-column and --label-column are of data sets that the library datasets reads",
+            expected=f"--data {PATTERN}",
+            got=str(root or "no --data"),
+        )
+    return root and root.expanduser()
 
 
 def _home(root: Path) -> Path:

@@ -28,7 +28,8 @@ from transferzoo.base.errors import DataError, reason
 from transferzoo.base.foreign_files import read_csv, read_json
 from transferzoo.base.frozen_model import wanted
 from transferzoo.datasets import Batch, check_ids
-from transferzoo.datasets.archives import CONTENTS, unpacked
+from transferzoo.datasets.archives import unpacked
+from transferzoo.datasets.kept_folder import CONTENTS
 from transferzoo.datasets.memory import MOST_BYTES, stacked
 from transferzoo.evaluation.given_images import GivenImages
 from transferzoo.evaluation.image_files import SLACK
