@@ -107,7 +107,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands in this process fork none, which has threads of pytest; started ones fork as they do."""
-    monkeypatch.setattr("transferzoo.evaluation.run.usual_jobs", lambda: 1)
+    for module in ("evaluation.run", "training.adapted"):
+        monkeypatch.setattr(f"transferzoo.{module}.usual_jobs", lambda: 1)
 
 
 @pytest.fixture

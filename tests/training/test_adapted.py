@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +19,12 @@ from transferzoo.datasets.disk import open_index
 from transferzoo.datasets.own import own_images
 from transferzoo.datasets.shares import rows_of_share
 from transferzoo.datasets.sources import load_split, measured
+from transferzoo.models import checkpoint
 from transferzoo.models.fitting import fitting_surrogates
 from transferzoo.models.recipe_file import read_recipe
 from transferzoo.training import adapted
-from transferzoo.training.adapted import adaptations, adapted_surrogates
+from transferzoo.training.adaptations import adaptations
+from transferzoo.training.adapted import adapted_surrogates
 from transferzoo.training.own_data import USUAL, usual_options
 from transferzoo.zoo.reader import load_zoo
 
@@ -47,7 +51,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Train tiny networks for two epochs, into a cache of the test's own."""
     monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(adapted, "FRESH", SMALL)
+    monkeypatch.setattr("transferzoo.training.adaptations.FRESH", SMALL)
     monkeypatch.setattr("transferzoo.training.own_data.USUAL", (USUAL[0]._replace(most=1e9, epochs=2),))
 
 
@@ -106,15 +110,48 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_weights(photos: Path,
     class Stop(Exception):
         pass
 
-    def stop(_: adapted.Adaptation, at: Progress) -> None:
+    def stop(at: Progress) -> None:
         if at.epoch == 2:
             raise Stop
 
     with pytest.raises(Stop):
         adapted.train_once(one, on_progress=stop)
     steps: list[int] = []
-    adapted.train_once(one, on_progress=lambda _, at: steps.append(at.step))
+    adapted.train_once(one, on_progress=lambda at: steps.append(at.step))
     assert steps[0] > 1, "the first epoch is not repeated"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_the_number_of_processes_changes_no_bit(
+    photos: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three surrogates in two processes are those of one, in the same order, and every step is told of."""
+
+    def trained(jobs: int) -> tuple[list[tuple[str, float, str]], list[tuple[str, int]]]:
+        monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / f"{jobs}"))
+        steps: list[tuple[str, int]] = []
+        zoo, name = of_its_own(photos)
+        found = adapted_surrogates(
+            zoo, name, 3, jobs=jobs, on_progress=lambda one, at: steps.append((one.model.name, at.step))
+        )
+        made = [(one.model.name, one.accuracy, checkpoint.digest(one.model.folder)) for one in found.trained]
+        return made, sorted(steps)
+
+    assert trained(2) == trained(1)
+
+
+def test_what_is_forecast_is_the_longest_share(
+    photos: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those on small images are dealt out to the processes; those on large ones are trained by themselves."""
+    planned, _ = adaptations(*of_its_own(photos), 3)
+    alone = iter((1.0, 10.0, 100.0))
+    seconds = {one.folder: next(alone) for one in planned}
+    monkeypatch.setattr(adapted.Adaptation, "seconds", lambda self: seconds[self.folder])
+    assert [adapted.seconds_of_all(planned, jobs) for jobs in (1, 2, 3, 9)] == [111, 101, 100, 100]
+    large = replace(planned[0], dataset=planned[0].dataset.model_copy(update={"size": 224}))
+    assert adapted.seconds_of_all((large, *planned[1:]), 2) == 1 + 100
 
 
 def test_the_zoos_surrogates_come_first(tmp_path: Path, photos: Path) -> None:

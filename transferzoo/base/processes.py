@@ -67,6 +67,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def shares(items: Sequence[T], jobs: int) -> list[Sequence[T]]:
+    """Return what each process does of some items, in order: as `share` deals them out."""
+    jobs = min(jobs, len(items))
+    return [items[number::jobs] for number in range(jobs)]
+
+
 def share(
     work: Callable[[Sequence[T], Callable[[R], None]], None],
     items: Sequence[T],
@@ -85,8 +91,8 @@ def share(
     Raises:
         TransferZooError: what `work` raised in a process, or the process was killed.
     """
-    jobs = min(jobs, len(items))
-    if jobs <= 1:
+    parts = shares(items, jobs)
+    if len(parts) <= 1:
         with one_thread():
             work(items, on_message)
         return
@@ -95,9 +101,9 @@ def share(
     sys.stderr.flush()
     children: dict[Any, BaseProcess] = {}
     try:
-        for number in range(jobs):
+        for part in parts:
             receiver, writer = context.Pipe(duplex=False)
-            child = context.Process(target=_be_child, args=(work, items[number::jobs], writer), daemon=True)
+            child = context.Process(target=_be_child, args=(work, part, writer), daemon=True)
             child.start()
             writer.close()
             children[receiver] = child

@@ -79,7 +79,7 @@ def attack(request: AttackRequest) -> None:
         if request.pack is not None:
             tried_on = crafted_on
         if not request.dry_run:
-            train_surrogates(adapted)
+            train_surrogates(adapted, request.jobs)
     untrained = [one.model for one in adapted if not one.finished()]
     if request.classes is not None:
         crafted_on = with_classes(crafted_on, records.dataset(name), request.classes)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transferzoo.cli.attack_request import AttackRequest
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.training.adapted import Adaptation
+    from transferzoo.training.adaptations import Adaptation
     from transferzoo.training.finetuned import FineTuning
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec

@@ -140,7 +140,7 @@ def _trained(zoo: Zoo, dataset: str, request: AuditRequest) -> tuple[tuple[Model
     Raises:
         UsageError, DataError, TransferZooError: see `training.adapted.adapted_surrogates`.
     """
-    from transferzoo.training.adapted import adaptations
+    from transferzoo.training.adaptations import adaptations
 
     if request.data is not None and dataset in load_zoo(request.zoo).datasets:
         raise UsageError(
@@ -151,5 +151,5 @@ def _trained(zoo: Zoo, dataset: str, request: AuditRequest) -> tuple[tuple[Model
     if request.dry_run and not all(one.finished() for one in planned):
         show_json({"trains": [plan_of(one) for one in planned]})
         raise typer.Exit
-    train_surrogates(planned)
+    train_surrogates(planned, request.jobs)
     return tuple(one.model for one in planned), split

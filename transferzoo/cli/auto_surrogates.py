@@ -13,8 +13,10 @@ from transferzoo.zoo.selection import parts
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from rich.progress import TaskID
+
     from transferzoo.cli.attack_request import AttackRequest
-    from transferzoo.training.adapted import Adaptation
+    from transferzoo.training.adaptations import Adaptation
     from transferzoo.training.progress import Progress
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec
@@ -53,7 +55,7 @@ def to_train(
         Nothing, and what was named, where "auto" was not asked for or has found some of the zoo.
 
     Raises:
-        UsageError, DataError: see `training.adapted.adaptations`.
+        UsageError, DataError: see `training.adaptations.adaptations`.
     """
     if not without_auto(request.surrogate or ())[1]:
         return (), request.split
@@ -61,7 +63,7 @@ def to_train(
     found = {model.source for model in surrogates}
     if any(model.source in found for model in every):
         return (), request.split
-    from transferzoo.training.adapted import adaptations
+    from transferzoo.training.adaptations import adaptations
 
     if every:
         origin = next(model for model in zoo.models.values() if model.source == every[0].source)
@@ -72,32 +74,39 @@ def to_train(
     return adaptations(zoo, dataset, split=request.split, is_here=on_this_machine)
 
 
-def train_surrogates(adapted: Sequence[Adaptation]) -> None:
+def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
     """Train what is not trained yet, and say what comes of it: time first, accuracy on held-out images last.
+
+    Args:
+        adapted: what is trained.
+        jobs: processes at most; None for as many as work best.
 
     Raises:
         TransferZooError: see `training.adapted.train_once`.
     """
-    from transferzoo.training.adapted import train_once
+    from transferzoo.training.adapted import seconds_of_all, train_all
 
     names = ", ".join(one.model.name for one in adapted)
     missing = [one for one in adapted if not one.finished()]
     log(f"Surrogates for these classes: {names}, trained once on images that are not attacked.")
     if missing:
-        seconds = sum(one.seconds() for one in missing)
         log(
-            f"Training {len(missing)} of them takes about {duration(seconds)} on this machine; "
-            "a run that is stopped goes on, and --surrogate names models instead."
+            f"Training {len(missing)} of them takes about {duration(seconds_of_all(missing, jobs))} on this "
+            "machine if it stays as busy as it is now; a run that is stopped goes on, and --surrogate names "
+            "models instead."
         )
-    for one in adapted:
-        with progress_bar() as bar:
-            task = bar.add_task(f"training {one.model.name}", total=None, note="")
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
 
-            def advance(_: Adaptation, at: Progress, task: Any = task, bar: Any = bar) -> None:
-                note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
-                bar.update(task, completed=at.step, total=at.steps, note=note)
+        def advance(one: Adaptation, at: Progress) -> None:
+            name = one.model.name
+            if name not in tasks:
+                tasks[name] = bar.add_task(f"training {name}", note="")
+            note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
+            bar.update(tasks[name], completed=at.step, total=at.steps, note=note)
 
-            found = train_once(one, log, advance)
+        trained = train_all(adapted, jobs, log, advance)
+    for one, found in zip(adapted, trained, strict=True):
         log(
             f"{one.model.name}: right on {found.accuracy:.1%} of {found.held_out:,} held-out images; trained "
             f"on {found.images:,} others in {duration(found.seconds)}{_start(one)}."

@@ -30,6 +30,8 @@ def facts(what: Plan, dataset: DatasetSpec, data: Path | None, folder: Path) -> 
     Raises:
         UsageError, DataError: the images cannot be read, or are too few.
     """
+    from torch import get_num_threads
+
     from transferzoo.base.distributed import this_device
     from transferzoo.datasets.disk import count_images
     from transferzoo.datasets.sources import hub_files
@@ -38,6 +40,7 @@ def facts(what: Plan, dataset: DatasetSpec, data: Path | None, folder: Path) -> 
     from transferzoo.training.estimate import step_seconds
     from transferzoo.training.feeds import left_to_train
     from transferzoo.training.resume import kept
+    from transferzoo.training.threads import usual_threads
 
     config = what.config
     state = "local" if data else state_of_images(dataset, "train")
@@ -47,6 +50,8 @@ def facts(what: Plan, dataset: DatasetSpec, data: Path | None, folder: Path) -> 
         epochs = config.epochs + (config.collect.epochs if config.collect else 0)
         steps = images // config.batch_size * epochs * max(1, len(config.tune))
     seconds = step_seconds(config, dataset, what.start)
+    with usual_threads(dataset):
+        threads = get_num_threads()
     at = kept(folder)
     files = hub_files(dataset, "train") if state == "hub" else []
     return {
@@ -58,6 +63,7 @@ def facts(what: Plan, dataset: DatasetSpec, data: Path | None, folder: Path) -> 
         "downloads": [f"{file.repo}/{file.file}" for file in files],
         "steps": steps,
         "device": this_device().type,
+        "threads": threads,
         "step_seconds": round(seconds, 6),
         "estimated_seconds": None if steps is None else round(steps * seconds, 1),
         "kept_step": at and at.step,
@@ -104,10 +110,12 @@ def _options(config: TrainConfig) -> Iterator[tuple[str, str]]:
 
 
 def _time(found: Mapping[str, Any]) -> str:
-    step = f"{found['step_seconds']:.2g} s a step"
+    step, device, threads = f"{found['step_seconds']:.2g} s a step", found["device"], found["threads"]
+    used = f", {threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else ""
+    here = f"on this machine ({device}{used}) if it stays as busy as it is now"
     if found["estimated_seconds"] is None:
-        return f"about {step} on this machine ({found['device']})"
-    return f"about {duration(found['estimated_seconds'])} on this machine ({found['device']}), {step}"
+        return f"about {step} {here}"
+    return f"about {duration(found['estimated_seconds'])} {here}, {step}"
 
 
 def time_first(what: Plan, dataset: DatasetSpec, folder: Path) -> str:

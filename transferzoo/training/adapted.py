@@ -8,76 +8,24 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import writing
-from transferzoo.base.cache_folder import cache_folder
-from transferzoo.base.environment import environment
-from transferzoo.base.errors import DataError, UsageError
-from transferzoo.base.frozen_model import fingerprint
-from transferzoo.base.train_config import TrainConfig
-from transferzoo.datasets.own import UNSEEN
-from transferzoo.minimizers import show_rule
-from transferzoo.models.download import download_model
-from transferzoo.models.fitting import COUNT, fitting_surrogates, without_network
-from transferzoo.models.recipe_file import read_recipe
-from transferzoo.models.resolve import resolve_model, silent
-from transferzoo.models.sources.checkpoint_folder import LocalFolder
-from transferzoo.training.finetuning import architecture_of, identity
-from transferzoo.training.own_data import PIXELS, as_trained_on
-from transferzoo.training.recipes import plugins_of, short_name
-from transferzoo.zoo.schema import ROLES, ModelSpec
+from transferzoo.base.processes import share, shares, usual_jobs
+from transferzoo.models.fitting import COUNT, fitting_surrogates
+from transferzoo.models.resolve import silent
+from transferzoo.training.adaptations import Adaptation, adaptations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from transferzoo.training.feeds import Feed
     from transferzoo.training.progress import Progress
     from transferzoo.zoo.reader import Zoo
-    from transferzoo.zoo.schema import DatasetSpec
+    from transferzoo.zoo.schema import ModelSpec
 
-FRESH = ("small_resnet18:width=16", "small_vgg", "small_googlenet")
-"""Networks that are trained, one of each family that targets are of."""
-PRETRAINED = ("timm:resnet18", "timm:mobilenetv3_small_100", "timm:densenet121")
-"""Models that are fine-tuned where their weights are on this machine and images are large enough for them."""
-MINIMIZER = "sam"
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """A surrogate that is trained on the training images of a data set.
-
-    Attributes:
-        config: how.
-        dataset: what is classified, at the size that is trained with.
-        feed: the images; some are held out.
-        start: checkpoint folder that is fine-tuned; None for fresh weights.
-        folder: the checkpoint it becomes, in the cache.
-        model: the surrogate it becomes.
-    """
-
-    config: TrainConfig
-    dataset: DatasetSpec
-    feed: Feed
-    start: Path | None
-    folder: Path
-    model: ModelSpec
-
-    def finished(self) -> bool:
-        """Return whether an earlier run has trained it.
-
-        Raises:
-            ModelError: its recipe cannot be read.
-        """
-        return read_recipe(self.folder) is not None
-
-    def seconds(self) -> float:
-        """Return about how long it takes on this machine; see `estimate.step_seconds`."""
-        from transferzoo.training.estimate import step_seconds
-
-        steps = self.feed.count // self.config.batch_size * self.config.epochs
-        return steps * step_seconds(self.config, self.dataset, self.start)
+    Message = tuple[int, "Progress | str | Adapted"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +70,7 @@ def adapted_surrogates(
     split: str | None = None,
     apart_from: Collection[ModelSpec] = (),
     is_here: Callable[[ModelSpec], bool] | None = None,
+    jobs: int | None = 1,
     notify: Callable[[str], None] = silent,
     on_progress: Callable[[Adaptation, Progress], None] = lambda *_: None,
 ) -> Surrogates:
@@ -135,8 +84,9 @@ def adapted_surrogates(
         apart_from: the targets, which are no surrogates.
         is_here: whether the weights of a model of another data set, or of one that may be fine-tuned, are on
             this machine; None for what no network can be needed for: the package and local folders.
-        notify: called with a sentence on each training that begins.
-        on_progress: called after every step of a training.
+        jobs: see `train_all`, as for the others.
+        notify: likewise.
+        on_progress: likewise.
 
     Raises:
         UsageError: the images that will be attacked are those a training would see.
@@ -147,108 +97,79 @@ def adapted_surrogates(
     if found:
         return Surrogates(found, split or zoo.dataset(dataset).attack.split)
     planned, free = adaptations(zoo, dataset, count, split=split, is_here=is_here)
-    trained = tuple(train_once(one, notify, on_progress) for one in planned)
+    trained = train_all(planned, jobs, notify, on_progress)
     return Surrogates(tuple(one.model for one in trained), free, trained)
 
 
-def adaptations(
-    zoo: Zoo,
-    dataset: str,
-    count: int = COUNT,
-    *,
-    split: str | None = None,
-    is_here: Callable[[ModelSpec], bool] | None = None,
-) -> tuple[tuple[Adaptation, ...], str]:
-    """Lay out the training of surrogates on a data set; nothing is trained.
+def train_all(
+    planned: Sequence[Adaptation],
+    jobs: int | None = 1,
+    notify: Callable[[str], None] = silent,
+    on_progress: Callable[[Adaptation, Progress], None] = lambda *_: None,
+) -> tuple[Adapted, ...]:
+    """Train surrogates that are not trained yet, those on small images several at a time.
 
     Args:
-        zoo: see `adapted_surrogates`, as for the others.
-        dataset: likewise.
-        count: likewise.
-        split: likewise.
-        is_here: likewise.
-
-    Returns:
-        The trainings, and the split of images to attack.
+        planned: what is trained.
+        jobs: processes, in one thread each; None for `usual_jobs`. Their number changes no bit.
+        notify: called with a sentence where another run trains one of them now.
+        on_progress: called after every step.
 
     Raises:
-        UsageError, DataError: see `adapted_surrogates`.
+        ModelError, TransferZooError: see `train_once`.
     """
-    spec = zoo.dataset(dataset)
-    free = split or (UNSEEN if UNSEEN in spec.shares else spec.attack.split)
-    if "train" not in spec.splits:
-        raise DataError(
-            f"'{dataset}' has no images to train surrogates on",
-            expected="a folder train/ beside those that are attacked",
-            hint="name a surrogate with --surrogate",
-        )
-    if free == "train" or (UNSEEN in spec.shares and free != UNSEEN):
-        raise UsageError(
-            f"surrogates would be trained on the '{free}' images that are attacked",
-            expected=f"the split '{UNSEEN}'" if UNSEEN in spec.shares else "folders train/ and test/",
-            hint="leave out --split" if UNSEEN in spec.shares else "move some of the images into test/",
-        )
-    starts = _at_hand(zoo, spec, is_here or without_network)[:count]
-    fresh = [(FRESH[place % len(FRESH)], place // len(FRESH)) for place in range(count - len(starts))]
-    planned = [_adaptation(zoo, dataset, architecture_of(model.folder), model) for model in starts]
-    return (*planned, *(_adaptation(zoo, dataset, name, seed=seed) for name, seed in fresh)), free
+    small, large = _by_size(planned)
+    done: dict[int, Adapted] = {}
+
+    def work(places: Sequence[int], send: Callable[[Message], None]) -> None:
+        for place in places:
+            tell = partial(_tell, send, place)
+            tell(train_once(planned[place], tell, tell))
+
+    def hear(message: Message) -> None:
+        place, told = message
+        if isinstance(told, Adapted):
+            done[place] = told
+        elif isinstance(told, str):
+            notify(told)
+        else:
+            on_progress(planned[place], told)
+
+    work(large, hear)
+    share(work, small, usual_jobs() if jobs is None else jobs, hear)
+    return tuple(done[place] for place in range(len(planned)))
 
 
-def _at_hand(zoo: Zoo, spec: DatasetSpec, here: Callable[[ModelSpec], bool]) -> list[ModelSpec]:
-    """Return models to fine-tune, on this machine; none where images are too small for them."""
-    if spec.size <= PIXELS or spec.channels != 3:
-        return []
-    models = [resolve_model(zoo, name, spec.name) for name in PRETRAINED]
-    return [download_model(model) for model in models if here(model)]
+def _tell(send: Callable[[Message], None], place: int, told: Progress | str | Adapted) -> None:
+    send((place, told))
 
 
-def _adaptation(
-    zoo: Zoo, name: str, architecture: str, start: ModelSpec | None = None, seed: int = 0
-) -> Adaptation:
-    read, usual = as_trained_on(zoo, name, None, fine_tuned=start is not None)
-    dataset = read.dataset(name)
-    config = TrainConfig.of(
-        **usual,
-        dataset=dataset.name,
-        architecture=architecture,
-        start="" if start is None else start.full_name,
-        minimizer=show_rule(MINIMIZER),
-        seed=seed,
-    )
-    feed, folder = _feed(dataset, config), None if start is None else start.folder
-    key = {
-        "config": config.key(),
-        "data": feed.identity,
-        **({} if folder is None else identity(folder)),
-        **plugins_of(config),
-        "environment": environment()._asdict(),
-    }
-    called = f"{short_name(config)}{f'-{seed}' if seed else ''}"
-    place = cache_folder("surrogates") / f"{dataset.name}-{called}-{fingerprint(key)[:8]}"
-    model = ModelSpec(
-        name=called,
-        dataset=dataset.name,
-        roles=ROLES,
-        source=LocalFolder(place.resolve()),
-        origin=f"trained on the images of {dataset.origin}",
-    )
-    return Adaptation(config, dataset, feed, folder, place, model)
+def seconds_of_all(planned: Sequence[Adaptation], jobs: int | None = 1) -> float:
+    """Return about how long `train_all` takes on this machine, if it stays as busy as it is now.
+
+    Args:
+        planned: what is not trained yet.
+        jobs: see `train_all`.
+    """
+    taken = [one.seconds() for one in planned]
+    small, large = _by_size(planned)
+    parts = shares(small, usual_jobs() if jobs is None else jobs)
+    longest = max((sum(taken[place] for place in part) for part in parts), default=0.0)
+    return sum(taken[place] for place in large) + longest
 
 
-def _feed(dataset: DatasetSpec, config: TrainConfig) -> Feed:
-    from transferzoo.datasets.sources import load_split
-    from transferzoo.training.feeds import Memory
-    from transferzoo.training.stream import open_stream, streams
+def _by_size(planned: Sequence[Adaptation]) -> tuple[list[int], list[int]]:
+    """Return the places of those on small images, which compute in one thread, and of the others."""
+    from transferzoo.training.stream import streams
 
-    if streams(dataset):
-        return open_stream(dataset, "train", None, config)
-    return Memory(load_split(dataset, "train"), dataset, config)
+    large = [place for place, one in enumerate(planned) if streams(one.dataset)]
+    return [place for place in range(len(planned)) if place not in large], large
 
 
 def train_once(
     one: Adaptation,
     notify: Callable[[str], None] = silent,
-    on_progress: Callable[[Adaptation, Progress], None] = lambda *_: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Adapted:
     """Train a surrogate, or go on where an earlier run was stopped, or return what an earlier one trained.
 
@@ -271,7 +192,7 @@ def train_once(
             None,
             one.folder,
             start=one.start,
-            on_progress=lambda at: on_progress(one, at),
+            on_progress=on_progress,
         )
     measured = recipe["validation"]
     return Adapted(one.model, one.feed.count, measured["n"], measured["accuracy"], recipe["seconds"])

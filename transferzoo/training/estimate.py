@@ -9,6 +9,7 @@ import torch
 
 from transferzoo.base.distributed import Team
 from transferzoo.training.loop import Loop
+from transferzoo.training.threads import usual_threads
 from transferzoo.training.untrained import untrained
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ LEAST_SECONDS = 1.0
 
 
 def step_seconds(config: TrainConfig, dataset: DatasetSpec, start: Path | None) -> float:
-    """Return how long a step takes on this machine, as busy as it is now.
+    """Return how long a step takes on this machine, if it stays as busy as it is now.
 
-    Steps are made as the training makes them, with its model, minimizer and precision, in one process and
-    without torch.compile. Reading and augmenting images is left out.
+    Steps are made as the training makes them, with its model, minimizer, precision and threads, in one
+    process and without torch.compile. Reading and augmenting images is left out.
 
     Args:
         config: the training.
@@ -46,10 +47,11 @@ def step_seconds(config: TrainConfig, dataset: DatasetSpec, start: Path | None) 
     timed = {"batch_size": size, "compile": False, "collect": None, "learning_rate": 1e-9}  # noise diverges
     noise = _Noise(dataset, size)
     team = Team()
-    classifier = untrained(config, dataset, start).classifier.to(team.device)
-    classifier.to(memory_format=torch.channels_last)
-    loop = Loop(config.model_copy(update=timed), classifier, noise, team)
-    loop.epoch(0, lambda at: None, lambda number: None)
+    with usual_threads(dataset):
+        classifier = untrained(config, dataset, start).classifier.to(team.device)
+        classifier.to(memory_format=torch.channels_last)
+        loop = Loop(config.model_copy(update=timed), classifier, noise, team)
+        loop.epoch(0, lambda at: None, lambda number: None)
     return sum(noise.seconds) / len(noise.seconds) * config.batch_size / size
 
 

@@ -27,6 +27,7 @@ from transferzoo.training.loop import Loop
 from transferzoo.training.progress import Progress
 from transferzoo.training.recipes import plugins_of
 from transferzoo.training.resume import EPOCHS, State, finished, require_writable, tidy
+from transferzoo.training.threads import usual_threads
 from transferzoo.training.untrained import untrained
 
 if TYPE_CHECKING:
@@ -75,26 +76,27 @@ def train(
         TransferZooError: the loss is no longer finite, or the folder cannot be written.
     """
     team = team or Team()
-    feed = Memory(data, dataset, config) if isinstance(data, Batch) else data
-    run = _Run(config, dataset, feed, folder, start, dict(validators or {}), team)
-    recipe = finished(folder, run.state.work)
-    if recipe is None:
-        run.state.resume()
-    if not team.agrees(run.loop.minimizer.steps if recipe is None else -1):
-        raise UsageError(
-            f"the processes find different states of the training in {folder}",
-            hint="choose an --output that all of them share",
-        )
-    if recipe is None:
-        team.log({}, len(run.state.curve), folder)
-        run.prepare()
-        for epoch in range(len(run.state.curve), run.loop.epochs):
-            run.epoch(epoch, on_progress)
-        recipe = run.finish(test) if team.leads else {}
-    team.wait()
-    if team.leads:
-        tidy(folder)
-    return recipe
+    with usual_threads(dataset):
+        feed = Memory(data, dataset, config) if isinstance(data, Batch) else data
+        run = _Run(config, dataset, feed, folder, start, dict(validators or {}), team)
+        recipe = finished(folder, run.state.work)
+        if recipe is None:
+            run.state.resume()
+        if not team.agrees(run.loop.minimizer.steps if recipe is None else -1):
+            raise UsageError(
+                f"the processes find different states of the training in {folder}",
+                hint="choose an --output that all of them share",
+            )
+        if recipe is None:
+            team.log({}, len(run.state.curve), folder)
+            run.prepare()
+            for epoch in range(len(run.state.curve), run.loop.epochs):
+                run.epoch(epoch, on_progress)
+            recipe = run.finish(test) if team.leads else {}
+        team.wait()
+        if team.leads:
+            tidy(folder)
+        return recipe
 
 
 class _Run:
