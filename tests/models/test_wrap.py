@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -41,8 +43,28 @@ def test_a_model_of_transformers_is_asked_for_its_logits() -> None:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+def test_an_image_processor_states_all_three() -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model("resnet10t", num_classes=4).eval()
+    images = torch.randint(0, 256, (3, 3, 40, 40), dtype=torch.uint8)
+    read = wrap(network, processor=processor).read(images / 255)
+    given = processor(images=list(images), return_tensors="pt")["pixel_values"]
+    assert ((read - given) * 0.5 * 255).abs().max() < 1.5
+
+
 def test_what_is_wrapped_wrongly_is_a_sentence() -> None:
-    with pytest.raises(UsageError, match=r"expected an nn\.Module, got function"):
-        wrap(lambda images: images, mean=MEAN, std=STD)  # type: ignore[arg-type]
+    with pytest.raises(
+        UsageError, match=r"an ONNX session or a function of images, got str; load_model\('vgg'\)"
+    ):
+        wrap("vgg", mean=MEAN, std=STD)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"got Identity"):
+        wrap(nn.Identity, mean=MEAN, std=STD)
+    with pytest.raises(UsageError, match="nothing says how images of a Identity are normalised"):
+        wrap(nn.Identity())
+    with pytest.raises(UsageError, match="the image processor states mean, std and size; leave them out"):
+        wrap(nn.Identity(), mean=MEAN, processor=object())
     with pytest.raises(ModelError, match="does not fit its 3 channel"):
         wrap(nn.Identity(), mean=MEAN, std=(1.0,))

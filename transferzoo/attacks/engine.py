@@ -11,12 +11,12 @@ recovered from the image; nothing couples the images of a batch.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from transferzoo.attacks.assembly import ascent, objectives, steps_along
 from transferzoo.attacks.composition import compose
@@ -25,9 +25,10 @@ from transferzoo.attacks.techniques import Draw, Starter
 from transferzoo.attacks.techniques.work_unit import WorkUnit
 from transferzoo.base.spec_strings import require
 from transferzoo.models.classifier import frozen
+from transferzoo.models.wrap import as_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from fractions import Fraction
 
     from torch import Tensor
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from transferzoo.attacks.techniques.work_unit import Pool
     from transferzoo.base.attack_config import AttackSpec
     from transferzoo.base.budget import Budget
+    from transferzoo.models.wrap import Model
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Attack:
 
 def craft(
     attack: Attack,
-    surrogate: nn.Module | Sequence[nn.Module],
+    surrogate: Model | Sequence[Model],
     images: Tensor,
     labels: Tensor,
     ids: Tensor,
@@ -100,10 +102,13 @@ def craft(
 ) -> Tensor:
     """Return adversarial images, uint8 (N, C, H, W), inside both the box and the budget.
 
+        craft(read_attack("mi"), keras.saving.load_model("net.keras"), images, labels, ids)
+
     Args:
         attack: what to do.
         surrogate: a model, or several that are attacked together, [0, 1] pixels (N, C, H, W) → logits (N, K),
-            with weights of `dtype`. It is held in evaluation mode and handed back as it came.
+            with weights of `dtype`: an `nn.Module`, a model of Keras, or one that `wrap` made. It is held in
+            evaluation mode and handed back as it came.
         images: clean images, uint8 (N, C, H, W), on the surrogate's device; `perturb` also takes floating
             point in [0, 1].
         labels: true classes, int64 (N,).
@@ -134,7 +139,7 @@ def craft(
 
 def perturb(
     attack: Attack,
-    surrogate: nn.Module | Sequence[nn.Module],
+    surrogate: Model | Sequence[Model],
     images: Tensor,
     labels: Tensor,
     ids: Tensor,
@@ -157,7 +162,8 @@ def perturb(
         *_generators(attack, ids),
         pool,
     )
-    surrogates = (surrogate,) if isinstance(surrogate, nn.Module) else tuple(surrogate)
+    given = surrogate if isinstance(surrogate, Sequence) else (surrogate,)
+    surrogates = tuple(as_network(model, "surrogate", images.shape[1]) for model in given)
     attack.composition.check(len(surrogates))
     for technique in attack.composition.of(Draw):
         surrogates = tuple(technique.draw(surrogates, unit))

@@ -14,9 +14,10 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets import Batch, check_ids
 from transferzoo.models.classifier import Classifier, frozen
 from transferzoo.models.predict import logits_of
-from transferzoo.models.predictor import checked
+from transferzoo.models.predictor import Predictor, checked
 from transferzoo.models.resolve import defended
 from transferzoo.models.weight_digests import state_digest
+from transferzoo.models.wrap import as_network
 from transferzoo.zoo.model_source import LoadableSource
 from transferzoo.zoo.schema import ROLES, DatasetSpec, ModelSpec
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.models.unlisted_options import UnlistedOptions
+    from transferzoo.models.wrap import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,21 +98,31 @@ class Held:
 
 
 @contextmanager
-def held_still(
-    surrogates: Mapping[str, nn.Module], targets: Mapping[str, nn.Module], data: Batch
-) -> Iterator[Held]:
-    """Hold models still, on one device, and give what is known of them; they are handed back as they came."""
+def held_still(surrogates: Mapping[str, Model], targets: Mapping[str, Model], data: Batch) -> Iterator[Held]:
+    """Hold models still, on one device, and give what is known of them; they are handed back as they came.
+
+    Raises:
+        UsageError: there is no target or no image, two models share a name, or one is none.
+        DataError: an id repeats.
+        ModelError: see `as_network` and `evaluate`.
+    """
     if not targets or not len(data):
         what = "an image" if targets else "a target"
         raise UsageError(f"nothing can be evaluated without {what}", expected="one at least", got="none")
     check_ids(data.ids, "the batch")
-    every = [*surrogates.items(), *((name.partition("|")[0].strip(), m) for name, m in targets.items())]
+    every = _networks(
+        [*surrogates.items(), *((name.partition("|")[0].strip(), m) for name, m in targets.items())],
+        data.images.shape[1],
+    )
     with ExitStack() as still:
         for model in {id(model): model for _, model in every}.values():
             still.enter_context(frozen(model))
             if (home := _device(model)) is not None:
                 still.callback(model.to, home)
         classes = _classes(every, data)
+        for predictor in _uncounted(every):
+            predictor.classes = classes
+            still.callback(setattr, predictor, "classes", None)
         dataset = DatasetSpec.model_construct(
             name="", classes=tuple(map(str, range(classes))), channels=data.images.shape[1]
         )
@@ -122,6 +134,21 @@ def held_still(
         device = next((at for _, model in every if (at := _device(model)) is not None), torch.device("cpu"))
         first, others = tuple(specs[: len(surrogates)]), tuple(specs[len(surrogates) :])
         yield Held(data, dataset, first, others, device)
+
+
+def _networks(models: Sequence[tuple[str, Model]], channels: int) -> list[tuple[str, nn.Module]]:
+    """Return models as networks: one for each, under however many names it stands."""
+    known: dict[int, nn.Module] = {}
+    for name, model in models:
+        if id(model) not in known:
+            known[id(model)] = as_network(model, name, channels)
+    return [(name, known[id(model)]) for name, model in models]
+
+
+def _uncounted(models: Sequence[tuple[str, nn.Module]]) -> list[Predictor]:
+    """Return what answers for models that do not say how many classes they know."""
+    parts = [part for _, model in models for part in model.modules()]
+    return [part for part in parts if isinstance(part, Predictor) and part.classes is None]
 
 
 def _device(model: nn.Module) -> torch.device | None:
@@ -150,6 +177,8 @@ def _classes(models: Sequence[tuple[str, nn.Module]], data: Batch) -> int:
     first = ""
     for who, model in models:
         output = logits_of(model, data.images[:1])
+        if isinstance(model, Classifier) and model.labels_only:
+            continue
         found = output.shape[1] if isinstance(output, Tensor) and output.ndim == 2 else classes
         checked(output, 1, found if not first else classes, who)
         if found < classes:

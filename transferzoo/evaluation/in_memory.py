@@ -6,13 +6,14 @@ keeps on the way lies in a temporary folder.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transferzoo.attacks.configure import check_attacks
 from transferzoo.attacks.engine import Attack
@@ -23,17 +24,19 @@ from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.datasets import Batch
 from transferzoo.evaluation.given_images import GivenImages, observed_budget
-from transferzoo.evaluation.held_models import Held, held_still
+from transferzoo.evaluation.held_models import Held, InMemory, held_still
 from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import measure_given, run
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.results.records import SurrogateAttack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from transferzoo.base.budget import Ball
+    from transferzoo.models.wrap import Model
     from transferzoo.results.comparisons import Findings
+    from transferzoo.zoo.schema import ModelSpec
 
 CorrectFor = Literal["all", "target", "none"]
 TargetClasses = Literal["random", "next", "least-likely"]
@@ -41,8 +44,8 @@ TargetClasses = Literal["random", "next", "least-likely"]
 
 def evaluate(
     attacks: Attack | Sequence[Attack],
-    surrogates: nn.Module | Mapping[str, nn.Module],
-    targets: Mapping[str, nn.Module],
+    surrogates: Model | Mapping[str, Model],
+    targets: Mapping[str, Model],
     images: Tensor,
     labels: Tensor,
     *,
@@ -60,12 +63,22 @@ def evaluate(
 
     `tables` makes tables of the result, with random noise of the same budget beside it.
 
+        evaluate(read_attack("mi"), load_model("resnet50-lsam"), {
+            "torch": network,                                  # an nn.Module: [0, 1] pixels → logits
+            "keras": keras.saving.load_model("net.keras"),     # KERAS_BACKEND=torch
+            "onnx": onnxruntime.InferenceSession("net.onnx"),
+            "vit": wrap(vit, processor=image_processor),       # of transformers
+            "service": lambda images: ask(images.numpy()),     # scores (N, K), or labels: integers (N,)
+        }, images, labels)
+
     Args:
         attacks: one, or several of the same seed.
-        surrogates: [0, 1] pixels (N, C, H, W) → logits (N, K): one, or several by name. They are attacked as
-            they are; batch norm is not folded as it is for models of the zoo.
-        targets: name → model, likewise; one at least. A defence stands behind a name as on the command line,
-            "vgg|jpeg:quality=75". All models are held in evaluation mode and handed back as they came.
+        surrogates: [0, 1] pixels (N, C, H, W) → logits (N, K): one, or several by name; an `nn.Module`, a
+            model of Keras, or one that `wrap` made. They are attacked as they are; batch norm is not folded
+            as it is for models of the zoo.
+        targets: name → model, likewise, or an ONNX session or a function of images, see
+            `transferzoo.models.wrap.as_network`; one at least. A defence stands behind a name as on the
+            command line, "vgg|jpeg:quality=75". All are held in evaluation mode and handed back as they came.
         images: clean images, uint8 (N, C, H, W); techniques that mix draw from all of them.
         labels: true classes, int64 (N,).
         ids: what seeds an image's draws, int64 (N,), each once; 0..N−1 where none is given.
@@ -89,7 +102,7 @@ def evaluate(
     seeds = {attack.seed for attack in several}
     if len(seeds) != 1:
         raise UsageError("the attacks of one call share a seed", expected="one", got=f"{len(seeds)} seeds")
-    named = {"surrogate": surrogates} if isinstance(surrogates, nn.Module) else dict(surrogates)
+    named = dict(surrogates) if isinstance(surrogates, Mapping) else {"surrogate": surrogates}
     with held_still(named, targets, Batch(images, labels, _ids(images, ids))) as held:
         config = AttackConfig.of(
             **held.names,
@@ -105,14 +118,15 @@ def evaluate(
             batch_size=batch_size,
         )
         check_attacks(config)
-        config = config.model_copy(update={"precision": " & ".join(sorted(map(_precision, named.values())))})
+        precision = " & ".join(sorted(map(_precision, held.surrogates)))
+        config = config.model_copy(update={"precision": precision})
         with _working(held, config, target_classes) as (job, folder):
             return run(job, folder, team=Team(device=held.device), jobs=jobs, on_progress=on_progress)
 
 
 def measure(
     adversarial: Tensor,
-    targets: Mapping[str, nn.Module],
+    targets: Mapping[str, Model],
     images: Tensor,
     labels: Tensor,
     *,
@@ -128,6 +142,8 @@ def measure(
     """Try adversarial images on targets, however they were crafted.
 
     Beside them is random noise as strong as the strongest of their perturbations.
+
+        measure(adversarial, {"onnx": onnxruntime.InferenceSession("net.onnx")}, images, labels)
 
     Args:
         adversarial: uint8 (N, C, H, W).
@@ -184,9 +200,10 @@ def _rule(target_classes: Tensor | TargetClasses | None) -> str:
     return "file" if isinstance(target_classes, Tensor) else target_classes or ""
 
 
-def _precision(model: nn.Module) -> str:
-    """Return the precision of a model's weights, "fp32" for `torch.float32`."""
-    kind = next(model.parameters(), torch.empty(0)).dtype
+def _precision(model: ModelSpec) -> str:
+    """Return the precision of a held model's weights, "fp32" for `torch.float32`."""
+    assert isinstance(model.source, InMemory)
+    kind = next(model.source.model.parameters(), torch.empty(0)).dtype
     return {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16"}.get(kind, str(kind))
 
 

@@ -23,14 +23,14 @@ class Predictor(nn.Module):
     Args:
         answer: maps images, float32 (N, C, H, W) on the CPU, to logits or other scores (N, K), or to a class
             of each, integers (N,); a tensor or an array.
-        classes: K.
+        classes: K; None for as many as it has scores, or as its largest answer needs.
         name: what errors call it.
 
     Attributes:
         labels_only: whether its last answer was classes.
     """
 
-    def __init__(self, answer: Callable[[Tensor], object], classes: int, name: str) -> None:
+    def __init__(self, answer: Callable[[Tensor], object], classes: int | None, name: str) -> None:
         super().__init__()
         self.answer = answer
         self.classes = classes
@@ -47,15 +47,16 @@ class Predictor(nn.Module):
         found = as_tensor(output, len(images), self.classes, self.name)
         self.labels_only = are_labels(found, len(images))
         if self.labels_only:
-            return as_scores(found.cpu(), self.classes, self.name)
+            classes = int(found.max()) + 1 if self.classes is None else self.classes
+            return as_scores(found.cpu(), classes, self.name)
         return checked(found, len(images), self.classes, self.name).detach().to("cpu", torch.float32)
 
 
-def _wanted(images: int, classes: int) -> str:
-    return f"logits of shape ({images}, {classes})"
+def _wanted(images: int, classes: int | None) -> str:
+    return f"logits of shape ({images}, {'K' if classes is None else classes})"
 
 
-def as_tensor(output: object, images: int, classes: int, name: str) -> Tensor:
+def as_tensor(output: object, images: int, classes: int | None, name: str) -> Tensor:
     """Return what a model that nobody knows returned as a tensor; arguments as `checked` takes them.
 
     Raises:
@@ -68,20 +69,21 @@ def as_tensor(output: object, images: int, classes: int, name: str) -> Tensor:
         raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(output).__name__) from None
 
 
-def checked(output: object, images: int, classes: int, name: str) -> Tensor:
+def checked(output: object, images: int, classes: int | None, name: str) -> Tensor:
     """Return the scores of a model that nobody knows, as a tensor.
 
     Args:
         output: what it returned.
         images: how many it was shown, N.
-        classes: how many it should know, K.
+        classes: how many it should know, K; None for any number.
         name: what the error calls it.
 
     Raises:
         ModelError: no numbers (N, K), or NaN among them.
     """
     wanted, scores = _wanted(images, classes), as_tensor(output, images, classes, name)
-    if tuple(scores.shape) != (images, classes):
+    fits = scores.ndim == 2 and len(scores) == images and classes in (None, scores.shape[-1])
+    if not fits:
         raise ModelError(
             f"'{name}' does not classify like the data set",
             expected=wanted,

@@ -14,10 +14,11 @@ from transferzoo.base.optional import import_optional
 from transferzoo.models.checkpoint import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from transferzoo.models.classifier import Classifier
+    from transferzoo.models.foreign_network import ForeignNetwork
     from transferzoo.zoo.schema import DatasetSpec
 
 PROCESSOR = "preprocessor_config.json"
@@ -85,19 +86,30 @@ def load_transformers(folder: Path, dataset: DatasetSpec) -> Classifier:
             processor does something else.
     """
     from transferzoo.datasets.labels import class_order
-    from transferzoo.models.classifier import Classifier
+    from transferzoo.models.foreign_network import ForeignNetwork, Logits
 
     _check_files(folder)
     transformers = package()
     network = _network(transformers, folder)
     processor = _processor(transformers, folder)
     names = network.config.id2label
-    classifier = Classifier(
-        _logits(network),
-        **_reading(processor, folder),
-        order=class_order([names[key] for key in sorted(names)], dataset.classes),
-    ).eval()
-    _compare(processor, classifier, folder, dataset)
+    order = class_order([names[key] for key in sorted(names)], dataset.classes)
+    return reading_as(processor, ForeignNetwork(Logits(network)), str(folder), dataset.size, order).eval()
+
+
+def reading_as(
+    processor: Any, network: ForeignNetwork, name: str, side: int, order: Sequence[int] | None = None
+) -> Classifier:
+    """Return a network as a classifier that resizes, crops and normalises pixels as an image processor does.
+
+    That it does is tried on an image of so many pixels a side.
+
+    Raises:
+        ModelError: the image processor does something else.
+    """
+    reading = _reading(processor, name)
+    classifier = network.classifier(**reading, order=order)
+    _compare(processor, classifier, name, side)
     return classifier
 
 
@@ -136,22 +148,6 @@ def _network(transformers: Any, folder: Path) -> Any:
     return network.float()
 
 
-def _logits(network: Any) -> Any:
-    """Return a module that gives the logits of a network of transformers."""
-    from torch import Tensor, nn
-
-    class Logits(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, images: Tensor) -> Tensor:
-            logits: Tensor = self.network(pixel_values=images).logits
-            return logits
-
-    return Logits()
-
-
 def _processor(transformers: Any, folder: Path) -> Any:
     try:
         with _quiet(transformers):
@@ -162,7 +158,7 @@ def _processor(transformers: Any, folder: Path) -> Any:
         raise ModelError(f"transformers cannot load {folder / PROCESSOR}: {reason(error)}") from None
 
 
-def _reading(processor: Any, folder: Path) -> dict[str, Any]:
+def _reading(processor: Any, name: str) -> dict[str, Any]:
     """Return how an image processor resizes, crops and normalises, as arguments of `Classifier`.
 
     Raises:
@@ -174,12 +170,12 @@ def _reading(processor: Any, folder: Path) -> dict[str, Any]:
     scale = 255 * processor.rescale_factor if processor.do_rescale else 255.0
     size, crop = None, None
     if processor.do_resize:
-        size, crop = _sides(processor.size, folder), None
+        size, crop = _sides(processor.size, name), None
         part = getattr(processor, "crop_pct", None)
         if part and size[0] < 384:  # ConvNeXt's: below 384 pixels, scale to a larger size and crop
             size, crop = (int(size[0] / part), int(size[1] / part)), size
     if processor.do_center_crop:
-        crop = _sides(processor.crop_size, folder)
+        crop = _sides(processor.crop_size, name)
     return {
         "size": size,
         "crop": crop,
@@ -190,7 +186,7 @@ def _reading(processor: Any, folder: Path) -> dict[str, Any]:
     }
 
 
-def _sides(size: Any, folder: Path) -> tuple[int, int]:
+def _sides(size: Any, name: str) -> tuple[int, int]:
     """Return height and width: those stated, or the shorter side, which of a square is both."""
     sides = dict(size)
     if sides.get("height") and sides.get("width"):
@@ -198,13 +194,13 @@ def _sides(size: Any, folder: Path) -> tuple[int, int]:
     if sides.get("shortest_edge"):
         return (sides["shortest_edge"],) * 2
     raise ModelError(
-        f"the size in {folder / PROCESSOR} cannot be read",
+        f"the size that the image processor of {name} states cannot be read",
         expected="height and width, or shortest_edge",
         got=str(sides),
     )
 
 
-def _compare(processor: Any, classifier: Classifier, folder: Path, dataset: DatasetSpec) -> None:
+def _compare(processor: Any, classifier: Classifier, name: str, side: int) -> None:
     """See that a classifier reads an image as the image processor does.
 
     Raises:
@@ -212,7 +208,7 @@ def _compare(processor: Any, classifier: Classifier, folder: Path, dataset: Data
     """
     import torch
 
-    rows = torch.linspace(0, 3, dataset.size).view(-1, 1) + torch.linspace(0, 2, dataset.size)
+    rows = torch.linspace(0, 3, side).view(-1, 1) + torch.linspace(0, 2, side)
     waves = [(rows * (1 + channel / 2)).sin() for channel in range(classifier.channels)]
     image = ((torch.stack(waves) + 1) * 120 + 5).round().to(torch.uint8)
     try:
@@ -222,10 +218,10 @@ def _compare(processor: Any, classifier: Classifier, folder: Path, dataset: Data
         same = expected.shape == read.shape
         farthest = float(((expected - read) * classifier.std).abs().max()) * 255 if same else float("inf")
     except Exception as error:  # whatever an image processor raises
-        raise ModelError(f"the image processor in {folder} fails: {reason(error)}") from None
+        raise ModelError(f"the image processor of {name} fails: {reason(error)}") from None
     if not farthest <= LEVELS:
         raise ModelError(
-            f"the image processor in {folder} does more than resize, crop and normalise",
+            f"the image processor of {name} does more than resize, crop and normalise",
             expected=f"pixels within {LEVELS} of 255 levels of what that gives",
             got=f"{farthest:.3g}" if same else f"shape {tuple(expected.shape)}, not {tuple(read.shape)}",
             hint="wrap the model in a function of your own, package.module:function with --allow-code",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,11 +21,13 @@ from transferzoo.models.sources.at_path import AtPath
 from transferzoo.zoo.model_source import Example, model_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import nn
 
     from transferzoo.models.classifier import Classifier
+    from transferzoo.models.foreign_network import ForeignNetwork
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -83,8 +86,6 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
     Raises:
         ModelError: it cannot be loaded without running code in it, or reads something else than images.
     """
-    from transferzoo.models.classifier import Classifier
-
     keras = package()
     try:
         with warnings.catch_warnings(action="ignore"), keras.device("cpu:0"):
@@ -95,22 +96,34 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
             expected="a whole model of Keras's own layers",
             hint="code in such a file (Lambda, custom layers) is never run; export the model to ONNX",
         ) from None
+    return network_of(model, str(path)).classifier(dataset.channels, dataset.size).eval()
+
+
+def network_of(model: Any, name: str) -> ForeignNetwork:
+    """Return a model of Keras as a network of [0, 1] pixels that gives logits; it is not changed.
+
+    Args:
+        model: of one input (N, H, W, C) or (N, C, H, W).
+        name: what errors call it.
+
+    Raises:
+        ModelError: it reads something else, or Keras runs on something else than torch.
+    """
+    from transferzoo.models.foreign_network import ForeignNetwork
+
+    keras = package()
     shape = getattr(model, "input_shape", None)
     shape = shape[0] if isinstance(shape, list) and len(shape) == 1 else shape
     if not isinstance(shape, tuple) or len(shape) != 4 or not {1, 3} & {shape[1], shape[3]}:
         raise ModelError(
-            f"{path} cannot read images",
+            f"{name} cannot read images",
             expected="one input (N, H, W, C) or (N, C, H, W) of 1 or 3 channels",
             got=str(shape),
         )
     last = shape[3] in (1, 3)
     channels, height, width = (shape[3], *shape[1:3]) if last else shape[1:]
-    _without_softmax(keras, model)
-    return Classifier(
-        _module(keras, model, channels_last=last, most=255 if _rescales(keras, model) else 1),
-        channels=channels,
-        size=(height or dataset.size, width or dataset.size),
-    ).eval()
+    most = 255 if _rescales(keras, model) else 1
+    return ForeignNetwork(_module(keras, model, channels_last=last, most=most), channels, height, width)
 
 
 def _rescales(keras: Any, model: Any) -> bool:
@@ -119,11 +132,19 @@ def _rescales(keras: Any, model: Any) -> bool:
     return isinstance(first, keras.layers.Rescaling) and bool(abs(first.scale) < 0.01)
 
 
-def _without_softmax(keras: Any, model: Any) -> None:
-    """Take the softmax from the end of a model: it gives logits then."""
+@contextmanager
+def _without_softmax(keras: Any, model: Any) -> Iterator[None]:
+    """Leave out the softmax at the end of a model for as long as it is asked: it gives logits then."""
     last = model.layers[-1]
-    if getattr(last, "activation", None) is keras.activations.softmax:
-        last.activation = keras.activations.linear
+    before = getattr(last, "activation", None)
+    if before is not keras.activations.softmax:
+        yield
+        return
+    last.activation = keras.activations.linear
+    try:
+        yield
+    finally:
+        last.activation = before
 
 
 def _module(keras: Any, model: Any, *, channels_last: bool, most: int) -> nn.Module:
@@ -138,7 +159,11 @@ def _module(keras: Any, model: Any, *, channels_last: bool, most: int) -> nn.Mod
         def forward(self, images: Tensor) -> Tensor:
             pixels = images.permute(0, 2, 3, 1) if channels_last else images
             device = "cpu:0" if images.device.type == "cpu" else str(images.device)
-            with warnings.catch_warnings(action="ignore"), keras.device(device):
+            with (
+                warnings.catch_warnings(action="ignore"),
+                keras.device(device),
+                _without_softmax(keras, model),
+            ):
                 logits: Tensor = self.network(pixels * most, training=False)
             return logits
 

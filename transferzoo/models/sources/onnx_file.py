@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferzoo.models.classifier import Classifier
+    from transferzoo.models.foreign_network import ForeignNetwork
     from transferzoo.zoo.schema import DatasetSpec, Role
 
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
@@ -48,7 +49,8 @@ class OnnxFile(AtPath):
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
         from transferzoo.models.predictor import tried
 
-        return tried(_classifier(self.path, dataset), self.place, dataset)
+        network = network_of(_session(self.path), self.path.name, len(dataset.classes))
+        return tried(network.classifier(dataset.channels, dataset.size).eval(), self.place, dataset)
 
     def identity(self) -> tuple[str, str]:
         return _digest(self.path), fingerprint("reads [0, 1] pixels")
@@ -103,29 +105,25 @@ class _Graph:
         return torch.as_tensor(self.session.run(None, {self.input: images.numpy().astype(self.dtype)})[0])
 
 
-def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
-    """Open an exported model as a classifier of a data set's images.
-
-    Its input is (N, C, H, W) or (N, H, W, C); other sizes than its own are resized to it, and grey images
-    repeated for a model of colours, as for every `Classifier`. Where a dimension is not fixed, it is the data
-    set's.
+def network_of(session: Any, name: str, classes: int | None = None) -> ForeignNetwork:
+    """Return an exported model as a network of [0, 1] pixels; no gradient comes back through it.
 
     Args:
-        path: the file.
-        dataset: whose images it reads and whose classes it has.
+        session: of onnxruntime, whose one input is (N, C, H, W) or (N, H, W, C).
+        name: what errors call it.
+        classes: K, how many it shall know; None for any number.
 
     Raises:
-        ModelError: onnxruntime is not installed, or the file is damaged or reads something else.
+        ModelError: it reads something else.
     """
-    from transferzoo.models.classifier import Classifier
+    from transferzoo.models.foreign_network import ForeignNetwork
     from transferzoo.models.predictor import Predictor
 
-    session = _session(path)
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in INPUTS or len(inputs[0].shape) != 4:
         got = ", ".join(f"{one.type} {one.shape}" for one in inputs) or "none"
         raise ModelError(
-            f"{path} cannot read images",
+            f"{name} cannot read images",
             expected="one input of 4 dimensions, float32, float16 or uint8",
             got=got,
             hint="export it with such an input",
@@ -135,17 +133,13 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
     channels, height, width = (sides[2], *sides[:2]) if channels_last else sides
     if channels not in (None, 1, 3):
         raise ModelError(
-            f"{path} cannot read images",
+            f"{name} cannot read images",
             expected="1 or 3 channels, (N, C, H, W) or (N, H, W, C)",
             got=f"shape {inputs[0].shape}",
             hint="export it with such an input",
         )
     graph = _Graph(session, inputs[0].name, batch, INPUTS[inputs[0].type], channels_last)
-    return Classifier(
-        Predictor(graph, len(dataset.classes), path.name),
-        channels=channels or dataset.channels,
-        size=(height or dataset.size, width or dataset.size),
-    ).eval()
+    return ForeignNetwork(Predictor(graph, classes, name), channels, height, width)
 
 
 def _session(path: Path) -> Any:
