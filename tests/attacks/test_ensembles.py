@@ -181,6 +181,38 @@ def test_adaea_is_the_literal_formula() -> None:
         torch.testing.assert_close(image, walk(clean, direction, 3), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("spec", "rounds", "rate", "decay"), [("smer", 4, 0.02, 1), ("smer:decay=0.5,rate=2,rounds=2", 2, 2, 0.5)]
+)
+def test_smer_is_the_literal_walk(spec: str, rounds: int, rate: float, decay: float) -> None:
+    several, batch, learnt = models(), random_images(2), set()
+    found = perturb(make_attack(f"mi+{spec}", steps=3), several, batch)
+    for (clean, label), image in zip(each(batch), found, strict=True):
+        generator, outer, at = drawn(f"{spec}+mi"), torch.zeros_like(clean), clean
+        weights = torch.ones(3, dtype=DOUBLE, requires_grad=True)
+        learner = torch.optim.SGD([weights], lr=rate, weight_decay=2e-3)
+        for _ in range(3):
+            total, place = torch.zeros_like(clean), at
+            order = [k for _ in range(rounds) for k in torch.randperm(3, generator=generator).tolist()]
+            for k in order:
+                scale = weights[k].item()
+                gradient = slope(
+                    lambda x, k=k, s=scale, y=label: cross_entropy(s * several[k](x[None]), y[None]),  # type: ignore[misc]
+                    place,
+                )
+                group = sum(w * model(place[None]) / 3 for w, model in zip(weights, several, strict=True))
+                learner.zero_grad()
+                (-cross_entropy(group, label[None]).log()).backward()  # type: ignore[arg-type]
+                learner.step()
+                total = decay * total + unit_mean(gradient)
+                place = boxed(clean, place + STEP * total.sign())
+            outer = outer + unit_mean(total)
+            at = boxed(clean, at + STEP * outer.sign())
+        learnt.add(tuple(weights.tolist()))
+        torch.testing.assert_close(image, at, rtol=0, atol=1e-12)
+    assert len(learnt) == 2  # each image its own
+
+
 # ---------------------------------------------------------------- what holds for all
 
 
@@ -224,6 +256,7 @@ def test_an_ensemble_needs_two(name: str) -> None:
         ("cwa:inner=0", "option 'inner' of 'cwa' is out of range"),
         ("adaea:beta=-1", "option 'beta' of 'adaea' is out of range"),
         ("adaea:threshold=2", "option 'threshold' of 'adaea' is a cosine"),
+        ("smer:rounds=0", "option 'rounds' of 'smer' is out of range"),
         ("sub:size=0", "option 'size' of 'sub' is out of range"),
         ("ens+long", "2 techniques of the stage surrogates or ensembles"),
     ],
@@ -237,6 +270,8 @@ def test_what_only_the_surrogates_show_is_a_sentence() -> None:
     batch = random_images(1)
     with pytest.raises(UsageError, match=r"ratio of their losses: expected ce, untargeted"):
         perturb(make_attack("adaea+logit"), models(), random_images(12))
+    with pytest.raises(UsageError, match=r"logarithm of their loss: expected ce, untargeted"):
+        perturb(make_attack("smer+logit"), models(), random_images(12))
     with pytest.raises(UsageError, match="an attack needs a surrogate"):
         perturb(make_attack(), [], batch)
 

@@ -87,6 +87,35 @@ def test_weighted_features_are_the_literal_sum(spec: str, targeted: bool) -> Non
         torch.testing.assert_close(slopes[i : i + 1], slope, rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.parametrize(("spec", "points", "eta"), [("bfa", 30, 0.86), ("bfa:points=3,eta=0.5", 3, 0.5)])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_bfa_weighs_features_of_images_that_were_fitted(
+    spec: str, points: int, eta: float, targeted: bool
+) -> None:
+    model, unit = residual_cnn().eval(), work_unit(make_attack(spec), BATCH)
+    if targeted:
+        unit = replace(unit, target_classes=(unit.labels + 1) % 10)
+    classes = unit.labels if unit.target_classes is None else unit.target_classes
+    z = elsewhere(unit)
+    values, slopes = objective_at(spec, model, z, unit)
+    length = eta * 16 / 255 * (3 * 16 * 16) ** 0.5
+    for i, label in enumerate(classes):
+        x = unit.images[i : i + 1]
+        view, total = x, torch.zeros(8, 4, 4, dtype=torch.float64)
+        for _ in range(points):
+            leaf = view.clone().requires_grad_()
+            gain = literal_cnn(model, leaf).log_softmax(1)[0, label] * (1 if targeted else -1)
+            (up,) = torch.autograd.grad(gain, leaf)
+            view = x + length * up / up.norm()
+            features, logits = features_of(model, view.clone().requires_grad_())
+            total += torch.autograd.grad(logits[0, label], features)[0][0]
+        leaf = z[i : i + 1].clone().requires_grad_()
+        value = (total / total.norm() * features_of(model, leaf)[0][0]).sum() * (1 if targeted else -1)
+        (slope,) = torch.autograd.grad(value, leaf)
+        torch.testing.assert_close(values[i], value.detach(), rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(slopes[i : i + 1], slope, rtol=1e-8, atol=1e-13)
+
+
 def _bim(model: nn.Module, x: Tensor, gain: Callable[[Tensor], Tensor], steps: int) -> Tensor:
     """Return the perturbation of so many steps of 1.6/255 in 16/255, for one image."""
     delta = torch.zeros_like(x)
@@ -165,6 +194,7 @@ def test_objectives_work_on_transformers_and_at_other_layers(spec: str) -> None:
 def test_what_is_made_once_is_counted() -> None:
     costs = [make_attack(spec, steps=10).cost() for spec in ("fia:masks=7", "naa:points=8", "ila:steps=9")]
     assert costs == [17, 18, 19]
+    assert make_attack("bfa:points=4", steps=10).cost() == 18
     assert make_attack("fia", steps=10).cost() == 40
 
 

@@ -40,6 +40,7 @@ REFERENCES = {
     ),
     "naa": Checked("test_features", LITERAL, "probability for logit; the constant F(0) is left out"),
     "ila": Checked("test_features", LITERAL, "the first phase is BIM with the attack's own step"),
+    "bfa": Checked("test_features", LITERAL, "the length of a fit goes with size and budget"),
     # patches
     "sgm": Checked(
         "test_backward",
@@ -98,6 +99,7 @@ REFERENCES = {
     "adaea": Checked(
         "test_ensembles", LITERAL, "gradients are weighed, not logits; weights are each image's own"
     ),
+    "smer": Checked("test_ensembles", LITERAL, "each image has weights of its own, which end with it"),
     # estimators
     "vt": Checked(
         "test_estimators", "torchattacks' VMI-FGSM", "its VNI-FGSM has the neighbours around the image"

@@ -62,8 +62,8 @@ def objectives(
         models = [block.enter_context(features[0].objective(model, unit)) for model in surrogates]
     else:
         models = [_refined(composition, model, unit) for model in surrogates]
-    if composition.of(Ensemble):
-        return [_of(value, model) for model in models]
+    if ensemble := composition.of(Ensemble):
+        return ensemble[0].parts(models, value, unit)
     fusion = (composition.of(Fusion) or [DEFAULT_FUSION])[0]
     return [fusion.join(models, value, unit)]
 
@@ -72,10 +72,6 @@ def _refined(composition: Composition, model: Logits, unit: WorkUnit) -> Logits:
     for refinement in composition.of(Refinement):
         model = refinement.refine(model, unit)
     return model
-
-
-def _of(value: Objective, logits: Logits) -> Objective:
-    return lambda images: value(logits(images))
 
 
 @contextmanager

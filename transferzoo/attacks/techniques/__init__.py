@@ -204,6 +204,16 @@ class Ensemble(Joint):
 
     stage: ClassVar[Stage] = Stage.ENSEMBLES
 
+    def parts(self, models: Sequence[Logits], value: Objective, unit: WorkUnit) -> list[Objective]:
+        """Return what is maximised of each model, images (N, C, H, W) → (N,).
+
+        Args:
+            models: images → logits (N, K).
+            value: logits → what is maximised of one model, (N,).
+            unit: what is attacked.
+        """
+        return [lambda images, model=model: value(model(images)) for model in models]  # type: ignore[misc]
+
     @abstractmethod
     def combine(self, oracles: Sequence[Oracle], objectives: Sequence[Objective], unit: WorkUnit) -> Oracle:
         """Return one oracle for several models, from the oracle and the objective of each."""

@@ -11,6 +11,7 @@ from transferzoo.attacks.techniques.layers import MIDDLE, find_layer, hooked, on
 from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
 from transferzoo.attacks.techniques.ranges import Count, Dropped
 from transferzoo.base.errors import ModelError
+from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -66,9 +67,7 @@ class FeatureImportance(Features):
             masked = (
                 unit.images * (unit.uniform(*shape) >= self.drop).to(unit.images) for _ in range(self.masks)
             )
-            importance = _importance(passes, masked, unit)
-            length = importance.flatten(1).norm(dim=1).view(-1, *[1] * (importance.ndim - 1))
-            yield _weighted(passes, (importance / length).where(length > 0, 0), unit)
+            yield _weighted(passes, _unit_length(_importance(passes, masked, unit)), unit)
 
 
 @TECHNIQUES.register("naa")
@@ -108,6 +107,63 @@ class NeuronAttribution(Features):
         with _passes(model, self.layer) as passes:
             path = (unit.images * (k / self.points) for k in range(1, self.points + 1))
             yield _weighted(passes, _importance(passes, path, unit) / self.points, unit)
+
+
+@TECHNIQUES.register("bfa")
+@dataclass(frozen=True)
+class BlackBoxFeatures(Features):
+    """Black-box feature attack (BFA): J = −⟨D, F(z)⟩ per image, with D from images fitted to the attack.
+
+    From x̂₀ = x, for k = 1..points: x̂_k = x + L ∇J(x̂_{k−1}) / ‖∇J(x̂_{k−1})‖₂, with J the cross-entropy that
+    the attack maximises, and D = Σ_k ∂z_y(x̂_k) / ∂F of the logit, divided by its length. The x̂_k may lie
+    outside [0, 1]. A targeted attack maximises ⟨D, F(z)⟩ with the target class in D. Every point costs two
+    gradients.
+
+    The authors' L is 28 for 299 pixels and ε = 16/255; as a root mean square that is 0.86 ε, the unit here,
+    so that image size and budget do not matter. TransferAttack's targeted attack keeps the sign of the
+    untargeted one; here it has its own.
+
+    Attributes:
+        layer: path of the layer whose output is F, or "middle"; the paper's for ResNets is the end of the
+            second stage, their middle.
+        points: fitted images, at least 1.
+        eta: length L of a fit, a multiple of ε as a root mean square, at least 0.
+    """
+
+    paper: ClassVar[str] = (
+        "Wang et al. 2024, https://www.sciencedirect.com/science/article/pii/S0925231224006349"
+    )
+
+    layer: str = MIDDLE
+    points: Count = 30
+    eta: NonNegative = 0.86
+
+    @property
+    def setup(self) -> int:
+        """See `Features.setup`."""
+        return 2 * self.points
+
+    @contextmanager
+    def objective(self, model: nn.Module, unit: WorkUnit) -> Iterator[Objective]:
+        """See `Features.objective`.
+
+        Raises:
+            ModelError: the layer gives no features of an image.
+            UnknownNameError: no such layer.
+        """
+        with _passes(model, self.layer) as passes:
+            importance = _importance(passes, self._fitted(model, unit), unit, lambda logits: logits)
+            yield _weighted(passes, _unit_length(importance), unit)
+
+    def _fitted(self, model: nn.Module, unit: WorkUnit) -> Iterator[Tensor]:
+        """Yield x̂₁, x̂₂, …, each (N, C, H, W)."""
+        from transferzoo.attacks.norms import NORMS
+
+        length = self.eta * unit.radius * unit.images[0].numel() ** 0.5
+        image = unit.images
+        for _ in range(self.points):
+            image = unit.images + length * NORMS["l2"].direction(_slope(model, image, unit))
+            yield image
 
 
 @TECHNIQUES.register("ila")
@@ -157,10 +213,7 @@ class IntermediateLevel(Features):
 
         delta = torch.zeros_like(unit.images)
         for _ in range(self.steps):
-            with torch.enable_grad():
-                leaf = (unit.images + delta).requires_grad_()
-                (slope,) = torch.autograd.grad(unit.maximised(DEFAULT_LOSS, model(leaf)).sum(), leaf)
-            delta = unit.inside(delta + unit.along(slope))
+            delta = unit.inside(delta + unit.along(_slope(model, unit.images + delta, unit)))
         return delta
 
 
@@ -192,8 +245,23 @@ def _passes(model: nn.Module, layer: str) -> Iterator[Passes]:
         yield passes
 
 
-def _importance(passes: Passes, views: Iterable[Tensor], unit: WorkUnit) -> Tensor:
-    """Return Σ_k ∂ softmax_y / ∂F at some views of the images, (N, …)."""
+def _slope(model: nn.Module, images: Tensor, unit: WorkUnit) -> Tensor:
+    """Return the gradient of what the attack maximises, of the cross-entropy, at some images."""
+    import torch
+
+    with torch.enable_grad():
+        leaf = images.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(unit.maximised(DEFAULT_LOSS, model(leaf)).sum(), leaf)
+    return slope
+
+
+def _importance(
+    passes: Passes,
+    views: Iterable[Tensor],
+    unit: WorkUnit,
+    score: Callable[[Tensor], Tensor] = lambda logits: logits.softmax(1),
+) -> Tensor:
+    """Return Σ_k ∂ score_y / ∂F at some views of the images, (N, …); the score is of all classes, (N, K)."""
     import torch
 
     classes = unit.labels if unit.target_classes is None else unit.target_classes
@@ -201,8 +269,7 @@ def _importance(passes: Passes, views: Iterable[Tensor], unit: WorkUnit) -> Tens
     for view in views:
         with torch.enable_grad():
             features, logits = passes(view.detach().requires_grad_())
-            probability = logits.softmax(1).gather(1, classes[:, None])
-            (slope,) = torch.autograd.grad(probability.sum(), features)
+            (slope,) = torch.autograd.grad(score(logits).gather(1, classes[:, None]).sum(), features)
         total = total + slope
     return total
 
@@ -210,6 +277,12 @@ def _importance(passes: Passes, views: Iterable[Tensor], unit: WorkUnit) -> Tens
 def _weighted(passes: Passes, weights: Tensor, unit: WorkUnit) -> Objective:
     """Return images ↦ −⟨weights, F⟩, targeted its negative."""
     return lambda images: unit.signed(-_inner(weights, passes(images)[0]))
+
+
+def _unit_length(features: Tensor) -> Tensor:
+    """Return every image's, divided by its length, 0 where it is 0."""
+    length = features.flatten(1).norm(dim=1).view(-1, *[1] * (features.ndim - 1))
+    return (features / length).where(length > 0, 0)
 
 
 def _inner(one: Tensor, other: Tensor) -> Tensor:

@@ -161,7 +161,8 @@ class FeatureTuningMixup(CleanFeatureMixup):
 
 def _length(features: Tensor) -> Tensor:
     """Return ‖F‖₂ of every image, (N, 1, …)."""
-    return features.flatten(1).norm(dim=1).view(-1, *[1] * (features.ndim - 1))
+    length: Tensor = features.flatten(1).norm(dim=1)
+    return length.view(-1, *[1] * (features.ndim - 1))
 
 
 def _record(model: nn.Module, images: Tensor) -> dict[nn.Module, Tensor]:
