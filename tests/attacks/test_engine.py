@@ -20,6 +20,7 @@ from helpers.attacks import (
     craft,
     fitting_model,
     make_attack,
+    payable,
     perturb,
     random_images,
     small_cnn,
@@ -147,7 +148,7 @@ def _state(model: nn.Module) -> list[object]:
     return [tensors, parts, flags, [(p.requires_grad, p.grad) for p in model.parameters()]]
 
 
-@pytest.mark.parametrize(("spec", "norm"), cases(str))
+@pytest.mark.parametrize(("spec", "norm"), cases(payable))
 def test_box_budget_and_clean_inputs(spec: str, norm: str) -> None:
     attack = make_attack(spec, norm, NORM_BUDGETS[norm], step=NORM_BUDGETS[norm] / 3, steps=4)
     batch = random_images(4)

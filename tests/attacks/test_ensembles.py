@@ -202,7 +202,7 @@ def test_smer_is_the_literal_walk(spec: str, rounds: int, rate: float, decay: fl
                 )
                 group = sum(w * model(place[None]) / 3 for w, model in zip(weights, several, strict=True))
                 learner.zero_grad()
-                (-cross_entropy(group, label[None]).log()).backward()  # type: ignore[arg-type]
+                (-cross_entropy(group, label[None]).log()).backward()
                 learner.step()
                 total = decay * total + unit_mean(gradient)
                 place = boxed(clean, place + STEP * total.sign())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DOUBLE = torch.float64
 FEWER = {"copies": 2, "masks": 2, "points": 2, "n": 2, "scales": 2, "splits": 2}
-FEWER |= {"inner": 1, "partners": 1, "steps": 1}
+FEWER |= {"inner": 1, "partners": 1, "steps": 1, "neighbours": 2, "ops": 2}
 """Options that cost time, and what they are where a technique's own number of copies does not matter."""
 
 
@@ -36,6 +36,11 @@ def cheap(name: str, **changes: Any) -> str:
     known = {field.name for field in dataclasses.fields(usual)}
     fewer = {option: count for option, count in FEWER.items() if option in known}
     return dataclasses.replace(usual, **fewer, **changes).spec
+
+
+def payable(name: str) -> str:
+    """Return the spec of a technique, with few copies where it costs more than a hundred gradients."""
+    return name if TECHNIQUES[name]().cost <= 100 else cheap(name)
 
 
 def make_attack(

@@ -111,6 +111,11 @@ REFERENCES = {
     "rap": Checked("test_estimators", LITERAL, "the box is that of L∞ in L2, too"),
     "mef": Checked("test_estimators", LITERAL),
     "mumodig": Checked("test_estimators", LITERAL, "no transforms of its own: views do that part"),
+    "ops": Checked(
+        "test_operators",
+        "torchvision's and torch's own functions, image by image",
+        "draws are each image's own and new at every step; DI's largest size and offset belong to it",
+    ),
     # filters, momentum, steps, starts
     "ti": Checked("test_engine", "torchattacks' TI-FGSM, its diversity off"),
     "mi": Checked("test_engine", "torchattacks' MI-FGSM"),

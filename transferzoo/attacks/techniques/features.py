@@ -251,7 +251,7 @@ def _slope(model: nn.Module, images: Tensor, unit: WorkUnit) -> Tensor:
 
     with torch.enable_grad():
         leaf = images.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(unit.maximised(DEFAULT_LOSS, model(leaf)).sum(), leaf)
+        slope: Tensor = torch.autograd.grad(unit.maximised(DEFAULT_LOSS, model(leaf)).sum(), leaf)[0]
     return slope
 
 
@@ -281,7 +281,8 @@ def _weighted(passes: Passes, weights: Tensor, unit: WorkUnit) -> Objective:
 
 def _unit_length(features: Tensor) -> Tensor:
     """Return every image's, divided by its length, 0 where it is 0."""
-    length = features.flatten(1).norm(dim=1).view(-1, *[1] * (features.ndim - 1))
+    length: Tensor = features.flatten(1).norm(dim=1)
+    length = length.view(-1, *[1] * (features.ndim - 1))
     return (features / length).where(length > 0, 0)
 
 
