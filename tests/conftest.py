@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from helpers.garbage import pytest_collection_finish as pytest_collection_finish
 from helpers.installed_copy import require_checkout
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared with the other workers

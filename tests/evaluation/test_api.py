@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import transferzoo
+from helpers.processes import printed
 from helpers.refusals import ATTACK
 from transferzoo import craft, evaluate, load_images, load_model, measure, read_attack, tables
 from transferzoo.base.errors import DataError, UsageError
@@ -27,15 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 MIXING = "mi+di+admix:partners=1,scales=2"
 README = Path(__file__).parent.parent.parent / "README.md"
-
-
-def printed(example: str, folder: Path) -> str:
-    """Return what a program prints that is run in a folder, in one thread."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", example]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def _command(few: Path) -> list[str]:
         "--batch-size",
         "2",
         "--steps",
-        "20",
+        "10",
     ]
 
 
@@ -77,20 +77,15 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """What an undisturbed run prints, and the files it leaves."""
+def undisturbed(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
+    """The files that an undisturbed run leaves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv("TRANSFERZOO_ZOO", raising=False)
         folder = tmp_path_factory.mktemp("whole")
-        code, out, error = _end(start_command(_command(few), folder), folder)
+        code, _, error = _end(start_command(_command(few), folder), folder)
         assert code == 0, error
-        yield out, _bytes(folder / "runs")
-
-
-@pytest.fixture
-def undisturbed(whole: tuple[str, dict[str, bytes]]) -> dict[str, bytes]:
-    return whole[1]
+        yield _bytes(folder / "runs")
 
 
 def test_kill_9(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:
@@ -99,7 +94,7 @@ def test_kill_9(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> Non
     for awaited in (0, 1, 3):
         process = start_command(_command(few), tmp_path)
         _wait_for(process.is_alive, lambda awaited=awaited: _reached(tmp_path, awaited))  # type: ignore[misc]
-        time.sleep(moments.uniform(0, 0.3))
+        time.sleep(moments.uniform(0, 0.15))
         process.kill()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
@@ -175,30 +170,21 @@ def test_ctrl_c_while_starting(few: Path, tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- several processes
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "transferzoo"]
 
-
-def test_two_processes_leave_the_same_bytes(
-    whole: tuple[str, dict[str, bytes]], few: Path, tmp_path: Path
-) -> None:
-    """Under torchrun, as a user starts them."""
-    started = subprocess.run(
-        [sys.executable, *TORCHRUN, *_command(few)],
-        cwd=tmp_path,
-        text=True,
-        capture_output=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert started.returncode == 0, started.stderr
-    assert started.stdout.count("Success rates on") == 1
-    assert started.stderr.count("Run folder:") == 1
-    assert _bytes(tmp_path / "runs") == whole[1]
+def test_two_processes_leave_the_same_bytes(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:
+    """In the environment of torchrun, which tests/training/test_distributed.py starts itself."""
+    asked = [*_command(few), "--runs", str(tmp_path / "runs")]
+    done = Team(tmp_path, 2, command, asked).outcome()
+    assert done.codes == [0, 0], done.err
+    printed, silence = done.out
+    assert (printed.count("Success rates on"), silence) == (1, "")
+    assert "".join(done.err).count("Run folder:") == 1
+    assert _bytes(tmp_path / "runs") == undisturbed
     (run,) = (tmp_path / "runs").iterdir()
     assert len(set(_log(run))) == len(_log(run)) == UNITS * SOURCES, "each unit was made once"
-    code, out, error = _end(start_command(_command(few), tmp_path), tmp_path)
+    code, out, error = _end(start_command(asked, tmp_path), tmp_path)
     assert code == 0, error
-    assert out == started.stdout
+    assert out == printed
 
 
 def test_units_of_a_dead_process_are_done_by_a_rerun(

@@ -179,8 +179,14 @@ WRONG: dict[str, Callable[[Tensors], Tensors]] = {
 
 
 @pytest.mark.parametrize("damage", [*WRONG, "torn", "empty", "a folder"])
-def test_damaged_predictions_are_made_again(cli: Run, few: Path, cache: Path, damage: str) -> None:
-    whole = _outcomes(cli, few)
+def test_damaged_predictions_are_made_again(
+    whole: list[str], cli: Run, few: Path, cache: Path, tmp_path: Path, damage: str
+) -> None:
+    """They select the images of the same run again, whose adversarial images are there."""
+    (run,) = (tmp_path / "runs").iterdir()
+    selection = (run / "selection.json").read_bytes()
+    for made_of_them in ("selection.json", "records.jsonl", "noise.jsonl"):
+        (run / made_of_them).unlink()
     files = {file: file.read_bytes() for file in cache.glob("predictions/*.safetensors")}
     assert len(files) == 2
     for file, before in files.items():
@@ -192,7 +198,8 @@ def test_damaged_predictions_are_made_again(cli: Run, few: Path, cache: Path, da
             file.mkdir()
         else:
             file.write_bytes(before[: len(before) // 2 if damage == "torn" else 0])
-    assert _outcomes(cli, few, "--runs", "again") == whole
+    assert _outcomes(cli, few) == whole
+    assert (run / "selection.json").read_bytes() == selection
     if damage != "a folder":
         assert {file: file.read_bytes() for file in files} == files
 

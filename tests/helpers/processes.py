@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from helpers.stripes import run_command
+from helpers.stripes import run_command, say_to
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -39,3 +41,20 @@ def _be_command(arguments: list[str], folder: Path) -> None:
     os.environ.pop("OMP_NUM_THREADS", None)  # what this process starts may have all processors
     os.chdir(folder)
     run_command(arguments, folder / "said", "")
+
+
+def printed(program: str, folder: Path) -> str:
+    """Return what a program prints that is run in a folder, as `python -c` would; it must end well."""
+    process = CONTEXT.Process(target=_be_program, args=(program, folder))
+    process.start()
+    process.join(120)
+    out, error = ((folder / f"said.{stream}").read_text() for stream in ("out", "err"))
+    assert process.exitcode == 0, error
+    return out
+
+
+def _be_program(program: str, folder: Path) -> None:
+    say_to(folder / "said")
+    os.chdir(folder)
+    sys.modules["__main__"] = main = ModuleType("__main__")
+    exec(program, main.__dict__)

@@ -125,6 +125,12 @@ def write_idx(folder: Path, stem: str, batch: Batch) -> None:
         (folder / f"{stem}-{kind}-idx{values.ndim}-ubyte").write_bytes(content)
 
 
+def say_to(output: Path) -> None:
+    """Let what this process says go to `output`.out and `output`.err."""
+    for stream, suffix in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+
+
 def run_command(arguments: list[str], output: Path, fate: str, *, every_step: bool = False) -> None:
     """Be the process of a command line; what it says goes to `output`.out and `output`.err.
 
@@ -136,9 +142,7 @@ def run_command(arguments: list[str], output: Path, fate: str, *, every_step: bo
             longer than 9 bytes; "" lets it run.
         every_step: whether a training keeps its state after every step.
     """
-    for stream, suffix in ((1, ".out"), (2, ".err")):
-        file = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(file, stream)
+    say_to(output)
     moment, _, number = fate.partition(" ")
     countdown = iter(range(int(number or 1) - 1, -1, -1))
     replace, step = os.replace, Minimizer.step

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 
 import transferzoo.minimizers
 from helpers.minimizers import NAMES, Net, closure_on, make, same, weights
+from helpers.processes import printed
 from transferzoo.base.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,17 +32,11 @@ print(transferzoo.minimizers.show_rule("raw-sam"))
 """
 
 
-def run(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_examples_of_the_readme() -> None:
+def test_the_examples_of_the_readme(tmp_path: Path) -> None:
     loop, rule = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert float(run(loop)) < 2.3
+    assert float(printed(loop, tmp_path)) < 2.3
     imports = "import torch, transferzoo.minimizers\nfrom torch import nn\n"
-    assert run(rule + imports + USE) == "raw-sam:rho=0.05\n"
+    assert printed(rule + imports + USE, tmp_path) == "raw-sam:rho=0.05\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, few: Path) -> Path:
 
 def own_logits(folder: Path, images: torch.Tensor, prompt: str) -> torch.Tensor:
     """Return the logits of open_clip's own pipeline for uint8 images (N, 3, H, W)."""
-    where = f"local-dir:{folder}"
+    open_clip, where = import_module("open_clip"), f"local-dir:{folder}"
     model, _, reads = open_clip.create_model_and_transforms(where)
     pixels = torch.stack([reads(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images])
     with torch.no_grad():
@@ -135,7 +135,8 @@ def test_unknown_models_are_a_sentence(name: str, words: str) -> None:
 
 
 def test_weights_that_are_not_on_the_hub_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "Mine", {"here": {"url": "https://host/net.pt"}})
+    known = import_module("open_clip.pretrained")._PRETRAINED
+    monkeypatch.setitem(known, "Mine", {"here": {"url": "https://host/net.pt"}})
     with pytest.raises(UsageError, match="the weights Mine/here of open_clip are not on the Hub"):
         load_model("open_clip:Mine/here")
 
