@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,13 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from helpers.full_disk import fill_disk
-from transferzoo.base import atomic
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError
 from transferzoo.models import build, checkpoint
 from transferzoo.models.classifier import load_checkpoint as load_classifier
 from transferzoo.models.recipe_file import read_recipe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -252,20 +250,6 @@ def test_architectures_that_cannot_be(
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------- files that are whole or absent
-
-
-def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.txt").write_text("old")
-    fill_disk(monkeypatch, "a.txt")
-    with pytest.raises(TransferZooError) as caught:
-        atomic.write_text(tmp_path / "a.txt", "new")
-    hint = "free some space and run the same command again"
-    assert str(caught.value) == f"cannot write to {tmp_path}: the disk is full; {hint}."
-    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "old"
-
-
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_full_disk_while_saving_weights(
     tmp_path: Path, stripes: DatasetSpec, monkeypatch: pytest.MonkeyPatch, name: str
@@ -275,40 +259,3 @@ def test_a_full_disk_while_saving_weights(
         stored(tmp_path, "small_vgg:width=4", stripes)
     assert not (tmp_path / name).exists()
     assert not list(tmp_path.glob(".*.tmp"))
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_fills_at_the_last_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    def refuse(descriptor: int) -> None:
-        raise OSError(code, os.strerror(code))
-
-    (tmp_path / "a.json").write_text("old")
-    monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(TransferZooError, match="the disk is full"):
-        atomic.write_json(tmp_path / "a.json", {})
-    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text() == "old"
-
-
-def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic.replacing(tmp_path / "a.txt") as temporary:
-        temporary.write(b"half")
-        raise KeyboardInterrupt
-    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "old"
-
-
-@pytest.mark.parametrize("place", ["file/a.txt", "file/deeper/a.txt", "/proc/nowhere/a.txt"])
-def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(TransferZooError, match=r"^cannot write to .*: .*; choose a folder you may write\.$"):
-        atomic.write_text(tmp_path / place, "new")
-
-
-def test_text_and_json_arrive(tmp_path: Path) -> None:
-    atomic.write_json(tmp_path / "new" / "a.json", {"b": "ε", "a": 1})
-    assert (tmp_path / "new" / "a.json").read_text(encoding="utf-8") == '{\n  "b": "ε",\n  "a": 1\n}\n'
-    assert Path(tmp_path / "new").stat().st_mode & 0o700 == 0o700
