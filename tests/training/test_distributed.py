@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from helpers.process_teams import Bench
+from helpers.process_teams import Bench, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 EPOCHS = ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+SAID = ["Training ", *EPOCHS, "Attack fr"]
+"""How the lines begin that a training says."""
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "transferzoo"]
 ACCELERATE = ["-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
 ACCELERATE += ["--dynamo_backend", "no", "--multi_gpu", "--num_processes", "2", "-m", "transferzoo"]
@@ -136,31 +138,31 @@ def test_bf16(states: tuple[Path, Path]) -> None:
 
 @pytest.fixture(scope="module")
 def accelerated(bench: Bench) -> Iterator[subprocess.Popen[str]]:
-    """A run by `accelerate launch`, under way."""
+    """A run by `accelerate launch`, under way, whose processes torchrun's own agent starts and watches."""
     with launch(bench, ACCELERATE, "accelerated") as process:
         yield process
 
 
 @pytest.fixture(scope="module")
-def launched(bench: Bench, accelerated: subprocess.Popen[str]) -> tuple[str, str]:
-    """What an undisturbed run by torchrun says."""
-    process = launch(bench, TORCHRUN, "launched", "--log-with", "tensorboard")
-    out, err = process.communicate(timeout=150)
-    assert process.returncode == 0, err
-    return out, err
+def launched(bench: Bench, accelerated: subprocess.Popen[str]) -> Outcome:
+    """What an undisturbed run says, by processes that have PyTorch already."""
+    done = bench.command("launched", "--log-with", "tensorboard")
+    assert done.codes == [0, 0], done.err
+    return done
 
 
-def test_only_the_first_process_speaks_and_writes(bench: Bench, launched: tuple[str, str]) -> None:
-    out, err = launched
+def test_only_the_first_process_speaks_and_writes(bench: Bench, launched: Outcome) -> None:
+    (out, silence), (err, nothing) = launched.out, launched.err
     lines = [line for line in err.splitlines() if line]
-    assert [line[:9] for line in lines] == ["Training ", *EPOCHS, "Attack fr"], err
+    assert [line[:9] for line in lines] == SAID, err
     assert len(out.splitlines()) == 1
     assert "of 64 test images" in out
+    assert (silence, nothing) == ("", "")
     files = sorted(path.name for path in (bench.folder / "launched").iterdir())
     assert files == ["config.json", "logs", "model.safetensors", "recipe.json"]
 
 
-def test_tensorboard_has_the_curve(bench: Bench, launched: tuple[str, str]) -> None:
+def test_tensorboard_has_the_curve(bench: Bench, launched: Outcome) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = bench.folder / "launched"
@@ -175,17 +177,16 @@ def test_tensorboard_has_the_curve(bench: Bench, launched: tuple[str, str]) -> N
 
 
 def test_accelerate_launch_does_the_same(
-    bench: Bench, launched: tuple[str, str], accelerated: subprocess.Popen[str]
+    bench: Bench, launched: Outcome, accelerated: subprocess.Popen[str]
 ) -> None:
     out, err = accelerated.communicate(timeout=150)
     assert accelerated.returncode == 0, err
     assert out.count("test images") == 1
+    assert [line[:9] for line in err.splitlines() if line[:9] in SAID] == SAID, err
     assert bench.weights("accelerated") == bench.weights("launched")
 
 
-def test_a_killed_process_ends_all_and_the_same_command_goes_on(
-    bench: Bench, launched: tuple[str, str]
-) -> None:
+def test_a_killed_process_ends_all_and_the_same_command_goes_on(bench: Bench, launched: Outcome) -> None:
     """One of two is killed under torchrun; one process may not go on, two do, to the same weights."""
     process = launch(bench, TORCHRUN, "killed")
     kept = bench.folder / "killed" / "resume.pt"
@@ -211,9 +212,7 @@ def test_a_killed_process_ends_all_and_the_same_command_goes_on(
     assert bench.weights("killed") == bench.weights("launched")
 
 
-def test_stopped_within_an_epoch_they_go_on_after_the_last_step(
-    bench: Bench, launched: tuple[str, str]
-) -> None:
+def test_stopped_within_an_epoch_they_go_on_after_the_last_step(bench: Bench, launched: Outcome) -> None:
     """Each with its own running averages and hits."""
     done = bench.command("stopped", fate="kill 1", every_step=True)
     assert done.codes == [1, -signal.SIGKILL], done.err
