@@ -105,6 +105,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def quick_retries(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ask served models without a token, of which nothing is kept, and again after short pauses."""
+    from transferzoo.models import served
+    from transferzoo.models.sources import served_model
+
+    monkeypatch.delenv(served.TOKEN, raising=False)
+    monkeypatch.setattr(served, "PAUSES", (0.01, 0.01, 0.01, 0.01))
+    yield
+    served_model._metadata.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands in this process fork none, which has threads of pytest; started ones fork as they do."""

@@ -14,7 +14,7 @@ from helpers.refusals import nothing_written, refused
 from helpers.short_attack import TRY, records
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import UsageError
-from transferzoo.models.resolve import select_models
+from transferzoo.models.resolve import resolve_model, select_models
 from transferzoo.models.unlisted_options import UnlistedOptions
 from transferzoo.zoo.reader import load_zoo
 
@@ -128,3 +128,31 @@ def test_programs_say_the_architecture_too(bare: Path) -> None:
         torch.testing.assert_close(loaded(images), load_model("vgg")(images))
     with pytest.raises(UsageError, match="no weights for the architecture 'small_vgg'"):
         load_model("vgg", architecture="small_vgg")
+
+
+def test_names_and_folders_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = BUILTIN / "resnet18"
+    twin = {"roles": ["target"], "source": f"local:{source}"}
+    models = {"cifar10": {"mine": twin, "vgg": twin}, "imagenet": {"mine": twin}}
+    (tmp_path / "zoo.yaml").write_text(json.dumps({"models": models}))
+    zoo = load_zoo(tmp_path / "zoo.yaml")
+
+    def found(name: str, dataset: str = "") -> Path:
+        return resolve_model(zoo, name, dataset).folder
+
+    assert found("resnet50-sgd") == BUILTIN / "resnet50-sgd"
+    assert found("fashion-mnist/vgg", "cifar10") == BUILTIN / "vgg"
+    assert found("vgg", "cifar10") == found("imagenet/mine") == source
+    assert found("resnet50-sgd", "cifar10") == BUILTIN / "resnet50-sgd", "a model of another data set"
+    with pytest.raises(UsageError, match=r"called 'mine': expected one of cifar10/mine, imagenet/mine\.$"):
+        found("mine")
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "./folder", str(tmp_path / "folder")):
+        assert found(name) == tmp_path / "folder"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert found("~/folder") == tmp_path / "folder"
+    with pytest.raises(UsageError, match=r"^there is no '\./nowhere': expected a checkpoint folder"):
+        found("./nowhere")
+    with pytest.raises(UsageError, match=r"unknown model 'resnet50-smm': .* did you mean resnet50-"):
+        found("resnet50-smm")

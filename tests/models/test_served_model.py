@@ -1,4 +1,4 @@
-"""Models behind the Open Inference Protocol: what is asked, how often, and what goes wrong."""
+"""Models behind the Open Inference Protocol: what is asked, and how often."""
 
 from __future__ import annotations
 
@@ -6,61 +6,32 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import torch
 
 from helpers import mlserver
 from helpers.exported import Normalised, export
+from helpers.linear_model import expected, labels, scores
 from helpers.oip_server import Fault, Served, serving
 from helpers.refusals import refused
 from helpers.short_attack import TRY, by_pair
 from transferzoo import load_images, load_model
-from transferzoo.base.errors import ModelError, TransferZooError, UsageError
-from transferzoo.models import served
+from transferzoo.base.errors import TransferZooError
 from transferzoo.models.kept_answers import KeptAnswers
-from transferzoo.models.sources import served_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from helpers.refusals import Run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-WEIGHTS = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
-
-
-def scores(images: NDArray[Any]) -> NDArray[Any]:
-    """Return the scores (N, 10) of a linear network of pixels in [0, 1], in any order of dimensions."""
-    pixels = images.astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
-    found: NDArray[Any] = pixels.reshape(len(images), -1) @ WEIGHTS
-    return found
-
-
-def labels(images: NDArray[Any]) -> NDArray[Any]:
-    found: NDArray[Any] = scores(images).argmax(1)
-    return found
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(served.TOKEN, raising=False)
-    monkeypatch.setattr(served, "PAUSES", (0.01, 0.01, 0.01, 0.01))
-    yield
-    served_model._metadata.cache_clear()
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_retries")
 
 
 @pytest.fixture(scope="module")
 def known() -> torch.Tensor:
     return load_images().images[:70] / 255
-
-
-def expected(images: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(scores(images.numpy()))
 
 
 @pytest.mark.parametrize(
@@ -199,138 +170,3 @@ def test_a_real_server_answers_as_the_network(cli: Run, few: Path, tmp_path: Pat
         found = by_pair(cli(*TRY, "--data", few, "-t", f"oip:{url}", "--json"))
     assert len({record["outcomes"] for record in found.values()}) == 1
     assert len(found) == 2
-
-
-# ---------------------------------------------------------------- the token
-
-
-def test_the_token_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, known: torch.Tensor) -> None:
-    service = Served(scores, token="s3cret")
-    with serving(service) as url:
-        with pytest.raises(TransferZooError, match=rf"refuses access \(401 .*{served.TOKEN}"):
-            load_model(f"oip:{url}")
-        monkeypatch.setenv(served.TOKEN, "wr0ng")
-        with pytest.raises(TransferZooError, match="refuses access") as raised:
-            load_model(f"oip:{url}")
-        assert "wr0ng" not in str(raised.value)
-        monkeypatch.setenv(served.TOKEN, "s3cret")
-        torch.testing.assert_close(load_model(f"oip:{url}")(known[:2]), expected(known[:2]))
-    assert service.headers["Authorization"] == "Bearer s3cret"
-
-
-@pytest.mark.parametrize(
-    ("token", "words"),
-    [
-        ("s3cret", "is not sent in the clear: expected https://, got http://"),
-        ("s3cret\nX-Other: 1", "holds no token: expected letters, digits and signs"),
-        ("sécret", "holds no token"),
-    ],
-)
-def test_a_token_goes_to_nobody_else(monkeypatch: pytest.MonkeyPatch, token: str, words: str) -> None:
-    monkeypatch.setenv(served.TOKEN, token)
-    with pytest.raises(UsageError) as raised:
-        load_model("oip:http://models.invalid/v2/models/net")
-    assert words in str(raised.value)
-    assert "cret" not in str(raised.value)
-
-
-# ---------------------------------------------------------------- wrong uses
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        "",
-        "net",
-        "ftp://host/v2/models/net",
-        "http://host/v2/models/",
-        "http://host/v1/models/net",
-        "http:///v2/models/net",
-        "http://me:secret@host/v2/models/net",
-        "http://host/v2/models/net?key=secret",
-    ],
-)
-def test_what_is_no_address_is_a_sentence(cli: Run, place: str) -> None:
-    words = ("expected http(s)://HOST/v2/models/NAME, without a user, a password", served.TOKEN)
-    result = cli(*TRY, "-t", f"oip:{place}")
-    refused(result, 2, *words)
-    assert "secret" not in result.err
-
-
-def tensor(datatype: str, *shape: int) -> dict[str, Any]:
-    return {"name": "images", "datatype": datatype, "shape": shape}
-
-
-IMAGES = tensor("FP32", -1, 1, 28, 28)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "outputs", "words"),
-    [
-        ([], [tensor("FP32", -1, 10)], "cannot read images: expected metadata with one input .* got none"),
-        ([IMAGES] * 2, [tensor("FP32", -1, 10)], "cannot read images"),
-        ([tensor("BYTES", -1, 1)], [tensor("FP32", -1, 10)], r"got BYTES \[-1, 1\]; let the server declare"),
-        ([tensor("FP32", -1, 4, 28, 28)], [tensor("FP32", -1, 10)], "expected 1 or 3 channels"),
-        ([IMAGES], [], "gives no classes: expected metadata with an output of scores"),
-        ([IMAGES], [tensor("FP32", -1, 10, 3)], r"gives no classes.*got FP32 \[-1, 10, 3\]"),
-        ([IMAGES], [tensor("BYTES", -1)], "gives no classes"),
-        ([IMAGES], [tensor("FP32", -1, 9)], "does not classify like the data set: expected 10 .* got 9"),
-    ],
-)
-def test_metadata_that_do_not_fit_are_a_sentence(inputs: Any, outputs: Any, words: str) -> None:
-    metadata = {"name": "net", "inputs": inputs, "outputs": outputs}
-    with serving(Served(scores, metadata=metadata)) as url, pytest.raises(ModelError, match=words):
-        load_model(f"oip:{url}")(torch.zeros(2, 1, 28, 28))
-
-
-@pytest.mark.parametrize("metadata", [[], {"inputs": 3}, "text", b"<html>", b""])
-def test_other_protocols_are_a_sentence(metadata: Any) -> None:
-    words = r"does not speak the Open Inference Protocol: expected http\(s\)://HOST"
-    with serving(Served(scores, metadata=metadata)) as url, pytest.raises(ModelError, match=words):
-        load_model(f"oip:{url}")
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (lambda images: scores(images)[:, :9], r"answers something else|does not classify like the data set"),
-        (lambda images: scores(images)[:-1], r"gives no classes of the images: expected scores \(2, 10\)"),
-        (lambda images: scores(images) * np.nan, "NaN or infinity"),
-        (lambda images: np.full((len(images), 10), "x"), "answers something else than its metadata say"),
-    ],
-)
-def test_answers_that_do_not_fit_are_a_sentence(known: torch.Tensor, answer: Any, words: str) -> None:
-    with serving(Served(answer)) as url, pytest.raises(ModelError, match=words):
-        load_model(f"oip:{url}")(known[:2])
-
-
-def test_an_answer_without_end_is_a_sentence(monkeypatch: pytest.MonkeyPatch, known: torch.Tensor) -> None:
-    with serving(Served(scores)) as url:
-        model = load_model(f"oip:{url}")
-        monkeypatch.setattr(served, "MOST_BYTES", 500)
-        with pytest.raises(ModelError, match="answers without end: expected at most 500 bytes"):
-            model(known)
-
-
-def test_what_is_not_there_is_a_sentence(known: torch.Tensor) -> None:
-    with serving(Served(scores)) as url:
-        with pytest.raises(ModelError, match=r"no model at .*/other \(404 Not Found: no such model\)"):
-            load_model(f"oip:{url.removesuffix('net')}other")
-        gone = load_model(f"oip:{url}")
-    with pytest.raises(TransferZooError, match=r"cannot be reached: ConnectError.*whether the server runs"):
-        gone(known[:2])
-    served_model._metadata.cache_clear()
-    with pytest.raises(TransferZooError, match="cannot be reached"):
-        load_model(f"oip:{url}")
-
-
-@pytest.mark.parametrize(
-    "fault", [Fault(500, '{"error": "out of \\u001b[31mmemory"}'), Fault(422, "<html>no")]
-)
-def test_reasons_of_the_server_are_said(known: torch.Tensor, fault: Fault) -> None:
-    with serving(Served(scores, faults=[fault])) as url, pytest.raises(ModelError) as raised:
-        load_model(f"oip:{url}")(known[:1])
-    said = str(raised.value)
-    assert f"gives no answer ({fault.status}" in said
-    assert "out of" in said or "<html>no" in said
-    assert "\x1b" not in said

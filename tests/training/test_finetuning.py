@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from timm.models import save_for_hf
 
-from helpers.checkpoints import BUILTIN, content, copied, with_json, with_weights
+from helpers.checkpoints import content, copied, with_json, with_weights
 from helpers.hub_server import COMMIT, client_environment, serving
 from helpers.stripes import MORE, TINY, ZOO, config, draw, write_idx
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import load_checkpoint
-from transferzoo.models.resolve import resolve_model
 from transferzoo.training import finetuning
 from transferzoo.training.finetuning import architecture_of, begin
 from transferzoo.training.trainer import Progress, train
@@ -229,34 +228,7 @@ def test_other_weights_are_another_training(tmp_path: Path, stripes: DatasetSpec
         train(wanted, stripes, draw(160, 0), None, tmp_path / "a", start=tmp_path / "a")
 
 
-# ---------------------------------------------------------------- names
-
-
-def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    twin = {"roles": ["target"], "source": f"local:{source}"}
-    models = {"cifar10": {"mine": twin, "vgg": twin}, "imagenet": {"mine": twin}}
-    (tmp_path / "zoo.yaml").write_text(json.dumps({"models": models}))
-    zoo = load_zoo(tmp_path / "zoo.yaml")
-
-    def found(name: str, dataset: str = "") -> Path:
-        return resolve_model(zoo, name, dataset).folder
-
-    assert found("resnet50-sgd") == BUILTIN / "resnet50-sgd"
-    assert found("fashion-mnist/vgg", "cifar10") == BUILTIN / "vgg"
-    assert found("vgg", "cifar10") == found("imagenet/mine") == source
-    assert found("resnet50-sgd", "cifar10") == BUILTIN / "resnet50-sgd", "a model of another data set"
-    with pytest.raises(UsageError, match=r"called 'mine': expected one of cifar10/mine, imagenet/mine\.$"):
-        found("mine")
-    (tmp_path / "folder").mkdir()
-    for name in ("folder", "./folder", str(tmp_path / "folder")):
-        assert found(name) == tmp_path / "folder"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert found("~/folder") == tmp_path / "folder"
-    with pytest.raises(UsageError, match=r"^there is no '\./nowhere': expected a checkpoint folder"):
-        found("./nowhere")
-    with pytest.raises(UsageError, match=r"unknown model 'resnet50-smm': .* did you mean resnet50-"):
-        found("resnet50-smm")
+# ---------------------------------------------------------------- from the Hub
 
 
 FIND = """
