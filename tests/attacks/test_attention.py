@@ -1,22 +1,25 @@
-"""Techniques of vision transformers (PNA, TGR), against an attention written out by hand."""
+"""Techniques of vision transformers (PNA, TGR, FPR), against an attention written out by hand."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers.attacks import make_attack, work_unit
+from helpers.attacks import craft, make_attack, work_unit
 from helpers.networks import literal_vit, tiny_vit
 from helpers.patches import BATCH, by_rule, passes, patched, same
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques.backward_attention import PayNoAttention, _ordinary, _ordinary_maps
+from transferzoo.base.errors import ModelError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("spec", ["pna", "tgr"])
+@pytest.mark.parametrize("spec", ["pna", "tgr", "fpr"])
 def test_fused_attention_makes_no_difference_and_comes_back(spec: str, fused: bool) -> None:
     model = tiny_vit().eval()
     wanted = patched(spec, model)
@@ -129,3 +132,49 @@ def test_tgr_cuts_columns_of_a_class_tokens_map() -> None:
 
 def test_tgr_has_the_papers_factors() -> None:
     assert compose("tgr").canonical == "tgr:attention=0.25,qkv=0.75,mlp=0.5"
+
+
+# ---------------------------------------------------------------- forward refinement
+
+
+@pytest.mark.parametrize(("spread", "scale", "decay"), [(25.0, 0.8, 0.3), (2.0, 1.1, 0.6)])
+@pytest.mark.parametrize("times", [1, 3])
+def test_fpr_is_the_literal_network_of_every_pass(
+    spread: float, scale: float, decay: float, times: int
+) -> None:
+    """Of two blocks both vary: 11 · 2 / 12 is the second."""
+    spec = f"fpr:spread={spread:g},scale={scale:g},decay={decay:g}"
+    model, unit = tiny_vit().eval(), work_unit(make_attack(spec), BATCH)
+    past: list[Tensor | float] = [0.0] * 4
+    number = 0
+
+    def vary(attention: Tensor) -> Tensor:
+        draws = unit.uniform(*attention.shape[1:])
+        spread_out = attention * (1 - spread + 2 * spread * draws)
+        return spread_out.exp() / spread_out.exp().sum(-1, keepdim=True)
+
+    def join(x: Tensor, branch: Tensor) -> Tensor:
+        nonlocal number
+        token = scale * branch + decay * past[number]
+        past[number], number = token.detach(), (number + 1) % 4
+        return x + token
+
+    for _ in range(times):
+        wanted = passes(lambda x: literal_vit(model, x, on_map=vary, join=join))
+    same(patched(spec, model, times=times), wanted)
+
+
+def test_fpr_varies_five_of_twelve_maps() -> None:
+    model = tiny_vit()
+    blocks: Any = nn.Sequential(*(tiny_vit().blocks[0] for _ in range(12)))
+    model.blocks = blocks
+    with compose("fpr").techniques[0].patch(model, work_unit(make_attack("fpr"), BATCH)):  # type: ignore[attr-defined]
+        hooked = [number for number, block in enumerate(blocks) if block.attn.attn_drop._forward_hooks]
+    assert hooked == [0, 1, 4, 9, 11]
+
+
+def test_fpr_does_not_know_attention_without_an_mlp() -> None:
+    model = tiny_vit()
+    model.extra = tiny_vit().blocks[0].attn
+    with pytest.raises(ModelError, match=r"'fpr' does not know the surrogate's blocks: .* got 2 and 3"):
+        craft(make_attack("fpr"), model, BATCH)

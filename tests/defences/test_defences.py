@@ -62,6 +62,31 @@ def test_jpeg_of_colours_loses_more_the_lower_the_quality() -> None:
     assert 0 < losses[0] < losses[1] < losses[2] < 0.2
 
 
+@pytest.mark.parametrize(("spec", "low", "high"), [("fd", 25, 30), ("fd:low=4.3,high=70.7", 4.3, 70.7)])
+@pytest.mark.parametrize("sides", [(16, 16), (13, 20)])
+def test_feature_distillation_is_quantised_cosines_by_hand(
+    spec: str, low: float, high: float, sides: tuple[int, int]
+) -> None:
+    images = pixels()[..., : sides[0], :]
+    images = torch.cat([images, images.flip(3)], 3)[..., : sides[1]].contiguous()
+    (found,) = views(spec, images)
+    frequency, place = np.arange(8)[:, None], np.arange(8)[None]
+    matrix = np.cos((2 * place + 1) * frequency * np.pi / 16) * np.where(frequency, 0.5, 0.125**0.5)
+    for image, defended in zip(images.flatten(0, 1).numpy(), found.flatten(0, 1).numpy(), strict=True):
+        for top in range(0, sides[0], 8):
+            for left in range(0, sides[1], 8):
+                rows = np.minimum(np.arange(top, top + 8), sides[0] - 1)
+                columns = np.minimum(np.arange(left, left + 8), sides[1] - 1)
+                cosines = matrix @ image[np.ix_(rows, columns)].astype(float) @ matrix.T
+                for u in range(8):
+                    for v in range(8):
+                        step = low if u < 4 and v < 4 else high
+                        cosines[u, v] = round(cosines[u, v] / step) * step
+                wanted = (matrix.T @ cosines @ matrix / 255).clip(0, 1)
+                taken = defended[top : top + 8, left : left + 8]
+                np.testing.assert_allclose(taken, wanted[: taken.shape[0], : taken.shape[1]], atol=1e-6)
+
+
 @pytest.mark.parametrize("depth", [1, 3, 8])
 def test_bits_are_the_nearest_levels(depth: int) -> None:
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)

@@ -38,14 +38,14 @@ REFERENCES = {
     "fia": Checked(
         "test_features", LITERAL, "the probability, as the code has it, where the paper writes the logit"
     ),
-    "naa": Checked("test_features", LITERAL, "probability for logit; the constant F(0) is left out"),
+    "naa": Checked("test_features", LITERAL, "probability for logit; no F(0), a constant; no noise"),
     "ila": Checked("test_features", LITERAL, "the first phase is BIM with the attack's own step"),
     "bfa": Checked("test_features", LITERAL, "the length of a fit goes with size and budget"),
     # patches
     "sgm": Checked(
         "test_backward",
         "a forward pass written by hand",
-        "once a branch, no root, no division by the batch's deviation",
+        "once a branch, of every block, no root, no division by the batch's deviation",
     ),
     "bpa": Checked(
         "test_backward", "gradients by hand", "padding gets no share; the softmax subtracts its maximum"
@@ -67,7 +67,16 @@ REFERENCES = {
         "attention written by hand",
         "without the term of the perturbation's length",
     ),
-    "tgr": Checked("test_attention", LITERAL, "extremes are each image's own, not those of the first"),
+    "tgr": Checked(
+        "test_attention",
+        LITERAL,
+        "extremes are each image's own, not those of the first; of the maps and not of the scores",
+    ),
+    "fpr": Checked(
+        "test_attention",
+        "attention written by hand",
+        "each image has a map's factors and a memory of its own, which end with it",
+    ),
     # views
     "di": Checked("test_techniques", LITERAL, "the size stays; torchattacks hands the padded one on"),
     "si": Checked("test_views", LITERAL),

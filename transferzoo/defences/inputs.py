@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from transferzoo.base.options import ODD
+from transferzoo.base.options import ODD, Positive
 from transferzoo.defences import DEFENCES, Defence
 
 if TYPE_CHECKING:
@@ -50,6 +50,47 @@ class Jpeg(Defence):
             )
             decoded.append(np.asarray(Image.open(file)).reshape(pixels.shape))
         yield torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).float() / 255
+
+
+@DEFENCES.register("fd")
+@dataclass(frozen=True)
+class FeatureDistillation(Defence):
+    """Feature distillation (FD): cosines of 8 × 8 blocks are rounded to multiples of a table.
+
+    Every channel by itself, on the scale 0..255, by SciPy's orthonormal cosine transform; the table of the
+    authors' code has `low` for the first four frequencies of either axis and `high` for the others. What
+    comes back is cut to [0, 1] and not rounded to levels. An image whose sides are no multiples of 8 is
+    continued by its last row and column.
+
+    The authors' code takes sides that are multiples of 8 and leaves out the first image of every call.
+
+    Attributes:
+        low: step for low frequencies, above 0.
+        high: step for high ones, above 0.
+    """
+
+    paper: ClassVar[str] = "Liu et al. 2019, https://arxiv.org/abs/1803.05787"
+    packages: ClassVar[tuple[str, ...]] = ("scipy",)
+
+    low: Positive = 25.0
+    high: Positive = 30.0
+
+    def views(self, images: Tensor, ids: Tensor) -> Iterator[Tensor]:
+        """See `Defence.views`."""
+        import numpy as np
+        import torch
+        from scipy.fft import dctn, idctn
+
+        height, width = images.shape[2:]
+        more = [(0, 0), (0, 0), (0, -height % 8), (0, -width % 8)]
+        whole = np.pad(images.numpy().astype(np.float64), more, mode="edge")
+        rows, columns = (side // 8 for side in whole.shape[2:])
+        blocks = whole.reshape(*whole.shape[:2], rows, 8, columns, 8)
+        table = np.full((8, 1, 8), self.high)
+        table[:4, :, :4] = self.low
+        cosines = (dctn(blocks, axes=(3, 5), norm="ortho") / table).round() * table
+        found = idctn(cosines, axes=(3, 5), norm="ortho").reshape(whole.shape)[..., :height, :width]
+        yield (torch.from_numpy(found) / 255).clamp(0, 1).float()
 
 
 @DEFENCES.register("bits")

@@ -39,8 +39,9 @@ class SkipGradient(Patch):
     concatenation. The paper takes γ = 0.2 for residual networks and 0.5 for DenseNets.
 
     The authors' code scales at the ReLUs of a branch, by √γ where it has two, and divides the gradient of
-    every block by its standard deviation over the batch; here γ acts once, at the end of the branch, and
-    nothing is divided.
+    every block by its standard deviation over the batch. It takes ReLUs by name, and so scales the one before
+    the first stage, which is in no branch, and none of each stage's first block (nor of its eleventh). Here γ
+    acts once, at the end of every branch, and nothing is divided.
 
     Attributes:
         gamma: γ, 0..1; at 1 nothing changes.

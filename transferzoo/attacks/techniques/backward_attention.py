@@ -118,7 +118,8 @@ class TokenGradients(Patch):
     values, and of the output of the MLP. Then for every head the row and the column of the map's largest and
     smallest gradient become 0, and for every channel of the other two those of the two tokens with its
     largest and smallest gradient. Extremes are those of each image; the authors' code takes the first
-    image's for the whole batch.
+    image's for the whole batch, and its hook at the maps acts on the gradient that has come through the
+    softmax, that of the scores.
 
     Fused attention is switched off during the attack, since it never shows a map. In a Swin transformer a
     window counts as an image of its own for what is inside its attention.
