@@ -97,18 +97,28 @@ def _literal_tokens(gradient: Tensor, factor: float) -> Tensor:
     return result
 
 
-def test_tgr_is_the_literal_loop_over_images() -> None:
+@pytest.mark.parametrize("at", ["maps", "scores"])
+def test_tgr_is_the_literal_loop_over_images(at: str) -> None:
     model = tiny_vit().eval()
+    cut = by_rule(lambda g, _: _literal_maps(g))
     wanted = passes(
         lambda x: literal_vit(
             model,
             x,
-            on_map=by_rule(lambda g, _: _literal_maps(g)),
+            on_scores=cut if at == "scores" else torch.clone,
+            on_map=cut if at == "maps" else torch.clone,
             on_qkv=by_rule(lambda g, _: _literal_tokens(g, 0.8)),
             on_mlp=by_rule(lambda g, _: _literal_tokens(g, 0.3)),
         )
     )
-    same(patched("tgr:attention=0.5,qkv=0.8,mlp=0.3", model), wanted)
+    same(patched(f"tgr:attention=0.5,qkv=0.8,mlp=0.3,at={at}", model), wanted)
+
+
+def test_tgr_needs_maps_that_are_a_softmax() -> None:
+    model = tiny_vit()
+    model.blocks[1].attn.attn_drop = nn.ReLU()
+    with pytest.raises(ModelError, match=r"'tgr' finds no scores .*got ReluBackward0"):
+        craft(make_attack("tgr:at=scores"), model, BATCH)
 
 
 def _gradient(*shape: int) -> Tensor:

@@ -65,7 +65,7 @@ def elsewhere(unit: WorkUnit) -> Tensor:
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("spec", ["fia:masks=4,drop=0.4", "naa:points=5"])
+@pytest.mark.parametrize("spec", ["fia:masks=4,drop=0.4", "naa:points=5", "naa:points=5,noise=0.1"])
 def test_weighted_features_are_the_literal_sum(spec: str, targeted: bool) -> None:
     model, unit = residual_cnn().eval(), work_unit(make_attack(spec), BATCH)
     twin = work_unit(make_attack(spec), BATCH)
@@ -73,6 +73,8 @@ def test_weighted_features_are_the_literal_sum(spec: str, targeted: bool) -> Non
         unit = replace(unit, target_classes=(unit.labels + 1) % 10)
     classes = unit.labels if unit.target_classes is None else unit.target_classes
     views = [twin.images * k / 5 for k in range(1, 6)]
+    if "noise" in spec:
+        views = [(twin.images + 0.1 * twin.normal(3, 16, 16)) * k / 5 for k in range(1, 6)]
     if spec.startswith("fia"):
         views = [twin.images * (twin.uniform(3, 16, 16) >= 0.4) for _ in range(4)]
     z = elsewhere(unit)

@@ -150,6 +150,7 @@ def literal_vit(
     model: Any,
     images: Tensor,
     *,
+    on_scores: Change = lambda a: a,
     on_map: Change = lambda a: a,
     on_qkv: Change = lambda a: a,
     on_mlp: Change = lambda a: a,
@@ -160,6 +161,7 @@ def literal_vit(
     Args:
         model: whose weights to take.
         images: (N, 3, 16, 16).
+        on_scores: for what the maps are the softmax of, (N, heads, T, T).
         on_map: for attention maps (N, heads, T, T).
         on_qkv: for queries, keys and values (N, T, 3·C).
         on_mlp: for the MLP's output (N, T, C).
@@ -171,7 +173,7 @@ def literal_vit(
     for block in model.blocks:
         qkv = on_qkv(block.attn.qkv(block.norm1(x)))
         q, k, v = (part.unflatten(2, (2, 16)).transpose(1, 2) for part in qkv.split(32, 2))
-        attention = on_map((q @ k.mT / 4).softmax(-1))
+        attention = on_map(on_scores(q @ k.mT / 4).softmax(-1))
         x = join(x, block.attn.proj((attention @ v).transpose(1, 2).flatten(2)))
         x = join(x, on_mlp(block.mlp.fc2(functional.gelu(block.mlp.fc1(block.norm2(x))))))
     logits: Tensor = model.head(model.norm(x)[:, 0])

@@ -38,7 +38,7 @@ REFERENCES = {
     "fia": Checked(
         "test_features", LITERAL, "the probability, as the code has it, where the paper writes the logit"
     ),
-    "naa": Checked("test_features", LITERAL, "probability for logit; no F(0), a constant; no noise"),
+    "naa": Checked("test_features", LITERAL, "probability for logit; no F(0), a constant; noise an option"),
     "ila": Checked("test_features", LITERAL, "the first phase is BIM with the attack's own step"),
     "bfa": Checked("test_features", LITERAL, "the length of a fit goes with size and budget"),
     # patches
@@ -70,7 +70,7 @@ REFERENCES = {
     "tgr": Checked(
         "test_attention",
         LITERAL,
-        "extremes are each image's own, not those of the first; of the maps and not of the scores",
+        "extremes are each image's own, not those of the first; at=scores is the authors' place",
     ),
     "fpr": Checked(
         "test_attention",

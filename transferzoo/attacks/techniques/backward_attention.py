@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,11 +20,13 @@ from transferzoo.attacks.techniques.layers import (
 )
 from transferzoo.attacks.techniques.ranges import Factor
 from transferzoo.base.errors import ModelError
+from transferzoo.base.options import added
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
 
     from transferzoo.attacks.techniques.work_unit import WorkUnit
 
@@ -119,7 +121,7 @@ class TokenGradients(Patch):
     smallest gradient become 0, and for every channel of the other two those of the two tokens with its
     largest and smallest gradient. Extremes are those of each image; the authors' code takes the first
     image's for the whole batch, and its hook at the maps acts on the gradient that has come through the
-    softmax, that of the scores.
+    softmax, that of the scores: `at=scores`.
 
     Fused attention is switched off during the attack, since it never shows a map. In a Swin transformer a
     window counts as an image of its own for what is inside its attention.
@@ -128,6 +130,7 @@ class TokenGradients(Patch):
         attention: factor for the maps, 0..1.
         qkv: factor for queries, keys and values, 0..1.
         mlp: factor for the MLP, 0..1; the paper has 0.25, the authors' code 0.5.
+        at: whose gradient the first of the three is, that of the "maps" or of the "scores" before softmax.
     """
 
     place: ClassVar[str] = "the attention maps"
@@ -136,6 +139,7 @@ class TokenGradients(Patch):
     attention: Factor = 0.25
     qkv: Factor = 0.75
     mlp: Factor = 0.5
+    at: Literal["maps", "scores"] = added("maps")
 
     @contextmanager
     def patch(self, model: nn.Module, unit: WorkUnit) -> Iterator[Callable[[], int]]:
@@ -166,13 +170,37 @@ class TokenGradients(Patch):
 
             return change
 
+        change_map = on_gradient if self.at == "maps" else _on_scores
+        ordered = regularised("attention", self.attention, _ordinary_maps)
         places = [
-            *((part, regularised("attention", self.attention, _ordinary_maps)) for part in maps),
             *((part, regularised("qkv", self.qkv, _ordinary(part))) for part in inputs),
             *((part, regularised("mlp", self.mlp, _ordinary(part))) for part in mlps),
         ]
-        with unfused(found), hooked(on_gradient(part, change) for part, change in places):
+        with (
+            unfused(found),
+            hooked(change_map(part, ordered) for part in maps),
+            hooked(on_gradient(part, change) for part, change in places),
+        ):
             yield lambda: min(acts.values())
+
+
+def _on_scores(part: nn.Module, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    """Change the gradient of the scores whose softmax a module gives on."""
+
+    def mark(output: Tensor) -> None:
+        made = output.grad_fn
+        if made is None:
+            return
+        if "softmax" not in made.name().lower():
+            raise ModelError(
+                "'tgr' finds no scores in an attention of the surrogate",
+                expected="maps that are a softmax",
+                got=made.name(),
+                hint="leave option 'at' of 'tgr' at maps",
+            )
+        made.register_hook(lambda inward, outward: (change(inward[0]),))
+
+    return on_output(part, mark, first=True)
 
 
 def _projections(attention: nn.Module) -> list[nn.Module]:
