@@ -148,7 +148,9 @@ def test_what_is_forecast_is_the_longest_share(
     planned, _ = adaptations(*of_its_own(photos), 3)
     alone = iter((1.0, 10.0, 100.0))
     seconds = {one.folder: next(alone) for one in planned}
-    monkeypatch.setattr(adapted.Adaptation, "seconds", lambda self: seconds[self.folder])
+    monkeypatch.setattr(
+        "transferzoo.training.adaptations.Adaptation.seconds", lambda self: seconds[self.folder]
+    )
     assert [adapted.seconds_of_all(planned, jobs) for jobs in (1, 2, 3, 9)] == [111, 101, 100, 100]
     large = replace(planned[0], dataset=planned[0].dataset.model_copy(update={"size": 224}))
     assert adapted.seconds_of_all((large, *planned[1:]), 2) == 1 + 100
