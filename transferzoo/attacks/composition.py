@@ -5,6 +5,7 @@ Techniques that exclude each other, or need one another, are known here; what ea
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -21,6 +22,7 @@ from transferzoo.attacks.techniques import (
     Technique,
 )
 from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
+from transferzoo.base.budget import MOST_STEPS
 from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
 
@@ -102,6 +104,10 @@ class Composition:
         by_steps = before * self._cost_at(0)
         by_steps += sum(self._cost_at(first) * (end - first) for first, end in pairwise(edges))
         return models * setup + factor * by_steps
+
+    def steps_within(self, most: int, models: int = 1) -> int:
+        """Return the most steps of at most so many gradient evaluations an image; 0 if there are none."""
+        return bisect_right(range(1, min(most, MOST_STEPS) + 1), most, key=lambda n: self.cost(n, models))
 
     def _cost_at(self, step: int) -> int:
         active = (t for t in self.techniques if t.stage is not Stage.START and step >= t.after)

@@ -7,14 +7,13 @@ attacks, `MI-FGSM`.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.composition import Composition, compose
 from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
-from transferzoo.base.budget import BALLS, MOST_STEPS, PARTS
+from transferzoo.base.budget import BALLS, PARTS
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.spec_strings import (
     Term,
@@ -186,16 +185,16 @@ def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> Attack
     Raises:
         UsageError: not even one step is allowed.
     """
-    cost = compose(spec.techniques).cost
-    if cost(1, models) > most:
+    composition = compose(spec.techniques)
+    steps = composition.steps_within(most, models)
+    if not steps:
         raise UsageError(
             f"one step of '{spec.techniques or 'bim'}' costs more than --max-gradients",
-            expected=f"at least {cost(1, models)}",
+            expected=f"at least {composition.cost(1, models)}",
             got=str(most),
         )
     if spec.steps == 1:
         return spec
-    steps = bisect_right(range(1, min(most, MOST_STEPS) + 1), most, key=lambda number: cost(number, models))
     fitted = spec.model_copy(update={"steps": steps})
     return fitted if keep_step else _reaching(fitted)
 

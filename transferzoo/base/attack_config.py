@@ -39,6 +39,8 @@ class AttackConfig(FrozenModel):
         images: how many images at most.
         images_correct_for: only images that all targets ("all"), the cell's own target ("target"), or no
             one in particular ("none") must classify correctly.
+        from_end: draw the images from the end of the order that the seed gives, those that other runs on
+            the same candidates come to last.
         seed: of the draw of images and of every random technique.
         batch_size: images in a work unit.
         precision: of the surrogates' weights, "fp32" or "bf16"; targets have fp32.
@@ -56,6 +58,7 @@ class AttackConfig(FrozenModel):
     curve: tuple[int, ...] = ()
     images: int = Field(ge=1)
     images_correct_for: Literal["all", "target", "none"] = "all"
+    from_end: bool = False
     seed: int = Field(default=0, ge=0)
     batch_size: int = Field(default=100, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,22 +9,19 @@ import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.completion import complete_studies
+from transferzoo.cli.grids import executor_of, run_cells
 from transferzoo.cli.options import RESULTS, AllowCode, DataSetImages, Json, Output, Plugins, ZooFile
-from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
+from transferzoo.cli.output import log, show, show_json, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from transferzoo.studies.cells import Cell, Grid
-    from transferzoo.studies.executors import Executor
     from transferzoo.studies.finished import Finished
     from transferzoo.studies.result_file import Results
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
     from transferzoo.zoo.reader import Zoo
-
-WRITE_EVERY = 60
-"""Seconds after which the file of results is written again, once a cell is done."""
 
 
 def study(
@@ -111,9 +107,9 @@ def study(
     if results is not None:
         found.check_keeps(results)
     check_images(missing.values(), records.dataset(chosen.dataset), root)
-    executor: Executor = _executor(jobs, ray)
+    executor = executor_of(jobs, ray)
     try:
-        failed = _run(task, found, missing, executor, results)
+        failed = run_cells(task, found, missing, executor, results)
     finally:
         executor.close()
     all_found = found.results()
@@ -176,42 +172,6 @@ def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool
     for path in files:
         write_text(path, formatted(path, to_json(found, verdicts), csv_rows(found), shown))
         log(f"Written: {path}")
-
-
-def _executor(jobs: int, address: str | None) -> Executor:
-    from transferzoo.studies import executors
-
-    if address is not None:
-        return executors.RayExecutor(address)
-    return executors.ProcessExecutor(jobs) if jobs > 1 else executors.InProcessExecutor()
-
-
-def _run(
-    task: Task, found: Finished, missing: Mapping[str, Cell], executor: Executor, results: Path | None
-) -> list[tuple[Cell, TransferZooError]]:
-    """Run the cells that are missing, with a progress bar; keep a file of the results up to date."""
-    from transferzoo.studies.executors import run_grid
-    from transferzoo.studies.result_file import write_results
-
-    count = len(found.grid.cells)
-    written = time.monotonic()
-    if missing:
-        log(f"{count - len(missing)} of {count} cells are there; {len(missing)} to do.")
-    with progress_bar() as bar:
-        place = bar.add_task("study", total=count, completed=count - len(missing), note="")
-
-        def on_done(cell: Cell, error: TransferZooError | None) -> None:
-            nonlocal written
-            bar.update(place, advance=1, note=cell.label)
-            if error is not None:
-                log(f"Failed: {cell.label}: {error}")
-            elif bar.disable:
-                log(f"Done: {cell.label}")
-            if results is not None and time.monotonic() - written > WRITE_EVERY:
-                write_results(found.results(), results)
-                written = time.monotonic()
-
-        return run_grid(task, missing, executor, on_done)
 
 
 def _plan(

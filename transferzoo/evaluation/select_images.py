@@ -85,6 +85,8 @@ def select(
     """
     models = list({m.full_name: m for m in (*job.surrogates, *job.targets)}.values())
     order = candidates.drawn_order(len(job.data), job.config.seed)
+    if job.config.from_end:
+        order = order.flip(0)
     asked, found = order[:0], order[:0]
     while len(found) < job.config.images and len(asked) < len(order):
         more = order[len(asked) : len(asked) + next_look(len(found), len(asked), job.config.images)]

@@ -97,4 +97,5 @@ def _facts(results: Results) -> dict[str, tuple[str, ...]]:
 
 def _describe_attack(entry: AttackEntry) -> str:
     budget = ", ".join(f"{key} {value}" for key, value in entry.said.items())
-    return f"{entry.spec} ({budget})" if budget else entry.spec
+    spec = f"{entry.name}: {entry.spec}" if entry.name else entry.spec
+    return f"{spec} ({budget})" if budget else spec

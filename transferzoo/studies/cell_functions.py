@@ -73,6 +73,7 @@ def attack(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> d
         attacks=(AttackSpec(**inputs["attack"]),),
         images=inputs["count"],
         images_correct_for=inputs["images_correct_for"],
+        from_end=inputs.get("from_end", False),
         batch_size=inputs["batch_size"],
     )
     trained_here = frozenset(

@@ -59,7 +59,7 @@ class GridPoint:
         seed: of its training; 0 for an existing model.
         epoch: 1..E, "last" or "selected".
         train: key of its training; None for an existing model.
-        attacks: spec as the study writes it → key; none where sharpness alone is measured.
+        attacks: name, or spec as the study writes it → key; none where sharpness alone is measured.
         robust: key of the attack on itself; None if it is not measured.
         sharpness: key; None if it is not measured.
     """

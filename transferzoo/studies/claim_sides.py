@@ -70,7 +70,7 @@ def _values(operand: Operand, results: Results) -> dict[str, dict[int, Array]]:
             if (v.surrogate, v.epoch, v.measure) == (operand.surrogate, epoch, operand.measure)
         }
         return {"": found} if found else {}
-    attack = operand.attack or results.study.attacks[0].spec
+    attack = operand.attack or results.study.attacks[0].label
     by_target = outcomes_by_target(results, operand.surrogate, epoch, attack)
     if operand.target is None:
         return by_target

@@ -91,9 +91,16 @@ class AttackEntry(PartialBudget):
 
     Attributes:
         spec: presets and techniques, "mi+di:p=0.7".
+        name: what tables and claims call it, for one spec with several budgets; its spec by default.
     """
 
     spec: str
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What records, tables and claims call it."""
+        return self.name or self.spec
 
     @model_validator(mode="before")
     @classmethod

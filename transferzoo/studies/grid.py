@@ -150,7 +150,7 @@ class _GridBuilder:
         attacks, robust, sharpness = dict[str, str](), None, None
         if attacked:
             attacks = {
-                entry.spec: self._add_attack(entry, model, needs, f"{entry.spec} from {label}")
+                entry.label: self._add_attack(entry, model, needs, f"{entry.label} from {label}")
                 for entry in self.study.attacks
             }
         if attacked and self.study.robust is not None:
@@ -181,6 +181,7 @@ class _GridBuilder:
             "count": self.study.images or self.dataset.attack.images,
             "batch_size": self.study.batch_size or self.dataset.attack.batch_size,
             "images_correct_for": "target" if itself else self.study.images_correct_for,
+            **({"from_end": True} if self.study.from_end else {}),
             **used(*TECHNIQUES.origins(spec.techniques)),
         }
         trainings = [one["cell"] for one in targets if "cell" in one]

@@ -33,7 +33,7 @@ class Study(FrozenModel):
         split: whose images are attacked; the data set's by default.
         images: how many at most; likewise.
         batch_size: images in a work unit; likewise.
-        images_correct_for: as in `AttackConfig`.
+        images_correct_for, from_end: as in `AttackConfig`.
         seeds: training seeds.
         training_images: how many of the training split are sampled, the same for all trainings; all of them
             by default.
@@ -56,6 +56,7 @@ class Study(FrozenModel):
     images: int | None = Field(default=None, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
     images_correct_for: Literal["all", "target", "none"] = "all"
+    from_end: bool = False
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     training_images: int | None = Field(default=None, ge=2)
     train: dict[str, Any] = Field(default_factory=dict)
@@ -77,8 +78,8 @@ class Study(FrozenModel):
     @field_validator("attacks")
     @classmethod
     def _distinct(cls, value: tuple[AttackEntry, ...]) -> tuple[AttackEntry, ...]:
-        if len({entry.spec for entry in value}) < len(value):
-            raise ValueError("attacks of different specs, which tables name them by")
+        if len({entry.label for entry in value}) < len(value):
+            raise ValueError("attacks of different names, or specs where they have none")
         return value
 
     @field_validator("seeds")
@@ -106,9 +107,9 @@ def read_study(path: Path) -> Study:
             if operand.surrogate not in study.surrogates:
                 key = ("claims", number, side, "surrogate")
                 raise file.unknown(key, "surrogate", operand.surrogate, study.surrogates)
-            if operand.attack is not None and operand.attack not in {a.spec for a in study.attacks}:
+            if operand.attack is not None and operand.attack not in {a.label for a in study.attacks}:
                 key = ("claims", number, side, "attack")
-                raise file.unknown(key, "attack", operand.attack, [a.spec for a in study.attacks])
+                raise file.unknown(key, "attack", operand.attack, [a.label for a in study.attacks])
     for section in ("surrogates", "others"):
         for name, entry in getattr(study, section).items():
             if entry.data and entry.data not in study.data:
