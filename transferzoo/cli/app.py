@@ -24,6 +24,7 @@ from transferzoo.cli.pull import pull
 from transferzoo.cli.push import push
 from transferzoo.cli.report import report
 from transferzoo.cli.score import score
+from transferzoo.cli.search import search
 from transferzoo.cli.sharpness import sharpness
 from transferzoo.cli.show import show
 from transferzoo.cli.study import study
@@ -42,6 +43,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "score": (score, "Measure"),
     "audit": (audit, "Measure"),
     "study": (study, "Measure"),
+    "search": (search, "Measure"),
     "train": (train, "Make and share surrogates"),
     "pull": (pull, "Make and share surrogates"),
     "push": (push, "Make and share surrogates"),

@@ -44,6 +44,13 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
             "transferzoo attack -s ./checkpoints/NAME -t vgg --eps 8/255 -o table.tex",
         ),
     ),
+    "search": (
+        ("The strongest attack of 50 gradients an image", "transferzoo search --max-gradients 50"),
+        (
+            "Of a few techniques, from a model of yours, into your zoo file",
+            "transferzoo search -s ./checkpoints/NAME --technique mi --technique di --save zoo-mine.yaml",
+        ),
+    ),
     "score": (
         ("PNGs that somebody made of the built-in images", "transferzoo score ./pngs -t all --eps 16/255"),
         (

@@ -1,0 +1,112 @@
+"""`transferzoo search`, with the built-in zoo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.base.attack_config import AttackSpec
+from transferzoo.datasets.sources import load_split
+from transferzoo.evaluation.candidates import drawn_order
+from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.predict import predict
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Result
+
+IMAGES, GRADIENTS = 6, 2
+ASKED = ("search", "--images", IMAGES, "--max-gradients", GRADIENTS, "--jobs", 1, "--name", "mine")
+TECHNIQUES = ("--technique", "mi", "--technique", "vt", "--technique", "sgm", "--technique", "rs")
+
+OWN = 'datasets: {own: {classes: [a, b], splits: {test: ["local:images"]}}}'
+
+
+@pytest.fixture
+def told(cli: Callable[..., Result]) -> Callable[..., dict[str, Any]]:
+    """Search and return what is printed as JSON."""
+
+    def run(*more: object) -> dict[str, Any]:
+        result = cli(*ASKED, *TECHNIQUES, *more, "--json")
+        assert result.code == 0, result.err
+        found: dict[str, Any] = json.loads(result.out)
+        return found
+
+    return run
+
+
+def test_success_is_that_of_the_last_images_of_the_draw(told: Callable[..., dict[str, Any]]) -> None:
+    tried = {name: rate for one in told()["rounds"] for name, rate in one["tried"].items()}
+    zoo = load_zoo()
+    spec = zoo.dataset("fashion-mnist")
+    data = load_split(spec, spec.attack.split)
+    surrogate, *validators = (
+        load_checkpoint(zoo.models[f"fashion-mnist/{name}"].folder, spec)
+        for name in ("resnet50-lsam", "validator-resnet18", "validator-vgg")
+    )
+    order = drawn_order(len(data), 0).flip(0)[:100]
+    last = data.select(order)
+    right = torch.stack([predict(one, last.images) == last.labels for one in validators]).all(0)
+    chosen = data.select(order[right][:IMAGES].sort().values)
+    steps = {"ε/T": "eps/2", "2.5 ε/T": "eps", "ε/10": "eps/10", "ε/4": "eps/4", "ε": "eps"}
+    checked = [name for name in tried if name.startswith(("bim, step", "sgm, step"))]
+    assert len(checked) == len(steps) + 1
+    for name in checked:
+        techniques, _, step = name.partition(", step ")
+        given = AttackSpec(
+            techniques=compose(techniques.removeprefix("bim")).spec,
+            norm="linf",
+            epsilon="16/255",
+            step=steps[step],
+            steps=GRADIENTS,
+        )
+        made = craft(Attack.of(given, 0), surrogate, chosen.images, chosen.labels, chosen.ids)
+        fooled = torch.stack([predict(one, made) != chosen.labels for one in validators])
+        assert tried[name] == pytest.approx(float(fooled.float().mean()), abs=1e-6), name
+
+
+def test_a_search_that_was_stopped_ends_with_the_same(
+    told: Callable[..., dict[str, Any]], cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    whole = told("--save", "zoo.yaml")
+    cells = sorted((tmp_path / "studies" / "attack").iterdir())
+    for cell in cells[::2]:
+        shutil.rmtree(cell)
+    assert told() == whole
+    spec = whole["attack"]["spec"]
+    (preset,) = json.loads(cli("show", "mine", "--zoo", "zoo.yaml", "--json").out)
+    assert preset["spec"].startswith(spec)
+
+
+def test_what_vt_costs_is_more_than_the_gradients(told: Callable[..., dict[str, Any]]) -> None:
+    assert not any("vt" in name for one in told()["rounds"] for name in one["tried"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--technique", "momentun"), "unknown technique 'momentun'"),
+        (("--zoo", "own.yaml", "--dataset", "own"), "'own' has no default surrogate"),
+        (("--zoo", "own.yaml", "--dataset", "own", "-s", "any"), "'own' has no validation targets"),
+        (("--validator", "nobody"), "nobody"),
+        (("--jobs", 2, "--ray", "local"), "--jobs and --ray exclude each other"),
+        (("--name", "a+b"), "the preset cannot have this name"),
+    ],
+)
+def test_wrong_requests(
+    arguments: tuple[object, ...], sentence: str, cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    result = cli("search", *arguments)
+    assert result.code == 2
+    assert sentence in result.err
+    assert result.err.startswith("Error: ")
