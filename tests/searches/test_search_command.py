@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Result
+    from conftest import Result
 
 IMAGES, GRADIENTS = 6, 2
 ASKED = ("search", "--images", IMAGES, "--max-gradients", GRADIENTS, "--jobs", 1, "--name", "mine")

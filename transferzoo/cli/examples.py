@@ -47,8 +47,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "search": (
         ("The strongest attack of 50 gradients an image", "transferzoo search --max-gradients 50"),
         (
-            "Of a few techniques, from a model of yours, into your zoo file",
-            "transferzoo search -s ./checkpoints/NAME --technique mi --technique di --save zoo-mine.yaml",
+            "Of two techniques, from a model of yours, into a zoo file",
+            "transferzoo search -s ./NAME --technique mi --technique di --save my.yaml",
         ),
     ),
     "score": (
