@@ -19,10 +19,11 @@ from transferzoo.base.version import __version__
 from transferzoo.models.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
-    from transferzoo.api import load_images, load_model, load_surrogates, read_attack
+    from transferzoo.api import audit, load_images, load_model, load_surrogates, read_attack
     from transferzoo.attacks.engine import Attack, craft
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.attacks.techniques.work_unit import Pool
+    from transferzoo.audits.record import AuditRecord
     from transferzoo.base.attack_config import AttackConfig
     from transferzoo.base.budget import Budget
     from transferzoo.base.errors import TransferZooError
@@ -53,7 +54,9 @@ _PUBLIC = {
     "load_zoo": "zoo.reader",
     "Classifier": "models.classifier",
     "Attack": "attacks.engine",
+    "AuditRecord": "audits.record",
     "Pool": "attacks.techniques.work_unit",
+    "audit": "api",
     "craft": "attacks.engine",
     "evaluate": "evaluation.in_memory",
     "load_images": "api",
@@ -74,12 +77,14 @@ __all__ = [
     "TECHNIQUES",
     "Attack",
     "AttackConfig",
+    "AuditRecord",
     "Budget",
     "Classifier",
     "Pool",
     "TrainConfig",
     "TransferZooError",
     "__version__",
+    "audit",
     "craft",
     "evaluate",
     "load_images",

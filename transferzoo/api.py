@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.engine import Attack
+from transferzoo.audits import formats, wording
+from transferzoo.audits.audit import finish, prepare
+from transferzoo.audits.plan import Talk, plan
+from transferzoo.audits.record import read_audit
+from transferzoo.audits.request import LIMIT, AuditRequest
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets.hf_datasets import names_hf_dataset
 from transferzoo.datasets.own import own_images
@@ -16,13 +22,15 @@ from transferzoo.models.fitting import COUNT
 from transferzoo.models.load import load_classifier
 from transferzoo.models.resolve import named_dataset, select_models
 from transferzoo.models.unlisted_options import UnlistedOptions
+from transferzoo.page.audit_report import write_audit
 from transferzoo.training.adapted import adapted_surrogates
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from fractions import Fraction
 
+    from transferzoo.audits.record import AuditRecord
     from transferzoo.datasets import Batch
     from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.reader import Zoo
@@ -173,3 +181,114 @@ def read_attack(
         key: value if key == "steps" else str(value) for key, value in budget.items() if value is not None
     }
     return Attack.of(resolve(zoo, dataset or zoo.default_dataset, spec, given), seed)
+
+
+def audit(
+    model: str,
+    *,
+    data: str | Path | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+    images: int | None = None,
+    seed: int | None = None,
+    max_rate: float | None = None,
+    baseline: str | Path | None = None,
+    time_limit: float | None = None,
+    attackers: str | None = None,
+    queries: int | None = None,
+    surrogates: Sequence[str] = (),
+    attacks: Sequence[str] = (),
+    pack: str | Path | None = None,
+    epsilon: str | float | Fraction | None = None,
+    max_gradients: int | None = None,
+    architecture: str = "",
+    allow_code: bool = False,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    allow_inaccurate: bool = False,
+    runs: str | Path = "runs",
+    folder: str | Path | None = None,
+    jobs: int | None = 1,
+    notify: Callable[[str], None] = lambda sentence: None,
+) -> AuditRecord:
+    """Judge whether images made on other models fool a model too often, as `transferzoo audit` does.
+
+    It is the command's own code: the same arguments give the same record, but for its `command` and `times`,
+    and what is finished in `runs` is not done again.
+
+    Args:
+        model: as for `load_model`; it need not give gradients.
+        data: a place of your own images, "val/", as `--data` takes it.
+        dataset: a data set of the zoo; whose images `data` are, where both are given.
+        split: which images.
+        images: how many are drawn; 300, or all of a pack.
+        seed: of that draw, and of random techniques; 0.
+        max_rate: the highest rate that passes, in [0, 1]; 0.2, or none where there is a baseline.
+        baseline: `audit.json` of the last release.
+        time_limit: seconds; fewer images are drawn where more would take longer by the forecast.
+        attackers: "public", "adapted" or "replica": with models of the zoo, or with some that are trained on
+            images that are not audited, on their labels or on what the model answers.
+        queries: answers, at most, that replicas are trained on.
+        surrogates: models that an attacker can have, in the place of these.
+        attacks: spec strings; "mi", "mi+di" and "mi+di+ti" where none is given.
+        pack: adversarial images that exist, by name or path, "NAME@SHA256" to pin it: forward passes alone.
+        epsilon: how far images may be changed, in [0, 1] pixels, "8/255"; the data set's.
+        max_gradients: evaluations an image and attacker; 50.
+        architecture: see `load_model`, as for the next three.
+        allow_code: likewise.
+        mean: likewise.
+        std: likewise.
+        allow_inaccurate: take models too whose clean accuracy is near chance.
+        runs: where run folders are kept.
+        folder: where page, JSON, JUnit's XML, summary and script are written; None for no files.
+        jobs: processes, in one thread each; None for one a processor.
+        notify: called with a sentence on what is decided, what it costs, and what is trained.
+
+    Returns:
+        The record: `verdict` ("pass", "fail" or "cannot tell"; its `exit_code` is the command's), `held_out`
+        (the best single attacker), `attackers`, `controls`, and outcomes image by image.
+
+    Raises:
+        UsageError: a name is unknown, or an argument is wrong or contradicts another.
+        DataError: the images are not there or too few, the pack is damaged, or the baseline does not fit.
+        ModelError: a model is damaged, does not classify, or every attacker has the model's own weights.
+        TransferZooError: the time limit is too short, or a folder cannot be written.
+
+    Example:
+        >>> record = transferzoo.audit("vgg", surrogates=["densenet"], images=100, max_rate=0.3)
+        >>> record.verdict, record.held_out.rate, record.controls.noise.rate  # doctest: +SKIP
+    """
+    began = time.monotonic()
+    request = AuditRequest(
+        model=model,
+        dataset=dataset,
+        data=None if data is None else Path(data),
+        split=split,
+        images=images,
+        seed=seed,
+        surrogates=tuple(surrogates),
+        attacks=tuple(attacks),
+        attackers=attackers,
+        queries=queries,
+        pack=None if pack is None else str(pack),
+        epsilon=None if epsilon is None else str(epsilon),
+        max_gradients=max_gradients,
+        max_rate=LIMIT if max_rate is None and baseline is None else max_rate,
+        baseline=None if baseline is None else Path(baseline),
+        time_limit=time_limit,
+        options=UnlistedOptions(architecture, allow_code, tuple(mean), tuple(std)),
+        allow_inaccurate=allow_inaccurate,
+        runs=Path(runs),
+    )
+    earlier = None if request.baseline is None else read_audit(request.baseline)
+    talk = Talk(notify)
+    found = plan(request, talk)
+    place = None if folder is None else formats.place(Path(folder), found.audited.name, request.baseline)
+    prepared = prepare(found, talk, jobs, began)
+    notify(wording.cost(found.audited.name, prepared.cost))
+    if place is not None:
+        formats.begin(place)
+    record = finish(prepared, talk, earlier, request.command(place, jobs))
+    if place is not None:
+        write_audit(record, place)
+    return record

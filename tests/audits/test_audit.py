@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+import yaml
 from junitparser import Error, Failure, JUnitXml, Skipped
 
+import transferzoo
 from helpers.browser import browsing, chromium
 from helpers.pages import Page
 from transferzoo.audits.record import SCHEMA_FILE, json_schema, read_audit
@@ -45,7 +49,20 @@ def test_an_audit_from_its_verdicts_to_its_files(cli: Run, few: Path) -> None:
     passed = cli(*words, "--max-rate", "100%")
     assert passed.code == 0, passed.err
     assert "PASS. Evidence that none of these attackers fools more than 100 %" in passed.out
-    assert "AML.T0043.002" in passed.out and "compliant" not in passed.out
+    for said in (
+        "May an attacker who never saw vgg fool it with images that are made on other models and changed by "
+        "at most 24/255 (linf)?",
+        f"50 images of fashion-mnist were drawn; the {written('vgg')['counted']} that the model gets right",
+        "Random noise of the same size fools ",
+        "reference models of the zoo: rank ",
+        f"Any of the {ATTACKERS} attackers fools ",
+        "Not shown: what an attacker reaches who queries the model, knows its weights",
+        "no certificate",
+        "It is evidence for an assessment of MITRE ATLAS AML.T0043.002",
+    ):
+        assert said in passed.out
+    everything = "".join(file.read_text() for file in Path("audits/vgg").iterdir())
+    assert "AML.T0043.002" in everything and "compliant" not in everything + passed.out
     found = written("vgg")
     jsonschema.validate(found, json.loads(SCHEMA_FILE.read_text()))
     assert len(found["attackers"]) == ATTACKERS
@@ -122,6 +139,27 @@ def _compared(cli: Run, words: list[Any]) -> None:
     Path("fewer.json").write_text(json.dumps(robust))
     refused(cli(*words, "--baseline", "fewer.json"), 1, "the baseline is of other attackers")
     assert not Path("audits/vgg/audit.json").exists()  # of an audit that ended without a verdict
+
+
+def test_what_is_usual(cli: Run, few: Path) -> None:
+    """Five surrogates and all of them together, three attacks, fifty gradients an image each, 300 images."""
+    done = cli("audit", "vgg", "--dataset", "fashion-mnist", "--dry-run", "--json")
+    assert done.code == 0, done.err
+    cost = json.loads(done.out)
+    assert (cost["attackers"], cost["images"]) == (18, 300)
+    assert cost["gradients"] == 18 * 300 * 50
+    assert cost["queries"] > 20 * 300  # each attacker's images, two times noise, and the clean ones
+
+
+def test_the_workflow_of_the_readme(cli: Run) -> None:
+    text = (Path(transferzoo.__file__).parent / "audits" / "README.md").read_text()
+    (workflow,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    steps = yaml.safe_load(workflow)["jobs"]["audit"]["steps"]
+    (command,) = [step["run"] for step in steps if step.get("run", "").startswith("transferzoo audit")]
+    program, *words = shlex.split(command)
+    assert program == "transferzoo"
+    refused(cli(*words), 2, "model.onnx")  # every flag is known; there is no model
+    assert "transferzoo audit" in text and "compliant" not in text
 
 
 @pytest.mark.parametrize(

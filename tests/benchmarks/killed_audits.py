@@ -1,7 +1,8 @@
 """An audit that is killed again and again finds the same: `python tests/benchmarks/killed_audits.py [KILLS]`.
 
-One audit is left alone; the other is ended by `kill -9` at ten random moments within the time that the first
-took, and then left to end. Both `audit.json` have to be the same but for `times`.
+One audit is left alone; others are ended by `kill -9`, ten times in all, at random moments within the time
+that the first took. One that is killed is begun again, until it comes to its end; the next kills are of a new
+one, in a folder of its own. Every `audit.json` has to be that of the first but for `times`.
 """
 
 from __future__ import annotations
@@ -48,22 +49,27 @@ def found(folder: Path) -> dict[str, Any]:
 def main() -> int:
     kills, moments = int(sys.argv[1]) if sys.argv[1:] else 10, random.Random(0)
     with tempfile.TemporaryDirectory() as place:
-        alone, killed = Path(place) / "alone", Path(place) / "killed"
+        alone = Path(place) / "alone"
         started = time.monotonic()
         code = audit(alone)
         took = time.monotonic() - started
         print(f"alone: exit code {code} after {took:.0f} s", flush=True)
-        for _ in range(kills):
-            seconds = moments.uniform(0, took)
-            ended = audit(killed, seconds)
-            print(f"{'killed' if ended < 0 else 'had ended'} after {seconds:.1f} s", flush=True)
-        last = audit(killed)
-        same = (last, found(killed)) == (code, found(alone))
-        print(
-            f"left alone at last: exit code {last}, {'the same' if same else 'ANOTHER'} audit.json",
-            flush=True,
-        )
-        return int(not same)
+        killed = audits = wrong = 0
+        while killed < kills:
+            audits += 1
+            folder, ended = Path(place) / str(audits), -1
+            while ended < 0:
+                seconds = moments.uniform(0, took) if killed < kills else None
+                ended = audit(folder, seconds)
+                killed += ended < 0
+                if ended < 0:
+                    print(f"audit {audits}: killed after {seconds:.1f} s", flush=True)
+            same = (ended, found(folder)) == (code, found(alone))
+            wrong += not same
+            what = "the same" if same else "ANOTHER"
+            print(f"audit {audits}: exit code {ended}, {what} audit.json", flush=True)
+        print(f"{killed} kills, {audits} audits, {wrong} of them with another audit.json", flush=True)
+        return wrong
 
 
 if __name__ == "__main__":

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
+from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.page import run_report
 from transferzoo.page.charts import Bars, Curves, Heatmap
+from transferzoo.page.html import render_page
 from transferzoo.results.comparisons import Findings
 from transferzoo.results.records import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def record(surrogate: str, attack: str, target: str, outcomes: str, steps: int = 4) -> Record:
@@ -77,3 +83,13 @@ def test_a_white_box_alone_has_no_bars() -> None:
 
 
 # ---------------------------------------------------------------- colours and places
+
+
+def test_a_page_has_what_all_attackers_do_together(tmp_path: Path) -> None:
+    """Half of the images each, three quarters together; neither does better than half on the other half."""
+    (tmp_path / "config.json").write_text("{}")
+    findings = Findings([record(name, "bim", "c", marks) for name, marks in (("a", "1100"), ("b", "1010"))])
+    part = run_report.runs_part(findings, [RunFolder(tmp_path)], [])
+    assert [row[0] for row in part.tables[0].rows[-2:]] == ["any of 2", "best of 2,\nheld out"]
+    text = render_page([part])
+    assert "any of 2" in text and "75.0" in text

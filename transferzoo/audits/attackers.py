@@ -6,15 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from transferzoo.attacks.configure import configure
+from transferzoo.base.errors import UsageError
 from transferzoo.evaluation.job import weights_of
 from transferzoo.models.fitting import fitting_surrogates
 from transferzoo.models.resolve import select_models
+from transferzoo.sync.on_this_machine import on_this_machine
+from transferzoo.training.adaptations import adaptations
+from transferzoo.training.replicas import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from transferzoo.audits.request import AuditRequest
     from transferzoo.evaluation.job import Job
+    from transferzoo.training.adaptations import Adaptation
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec
 
@@ -23,6 +29,8 @@ SURROGATES = 5
 ATTACKS = ("mi", "mi+di", "mi+di+ti")
 """Momentum, with diverse inputs, and with translation invariance: a gradient a step and model, so that an
 ensemble of five has ten steps where a model has fifty."""
+TRAINED = ("adapted", "replica")
+"""Kinds of attackers whose surrogates the audit trains."""
 
 
 def public_surrogates(zoo: Zoo, dataset: str, audited: ModelSpec) -> tuple[ModelSpec, ...]:
@@ -48,6 +56,37 @@ def reference_targets(
     """Return the targets of the zoo that the audited model is ranked among: those nobody attacks from."""
     found = select_models(zoo, ["all"], dataset, "target")
     return tuple(one for one in found if one != audited and one not in surrogates)
+
+
+def trained(
+    zoo: Zoo, dataset: str, audited: ModelSpec, request: AuditRequest, *, listed: bool
+) -> tuple[tuple[Adaptation, ...], str]:
+    """Return the trainings of surrogates on images that are not audited, and the split of the others.
+
+    Args:
+        zoo: see `training.adaptations.adaptations`.
+        dataset: likewise.
+        audited: the model that is audited, on this machine; replicas are trained on its answers.
+        request: says which split is audited, and how many answers there may be.
+        listed: whether the images are the user's, and taken for some of a data set of the zoo.
+
+    Raises:
+        UsageError: surrogates of these classes are no matter of training.
+        DataError: there are too few images.
+    """
+    if request.attackers == "public":
+        raise UsageError(
+            f"the zoo has no surrogate for the classes of '{dataset}'",
+            expected="--attackers adapted, or models with --surrogate",
+        )
+    if listed:
+        raise UsageError(
+            f"the images of --data are taken for some of '{dataset}', and attackers are not trained on those",
+            expected="attackers of the zoo, or --surrogate",
+        )
+    asked = request.attackers == "replica"
+    teacher = Teacher(audited, zoo.dataset(dataset), request.queries) if asked else None
+    return adaptations(zoo, dataset, split=request.split, is_here=on_this_machine, teacher=teacher)
 
 
 def with_ensemble(

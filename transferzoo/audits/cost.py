@@ -38,31 +38,41 @@ class Cost:
 
     Attributes:
         images: that are drawn.
+        attackers: that each of them is given to.
         gradients: evaluations in all.
         queries: images that the audited model classifies.
+        answers: those of them that its replicas are trained on.
         seconds: forecast.
     """
 
     images: int
+    attackers: int
     gradients: int
     queries: int
+    answers: int
     seconds: float
 
 
-def cost_of(jobs: Sequence[Job], speed: Sequence[float], asking: float) -> Cost:
+def cost_of(
+    jobs: Sequence[Job], speed: Sequence[float], asking: float, given: int = 0, answers: int = 0
+) -> Cost:
     """Return what jobs on the same images cost.
 
     Args:
         jobs: of the audit.
         speed: seconds that an image takes in each crafting task of all jobs, in order.
         asking: seconds that all targets take for an image.
+        given: rows of adversarial images that exist.
+        answers: that replicas were trained on.
     """
     images, candidates = min(jobs[0].config.images, len(jobs[0].data)), len(jobs[0].data)
     tasks = [task for job in jobs for task in job.crafting_tasks]
     clean = min(candidates, next_look(0, 0, images)) + min(candidates, PROBE)
-    queries = clean + images * (len(tasks) + len(jobs))  # attacked, and with noise in each job
+    attackers = len(tasks) + given
+    queries = clean + images * (attackers + len(jobs))  # attacked, and with noise in each job
     gradients = images * sum(task.cost for task in tasks)
-    return Cost(images, gradients, queries, images * sum(speed) + queries * asking)
+    seconds = images * sum(speed) + queries * asking
+    return Cost(images, attackers, gradients, queries + answers, answers, seconds)
 
 
 def measured_speed(jobs: Sequence[Job], processes: int) -> tuple[list[float], float]:

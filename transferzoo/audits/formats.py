@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from transferzoo.audits import wording
 from transferzoo.audits.record import Verdict
 from transferzoo.base.atomic import write_bytes, write_text, writing
+from transferzoo.base.errors import UsageError
+from transferzoo.base.file_names import file_name
 from transferzoo.base.printable import printable
 from transferzoo.base.version import __version__
 from transferzoo.results.comparisons import percent
 from transferzoo.results.writers import to_markdown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from transferzoo.audits.record import Attacker, AuditRecord
 
 AUDIT, PAGE, JUNIT, SUMMARY, REPEAT = "audit.json", "report.html", "junit.xml", "summary.md", "repeat.sh"
 COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 """What a suite counts, and the element of a case that it counts."""
+
+
+def place(folder: Path | None, model: str, baseline: Path | None) -> Path:
+    """Return where the files of an audit go.
+
+    Args:
+        folder: where the user wants them.
+        model: name of the audited model.
+        baseline: `audit.json` that it is compared with, which is not overwritten.
+
+    Raises:
+        UsageError: it would be.
+    """
+    found = folder or Path("audits") / file_name(model)
+    if baseline is not None and baseline.resolve().parent == found.resolve():
+        raise UsageError(
+            "the baseline lies where this audit is written", expected="another --folder", got=str(found)
+        )
+    return found
 
 
 def begin(folder: Path) -> None:

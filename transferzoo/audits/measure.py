@@ -13,27 +13,32 @@ from transferzoo.audits.record import (
     AuditRecord,
     Controls,
     Image,
+    PackFile,
     Reference,
     Times,
     Verdict,
 )
 from transferzoo.audits.verdicts import compare, held_out, judge, share_of, worse_of
 from transferzoo.base.digests import tensors_digest
+from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import DataError, ModelError
-from transferzoo.evaluation.run import run
+from transferzoo.base.file_names import file_name
+from transferzoo.evaluation.run import measure_given, run
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.results.comparisons import budget_of, noise_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from transferzoo.audits.cost import Cost
+    from transferzoo.audits.plan import Plan
     from transferzoo.audits.record import AuditRecord as Audit
     from transferzoo.audits.verdicts import Judgement
     from transferzoo.evaluation.job import Job
+    from transferzoo.evaluation.packs import Pack
     from transferzoo.results.comparisons import Findings
     from transferzoo.results.records import Record
 
@@ -62,12 +67,22 @@ def measure_jobs(
     return found
 
 
+def measure_pack(job: Job, pack: Pack, runs: Path, command: str) -> tuple[RunFolder, Findings]:
+    """Return what the images of a pack found, by forward passes alone, with the folder that keeps it.
+
+    Raises:
+        ModelError, DataError: see `evaluation.run.measure_given`.
+    """
+    folder = RunFolder.of(runs, {**job.key, "pack": pack.sha256}, f"audit-{file_name(pack.name)}")
+    folder.begin(job.content, command)
+    return folder, measure_given(job, folder, pack.rows, this_device())
+
+
 def audited(
+    plan: Plan,
     jobs: Sequence[Job],
     found: Sequence[tuple[RunFolder, Findings]],
-    kinds: Mapping[str, str],
     cost: Cost,
-    max_rate: float | None,
     baseline: Audit | None,
     command: str,
     minutes: float,
@@ -75,11 +90,10 @@ def audited(
     """Return the record of an audit, judged.
 
     Args:
+        plan: what was asked.
         jobs: of one data set, on the same images; the first target of each is the audited model.
         found: what they found.
-        kinds: full name of a surrogate → where it comes from, see `Attacker`; "public" where nothing is said.
         cost: what was forecast.
-        max_rate: the limit; None where only the baseline judges.
         baseline: an earlier audit, if there is one.
         command: as it was written.
         minutes: that were taken.
@@ -88,7 +102,7 @@ def audited(
         ModelError: every attacker has the audited model's own weights.
         DataError: the model gets fewer than two images right, or the baseline does not fit.
     """
-    job, model = jobs[0], jobs[0].targets[0]
+    job, model, max_rate = jobs[0], jobs[0].targets[0], plan.request.max_rate
     records = [each for _, findings in found for each in findings.records if each.target == model.full_name]
     kept = [each for each in records if not each.white_box]
     if not kept:
@@ -123,7 +137,7 @@ def audited(
         images=_images(job, found[0][0]),
         counted=first.n,
         max_rate=max_rate,
-        attackers=tuple(_attackers(kept, kinds, hits, judgement, max_rate)),
+        attackers=tuple(_attackers(kept, plan.kind, hits, judgement, max_rate)),
         any_of=share_of([bool(each.any()) for each in hits.T]),
         held_out=judgement.held_out,
         controls=_controls(jobs, found, noise, judgement),
@@ -131,8 +145,10 @@ def audited(
         images_to_settle=judgement.images_to_settle,
         comparison=None,
         verdict=judgement.verdict or Verdict.PASS,
+        pack=PackFile(name=plan.pack.name, sha256=plan.pack.sha256) if plan.pack else None,
         gradients=cost.gradients,
         queries=cost.queries,
+        answers=cost.answers,
         left_out=tuple(f"{each.surrogate} with {each.attack}" for each in records if each.white_box),
         command=command,
         versions=dict(first.versions),
@@ -168,7 +184,7 @@ def _images(job: Job, folder: RunFolder) -> tuple[Image, ...]:
 
 def _attackers(
     records: Sequence[Record],
-    kinds: Mapping[str, str],
+    kind: str,
     hits: NDArray[np.bool_],
     judgement: Judgement,
     max_rate: float | None,
@@ -183,7 +199,7 @@ def _attackers(
         found.append(
             Attacker.model_validate(
                 {
-                    "kind": kinds.get(each.surrogate.partition(" & ")[0], "public"),
+                    "kind": kind,
                     "surrogate": each.surrogate,
                     "attack": each.attack,
                     "gradients": each.gradients,

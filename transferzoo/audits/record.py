@@ -68,8 +68,9 @@ class Attacker(FrozenModel):
     """An attacker: models, and an attack on them.
 
     Attributes:
-        kind: where its models come from: models that anybody can have ("public"), or models that were trained
-            on images that are not audited ("adapted").
+        kind: where its models come from: models that anybody can have ("public"), models that were trained on
+            images that are not audited ("adapted"), on the audited model's answers to such images
+            ("replica"), or whatever made the images of a pack ("pack").
         surrogate: full name; of an ensemble the names joined by " & ".
         attack: canonical form, budget included.
         gradients: gradient evaluations an image.
@@ -84,7 +85,7 @@ class Attacker(FrozenModel):
             the other. Else "cannot tell".
     """
 
-    kind: Literal["public", "adapted"]
+    kind: Literal["public", "adapted", "replica", "pack"]
     surrogate: str
     attack: str
     gradients: int = Field(ge=0)
@@ -159,6 +160,13 @@ class Comparison(FrozenModel):
     changes: tuple[Change, ...] = Field(min_length=1)
 
 
+class PackFile(FrozenModel):
+    """The pack that an audit tried: what the command names, and the SHA-256 of it."""
+
+    name: str
+    sha256: str
+
+
 class Times(FrozenModel):
     """When the audit was written, and minutes: forecast before, and taken by the command that ended it."""
 
@@ -190,8 +198,10 @@ class AuditRecord(FrozenModel):
             no number up to a million would.
         comparison: with the baseline, if there is one.
         verdict: the worse of both.
+        pack: the images that were tried, where they existed before.
         gradients: evaluations in all.
-        queries: images that the audited model classified.
+        queries: images that the audited model classified, `answers` among them.
+        answers: what it said of images that are not audited, which its replicas were trained on.
         left_out: attackers that have the audited model's own weights.
         command: as it was written.
         versions: of the packages that the result depends on.
@@ -216,8 +226,10 @@ class AuditRecord(FrozenModel):
     images_to_settle: int | None
     comparison: Comparison | None
     verdict: Verdict
+    pack: PackFile | None = None
     gradients: int
     queries: int
+    answers: int = 0
     left_out: tuple[str, ...]
     command: str
     versions: dict[str, str]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from transferzoo.audits.record import AuditRecord
+    from transferzoo.audits.record import Attacker, AuditRecord
 
     Hits = NDArray[np.bool_]
 
@@ -144,8 +144,8 @@ def compare(now: AuditRecord, before: AuditRecord) -> Comparison:
     Raises:
         DataError: the attackers, the budget or the images differ.
     """
-    earlier = {(one.surrogate_sha256, one.attack): one for one in before.attackers}
-    mine = [(one.surrogate_sha256, one.attack) for one in now.attackers]
+    earlier = {_who(one): one for one in before.attackers}
+    mine = [_who(one) for one in now.attackers]
     if {*mine} != {*earlier}:
         odd = len({*mine} ^ {*earlier})
         raise DataError(
@@ -180,6 +180,12 @@ def compare(now: AuditRecord, before: AuditRecord) -> Comparison:
     worse = any(change.adjusted <= ERROR for change in changes)
     verdict = Verdict.FAIL if worse else Verdict.PASS
     return Comparison(model=before.model.name, sha256=before.model.sha256, verdict=verdict, changes=changes)
+
+
+def _who(attacker: Attacker) -> tuple[str, str]:
+    """Return what makes an attacker the same one in two audits; replicas are made anew for each release."""
+    replica = attacker.kind == "replica"
+    return attacker.surrogate if replica else attacker.surrogate_sha256, attacker.attack
 
 
 def worse_of(verdicts: Sequence[Verdict]) -> Verdict:

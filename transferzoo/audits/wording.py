@@ -10,25 +10,31 @@ from transferzoo.results.comparisons import brief, percent
 from transferzoo.results.records import short
 
 if TYPE_CHECKING:
+    from transferzoo.audits.cost import Cost
     from transferzoo.audits.record import Attacker, AuditRecord, Share
 
 TECHNIQUE = "AML.T0043.002"
-NOT_SHOWN = (
-    "Not shown: what an attacker reaches who queries the model, knows its weights or its training images, "
-    "or changes images by more or in another way; what better surrogates or attacks reach; what happens on "
-    "other images than such as these. This is evidence from experiments, no certificate."
-)
-EVIDENCE = (
-    f"It is evidence for an assessment of MITRE ATLAS {TECHNIQUE} (Craft Adversarial Data: Black-Box "
-    "Transfer), under the attackers named here."
-)
+REPLICATION = "AML.T0005.001"
+
+
+def cost(model: str, spent: Cost) -> str:
+    """Return what an audit of a model takes."""
+    told = f", {spent.answers:,} of them before" if spent.answers else ""
+    attackers = f"{spent.attackers} attacker{'s' if spent.attackers > 1 else ''}"
+    return (
+        f"Cost: {attackers}, {spent.images:,} images, {spent.gradients:,} gradient evaluations, "
+        f"{spent.queries:,} images that {model} classifies{told}; about {spent.seconds / 60:.1f} minutes."
+    )
 
 
 def question(record: AuditRecord) -> str:
     """Return what was asked."""
+    model = short(record.model.name)
+    told = f"was told {model}'s classes of {record.answers:,} other images"
+    who = told if record.answers else f"never saw {model}"
     return (
-        f"May an attacker who never saw {short(record.model.name)} fool it with images that are made on "
-        f"other models and changed by at most {record.epsilon} ({record.norm})?"
+        f"May an attacker who {who} fool it with images that are made on other models and changed by at most "
+        f"{record.epsilon} ({record.norm})?"
     )
 
 
@@ -38,7 +44,14 @@ def sample(record: AuditRecord) -> str:
         f"{len(record.images):,} images of {record.dataset} were drawn; the {record.counted:,} that the "
         f"model gets right without an attack count. {len(record.attackers)} attackers, each with at most "
         f"{max(one.gradients for one in record.attackers)} gradient evaluations an image."
+        + _made_before(record)
     )
+
+
+def _made_before(record: AuditRecord) -> str:
+    if record.pack is None:
+        return ""
+    return f" Their images are those of the pack {record.pack.name}, SHA-256 {record.pack.sha256[:12]}."
 
 
 def verdict(record: AuditRecord) -> str:
@@ -120,6 +133,26 @@ def left_out(record: AuditRecord) -> str:
     return f"Left out, as they have the weights of the audited model: {', '.join(map(short, names))}."
 
 
+def not_shown(record: AuditRecord) -> str:
+    """Return what the audit does not speak of."""
+    queries = f"queries the model otherwise than for {record.answers:,} classes" if record.answers else ""
+    return (
+        f"Not shown: what an attacker reaches who {queries or 'queries the model'}, knows its weights or its "
+        "training images, or changes images by more or in another way; what better surrogates or attacks "
+        "reach; what happens on other images than such as these. This is evidence from experiments, no "
+        "certificate."
+    )
+
+
+def evidence(record: AuditRecord) -> str:
+    """Return what the audit may be filed under."""
+    trained = f", its surrogates made as {REPLICATION} describes (Train Proxy via Replication)"
+    return (
+        f"It is evidence for an assessment of MITRE ATLAS {TECHNIQUE} (Craft Adversarial Data: Black-Box "
+        f"Transfer){trained if record.answers else ''}, under the attackers named here."
+    )
+
+
 def sentences(record: AuditRecord) -> list[str]:
     """Return all that an audit says, the verdict first."""
     every = (
@@ -129,8 +162,8 @@ def sentences(record: AuditRecord) -> list[str]:
         controls(record),
         many(record),
         left_out(record),
-        NOT_SHOWN,
-        EVIDENCE,
+        not_shown(record),
+        evidence(record),
     )
     return [one for one in every if one]
 

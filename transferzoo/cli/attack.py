@@ -26,7 +26,6 @@ def attack(request: AttackRequest) -> None:
     from transferzoo.base.distributed import join_team
     from transferzoo.cli.attack_job import (
         assumed_budget,
-        download_models,
         following,
         job_of,
         models,
@@ -44,6 +43,7 @@ def attack(request: AttackRequest) -> None:
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.models.resolve import named_dataset
     from transferzoo.results.writers import check_folder, check_output
+    from transferzoo.sync.on_this_machine import download_models
     from transferzoo.zoo.reader import load_zoo
 
     files = [check_output(path) for path in request.output or []]
@@ -71,7 +71,7 @@ def attack(request: AttackRequest) -> None:
         show_json(unfetched(settle, crafted_on, tried_on, absent, request.finetune or []))
         return
     adapted, free = to_train(records, name, request, crafted_on)
-    crafted_on, tried_on = download_models(crafted_on, tried_on)
+    crafted_on, tried_on = download_models(crafted_on, tried_on, log)
     if adapted:
         request = replace(request, split=free)
         fields = request.fields

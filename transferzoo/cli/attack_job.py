@@ -11,8 +11,8 @@ from transferzoo.cli.auto_surrogates import fitting, without_auto
 from transferzoo.cli.flags import AUTO
 from transferzoo.cli.models import training_on
 from transferzoo.cli.output import log, progress
+from transferzoo.datasets.own import usual_budget
 from transferzoo.models.resolve import select_models
-from transferzoo.models.unlisted_options import running
 from transferzoo.zoo.protocol import find_protocol, follow, label
 
 if TYPE_CHECKING:
@@ -119,37 +119,11 @@ def models(
     return crafted_on, kept
 
 
-def download_models(
-    surrogates: tuple[ModelSpec, ...], targets: tuple[ModelSpec, ...]
-) -> tuple[tuple[ModelSpec, ...], tuple[ModelSpec, ...]]:
-    """Return models on this machine, downloaded or converted where they have to be.
-
-    Raises:
-        UsageError: a surrogate gives no gradients.
-        TransferZooError: the Hub does not have a model, or cannot be asked.
-        ModelError: code of the user's fails.
-    """
-    from transferzoo.models.download import download_model
-    from transferzoo.models.load import require_gradients
-    from transferzoo.sync.inventory import require_cached
-    from transferzoo.zoo.selection import distinct
-
-    every = distinct((*surrogates, *targets))
-    require_cached(every)
-    for model in every:
-        if model.source.runs_code:
-            log(running(model))
-    found = tuple(download_model(model, log) for model in surrogates)
-    for model in found:
-        require_gradients(model)
-    return found, tuple(download_model(model, log) for model in targets)
-
-
 def assumed_budget(dataset: DatasetSpec, request: AttackRequest) -> str:
     """Return a sentence on the budget of a data set that states none; empty where the user states one."""
     if request.epsilon is not None or request.norm is not None:
         return ""
-    return f"Their budget, {dataset.attack.epsilon} in {dataset.attack.norm}, is an assumption: --epsilon."
+    return usual_budget(dataset)
 
 
 def job_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,22 @@ from typing import Annotated
 
 import typer
 
+from transferzoo.audits.request import GRADIENTS, KINDS, LIMIT, AuditRequest
+from transferzoo.audits.request import IMAGES as IMAGE_COUNT
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_attacks, complete_surrogates, complete_targets, one_of
 from transferzoo.cli.options import IMAGES, RESULTS, SPEED, ClassNumbers
 from transferzoo.cli.output import as_written, log, progress, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.requests import ImagesRequest, TransferRequest
+from transferzoo.models.unlisted_options import UnlistedOptions
 
 ATTACKERS = "Attackers"
+UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest(ImagesRequest, TransferRequest):
+class AuditCommand(ImagesRequest, TransferRequest):
     """The parameters of one call of the command, as they were parsed."""
 
     model: Annotated[
@@ -57,10 +62,21 @@ class AuditRequest(ImagesRequest, TransferRequest):
     attackers: Annotated[
         str | None,
         typer.Option(
-            metavar="public|adapted",
-            help="From models of the zoo, or ones trained on images of the data that are not audited.",
-            autocompletion=one_of("public", "adapted"),
+            metavar="|".join(KINDS),
+            help="With models of the zoo, or trained on images that are not audited: on their labels, or on "
+            "what the model answers.",
+            autocompletion=one_of(*KINDS),
             show_default="public, where the zoo has any",
+            rich_help_panel=ATTACKERS,
+        ),
+    ] = None
+    queries: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Answers that replicas are trained on, at most.",
+            show_default="one an image that is not audited",
             rich_help_panel=ATTACKERS,
         ),
     ] = None
@@ -88,6 +104,15 @@ class AuditRequest(ImagesRequest, TransferRequest):
             rich_help_panel=ATTACKERS,
         ),
     ] = None
+    pack: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACK",
+            help="Try the images of a pack, by forward passes alone: a file or a name; NAME@SHA256 pins it.",
+            show_default=False,
+            rich_help_panel=ATTACKERS,
+        ),
+    ] = None
     epsilon: Annotated[
         str | None,
         typer.Option(
@@ -100,19 +125,34 @@ class AuditRequest(ImagesRequest, TransferRequest):
         ),
     ] = None
     max_gradients: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, metavar="N", help="Gradient evaluations an image and attacker.", rich_help_panel=ATTACKERS
+            min=1,
+            metavar="N",
+            help="Gradient evaluations an image and attacker.",
+            show_default=str(GRADIENTS),
+            rich_help_panel=ATTACKERS,
         ),
-    ] = 50
+    ] = None
     classes: ClassNumbers = None
-    images: Annotated[int, typer.Option(min=1, help="How many images are drawn.", rich_help_panel=IMAGES)] = (
-        300
-    )
+    images: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many images are drawn.",
+            show_default=f"{IMAGE_COUNT}, or all of a pack",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None
     seed: Annotated[
-        int,
-        typer.Option(min=0, help="Of the draw of images and of random techniques.", rich_help_panel=IMAGES),
-    ] = 0
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of the draw of images and of random techniques.",
+            show_default="0, or a pack's",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -135,64 +175,95 @@ class AuditRequest(ImagesRequest, TransferRequest):
         ),
     ] = None
 
+    @property
+    def asked(self) -> AuditRequest:
+        """What is asked of an audit.
 
-@command(AuditRequest)
-def audit(request: AuditRequest) -> None:
+        Raises:
+            UsageError: an option cannot be read, or contradicts another.
+        """
+        usual = LIMIT if self.baseline is None else None
+        return AuditRequest(
+            model=self.model,
+            dataset=self.dataset,
+            data=self.data,
+            columns=self.columns,
+            split=self.split,
+            images=self.images,
+            seed=self.seed,
+            classes=self.classes,
+            surrogates=tuple(self.surrogate or ()),
+            attacks=tuple(self.attack or ()),
+            attackers=self.attackers,
+            queries=self.queries,
+            pack=self.pack,
+            epsilon=self.epsilon,
+            max_gradients=self.max_gradients,
+            max_rate=usual if self.max_rate is None else read_rate(self.max_rate),
+            baseline=self.baseline,
+            time_limit=None if self.time_limit is None else read_seconds(self.time_limit),
+            options=UnlistedOptions.read(self.architecture, self.allow_code, self.mean, self.std),
+            allow_inaccurate=self.allow_inaccurate,
+            zoo=self.zoo,
+            runs=self.runs,
+        )
+
+
+def read_rate(text: str) -> float:
+    """Read a rate, "20%" or "0.2".
+
+    Raises:
+        UsageError: it is none in [0, 1].
+    """
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(%?)\s*", text)
+    rate = float(found[1]) / (100 if found[2] else 1) if found else -1.0
+    if not 0 <= rate <= 1:
+        raise UsageError("cannot read --max-rate", expected="20% or 0.2", got=f"'{text}'")
+    return rate
+
+
+def read_seconds(text: str) -> float:
+    """Read a time, "10m", "90s" or "1h".
+
+    Raises:
+        UsageError: it is none above 0.
+    """
+    found = re.fullmatch(r"\s*(\d+\.?\d*)\s*([smh])\s*", text)
+    if not found or not float(found[1]):
+        raise UsageError("cannot read --time-limit", expected="10m, 90s or 1h", got=f"'{text}'")
+    return float(found[1]) * UNITS[found[2]]
+
+
+@command(AuditCommand)
+def audit(request: AuditCommand) -> None:
     """Judge whether images made on other models fool this one too often; the same command resumes."""
     from dataclasses import asdict
 
     from transferzoo.audits import formats, wording
-    from transferzoo.audits.cost import LEAST_IMAGES, cost_of, measured_speed, within
-    from transferzoo.audits.measure import audited, measure_jobs
+    from transferzoo.audits.audit import finish, prepare
+    from transferzoo.audits.plan import Talk, plan
     from transferzoo.audits.record import read_audit
-    from transferzoo.audits.verdicts import fewest_to_pass
-    from transferzoo.base.atomic import write_text
-    from transferzoo.base.file_names import file_name
-    from transferzoo.base.processes import usual_jobs
-    from transferzoo.cli.audit_jobs import audit_jobs, read_rate, read_seconds
+    from transferzoo.cli.auto_surrogates import plan_of, train_surrogates
     from transferzoo.cli.tables import render
-    from transferzoo.cli.train_tables import duration
-    from transferzoo.page.audit_report import audit_part
-    from transferzoo.page.html import render_page
+    from transferzoo.page.audit_report import write_audit
 
-    began = time.monotonic()
-    limit = read_rate(request.max_rate or ("20%" if request.baseline is None else None))
-    seconds = read_seconds(request.time_limit)
-    baseline = None if request.baseline is None else read_audit(request.baseline)
-    jobs, kinds = audit_jobs(request)
-    model = jobs[0].targets[0]
-    folder = request.folder or Path("audits") / file_name(model.name)
-    if request.baseline and request.baseline.resolve().parent == folder.resolve():
-        raise UsageError(
-            "the baseline lies where this audit is written", expected="another --folder", got=str(folder)
-        )
-    count = sum(len(job.crafting_tasks) for job in jobs)
-    speed, asking = measured_speed(jobs, request.jobs or usual_jobs())
-    cost = cost_of(jobs, speed, asking)
-    if seconds is not None:
-        least = max(LEAST_IMAGES, fewest_to_pass(count, limit) if limit else 0)
-        left = seconds - (time.monotonic() - began)
-        jobs = within(jobs, cost, seconds, left, least, request.runs)
-        fewer = cost_of(jobs, speed, asking)
-        if fewer.images < cost.images:
-            log(f"Images: {fewer.images} instead of {cost.images}, for a limit of {request.time_limit}.")
-        cost = fewer
-    attackers = f"{count} attacker{'s' if count > 1 else ''}"
-    said = (
-        f"Cost: {attackers}, {cost.images:,} images, {cost.gradients:,} gradient evaluations, "
-        f"{cost.queries:,} images that {model.name} classifies; about {duration(cost.seconds)}."
-    )
+    began, asked = time.monotonic(), request.asked
+    baseline = None if asked.baseline is None else read_audit(asked.baseline)
+    talk = Talk(log, progress, lambda planned: train_surrogates(planned, request.jobs))
+    found = plan(asked, talk)
+    folder = formats.place(request.folder, found.audited.name, asked.baseline)
+    if request.dry_run and not all(one.finished() for one in found.trainings):
+        show_json({"trains": [plan_of(one) for one in found.trainings]})
+        return
+    prepared = prepare(found, talk, request.jobs, began)
+    said = wording.cost(found.audited.name, prepared.cost)
     if request.dry_run:
-        show_json({**asdict(cost), "attackers": count}) if request.json else show_line(said)
+        show_json(asdict(prepared.cost)) if request.json else show_line(said)
         return
     log(said)
     formats.begin(folder)
-    with progress("starting") as advance:
-        found = measure_jobs(jobs, request.runs, request.jobs, as_written(), advance, log)
-    minutes = (time.monotonic() - began) / 60
-    record = audited(jobs, found, kinds, cost, limit, baseline, as_written(), minutes)
-    write_text(folder / formats.PAGE, render_page([audit_part(record)]))
-    formats.write(record, folder)
+    record = finish(prepared, talk, baseline, as_written())
+    write_audit(record, folder)
     if request.json:
         show_json(record.model_dump(mode="json"))
     else:

@@ -8,6 +8,7 @@ from transferzoo.cli.flags import AUTO
 from transferzoo.cli.output import log, progress_bar
 from transferzoo.cli.train_tables import duration
 from transferzoo.models.fitting import fitting_surrogates
+from transferzoo.sync.on_this_machine import on_this_machine
 from transferzoo.zoo.selection import parts
 
 if TYPE_CHECKING:
@@ -26,13 +27,6 @@ def without_auto(names: Iterable[str]) -> tuple[list[str], bool]:
     """Return names of surrogates without "auto", and whether that was among them."""
     every = [f"{name}|{defence}".rstrip("|") for name, defence in parts(names)]
     return [name for name in every if name != AUTO], AUTO in every
-
-
-def on_this_machine(model: ModelSpec) -> bool:
-    """Return whether no network is needed for a model."""
-    from transferzoo.sync.inventory import state_of
-
-    return state_of(model) in ("built-in", "local", "cached")
 
 
 def fitting(zoo: Zoo, dataset: str, targets: Collection[ModelSpec]) -> tuple[ModelSpec, ...]:
@@ -88,7 +82,9 @@ def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
 
     names = ", ".join(one.model.name for one in adapted)
     missing = [one for one in adapted if not one.finished()]
-    log(f"Surrogates for these classes: {names}, trained once on images that are not attacked.")
+    answers = next((one.labels for one in adapted if one.labels), None)
+    told = f"{answers.queries:,} answers of {answers.teacher.model.name} to " if answers else ""
+    log(f"Surrogates for these classes: {names}, trained once on {told}images that are not attacked.")
     if missing:
         log(
             f"Training {len(missing)} of them takes about {duration(seconds_of_all(missing, jobs))} on this "
@@ -108,9 +104,13 @@ def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
         trained = train_all(adapted, jobs, log, advance)
     for one, found in zip(adapted, trained, strict=True):
         log(
-            f"{one.model.name}: right on {found.accuracy:.1%} of {found.held_out:,} held-out images; trained "
-            f"on {found.images:,} others in {duration(found.seconds)}{_start(one)}."
+            f"{one.model.name}: {_right(one)} {found.accuracy:.1%} of {found.held_out:,} held-out images; "
+            f"trained on {found.images:,} others in {duration(found.seconds)}{_start(one)}."
         )
+
+
+def _right(one: Adaptation) -> str:
+    return f"answers as {one.labels.teacher.model.name} does on" if one.labels else "right on"
 
 
 def _start(one: Adaptation) -> str:
@@ -125,6 +125,7 @@ def plan_of(one: Adaptation) -> dict[str, Any]:
         "into": str(one.folder),
         "done": done,
         "images": one.feed.count,
+        **({"queries": one.labels.queries} if one.labels else {}),
         "estimated_seconds": 0.0 if done else round(one.seconds(), 1),
         "config": one.config.model_dump(mode="json"),
     }

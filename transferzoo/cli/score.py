@@ -93,14 +93,15 @@ class ScoreRequest(TargetsRequest):
 @command(ScoreRequest)
 def score(request: ScoreRequest) -> None:
     """Try adversarial images that exist on targets, with the noise, intervals and tests of an attack."""
-    from transferzoo.cli.attack_job import download_models
     from transferzoo.cli.score_job import listed, scored, sized
-    from transferzoo.cli.score_pack import given_packs, score_pack, with_packed
+    from transferzoo.cli.score_pack import given_packs, score_pack
     from transferzoo.datasets.own import own_images
     from transferzoo.evaluation.given_images import ImageFolder
+    from transferzoo.evaluation.packs import with_packed
     from transferzoo.models.resolve import named_dataset, select_models
     from transferzoo.results.comparisons import Findings
     from transferzoo.results.writers import check_output
+    from transferzoo.sync.on_this_machine import download_models
     from transferzoo.zoo.reader import load_zoo
 
     files = [check_output(path) for path in request.output or []]
@@ -118,7 +119,7 @@ def score(request: ScoreRequest) -> None:
     options = request.unlisted
     targets = select_models(records, names, name, "target", options, log) if names else ()
     options.check_used(records, targets)
-    _, targets = download_models((), tuple(targets))
+    _, targets = download_models((), tuple(targets), log)
     spec = records.dataset(name)
     split = request.split or spec.attack.split
     found = [scored(request, folder, sized(spec, folder), split, root, targets) for folder in folders]

@@ -11,12 +11,11 @@ from transferzoo.base.errors import UsageError
 from transferzoo.cli.output import as_written, log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from transferzoo.cli.score import ScoreRequest
     from transferzoo.evaluation.packs import Pack
     from transferzoo.results.comparisons import Findings
-    from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 
@@ -39,19 +38,6 @@ def given_packs(request: ScoreRequest) -> dict[Path, Pack]:
             got=", ".join(said),
         )
     return {place: read_pack(find_pack(str(place))) for place in places}
-
-
-def with_packed(zoo: Zoo, packs: Iterable[Pack]) -> tuple[Zoo, str | None]:
-    """Return a zoo that has the data set of packs, and its name; None without any pack.
-
-    Raises:
-        UsageError: they are of several data sets.
-    """
-    found = {pack.manifest.dataset: pack.dataset for pack in packs}
-    if len(found) > 1:
-        raise UsageError("packs of several data sets share no table", expected="one", got=", ".join(found))
-    known = {name: zoo.datasets.get(name, spec) for name, spec in found.items()}
-    return replace(zoo, datasets={**zoo.datasets, **known}), next(iter(known), None)
 
 
 def score_pack(

@@ -24,7 +24,6 @@ def sharpness(request: SharpnessRequest) -> None:
     from transferzoo.attacks.configure import resolve
     from transferzoo.attacks.engine import Attack
     from transferzoo.base.atomic import write_text
-    from transferzoo.cli.attack_job import download_models
     from transferzoo.cli.landscapes import report_line, report_models, report_slice
     from transferzoo.cli.tables import render
     from transferzoo.datasets.own import own_images, read_as_by
@@ -33,6 +32,7 @@ def sharpness(request: SharpnessRequest) -> None:
     from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.results.writers import check_output, formatted
     from transferzoo.sharpness.plots import check_plot_path
+    from transferzoo.sync.on_this_machine import download_models
     from transferzoo.zoo.reader import load_zoo
 
     kind = request.kind
@@ -52,7 +52,7 @@ def sharpness(request: SharpnessRequest) -> None:
         log(note)
     dataset_spec = records.dataset(name)
     options.check_used(records, (*chosen, *tried_on))
-    chosen, tried_on = download_models(chosen, tried_on)
+    chosen, tried_on = download_models(chosen, tried_on, log)
     if kind != "MODEL" and len(chosen) != len(names):
         wanted = "two different models" if request.between else "one model"
         raise UsageError(f"{kind} takes {wanted}", got=", ".join(model.name for model in chosen))

@@ -208,6 +208,11 @@ def read_as_by(zoo: Zoo, name: str, models: Iterable[ModelSpec]) -> tuple[Zoo, s
     return replace(zoo, datasets={**zoo.datasets, name: spec}), note
 
 
+def usual_budget(spec: DatasetSpec) -> str:
+    """Return the sentence on the budget of a data set that states none."""
+    return f"Their budget, {spec.attack.epsilon} in {spec.attack.norm}, is an assumption: --epsilon."
+
+
 # ---------------------------------------------------------------- what is said of them
 
 

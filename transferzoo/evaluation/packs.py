@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +24,7 @@ from transferzoo.attacks.norms import NORMS
 from transferzoo.base.atomic import sha256
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.digests import digest_of
-from transferzoo.base.errors import DataError, reason
+from transferzoo.base.errors import DataError, UsageError, reason
 from transferzoo.base.foreign_files import read_csv, read_json
 from transferzoo.base.frozen_model import wanted
 from transferzoo.datasets import Batch, check_ids
@@ -48,11 +48,12 @@ from transferzoo.results.records import SurrogateAttack
 from transferzoo.zoo.schema import DatasetSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
+    from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec
 
 
@@ -219,6 +220,19 @@ def _dataset(manifest: Manifest) -> DatasetSpec:
         splits={manifest.split or "test": ()},
         **manifest.model_dump(include={"classes", "channels", "size", "mean", "std", "licence", "origin"}),
     )
+
+
+def with_packed(zoo: Zoo, packs: Iterable[Pack]) -> tuple[Zoo, str | None]:
+    """Return a zoo that has the data set of packs, and its name; None without any pack.
+
+    Raises:
+        UsageError: they are of several data sets.
+    """
+    found = {pack.manifest.dataset: pack.dataset for pack in packs}
+    if len(found) > 1:
+        raise UsageError("packs of several data sets share no table", expected="one", got=", ".join(found))
+    known = {name: zoo.datasets.get(name, spec) for name, spec in found.items()}
+    return replace(zoo, datasets={**zoo.datasets, **known}), next(iter(known), None)
 
 
 def pack_job(

@@ -10,6 +10,7 @@ from transferzoo.base.environment import environment
 from transferzoo.base.errors import DataError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.train_config import TrainConfig
+from transferzoo.datasets.disk import count_images
 from transferzoo.datasets.own import UNSEEN
 from transferzoo.minimizers import show_rule
 from transferzoo.models.download import download_model
@@ -18,8 +19,9 @@ from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import resolve_model
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuning import architecture_of, identity
-from transferzoo.training.own_data import PIXELS, as_trained_on
+from transferzoo.training.own_data import PIXELS, as_trained_on, usual_options
 from transferzoo.training.recipes import plugins_of, short_name
+from transferzoo.training.replicas import Labels, Teacher
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Adaptation:
         start: checkpoint folder that is fine-tuned; None for fresh weights.
         folder: the checkpoint it becomes, in the cache.
         model: the surrogate it becomes.
+        labels: answers that it is trained on, and held to; None for the labels of the data set.
     """
 
     config: TrainConfig
@@ -56,6 +59,7 @@ class Adaptation:
     start: Path | None
     folder: Path
     model: ModelSpec
+    labels: Labels | None = None
 
     def finished(self) -> bool:
         """Return whether an earlier run has trained it.
@@ -80,8 +84,9 @@ def adaptations(
     *,
     split: str | None = None,
     is_here: Callable[[ModelSpec], bool] | None = None,
+    teacher: Teacher | None = None,
 ) -> tuple[tuple[Adaptation, ...], str]:
-    """Lay out the training of surrogates on a data set; nothing is trained.
+    """Lay out the training of surrogates on a data set; nothing is trained, and nobody asked.
 
     Args:
         zoo: see `adapted_surrogates`, as for the others.
@@ -89,6 +94,7 @@ def adaptations(
         count: likewise.
         split: likewise.
         is_here: likewise.
+        teacher: a model whose answers the surrogates are trained on, from fresh weights.
 
     Returns:
         The trainings, and the split of images to attack.
@@ -110,10 +116,10 @@ def adaptations(
             expected=f"the split '{UNSEEN}'" if UNSEEN in spec.shares else "folders train/ and test/",
             hint="leave out --split" if UNSEEN in spec.shares else "move some of the images into test/",
         )
-    starts = _at_hand(zoo, spec, is_here or without_network)[:count]
+    starts = [] if teacher else _at_hand(zoo, spec, is_here or without_network)[:count]
     fresh = [(FRESH[place % len(FRESH)], place // len(FRESH)) for place in range(count - len(starts))]
     planned = [_adaptation(zoo, dataset, architecture_of(model.folder), model) for model in starts]
-    return (*planned, *(_adaptation(zoo, dataset, name, seed=seed) for name, seed in fresh)), free
+    return (*planned, *(_adaptation(zoo, dataset, name, None, seed, teacher) for name, seed in fresh)), free
 
 
 def _at_hand(zoo: Zoo, spec: DatasetSpec, here: Callable[[ModelSpec], bool]) -> list[ModelSpec]:
@@ -125,10 +131,18 @@ def _at_hand(zoo: Zoo, spec: DatasetSpec, here: Callable[[ModelSpec], bool]) -> 
 
 
 def _adaptation(
-    zoo: Zoo, name: str, architecture: str, start: ModelSpec | None = None, seed: int = 0
+    zoo: Zoo,
+    name: str,
+    architecture: str,
+    start: ModelSpec | None = None,
+    seed: int = 0,
+    teacher: Teacher | None = None,
 ) -> Adaptation:
     read, usual = as_trained_on(zoo, name, None, fine_tuned=start is not None)
-    dataset = read.dataset(name)
+    dataset, labels = read.dataset(name), None
+    if teacher is not None:
+        labels = Labels(teacher, teacher.queries(count_images(dataset, "train", None)))
+        usual = {**usual_options(labels.queries, fine_tuned=False), "labels_from": teacher.model.full_name}
     config = TrainConfig.of(
         **usual,
         dataset=dataset.name,
@@ -137,15 +151,17 @@ def _adaptation(
         minimizer=show_rule(MINIMIZER),
         seed=seed,
     )
-    feed, folder = _feed(dataset, config), None if start is None else start.folder
+    feed = labels.feed(dataset, config) if labels else _feed(dataset, config)
+    folder = None if start is None else start.folder
     key = {
         "config": config.key(),
         "data": feed.identity,
         **({} if folder is None else identity(folder)),
         **plugins_of(config),
+        **({"teacher": labels.teacher.key} if labels else {}),
         "environment": environment()._asdict(),
     }
-    called = f"{short_name(config)}{f'-{seed}' if seed else ''}"
+    called = f"{short_name(config)}{'-replica' if labels else ''}{f'-{seed}' if seed else ''}"
     place = cache_folder("surrogates") / f"{dataset.name}-{called}-{fingerprint(key)[:8]}"
     model = ModelSpec(
         name=called,
@@ -154,7 +170,7 @@ def _adaptation(
         source=LocalFolder(place.resolve()),
         origin=f"trained on the images of {dataset.origin}",
     )
-    return Adaptation(config, dataset, feed, folder, place, model)
+    return Adaptation(config, dataset, feed, folder, place, model, labels)
 
 
 def _feed(dataset: DatasetSpec, config: TrainConfig) -> Feed:

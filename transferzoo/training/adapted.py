@@ -36,7 +36,7 @@ class Adapted:
         model: the surrogate.
         images: how many it was trained on.
         held_out: how many others its accuracy was measured on.
-        accuracy: on these, 0 to 1.
+        accuracy: on these, 0 to 1; of a replica, how often it answers as its teacher does.
         seconds: of training.
     """
 
@@ -109,6 +109,8 @@ def train_all(
 ) -> tuple[Adapted, ...]:
     """Train surrogates that are not trained yet, those on small images several at a time.
 
+    Whom replicas are trained on is asked before, in this process.
+
     Args:
         planned: what is trained.
         jobs: processes, in one thread each; None for `usual_jobs`. Their number changes no bit.
@@ -118,6 +120,9 @@ def train_all(
     Raises:
         ModelError, TransferZooError: see `train_once`.
     """
+    for one in planned:
+        if one.labels:
+            one.labels.ask()
     small, large = _by_size(planned)
     done: dict[int, Adapted] = {}
 
@@ -188,7 +193,7 @@ def train_once(
         recipe = train(
             one.config,
             one.dataset,
-            one.feed,
+            one.labels.answered(one.dataset, one.config) if one.labels else one.feed,
             None,
             one.folder,
             start=one.start,
