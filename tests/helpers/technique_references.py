@@ -72,6 +72,11 @@ REFERENCES = {
         LITERAL,
         "extremes are each image's own, not those of the first; at=scores is the authors' place",
     ),
+    "awt": Checked(
+        "test_tuning",
+        "a loop over one image with torch's SGD, in float64",
+        "each image has weights of its own; the ascent has no gradient of the step before in it",
+    ),
     "fpr": Checked(
         "test_attention",
         "attention written by hand",

@@ -16,6 +16,7 @@ from transferzoo.attacks.techniques import (
     Draw,
     Ensemble,
     Features,
+    Fusion,
     Joint,
     Stage,
     Starter,
@@ -67,6 +68,11 @@ class Composition:
         """Whether it says what several surrogates make together: it then takes all weights of a surrogate."""
         return bool(self.of(Draw, Joint))
 
+    @property
+    def alone(self) -> bool:
+        """Whether images have to be attacked one by one."""
+        return any(technique.alone for technique in self.techniques)
+
     def _models(self, surrogates: int) -> int:
         """Return how many models are attacked: those drawn, where a technique draws."""
         draws = self.of(Draw)
@@ -103,7 +109,9 @@ class Composition:
         edges = sorted({0, steps, *(t.after for t in self.techniques if 0 < t.after < steps)})
         by_steps = before * self._cost_at(0)
         by_steps += sum(self._cost_at(first) * (end - first) for first, end in pairwise(edges))
-        return models * setup + factor * by_steps
+        attacked = factor if self.of(Fusion) else models
+        besides = attacked * steps * sum(technique.each_step for technique in self.techniques)
+        return models * setup + factor * by_steps + besides
 
     def steps_within(self, most: int, models: int = 1) -> int:
         """Return the most steps of at most so many gradient evaluations an image; 0 if there are none."""

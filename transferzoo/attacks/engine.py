@@ -153,6 +153,16 @@ def perturb(
 
     See `craft`, which is what a run saves and measures.
     """
+    if attack.composition.alone and len(images) > 1:
+
+        def single(one: slice, listen: Callable[[int, Tensor], None]) -> Tensor:
+            classes = None if target_classes is None else target_classes[one]
+            part = images[one], labels[one], ids[one]
+            return perturb(
+                attack, surrogate, *part, target_classes=classes, pool=pool, dtype=dtype, on_step=listen
+            )
+
+        return _one_by_one(single, len(images), on_step)
     clean = images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
     unit = WorkUnit(
         clean,
@@ -172,6 +182,28 @@ def perturb(
             block.enter_context(frozen(model))
         parts = objectives(attack.composition, surrogates, unit, block)
         return clean + _climb(attack.composition, parts, unit, on_step or (lambda *_: None))
+
+
+def _one_by_one(
+    attacked: Callable[[slice, Callable[[int, Tensor], None]], Tensor],
+    count: int,
+    on_step: Callable[[int, Tensor], None] | None,
+) -> Tensor:
+    """Return what is made of each of so many images by itself; `on_step` hears of all of them at the end."""
+    walks: list[list[Tensor]] = [[] for _ in range(count)]
+
+    def single(number: int) -> Tensor:
+        def listen(_: int, delta: Tensor) -> None:
+            if on_step:
+                walks[number].append(delta)
+
+        return attacked(slice(number, number + 1), listen)
+
+    found = torch.cat([single(number) for number in range(count)])
+    for done, deltas in enumerate(zip(*walks, strict=True), 1):
+        if on_step:
+            on_step(done, torch.cat(deltas))
+    return found
 
 
 def _climb(

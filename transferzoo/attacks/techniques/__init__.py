@@ -71,17 +71,24 @@ class Technique(Options, ABC):
         needs: a stage without a technique of which it makes no sense.
         place: the part of the model that it wants for itself, in a few words: two of the same place exclude
             each other.
+        alone: it changes the surrogate for the sake of an image, so the engine attacks images one by one.
     """
 
     stage: ClassVar[Stage]
     paper: ClassVar[str] = ""
     needs: ClassVar[Stage | None] = None
     place: ClassVar[str] = ""
+    alone: ClassVar[bool] = False
 
     @property
     def cost(self) -> int:
         """Gradient evaluations it makes of one; of START: steps made before the first."""
         return 1
+
+    @property
+    def each_step(self) -> int:
+        """Gradient evaluations that it makes once a step besides, of every model that the step attacks."""
+        return 0
 
     @property
     def after(self) -> int:
