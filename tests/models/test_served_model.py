@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from helpers import mlserver
-from helpers.exported import Normalised, export
 from helpers.linear_model import expected, labels, scores
 from helpers.oip_server import Fault, Served, serving
 from helpers.refusals import refused
@@ -157,16 +155,3 @@ def test_it_is_no_surrogate(cli: Run, few: Path) -> None:
     with serving(Served(scores)) as url:
         words = ("'net' is no surrogate: no gradient comes back from it", "use it as a target")
         refused(cli("attack", "-s", f"oip:{url}", "-t", "vgg", "--data", few), 2, *words)
-
-
-def test_a_real_server_answers_as_the_network(cli: Run, few: Path, tmp_path: Path) -> None:
-    vgg = load_model("vgg")
-    network = Normalised(vgg.model, float(vgg.mean), float(vgg.std)).eval()
-    file = export(network, tmp_path / "net.onnx", 2, 1, 28, 28)
-    with mlserver.serving(file, tmp_path / "server") as url:
-        images = load_images().images[:200] / 255
-        with torch.no_grad():
-            torch.testing.assert_close(load_model(f"oip:{url}")(images), vgg(images), rtol=0, atol=2e-4)
-        found = by_pair(cli(*TRY, "--data", few, "-t", f"oip:{url}", "--json"))
-    assert len({record["outcomes"] for record in found.values()}) == 1
-    assert len(found) == 2
