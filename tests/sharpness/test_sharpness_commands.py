@@ -11,6 +11,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 import transferzoo
 from helpers.checkpoints import copied
@@ -55,6 +56,25 @@ def test_the_command_prints_what_the_library_measures(cli: Run, few: Path, tmp_p
     assert f"{wanted.adaptive.worst_rise:.3g}" in table.out
     for words in ("8 images of fashion-mnist, split sample; seed 3", "rho = 0.1", "2 probes"):
         assert words in " ".join(table.out.split())
+
+
+def test_small_networks_are_measured_in_one_thread(
+    cli: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def look(*_: object, **__: object) -> None:
+        threads.append(torch.get_num_threads())
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr("transferzoo.sharpness.job.measure", look)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError, match="seen"):
+            cli("sharpness", "vgg", *SMALL, *flags(few))
+        assert (threads, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_results_are_kept_one_by_one(

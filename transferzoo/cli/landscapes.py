@@ -41,10 +41,11 @@ def report_models(
     from transferzoo.sharpness.job import measure_models, results_folder
     from transferzoo.sharpness.measurement import check_numbers
     from transferzoo.sharpness.tables import sharpness_rows, sharpness_tables
+    from transferzoo.training.threads import usual_threads
 
     check_numbers(**options)
     folder = results_folder(runs, setup, options)
-    with progress("starting") as advance:
+    with progress("starting") as advance, usual_threads(setup.dataset):
         found = measure_models(setup, models, options, folder, advance)
     content = {
         **setup.content,
@@ -71,6 +72,7 @@ def report_line(
     from transferzoo.sharpness.job import measure_line, results_folder
     from transferzoo.sharpness.plots import plot_line
     from transferzoo.sharpness.tables import line_rows, line_table
+    from transferzoo.training.threads import usual_threads
 
     targets_sha256 = {model.full_name: identity(model)[0] for model in targets}
     options: dict[str, Any] = {}
@@ -78,7 +80,7 @@ def report_line(
         behind = used(*TECHNIQUES.origins(attack.composition.spec))
         options = {"attack": attack.canonical, "targets": targets_sha256, **behind}
     folder = results_folder(runs, setup, options)
-    with progress("starting") as advance:
+    with progress("starting") as advance, usual_threads(setup.dataset):
         found = measure_line(setup, ends, points, targets, attack, folder, advance)
     names = (ends[0].full_name, ends[1].full_name)
     if picture is not None:
@@ -97,10 +99,11 @@ def report_slice(
     from transferzoo.sharpness.landscape import plane_coordinates
     from transferzoo.sharpness.plots import plot_slice
     from transferzoo.sharpness.tables import slice_rows, slice_table
+    from transferzoo.training.threads import usual_threads
 
     positions = plane_coordinates(points, radius)
     folder = results_folder(runs, setup, {"positions": positions})
-    with progress("starting") as advance:
+    with progress("starting") as advance, usual_threads(setup.dataset):
         found = measure_plane(setup, model, positions, folder, advance)
     if picture is not None:
         plot_slice(found, model.name, picture)

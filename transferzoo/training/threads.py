@@ -1,4 +1,4 @@
-"""How many threads a training computes in."""
+"""How many threads a training, and a measurement of what came of it, computes in."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def usual_threads(dataset: DatasetSpec) -> AbstractContextManager[None]:
     """Compute in one thread, as attacks do, where images are held in memory; on large ones as PyTorch is set.
 
     A layer is soon done with small images. Threads that share it wait for each other where another program
-    has the processor of one: two took 15 to 40 times as long as one on two busy processors. In one thread the
-    weights are also the same whatever number of processors a machine has. Where a GPU
-    computes, they prepare its batches, and stay as they are.
+    has the processor of one: two took 3 to 15 times as long as one on two busy processors. In one thread the
+    weights are also the same whatever number of processors a machine has. Where a GPU computes, threads
+    prepare its batches, and stay as they are.
 
     Args:
         dataset: what is classified, at the size that is trained with.
