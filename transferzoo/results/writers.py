@@ -16,6 +16,7 @@ from transferzoo.results.attackers import many_attackers
 from transferzoo.results.comparisons import Findings, paired_tests, rows_of
 from transferzoo.results.conclusion import conclusion, notes
 from transferzoo.results.latex import to_latex
+from transferzoo.results.ranking import rankings
 from transferzoo.results.tables import tables
 from transferzoo.results.trainings import to_dict, trainings
 
@@ -37,6 +38,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         "curve": [asdict(r) for r in found.curve],
         "paired_tests": tests,
         "many_attackers": asdict(many_attackers(found.records)),
+        "rankings": [asdict(one) for one in rankings(found)],
         "trainings": to_dict(trainings(found.records)),
         "visibility": [asdict(one) for one in found.visibility],
     }
