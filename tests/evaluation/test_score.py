@@ -16,7 +16,7 @@ from PIL import Image
 from helpers.refusals import refused
 from transferzoo.api import load_images, load_model
 from transferzoo.evaluation.run_folder import RunFolder
-from transferzoo.page.example_images import example_images
+from transferzoo.page.example_images import row_examples
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -197,20 +197,22 @@ def test_its_page_shows_the_images(cli: Run, folders: Path, batch: Any, adversar
     done = cli("score", "adv", "--clean", "clean", "--dataset", "fashion-mnist", "-t", "vgg")
     place = next(line for line in done.err.splitlines() if line.startswith("Run folder: "))
     shutil.rmtree("clean")
-    found = example_images(RunFolder(Path(place.partition(": ")[2])), load_zoo(), None)
-    assert [name.partition("\n")[0] for name, _ in found.rows] == ["clean", "adversarial", "difference"]
-    vgg = load_model("vgg")
-    assert len(found.columns) == 5
+    (found,) = row_examples([RunFolder(Path(place.partition(": ")[2]))])
+    assert [*found.pictures] == ["clean", "adversarial", "difference"]
+    vgg, (cell,) = load_model("vgg"), found.cells
+    assert len(found.columns) == len(cell.outcomes) == 5
     for at in range(5):
         clean, shown = (
-            torch.tensor([*Image.open(io.BytesIO(row[at].png)).tobytes()]).reshape(1, 28, 28)
-            for _, row in found.rows[:2]
+            torch.tensor([*Image.open(io.BytesIO(found.pictures[version][at].png)).tobytes()]).reshape(
+                1, 28, 28
+            )
+            for version in ("clean", "adversarial")
         )
         (place_of,) = (at for at, image in enumerate(batch.images) if torch.equal(image, clean))
         assert torch.equal(adversarial[place_of], shown)
         with torch.no_grad():
             predicted = CLASSES[int(vgg(shown[None] / 255).argmax())]
-        assert f"vgg: {predicted}\n" in found.rows[1][1][at].note
+        assert cell.outcomes[at].startswith(f"{predicted}\n")
 
 
 @pytest.mark.parametrize(

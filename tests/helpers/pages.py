@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+from helpers.records import record
+from transferzoo.page.example_images import CellExamples, Picture, RowExamples, cell_anchor
+from transferzoo.page.parts import Part
+from transferzoo.page.run_report import cell_links
+from transferzoo.results.comparisons import Findings, rows_of
+from transferzoo.results.ranking import ranking_tables
+from transferzoo.results.tables import tables
 from transferzoo.studies.result_file import Outcomes, Results, Value
 from transferzoo.studies.schema import Study
 
@@ -21,6 +29,8 @@ STRONG = {"sgd": 8, "sam": 10, "l-sam": 14}
 SHARP = {"sgd": 500.0, "sam": 100.0, "l-sam": 20.0}
 ACCURATE = {"sgd": 0.92, "sam": 0.9, "l-sam": 0.86}
 RATES = (0.1, 0.1, 0.01, 0.01)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+"""A PNG of one pixel."""
 VOID = {"br", "img", "link", "meta"}
 CLAIMS: list[dict[str, Any]] = [
     {"say": "A large radius helps", "higher": {"surrogate": "l-sam"}, "lower": {"surrogate": "sgd"}},
@@ -69,6 +79,54 @@ def few_results() -> Results:
     outcomes = tuple(one for one in found.outcomes if one.epoch == EPOCHS)
     values = tuple(one for one in found.values if one.epoch == EPOCHS and "." not in one.measure)
     return replace(found, outcomes=outcomes, values=values)
+
+
+def runs_part(*, name: str = "a") -> Part:
+    """Return the part of runs by hand: two surrogates, two attacks, two targets; with their examples.
+
+    Args:
+        name: of a surrogate.
+    """
+    found = Findings(
+        [
+            record(surrogate, target, outcomes[:more] * 10, attack=f"{attack}@linf,eps=8/255")
+            for surrogate, more in ((name, 3), ("b", 4))
+            for attack in ("bim", "mi:decay=1,normalise=mean")
+            for target, outcomes in (("c", "1101"), ("d", "1000"))
+        ]
+    )
+    shown = tables(found)
+    pixel = base64.b64decode(PIXEL)
+    examples = tuple(
+        RowExamples(
+            anchor=f"row-{at + 1}",
+            title=f"{surrogate}, {attack}",
+            caption="By hand.",
+            columns=("Shirt\nimage 3", "Bag\nimage 4"),
+            pictures={v: (Picture(pixel, f"Shirt, {v}"),) * 2 for v in ("clean", "adversarial")},
+            cells=tuple(
+                CellExamples(cell_anchor(at, place), target, f"{at}{place} %", ("Coat\nfooled", "not fooled"))
+                for place, target in enumerate("cd")
+            ),
+            commands=(f"transferzoo attack -s {surrogate} -a {attack.partition('@')[0]}",),
+        )
+        for at, (surrogate, attack) in enumerate(rows_of(found.records))
+    )
+    return Part(
+        name="runs",
+        title="Attack runs",
+        about="By hand.",
+        facts={"Seed": ("0",)},
+        verdicts=(),
+        figures=(),
+        tables=tuple(shown),
+        examples=examples,
+        commands=("transferzoo attack",),
+        configuration={},
+        reading="As it stands.",
+        rankings=tuple(ranking_tables(found)),
+        links=cell_links(found, shown[0]),
+    )
 
 
 def _outcomes(study: Study) -> Iterator[Outcomes]:

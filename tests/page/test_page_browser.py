@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers.browser import Browser, browsing, chromium
-from helpers.pages import few_results, results
+from helpers.pages import few_results, results, runs_part
 from transferzoo.page import study_report
 from transferzoo.page.html import render_page
 from transferzoo.page.parts import with_unique_names
@@ -182,3 +182,113 @@ def test_several_parts_fit_a_phone(browser: Browser, tmp_path: Path) -> None:
     path.write_text(render_page(with_unique_names([part, part])), encoding="utf-8")
     browser.open(path.as_uri(), 360)
     assert browser.tell("document.documentElement.scrollWidth") <= 360
+
+
+# ---------------------------------------------------------------- tables that sort, cells that open
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("runs") / "page.html"
+    path.write_text(render_page([runs_part()]), encoding="utf-8")
+    return path.as_uri()
+
+
+HEADS = "document.querySelector('#runs--tables table').tHead.rows[0].cells"
+COLUMN = "[...document.querySelector('#runs--tables table').tBodies[0].rows].map(r => r.cells[{}].innerText)"
+SORTED = f"[...{HEADS}].map(head => head.getAttribute('aria-sort'))"
+
+
+def _rates(browser: Browser) -> list[float]:
+    """Return the means in the order of the table, what has none aside."""
+    texts = [text for text in browser.tell(COLUMN.format(1)) if text != "–"]
+    return [float(text.split("\n")[0].rstrip("▲▼")) for text in texts]
+
+
+def _press(browser: Browser, key: str, code: int, text: str = "") -> None:
+    for kind in ("keyDown", "keyUp"):
+        typed = {"text": text} if text and kind == "keyDown" else {}
+        browser.call(
+            "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **typed
+        )
+
+
+@pytest.mark.parametrize(("width", "dark"), SIZES)
+def test_a_page_of_runs_is_quiet_and_fits(browser: Browser, runs: str, width: int, dark: bool) -> None:
+    browser.open(runs, width, dark=dark)
+    _check_quiet(browser, runs, width)
+    browser.tell("document.querySelector('a.cell').click()")
+    assert browser.tell("document.querySelector('dialog').getBoundingClientRect().right") <= width
+    assert browser.tell("document.querySelector('dialog').getBoundingClientRect().left") >= 0
+    _check_quiet(browser, runs, width)
+
+
+def test_a_table_sorts_by_click_and_by_key(browser: Browser, runs: str) -> None:
+    browser.open(runs, 1440)
+    before = _rates(browser)
+    browser.tell(f"{HEADS}[1].querySelector('button').click()")
+    values = [
+        float(text.split("\n")[0].rstrip("▲▼")) for text in browser.tell(COLUMN.format(1)) if text != "–"
+    ]
+    assert values == sorted(values, reverse=True)
+    assert values != before
+    assert browser.tell(SORTED) == [None, "descending", None, None]
+    browser.tell(f"{HEADS}[1].querySelector('button').focus()")
+    _press(browser, "Enter", 13, "\r")
+    again = [
+        float(text.split("\n")[0].rstrip("▲▼")) for text in browser.tell(COLUMN.format(1)) if text != "–"
+    ]
+    assert again == sorted(values)
+    assert browser.tell(SORTED) == [None, "ascending", None, None]
+    browser.tell(f"{HEADS}[0].querySelector('button').focus()")
+    _press(browser, " ", 32, " ")
+    names = browser.tell(COLUMN.format(0))
+    assert names == sorted(names)
+    assert browser.tell(SORTED) == ["ascending", None, None, None]
+    ranks = browser.tell(
+        "document.querySelector('#runs--ranking table').tBodies[0].rows[0].cells[1].innerText"
+    )
+    assert ranks == "1"
+
+
+def test_a_cell_opens_its_examples_and_command(browser: Browser, runs: str) -> None:
+    browser.open(runs, 1440)
+    cell = "document.querySelector('a.cell[href=\"#runs--cell-2-2\"]')"
+    browser.tell(f"{cell}.focus()")
+    _press(browser, "Enter", 13, "\r")
+    assert browser.tell("document.querySelector('dialog').open") is True
+    words = browser.tell("document.querySelector('dialog').innerText")
+    assert "11 %" in words and "10 %" not in words, "this cell alone"
+    assert "Coat" in words and "transferzoo attack -s toys/a -a mi:decay=1,normalise=mean" in words
+    assert browser.tell("document.querySelectorAll('dialog img').length") == 4
+    ids = browser.tell("[...document.querySelectorAll('[id]')].map(each => each.id)")
+    assert len(ids) == len(set(ids))
+    _press(browser, "Escape", 27)
+    assert browser.tell("document.querySelector('dialog').open") is False
+    assert browser.tell(f"document.activeElement === {cell}") is True
+
+
+WITHOUT = """({
+  buttons: document.querySelectorAll('button').length,
+  dialogs: document.querySelectorAll('dialog').length,
+  links: document.querySelectorAll('a.cell').length,
+  lost: [...document.querySelectorAll('a.cell')].map(link => link.getAttribute('href'))
+    .filter(href => !document.querySelector(href)),
+  cell: document.querySelector(':target').id,
+  seen: document.querySelector(':target').getBoundingClientRect().top < innerHeight,
+})"""
+
+
+def test_without_script_all_is_there(browser: Browser, runs: str) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(f"{runs}#runs--cell-2-2", 360)
+    found = browser.call("Runtime.evaluate", expression=WITHOUT, returnByValue=True)["result"]["value"]
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert found == {
+        "buttons": 0,
+        "dialogs": 0,
+        "links": 8,
+        "led": True,
+        "cell": "runs--cell-2-2",
+        "seen": True,
+    }

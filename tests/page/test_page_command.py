@@ -19,7 +19,7 @@ from transferzoo.base.errors import DataError
 from transferzoo.cli.app import app
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.page import study_report
-from transferzoo.page.example_images import PIXEL_BYTES, example_images
+from transferzoo.page.example_images import row_examples
 from transferzoo.page.html import render_page
 from transferzoo.studies.result_file import write_results
 from transferzoo.zoo.reader import load_zoo
@@ -95,38 +95,42 @@ def test_verdicts_can_be_printed_alone(cli: Run, file: Path) -> None:
     assert "what was measured" not in verdicts
 
 
-def test_a_page_of_runs_and_studies_shows_images(
-    cli: Run, run: Path, few: Path, file: Path, tmp_path: Path
-) -> None:
-    made = cli("report", run, file, "--html", "page.html", "--data", few)
+def test_a_page_of_runs_and_studies_shows_images(cli: Run, run: Path, file: Path, tmp_path: Path) -> None:
+    """Every cell of the table leads to its images, what its target said of them, and the command."""
+    made = cli("report", run, file, "--html", "page.html")
     assert made.code == 0, made.err
     tree = Page.of((tmp_path / "page.html").read_text(encoding="utf-8")).root
     assert [e.text for e in tree.every("h2")] == [f"Attack run {run.name}", "Study by-hand"]
-    (table,) = [e for e in tree.every("table") if "Examples from run" in e.one("caption").text]
-    rows = list(table.one("tbody").every("tr"))
+    assert "After fewer steps of the attack" in [e.text for e in tree.every("h4")]
+    (block,) = [e for e in tree.every("div") if e.attributes.get("class") == "made"]
+    assert block.one("h4").text == "resnet50-sgd, bim, linf, ε = 16/255"
+    rows = list(block.one("tbody").every("tr"))
     heads = [row.one("th").text for row in rows]
-    assert heads == ["clean", "adversarialresnet50-sgdbimlinf, ε = 16/255", "difference"]
-    for row in rows:
+    assert heads == ["clean", "adversarial", "difference", "vgg", "resnet18", "resnet50-sgd*"]
+    for row in rows[:3]:
         pictures = list(row.every("img"))
         assert len(pictures) == 5
         assert all(img.attributes["alt"] for img in pictures)
-    assert "After fewer steps of the attack" in [e.text for e in tree.every("h4")]
-    notes = [e.text for e in rows[1].every("span")]
-    shown = [int(head.text.rpartition("image ")[2]) for head in table.one("thead").every("th")]
+    shown = [int(head.text.rpartition("image ")[2]) for head in list(block.one("thead").every("th"))[1:]]
     ids = json.loads((run / "selection.json").read_text())["ids"]
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     places = [ids.index(name) for name in shown]
-    fooled = [sum(r["outcomes"][at] == "1" for r in records if not r["white_box"]) for at in places]
     classes = load_zoo().dataset("fashion-mnist").classes
     (unit,) = run.rglob("images/*/*/0000.safetensors")
-    with torch.no_grad():
-        said = load_model("vgg")(load_file(unit)["images"][places] / 255).argmax(1).tolist()
-    assert notes == [
-        f"vgg: {classes[one]}fools {count} of 2" for one, count in zip(said, fooled, strict=True)
-    ]
+    adversarial = load_file(unit)["images"][places] / 255
+    links = [e for e in tree.every("a") if e.attributes.get("class") == "cell"]
+    for link, row, record in zip(links, rows[3:], records, strict=True):
+        assert link.attributes["href"] == f"#{row.attributes['id']}"
+        assert link.text == f"{100 * record['rate']:.1f}"
+        rate, *notes = [cell.text for cell in row.every("td")]
+        assert rate == f"{100 * record['rate']:.1f}\u00a0% of {record['n']}"
+        with torch.no_grad():
+            said = load_model(record["target"].partition("/")[2])(adversarial).argmax(1).tolist()
+        marks = ["fooled" if record["outcomes"][place] == "1" else "not fooled" for place in places]
+        assert notes == [f"{classes[one]}{mark}" for one, mark in zip(said, marks, strict=True)]
 
 
-def test_pictures_are_those_of_the_run(run: Path, few: Path) -> None:
+def test_pictures_are_those_of_the_run(run: Path) -> None:
     import io
 
     import numpy as np
@@ -135,15 +139,19 @@ def test_pictures_are_those_of_the_run(run: Path, few: Path) -> None:
     def pixels(png: bytes) -> Any:
         return np.asarray(Image.open(io.BytesIO(png))).astype(int)
 
-    shown = example_images(RunFolder(run), load_zoo(), few)
-    (_, clean), (_, adversarial), (_, difference) = shown.rows
-    for before, after, change in zip(clean, adversarial, difference, strict=True):
+    (shown,) = row_examples([RunFolder(run)])
+    for before, after, change in zip(*shown.pictures.values(), strict=True):
         moved = pixels(after.png) - pixels(before.png)
         assert 0 < abs(moved).max() <= 16, "levels, the budget"
         factor = 127 // 16
         assert (pixels(change.png) == 128 + factor * moved).all()
         assert f"magnified {factor} times" in shown.caption
-    assert len(example_images(RunFolder(run), load_zoo(), few, PIXEL_BYTES // 1000).columns) == 1
+    image = 3 * 28 * 28
+    assert [len(row_examples([RunFolder(run)], bytes_)[0].columns) for bytes_ in (2 * image, image, 1)] == [
+        2,
+        1,
+        0,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -151,65 +159,44 @@ def test_pictures_are_those_of_the_run(run: Path, few: Path) -> None:
     [("", None), ('{"surrogate": "a"}\n', "cannot read"), ('{"ids": [1], "classes": []}\n', "cannot read")],
 )
 def test_a_run_without_predictions_has_examples(
-    run: Path, few: Path, tmp_path: Path, lines: str, damage: str | None
+    run: Path, tmp_path: Path, lines: str, damage: str | None
 ) -> None:
     copy = tmp_path / run.name
     shutil.copytree(run, copy)
     (copy / "predictions.jsonl").write_text(lines)
     if damage is not None:
         with pytest.raises(DataError, match=damage):
-            example_images(RunFolder(copy), load_zoo(), few)
+            row_examples([RunFolder(copy)])
         return
-    shown = example_images(RunFolder(copy), load_zoo(), few)
-    assert {picture.note.partition(" of")[0] for picture in shown.rows[1][1]} <= {
-        f"fools {n}" for n in (0, 1, 2)
-    }
+    (shown,) = row_examples([RunFolder(copy)])
+    assert {text for cell in shown.cells for text in cell.outcomes} <= {"fooled", "not fooled"}
 
 
-def test_images_that_are_not_here_are_left_out(cli: Run, run: Path, few: Path, tmp_path: Path) -> None:
-    """Not here, others than the run's, or of an unknown data set: that is said, and the page is made."""
-    from helpers.checkpoints import data_folder
-
-    other = data_folder(tmp_path / "other", range(60, 120))
-    foreign = tmp_path / run.name
-    shutil.copytree(run, foreign)
-    config = (foreign / "config.json").read_text()
-    (foreign / "config.json").write_text(config.replace('"dataset": "fashion-mnist"', '"dataset": "mine"'))
-    cases = (
-        (run, other, "not those of the run"),
-        (run, tmp_path / "nowhere", "nowhere"),
-        (foreign, few, "unknown data set 'mine'"),
-    )
-    for folder, place, reason in cases:
-        made = cli("report", folder, "--html", "page.html", "--data", place)
-        assert made.code == 0, made.err
-        note, written = made.err.splitlines()
-        assert note.startswith(f"Note: no examples of the run {folder}: ")
-        assert reason in note
-        assert written == "Written: page.html"
-        assert "<img" not in (tmp_path / "page.html").read_text()
-
-
-def test_a_missing_or_damaged_file_of_a_run_is_reported(
-    cli: Run, run: Path, few: Path, tmp_path: Path
-) -> None:
-    """Without the selection there are no examples; without the measures of the images no report."""
+def test_what_is_damaged_is_left_out(cli: Run, run: Path, tmp_path: Path) -> None:
+    """Images or their selection: that is said, and the page is made with tables, outcomes and commands."""
     broken = tmp_path / run.name
     shutil.copytree(run, broken)
-    selection = broken / "selection.json"
-    for content, message in (
-        (None, f"{selection} is missing; run the attack command again"),
-        ("{", f"cannot read {selection}: JSONDecodeError"),
-        ('{"ids": [1]}', f"cannot read {selection}: KeyError"),
+    selection, clean = broken / "selection.json", broken / "clean.safetensors"
+    for file, content, message in (
+        (selection, None, f"{selection} is missing; run the attack command again"),
+        (selection, "{", f"cannot read {selection}: JSONDecodeError"),
+        (selection, '{"ids": [1]}', f"cannot read {selection}: KeyError"),
+        (clean, None, f"{clean} is missing"),
+        (clean, "x", f"cannot read {clean}"),
     ):
-        selection.unlink(missing_ok=True)
+        kept = file.read_bytes()
+        file.unlink()
         if content is not None:
-            selection.write_text(content)
-        made = cli("report", broken, "--html", "page.html", "--data", few)
+            file.write_text(content)
+        made = cli("report", broken, "--html", "page.html")
         assert made.code == 0, made.err
         note, written = made.err.splitlines()
         assert note.startswith(f"Note: no examples of the run {broken}: {message}")
         assert written == "Written: page.html"
+        page = (tmp_path / "page.html").read_text()
+        assert "<img" not in page
+        assert 'href="#runs--cell-1-3"' in page
+        file.write_bytes(kept)
     for content in ("{", "{}"):
         (broken / "visibility.jsonl").write_text(content)
         refused(
@@ -241,8 +228,8 @@ def test_of_many_folders_what_is_there_is_reported(cli: Run, run: Path, tmp_path
 def test_examples_of_several_work_units_are_whole(cli: Run, few: Path, tmp_path: Path) -> None:
     assert cli(*ATTACK, "--data", few, "--batch-size", 2).code == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    shown = example_images(RunFolder(folder), load_zoo(), few)
-    assert [len(pictures) for _, pictures in shown.rows] == [len(shown.columns)] * 3 == [5] * 3
+    (shown,) = row_examples([RunFolder(folder)])
+    assert [len(pictures) for pictures in shown.pictures.values()] == [len(shown.columns)] * 3 == [5] * 3
 
 
 def test_a_study_of_the_package_is_found_by_name(

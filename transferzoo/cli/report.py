@@ -9,14 +9,12 @@ import typer
 
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.completion import complete_reports
-from transferzoo.cli.options import DataSetImages, Json, Output, Visible, ZooFile
+from transferzoo.cli.options import Json, Output, Visible
 from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.page.example_images import Examples
     from transferzoo.page.inputs import ReportInputs
     from transferzoo.page.parts import Part
     from transferzoo.results.comparisons import Findings
@@ -45,8 +43,6 @@ def report(
         bool, typer.Option("--verdicts", help="Of a study, print no table but that of its verdicts.")
     ] = False,
     visibility: Visible = False,
-    data: DataSetImages = None,
-    zoo: ZooFile = None,
     json: Json = False,
 ) -> None:
     """Print the tables of runs and studies again, and write them as a page."""
@@ -67,7 +63,7 @@ def report(
         log(f"Left out: {sentence}")
     _publish(inputs, files, as_json=json, visibility=visibility, brief=verdicts)
     if html is not None or figures is not None:
-        _draw(inputs, html, figures, data, zoo)
+        _draw(inputs, html, figures)
 
 
 def _check_page(path: Path) -> None:
@@ -124,9 +120,7 @@ def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility
         log(f"Written: {path}")
 
 
-def _draw(
-    inputs: ReportInputs, html: Path | None, figures: Path | None, data: Path | None, zoo: Path | None
-) -> None:
+def _draw(inputs: ReportInputs, html: Path | None, figures: Path | None) -> None:
     """Write the page and the folder of figures."""
     from transferzoo.base.atomic import write_text
     from transferzoo.page.files import write_figures
@@ -134,7 +128,7 @@ def _draw(
 
     with progress_bar() as bar:
         task = bar.add_task("drawing", total=None, note="")
-        parts = _parts(inputs, data, zoo)
+        parts = _parts(inputs)
         count = sum(len(part.figures) for part in parts)
         bar.update(task, total=count * ((html is not None) + (figures is not None)))
 
@@ -150,30 +144,17 @@ def _draw(
             log(f"Written: {path}")
 
 
-def _parts(inputs: ReportInputs, data: Path | None, zoo: Path | None) -> list[Part]:
+def _parts(inputs: ReportInputs) -> list[Part]:
     from transferzoo.page import run_report, study_report
+    from transferzoo.page.example_images import PIXEL_BYTES, row_examples
     from transferzoo.page.parts import with_unique_names
 
-    count = sum(len(runs.folders) for runs in inputs.runs)
+    def note(sentence: str) -> None:
+        log(f"Note: {sentence}")
+
+    share = PIXEL_BYTES // max(1, len(inputs.runs))
     parts = [
-        run_report.runs_part(runs.findings, runs.folders, _examples(runs.folders, count, data, zoo))
+        run_report.runs_part(runs.findings, runs.folders, row_examples(runs.folders, share, note))
         for runs in inputs.runs
     ]
     return with_unique_names([*parts, *(study_report.study_part(results) for results in inputs.studies)])
-
-
-def _examples(
-    folders: Sequence[RunFolder], count: int, data: Path | None, zoo: Path | None
-) -> list[Examples]:
-    """Return images to show, of `count` runs in all; none, with a note, of runs whose images are not here."""
-    from transferzoo.page.example_images import PIXEL_BYTES, example_images
-    from transferzoo.zoo.reader import load_zoo
-
-    records = load_zoo(zoo)
-    found = []
-    for run in folders:
-        try:
-            found.append(example_images(run, records, data, PIXEL_BYTES // count))
-        except TransferZooError as error:
-            log(f"Note: no examples of the run {run.path}: {error}")
-    return found

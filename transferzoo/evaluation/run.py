@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from transferzoo.evaluation.given_images import GivenImages
     from transferzoo.evaluation.job import Job
+    from transferzoo.evaluation.select_images import SelectedImages
     from transferzoo.results.records import SurrogateAttack
 
     OnProgress = Callable[[str, int, int], None]
@@ -83,6 +84,7 @@ def run(
     craft_all(job, selected, folder, team, on_progress, jobs)
     if not team.leads:
         return Findings([])
+    _keep_clean(job, selected, folder)
     with one_thread():
         measure_perturbations(job, selected, folder, on_progress, ssim=ssim)
     found = measure_targets(job, selected, folder, team.device, on_progress, jobs)
@@ -112,8 +114,7 @@ def measure_given(
     folder.begin(job.content)
     selected = select(job, folder, Team(device=device), lambda *_: None)
     visibility = []
-    shown = selected.places[shown_places(job, selected)]
-    write_clean(folder.clean_path, job.data.images[shown], job.data.ids[shown], job.dataset.classes)
+    _keep_clean(job, selected, folder)
     for row in given:
         metrics = PerturbationMetrics()
         for unit, within in enumerate(selected.units):
@@ -136,6 +137,12 @@ def measure_given(
             folder.save_predictions(examples)
             folder.save_records(known[cell] for cell in cells if cell in known)
     return Findings([known[cell] for cell in cells], visibility=visibility, noise=noise)
+
+
+def _keep_clean(job: Job, selected: SelectedImages, folder: RunFolder) -> None:
+    """Keep the clean images that are shown to people, so that a report needs no data set."""
+    shown = selected.places[shown_places(job, selected)]
+    write_clean(folder.clean_path, job.data.images[shown], job.data.ids[shown], job.dataset.classes)
 
 
 def save_images(job: Job, folder: RunFolder, place: Path) -> None:

@@ -9,7 +9,7 @@
     curve.jsonl            the same after fewer steps
     noise.jsonl            one line a budget and target: random noise on the same images
     visibility.jsonl       how visible the perturbations of a surrogate and attack are
-    clean.safetensors      of images that somebody else attacked, those that are shown to people, clean
+    clean.safetensors      clean images of those that are shown to people
     predictions.jsonl      what targets predict of the images that are shown to people, see `examples`
     timings.jsonl          seconds of each unit; it and started.json alone differ between two runs
 
@@ -166,7 +166,7 @@ class RunFolder:
 
     @property
     def clean_path(self) -> Path:
-        """Where clean images lie that are shown to people and may be in no data set."""
+        """Where the clean images lie that are shown to people, whatever becomes of the data set."""
         return self.path / "clean.safetensors"
 
     def add_timing(self, pair: SurrogateAttack, unit: int, images: int, seconds: float) -> None:

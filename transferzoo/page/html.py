@@ -1,37 +1,42 @@
-"""Parts → one page of HTML: no script, no request, readable without colours, on a phone and on paper."""
+"""Parts → one page of HTML: no request, readable without script or colours, on a phone and on paper."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
 from transferzoo.base.printable import printable
-from transferzoo.base.table import Mark, typeset
+from transferzoo.base.table import typeset
 from transferzoo.page import palette
 from transferzoo.page.descriptions import describe, numbers_table
+from transferzoo.page.html_tables import (
+    COMMAND,
+    SCROLLS,
+    examples_of_row,
+    foldable_table,
+    join,
+    number_table,
+)
 from transferzoo.page.parts import slug
 from transferzoo.page.svg import inline_svg
 from transferzoo.page.verdicts import MARKS, verdict_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from transferzoo.base.table import Table
     from transferzoo.page.charts import Figure
-    from transferzoo.page.example_images import Examples, Picture
     from transferzoo.page.parts import Part
     from transferzoo.studies.claims import Verdict
 
-STYLE = Path(__file__).parent / "style.css"
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""What a browser may fetch and run for the page: nothing."""
+STYLE, SCRIPT = (Path(__file__).parent / name for name in ("style.css", "page.js"))
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'"
+"""What a browser may fetch for the page, nothing, and run: the page's own script alone, by its hash."""
 MAIN = "_content"
 """Anchor of the content; no name of a part has an underscore, and only anchors in a part have two hyphens."""
-MOST_ROWS = 20
-"""Most rows of a table that is not folded."""
 PAGE = Markup(
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -41,14 +46,9 @@ PAGE = Markup(
     '<body><a href="#{main}" class="skip">Skip to the content</a>'
     '<header><p class="eyebrow">TransferZoo report</p><h1>{title}</h1><p class="lead">{about}</p></header>'
     '{contents}<main id="{main}">{parts}</main>'
-    "<footer><p>Made by transferzoo report. The page loads nothing and runs no script.</p></footer>"
-    "</body></html>\n"
+    "<footer><p>Made by transferzoo report. The page loads nothing; its script sorts tables and opens cells."
+    "</p></footer><script>{script}</script></body></html>\n"
 )
-SCROLLS = Markup(' role="group" aria-label="{}" tabindex="0"')
-"""Attributes of what may be wider than the page: it can be scrolled by keys too.
-
-A group is no landmark, of which a page of many tables would have too many to be of use.
-"""
 
 
 class Section(NamedTuple):
@@ -72,14 +72,17 @@ def render_page(parts: Sequence[Part], on_figure: Callable[[str], None] = lambda
     title = parts[0].title if alone else "Studies and runs"
     about = parts[0].about if alone else f"{', '.join(part.title for part in parts)}."
     sections = [(part, _sections(part, 3 if alone else 4, on_figure)) for part in parts]
+    script = SCRIPT.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = PAGE.format(
-        policy=POLICY,
+        policy=POLICY.format(digest),
+        script=Markup(script),
         title=title,
         style=_style(),
         main=MAIN,
         about=about,
         contents=_contents(sections),
-        parts=_join(_part(part, found, alone=alone) for part, found in sections),
+        parts=join(_part(part, found, alone=alone) for part, found in sections),
     )
     return printable(page)
 
@@ -99,9 +102,10 @@ def _sections(part: Part, depth: int, on_figure: Callable[[str], None]) -> list[
         on_figure(figure.title)
     found = [
         ("claims", "Claims", _verdicts(part.verdicts) if part.verdicts else Markup(), ()),
-        ("all-figures", "Figures", _join(drawn), figures),
-        ("examples", "Examples", _join(map(_examples, part.examples)), ()),
-        ("tables", "Tables", _join(map(_foldable, part.tables)), ()),
+        ("ranking", "Ranking", join(map(number_table, part.rankings)), ()),
+        ("all-figures", "Figures", join(drawn), figures),
+        ("tables", "Tables", _tables(part), ()),
+        ("examples", "Examples", join(examples_of_row(row, part.name, depth) for row in part.examples), ()),
         ("repeat", "How to repeat it", _repeat(part), ()),
     ]
     return [
@@ -115,14 +119,14 @@ def _contents(parts: Sequence[tuple[Part, list[Section]]]) -> Markup:
     items: list[Markup] = []
     for part, sections in parts:
         inner = [_entry(each.anchor, each.heading, each.parts) for each in sections]
-        outer = Markup('<li><a href="#{}">{}</a><ul>{}</ul></li>').format(part.name, part.title, _join(inner))
+        outer = Markup('<li><a href="#{}">{}</a><ul>{}</ul></li>').format(part.name, part.title, join(inner))
         items += inner if len(parts) == 1 else [outer]
     nav = Markup('<nav aria-label="On this page"><p>On this page</p><ul>{}</ul></nav>')
-    return nav.format(_join(items))
+    return nav.format(join(items))
 
 
 def _entry(anchor: str, heading: str, parts: Sequence[tuple[str, str]]) -> Markup:
-    inner = Markup("<ul>{}</ul>").format(_join(_entry(*each, ()) for each in parts)) if parts else ""
+    inner = Markup("<ul>{}</ul>").format(join(_entry(*each, ()) for each in parts)) if parts else ""
     return Markup('<li><a href="#{}">{}</a>{}</li>').format(anchor, heading, inner)
 
 
@@ -142,9 +146,9 @@ def _part(part: Part, sections: Sequence[Section], *, alone: bool) -> Markup:
         part.name,
         "" if alone else Markup(' aria-labelledby="{}"').format(title),
         "" if alone else heading,
-        _join(fact.format(name, _names(values)) for name, values in part.facts.items()),
+        join(fact.format(name, _names(values)) for name, values in part.facts.items()),
         typeset(part.reading),
-        _join(
+        join(
             section.format(
                 anchor=each.anchor,
                 above=above,
@@ -188,7 +192,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Markup:
         '<table class="claims"><caption>What the records say of {} claims: {}.</caption>'
         '<thead><tr><th scope="col">Verdict</th><th scope="col">Claim</th></tr></thead>'
         "<tbody>{}</tbody></table>"
-    ).format(len(verdicts), counts, _join(rows))
+    ).format(len(verdicts), counts, join(rows))
 
 
 def _figure(figure: Figure, part: str, depth: int) -> Markup:
@@ -206,91 +210,23 @@ def _figure(figure: Figure, part: str, depth: int) -> Markup:
         name=name,
         depth=depth,
         title=figure.title,
-        drawn=_join(drawn),
+        drawn=join(drawn),
         caption=caption,
-        numbers=_table(numbers_table(figure)),
+        numbers=number_table(numbers_table(figure)),
     )
 
 
-def _examples(examples: Examples) -> Markup:
-    heads = (Markup('<th scope="col">{}</th>').format(_lines(name)) for name in examples.columns)
-    rows = (
-        Markup('<tr><th scope="row">{}</th>{}</tr>').format(_lines(title), _join(map(_picture, pictures)))
-        for title, pictures in examples.rows
-    )
-    return Markup(
-        '<div class="scroll pictures"{}><table><caption><span>{}</span></caption>'
-        '<thead><tr><td></td>{}</tr></thead><tbody>{}</tbody></table></div><p class="note">{}</p>'
-    ).format(
-        SCROLLS.format(examples.title),
-        examples.title,
-        _join(heads),
-        _join(rows),
-        typeset(examples.caption),
-    )
-
-
-def _picture(picture: Picture) -> Markup:
-    data = base64.b64encode(picture.png).decode("ascii")
-    note = Markup("<span>{}</span>").format(_lines(picture.note)) if picture.note else ""
-    return Markup('<td><img src="data:image/png;base64,{}" alt="{}">{}</td>').format(data, picture.alt, note)
-
-
-def _foldable(table: Table) -> Markup:
-    """Return a table, folded where it is long."""
-    if len(table.rows) <= MOST_ROWS:
-        return _table(table)
-    folded = Markup("<details><summary>{} ({} rows)</summary>{}</details>")
-    return folded.format(table.title, len(table.rows), _table(table))
-
-
-def _table(table: Table) -> Markup:
-    kinds = [Markup(' class="number"') if table.is_numeric(at) else "" for at in range(len(table.columns))]
-    heads = (
-        Markup('<th scope="col"{}>{}</th>').format(kind, name)
-        for name, kind in zip(table.columns, kinds, strict=True)
-    )
-    rows = (
-        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
-            _lines(first),
-            _join(
-                Markup("<td{}>{}</td>").format(kinds[column], _cell(table, at, column))
-                for column in range(1, len(table.columns))
-            ),
-        )
-        for at, (first, *_) in enumerate(table.rows)
-    )
-    note = Markup('<p class="note">{}</p>').format(typeset(table.caption)) if table.caption else ""
-    return Markup(
-        '<div class="scroll"{}><table><caption><span>{}</span></caption>'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>{}"
-    ).format(SCROLLS.format(table.title), table.title, _join(heads), _join(rows), note)
-
-
-def _cell(table: Table, row: int, column: int) -> Markup:
-    """Return the text of a cell, the highest of a column in bold."""
-    text = _lines(typeset(table.rows[row][column]))
-    return Markup("<strong>{}</strong>").format(text) if table.has(Mark.BEST, row, column) else text
+def _tables(part: Part) -> Markup:
+    """Return the tables; the cells of the first lead to their examples and command."""
+    links = {place: f"{part.name}--{anchor}" for place, anchor in part.links.items()}
+    return join(foldable_table(table, {} if at else links) for at, table in enumerate(part.tables))
 
 
 def _repeat(part: Part) -> Markup:
-    command = Markup('<pre class="command"><code>{}</code></pre>')
     file = Markup("<details><summary>{}</summary><pre{}><code>{}</code></pre></details>")
-    return _join(
+    return join(
         (
-            *(command.format(line) for line in part.commands),
+            *(COMMAND.format(line) for line in part.commands),
             *(file.format(name, SCROLLS.format(name), text) for name, text in part.configuration.items()),
         )
     )
-
-
-# ---------------------------------------------------------------- text
-
-
-def _lines(text: str) -> Markup:
-    """Return text with its line breaks."""
-    return Markup("<br>").join(text.split("\n"))
-
-
-def _join(content: Iterable[Markup]) -> Markup:
-    return Markup().join(content)

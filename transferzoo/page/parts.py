@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from transferzoo.base.table import Table
     from transferzoo.page.charts import Figure
-    from transferzoo.page.example_images import Examples
+    from transferzoo.page.example_images import RowExamples
     from transferzoo.studies.claims import Verdict
 
 
@@ -31,10 +31,12 @@ class Part:
         verdicts: on a study's claims.
         figures: in order.
         tables: in order.
-        examples: adversarial images to look at.
+        examples: images, outcomes and commands of each row of the first table.
         commands: those that repeat it.
         configuration: name → text, exact.
         reading: how to read it.
+        rankings: tables with ranks.
+        links: (row, column) of the first table → anchor of its examples, within the part.
     """
 
     name: str
@@ -44,10 +46,12 @@ class Part:
     verdicts: tuple[Verdict, ...]
     figures: tuple[Figure, ...]
     tables: tuple[Table, ...]
-    examples: tuple[Examples, ...]
+    examples: tuple[RowExamples, ...]
     commands: tuple[str, ...]
     configuration: Mapping[str, str]
     reading: str
+    rankings: tuple[Table, ...] = ()
+    links: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 def with_unique_names(parts: Sequence[Part]) -> list[Part]:

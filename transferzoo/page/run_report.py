@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.foreign_files import read_json
 from transferzoo.page.charts import Axis, CurvePanel, Curves, Differences, Figure, Heatmap, MeanInterval
+from transferzoo.page.example_images import cell_anchor
 from transferzoo.page.mean_rates import mean_rate_bars, mean_rate_matrix
 from transferzoo.page.parts import Part, format_range, names_or_count, unique_texts
 from transferzoo.results.comparisons import attack_name, brief, mean_rate, paired_tests, rows_of
+from transferzoo.results.ranking import ranking_tables
 from transferzoo.results.records import short
 from transferzoo.results.tables import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from transferzoo.base.table import Table
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.page.example_images import Examples
+    from transferzoo.page.example_images import RowExamples
     from transferzoo.results.comparisons import Findings, Row
     from transferzoo.results.records import Record
 
@@ -30,13 +33,13 @@ READING = (
 )
 
 
-def runs_part(findings: Findings, runs: Sequence[RunFolder], examples: Sequence[Examples]) -> Part:
+def runs_part(findings: Findings, runs: Sequence[RunFolder], examples: Sequence[RowExamples]) -> Part:
     """Return the part of a page about runs.
 
     Args:
         findings: of all of them.
         runs: their folders.
-        examples: images to show.
+        examples: of each row of the table, see `row_examples`.
     """
     shown = tables(findings, visibility=True)
     configurations = {run.path.name: configuration(run) for run in runs}
@@ -56,7 +59,24 @@ def runs_part(findings: Findings, runs: Sequence[RunFolder], examples: Sequence[
             for name, one in configurations.items()
         },
         reading=READING.format(wrong=wrong),
+        rankings=tuple(ranking_tables(findings)),
+        links=cell_links(findings, shown[0]) if examples else {},
     )
+
+
+def cell_links(findings: Findings, table: Table) -> dict[tuple[int, int], str]:
+    """Return where each cell of the table of success rates leads: (row, column) → anchor of its examples."""
+    rows = rows_of(findings.records)
+    names = list(dict.fromkeys(target for cells in rows.values() for target in cells))
+    if len(rows) == 1:
+        column = table.columns.index("success rate")
+        return {(at, column): cell_anchor(0, at) for at in range(len(names))}
+    start = len(table.columns) - len(names)
+    return {
+        (at, start + names.index(target)): cell_anchor(at, number)
+        for at, cells in enumerate(rows.values())
+        for number, target in enumerate(cells)
+    }
 
 
 def configuration(run: RunFolder) -> dict[str, Any]:

@@ -200,7 +200,9 @@ def ranks_by_difference(values: NDArray[np.float64]) -> list[int]:
 
 
 def paired_p_values(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the two-sided p-values of no difference between all rows, as `statistics.paired_difference` has them.
+    """Return the two-sided p-values of no difference between all rows, by the paired t-test.
+
+    They are those of `statistics.paired_difference`, which takes two rows.
 
     Args:
         values: (R, N), of the same N images in the same order, in [-1, 1].
