@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GATED = "owner/gated"
 ALWAYS = 10**6
-BIG = (".safetensors", ".parquet", ".bin", ".pt", ".npz")  # names of files that are stored as LFS
+BIG = (".safetensors", ".parquet", ".bin", ".pt", ".npz", ".zip")  # names of files that are stored as LFS
 
 Kind = Literal["drop", "reset", "truncate", "corrupt", "busy", "broken", "forbidden", "slow", "lost", "huge"]
 

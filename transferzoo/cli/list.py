@@ -28,6 +28,7 @@ class Kind(StrEnum):
     architectures = "architectures"
     defences = "defences"
     formats = "formats"
+    packs = "packs"
     protocols = "protocols"
     sources = "sources"
     recipes = "recipes"
@@ -57,7 +58,7 @@ def list_(
     zoo: ZooFile = None,
     plugin: Plugins = None,
 ) -> None:
-    """List models, data sets, attacks, minimizers, architectures, defences, formats, sources of models.
+    """List models, data sets, attacks, minimizers, architectures, defences, formats, packs, sources.
 
     Models of the default data set, and how many others there are; all of them with --dataset or --match.
     """
@@ -150,6 +151,10 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
             return [entry for entry in _studies() if dataset in (None, entry["dataset"])]
         case Kind.attacks:
             return _attacks(zoo)
+        case Kind.packs:
+            from transferzoo.cli.packs import entries
+
+            return [entry for entry in entries() if dataset in (None, entry["dataset"])]
         case Kind.minimizers:
             return _minimizers()
         case Kind.architectures:

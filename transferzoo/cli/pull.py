@@ -1,4 +1,4 @@
-"""`transferzoo pull`: models and images from the Hub to this machine."""
+"""`transferzoo pull`: models, images and packs from the Hub to this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def pull(
         typer.Argument(
             metavar="NAME…",
             autocompletion=complete_pulls,
-            help="Models, patterns, data sets, hf-hub:OWNER/NAME[@REVISION], surrogates, targets or all.",
+            help="Models, patterns, data sets, hf-hub:OWNER/NAME[@REVISION], hf-pack:OWNER/NAME[@REVISION], "
+            "surrogates, targets or all.",
         ),
     ],
     dataset: Annotated[
@@ -44,7 +45,7 @@ def pull(
     zoo: ZooFile = None,
     plugin: Plugins = None,
 ) -> None:
-    """Download models and images of the Hub, so that attacks need no network; the same command goes on."""
+    """Download models, images and packs, so that attacks need no network; the same command goes on."""
     from transferzoo.sync.download_plan import bytes_to_download, free_space, require_space
     from transferzoo.sync.inventory import select_items
     from transferzoo.zoo.reader import load_zoo

@@ -1,4 +1,4 @@
-"""`transferzoo push`: a checkpoint to the Hub."""
+"""`transferzoo push`: a checkpoint or a pack to the Hub."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from transferzoo.sync.push import UploadPlan
 
 COMMIT, CARD = "Commit", "Model card"
+USE = {
+    "model": "Attack from it with: transferzoo attack --surrogate hf-hub:{} --targets all",
+    "dataset": "Try it with: transferzoo score hf-pack:{} --targets all",
+}
+"""Type of a repository → what can be done with it."""
 
 
 def push(
@@ -25,7 +30,7 @@ def push(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="Checkpoint folder, or a model of the zoo that is on this machine.",
+            help="Checkpoint folder, a model of the zoo that is on this machine, or a pack.",
             autocompletion=complete_models,
             show_default="the newest one in checkpoints",
         ),
@@ -35,7 +40,11 @@ def push(
         typer.Option(metavar="[USER/]NAME", help="Repository.", show_default="your own, the folder's name"),
     ] = None,
     licence: Annotated[
-        str, typer.Option(metavar="ID", help="Licence of the weights, as the Hub writes it: mit.")
+        str,
+        typer.Option(
+            metavar="ID",
+            help="Licence of the weights, as the Hub writes it: mit. Of a pack's images, if it says another.",
+        ),
     ] = "",
     private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
     revision: Annotated[
@@ -73,19 +82,12 @@ def push(
     zoo: ZooFile = None,
     plugin: Plugins = None,
 ) -> None:
-    """Share a checkpoint on the Hub, with a model card; the same push again changes nothing."""
+    """Share a checkpoint or a pack on the Hub, with a card; the same push again changes nothing."""
     from tempfile import TemporaryDirectory
 
-    from transferzoo import hub
-    from transferzoo.sync.push import checkpoint_of, newest_checkpoint, plan_upload, upload
-    from transferzoo.zoo.reader import load_zoo
+    from transferzoo.sync.push import upload
 
-    records = load_zoo(zoo)
-    folder = checkpoint_of(records, model, log) if model else newest_checkpoint(Path("checkpoints"))
-    name = repo or folder.resolve().name
-    if "/" not in name:
-        name = f"{'USER' if dry_run and not repo else hub.whoami()}/{name}"
-    plan = plan_upload(records, folder, name, licence=licence, runs=runs, unmeasured=unmeasured)
+    plan = _plan(model, repo, licence, runs, zoo, unmeasured=unmeasured, dry_run=dry_run)
     if dry_run:
         _show_plan(plan, as_json=json)
         return
@@ -99,8 +101,38 @@ def push(
         return
     log(f"{sent.url}: {'sent' if sent.changed else 'nothing new'}, commit {sent.commit[:12]}.")
     at = sent.commit if create_pr else revision
-    place = quote(f"hf-hub:{sent.repo}{f'@{at}' if at else ''}")
-    log(f"Attack from it with: transferzoo attack --surrogate {place} --targets all")
+    log(USE[plan.repo_type].format(quote(f"{sent.repo}{f'@{at}' if at else ''}")))
+
+
+def _plan(
+    model: str | None,
+    repo: str | None,
+    licence: str,
+    runs: Path,
+    zoo: Path | None,
+    *,
+    unmeasured: bool,
+    dry_run: bool,
+) -> UploadPlan:
+    """Return what is uploaded: a pack where the name is of one, else a checkpoint."""
+    from transferzoo import hub
+    from transferzoo.evaluation.pack_manifest import find_pack, names_pack
+    from transferzoo.sync.push import checkpoint_of, newest_checkpoint, plan_upload
+    from transferzoo.zoo.reader import load_zoo
+
+    def named(own: str) -> str:
+        name = repo or own
+        return name if "/" in name else f"{'USER' if dry_run and not repo else hub.whoami()}/{name}"
+
+    if model and names_pack(model):
+        from transferzoo.sync.push_pack import plan_pack_upload
+
+        file = find_pack(model)
+        return plan_pack_upload(file, named(file.stem), licence=licence)
+    records = load_zoo(zoo)
+    folder = checkpoint_of(records, model, log) if model else newest_checkpoint(Path("checkpoints"))
+    name = named(folder.resolve().name)
+    return plan_upload(records, folder, name, licence=licence, runs=runs, unmeasured=unmeasured)
 
 
 def _show_plan(plan: UploadPlan, *, as_json: bool) -> None:

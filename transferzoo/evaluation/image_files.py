@@ -99,9 +99,13 @@ def read_places(paths: Iterator[Path], ids: Sequence[int], places: Sequence[int]
 
 
 def write_clean(path: Path, images: Tensor, ids: Tensor, classes: Sequence[str]) -> None:
-    """Write clean images to look at, uint8 (M, C, H, W), with their ids (M,) and the names of all classes."""
-    tensors = {"images": images.contiguous(), "ids": ids.contiguous()}
-    write_bytes(path, save(tensors, {"sha256": _digest(tensors), "classes": json.dumps([*classes])}))
+    """Write clean images to look at, uint8 (M, C, H, W), with their ids (M,) and the names of all classes.
+
+    The names are a tensor too: safetensors writes several metadata in another order every time.
+    """
+    names = torch.frombuffer(bytearray(json.dumps([*classes]).encode()), dtype=torch.uint8)
+    tensors = {"images": images.contiguous(), "ids": ids.contiguous(), "classes": names}
+    write_bytes(path, save(tensors, {"sha256": _digest(tensors)}))
 
 
 def read_clean(path: Path) -> tuple[Tensor, Tensor, list[str]]:
@@ -111,9 +115,10 @@ def read_clean(path: Path) -> tuple[Tensor, Tensor, list[str]]:
         DataError: the file is missing or damaged.
     """
     tensors = _tensors(path, None)
-    with safe_open(path, "pt") as stored:
-        classes = json.loads(stored.metadata()["classes"])
-    return tensors["images"], tensors["ids"], [str(name) for name in classes]
+    if not {"images", "classes"} <= tensors.keys():
+        raise DataError(f"{path} holds no clean images", hint=AGAIN)
+    names = json.loads(tensors["classes"].numpy().tobytes())
+    return tensors["images"], tensors["ids"], [str(name) for name in names]
 
 
 def _tensors(path: Path, ids: Tensor | None) -> dict[str, Tensor]:

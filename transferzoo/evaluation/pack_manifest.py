@@ -7,12 +7,14 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from transferzoo.base.budget import WrittenBudget
 from transferzoo.base.digests import digest_of
-from transferzoo.base.errors import DataError, UnknownNameError, UsageError
-from transferzoo.base.frozen_model import FrozenModel
+from transferzoo.base.errors import DataError, UnknownNameError, UsageError, reason
+from transferzoo.base.foreign_files import parse_json
+from transferzoo.base.frozen_model import FrozenModel, wanted
+from transferzoo.evaluation import hub_packs
 from transferzoo.zoo.schema import MOST_CLASSES, MOST_PIXELS, assets
 
 MANIFEST, LABELS = "pack.json", "labels.csv"
@@ -86,6 +88,52 @@ class Manifest(FrozenModel):
     files: dict[str, str]
 
 
+MOST_BYTES = 2**26
+"""Bytes of a manifest at most."""
+
+
+def manifest_of(file: Path) -> Manifest:
+    """Return what a pack says of itself; whether it is true `packs.read_pack` tells.
+
+    Raises:
+        DataError: it is no pack, damaged, or of another version.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive, archive.open(MANIFEST) as stream:
+            text = stream.read(MOST_BYTES)
+        return parse_manifest(text.decode(), file)
+    except KeyError:
+        raise wrong_pack(file, "no pack", expected=f"a {MANIFEST} in it", got="none") from None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise wrong_pack(file, f"damaged ({reason(error)})") from None
+
+
+def parse_manifest(text: str, file: Path) -> Manifest:
+    """Return the manifest that a text holds; `file` is named in errors.
+
+    Raises:
+        DataError: it is damaged, or of another version.
+    """
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise wrong_pack(file, f"damaged ({reason(error)})") from None
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != 1:
+        raise wrong_pack(file, "of another version", expected="version 1", got=repr(version))
+    try:
+        return Manifest.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise wrong_pack(file, "damaged", expected=f"'{name}' as {wanted(first['msg'])}") from None
+
+
+def wrong_pack(file: Path, what: str, **parts: str) -> DataError:
+    """Return the error that a pack is not as it should be."""
+    return DataError(f"the pack {file} is {what}", **parts)
+
+
 def clean_name(identity: int) -> str:
     """Return the path of a clean image in a pack."""
     return f"clean/{identity}.png"
@@ -102,19 +150,24 @@ def built_in_packs() -> dict[str, Path]:
 
 
 def find_pack(text: str) -> Path:
-    """Return the file that a name of a built-in pack or a path stands for, pinned or not: `NAME@SHA256`.
+    """Return the file that a name stands for: of a built-in pack, a path, or one on the Hub.
+
+    The first two may be pinned, `NAME@SHA256`; of "hf-pack:OWNER/NAME[@REVISION]" the commit is the pin.
 
     Raises:
         UnknownNameError: there is neither.
         UsageError: the digest has too few digits.
         DataError: the file has another digest.
+        TransferZooError: the Hub has no such pack, or cannot be reached.
     """
+    if text.startswith(hub_packs.PREFIX):
+        return hub_packs.HubPack.parse(text).download()
     known = built_in_packs()
     pinned = None if text in known or Path(text).is_file() else PINNED.fullmatch(text)
     name = pinned["name"] if pinned else text
     file = known.get(name, Path(name).expanduser())
     if not file.is_file():
-        raise UnknownNameError("pack", name, known, others="the path of one")
+        raise UnknownNameError("pack", name, known, others=f"the path of one, or {hub_packs.WRITTEN}")
     if pinned:
         _check_pinned(file, pinned["digest"])
     return file
@@ -130,7 +183,9 @@ def _check_pinned(file: Path, digest: str) -> None:
 
 
 def names_pack(text: str) -> bool:
-    """Return whether a text names a built-in pack, or a zip with a pack's manifest, pinned or not."""
+    """Return whether a text names a built-in pack, a zip with a pack's manifest, or one on the Hub."""
+    if text.startswith(hub_packs.PREFIX):
+        return True
     pinned = PINNED.fullmatch(text)
     if text in built_in_packs() or (pinned and pinned["name"] in built_in_packs()):
         return True

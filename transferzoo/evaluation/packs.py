@@ -13,20 +13,17 @@ a stranger wrote, too: it is unpacked as every archive is, and every file has to
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import ValidationError
 
 from transferzoo.attacks.norms import NORMS
 from transferzoo.base.atomic import sha256
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.digests import digest_of
-from transferzoo.base.errors import DataError, UsageError, reason
-from transferzoo.base.foreign_files import read_csv, read_json
-from transferzoo.base.frozen_model import wanted
+from transferzoo.base.errors import UsageError, reason
+from transferzoo.base.foreign_files import read_csv, read_text
 from transferzoo.datasets import Batch, check_ids
 from transferzoo.datasets.archives import unpacked
 from transferzoo.datasets.kept_folder import CONTENTS
@@ -43,6 +40,8 @@ from transferzoo.evaluation.pack_manifest import (
     adversarial_name,
     built_in_packs,
     clean_name,
+    parse_manifest,
+    wrong_pack,
 )
 from transferzoo.results.records import SurrogateAttack
 from transferzoo.zoo.schema import DatasetSpec
@@ -130,7 +129,9 @@ def read_pack(file: Path) -> Pack:
     ids, labels, aimed_at, names = _read_table(folder / LABELS, manifest, file)
     pixels = len(ids) * (1 + len(manifest.images)) * manifest.channels * manifest.size**2
     if pixels > MOST_BYTES:
-        raise _wrong(file, "too large", expected=f"at most {MOST_BYTES:,} bytes of pixels", got=f"{pixels:,}")
+        raise wrong_pack(
+            file, "too large", expected=f"at most {MOST_BYTES:,} bytes of pixels", got=f"{pixels:,}"
+        )
 
     def images(name: Callable[[int], str]) -> Tensor:
         encoded = ((folder / name(one), f"{file}/{name(one)}") for one in ids)
@@ -143,7 +144,7 @@ def read_pack(file: Path) -> Pack:
         made = images(lambda one, number=number: adversarial_name(number, one))  # type: ignore[misc]
         farthest = float(row.budget.exact.epsilon) * (1 + SLACK)
         if bool((NORMS[row.budget.norm].distance(made, clean.images) > farthest).any()):
-            raise _wrong(file, "not within its budget", expected=row.attack, got="images farther away")
+            raise wrong_pack(file, "not within its budget", expected=row.attack, got="images farther away")
         rows.append(_row(row, made))
     targets = None if aimed_at is None else torch.tensor(aimed_at)
     return Pack(file, digest_of(file, 64), manifest, clean, tuple(rows), targets)
@@ -156,38 +157,28 @@ def _row(row: PackedImages, images: Tensor) -> GivenImages:
     return GivenImages(pair, images, facts, weights)
 
 
-def _wrong(file: Path, what: str, **parts: Any) -> DataError:
-    return DataError(f"the pack {file} is {what}", **parts)
-
-
 def _read_manifest(place: Path, file: Path) -> Manifest:
     try:
-        content = read_json(place)
+        text = read_text(place)
     except FileNotFoundError:
-        raise _wrong(file, "no pack", expected=f"a {MANIFEST} in it", got="none") from None
+        raise wrong_pack(file, "no pack", expected=f"a {MANIFEST} in it", got="none") from None
     except (OSError, ValueError) as error:
-        raise _wrong(file, f"damaged ({reason(error)})") from None
-    version = content.get("version") if isinstance(content, dict) else None
-    if version != 1:
-        raise _wrong(file, "of another version", expected="version 1", got=repr(version))
-    try:
-        return Manifest.model_validate_json(json.dumps(content), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise _wrong(file, "damaged", expected=f"'{name}' as {wanted(first['msg'])}") from None
+        raise wrong_pack(file, f"damaged ({reason(error)})") from None
+    return parse_manifest(text, file)
 
 
 def _check_files(folder: Path, manifest: Manifest, file: Path) -> None:
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     apart = found.keys() ^ {*manifest.files, MANIFEST, CONTENTS}
     if apart:
-        raise _wrong(
+        raise wrong_pack(
             file, "not whole", expected=f"the files that {MANIFEST} lists", got=f"{min(apart)} apart"
         )
     for name, digest in manifest.files.items():
         if sha256(found[name]) != digest:
-            raise _wrong(file, "damaged", expected=f"{name} with the SHA-256 {digest[:12]}…", got="another")
+            raise wrong_pack(
+                file, "damaged", expected=f"{name} with the SHA-256 {digest[:12]}…", got="another"
+            )
 
 
 def _read_table(
@@ -201,16 +192,16 @@ def _read_table(
         labels, ids = ([int(text) for text in column] for column in numbers[:2])
         aimed_at = [int(text) for text in numbers[2]] if manifest.targeted else None
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise _wrong(file, f"damaged ({LABELS}: {reason(error)})") from None
+        raise wrong_pack(file, f"damaged ({LABELS}: {reason(error)})") from None
     within = all(0 <= label < len(manifest.classes) for label in (*labels, *(aimed_at or ())))
     if not lines or not within or files != [*map(clean_name, ids)]:
-        raise _wrong(file, "damaged", expected=f"a class and a file of each image in {LABELS}")
+        raise wrong_pack(file, "damaged", expected=f"a class and a file of each image in {LABELS}")
     wanted_files = {
         *files,
         *(adversarial_name(row + 1, one) for row in range(len(manifest.images)) for one in ids),
     }
     if wanted_files | {LABELS} != manifest.files.keys():
-        raise _wrong(file, "not whole", expected="every image once clean, and once in each row")
+        raise wrong_pack(file, "not whole", expected="every image once clean, and once in each row")
     return ids, labels, aimed_at, tuple(names) if any(names) else ()
 
 

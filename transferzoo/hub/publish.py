@@ -59,8 +59,9 @@ def publish(
     revision: str | None = None,
     tag: str | None = None,
     create_pr: bool = False,
+    repo_type: str = "model",
 ) -> Published:
-    """Upload files of a folder to a model repository of the Hub in one commit.
+    """Upload files of a folder to a repository of the Hub in one commit.
 
     What the Hub has already is not sent again; without a difference no commit is made. A commit whose answer
     got lost is recognised by the files that the Hub has afterwards.
@@ -76,6 +77,7 @@ def publish(
         tag: a name for the commit.
         create_pr: open a pull request instead of committing to the branch, unless one that has these files
             is open.
+        repo_type: "model" or "dataset".
 
     Raises:
         TransferZooError: a file is missing, nobody is logged in or the user may not write, the repository is
@@ -91,7 +93,7 @@ def publish(
         name = f"{whoami()}/{name}"
     with translating(name, revision):
         _check_login()
-        return _upload(name, local, message, private, revision, tag, create_pr)
+        return _upload(_Repository(name, repo_type), local, message, private, revision, tag, create_pr)
 
 
 def _check_login() -> None:
@@ -118,8 +120,24 @@ def _local_files(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     return local
 
 
+class _Repository(NamedTuple):
+    """Name and type of a repository, as the client takes them."""
+
+    repo_id: str
+    repo_type: str
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        return self._asdict()
+
+    @property
+    def url(self) -> str:
+        kind = "" if self.repo_type == "model" else f"{self.repo_type}s/"
+        return f"{constants.ENDPOINT}/{kind}{self.repo_id}"
+
+
 def _upload(
-    name: str,
+    repo: _Repository,
     local: Mapping[str, Path],
     message: str,
     private: bool,
@@ -130,47 +148,50 @@ def _upload(
     from huggingface_hub import HfApi
 
     api = HfApi()
-    repo = api.create_repo(name, private=private or None, exist_ok=True).repo_id
-    if private and not api.model_info(repo).private:
+    made = api.create_repo(**repo.keys, private=private or None, exist_ok=True)
+    repo = repo._replace(repo_id=made.repo_id)
+    if private and not api.repo_info(**repo.keys).private:
         raise TransferZooError(
-            f"{repo} exists and is public", hint="make it private first or choose another name"
+            f"{repo.repo_id} exists and is public", hint="make it private first or choose another name"
         )
     head = _head(api, repo, revision, create=not create_pr)
     changed = _changed(api, repo, head, local)
     if tag:
         _check_tag(api, repo, tag, None if changed else head)
     if changed and create_pr and (pull := _open_pull_request(api, repo, local)):
-        return Published(repo, pull.url, pull.commit, False)
+        return Published(repo.repo_id, pull.url, pull.commit, False)
     commit, url = head, ""
     if changed:
         operations = {file: local[file] for file in changed}
         commit, url = _commit(api, repo, operations, message, revision, create_pr)
         if ignored := _changed(api, repo, commit, local):
             raise TransferZooError(
-                f"{ignored[0]} is not in the commit that was made in {repo}",
+                f"{ignored[0]} is not in the commit that was made in {repo.repo_id}",
                 hint="look whether the repository's .gitignore leaves it out",
             )
     if tag:
         _tag(api, repo, tag, commit)
-    return Published(repo, url or f"{constants.ENDPOINT}/{repo}", commit, bool(changed))
+    return Published(repo.repo_id, url or repo.url, commit, bool(changed))
 
 
-def _head(api: HfApi, repo: str, revision: str | None, *, create: bool) -> str:
+def _head(api: HfApi, repo: _Repository, revision: str | None, *, create: bool) -> str:
     """Return the last commit of a branch."""
     from huggingface_hub import errors
 
     try:
-        return str(api.model_info(repo, revision=revision).sha)
+        return str(api.repo_info(**repo.keys, revision=revision).sha)
     except errors.RevisionNotFoundError:
         if not (create and revision):
             raise
-    api.create_branch(repo, branch=revision, exist_ok=True)
-    return str(api.model_info(repo, revision=revision).sha)
+    api.create_branch(**repo.keys, branch=revision, exist_ok=True)
+    return str(api.repo_info(**repo.keys, revision=revision).sha)
 
 
-def _changed(api: HfApi, repo: str, revision: str, local: Mapping[str, Path]) -> list[str]:
+def _changed(api: HfApi, repo: _Repository, revision: str, local: Mapping[str, Path]) -> list[str]:
     """Return the files that are missing on the Hub at a revision, or have another content there."""
-    entries = {entry.path: entry for entry in api.get_paths_info(repo, list(local), revision=revision)}
+    entries = {
+        entry.path: entry for entry in api.get_paths_info(**repo.keys, paths=list(local), revision=revision)
+    }
 
     def same(entry: Any, path: Path) -> bool:
         if getattr(entry, "lfs", None):
@@ -181,7 +202,12 @@ def _changed(api: HfApi, repo: str, revision: str, local: Mapping[str, Path]) ->
 
 
 def _commit(
-    api: HfApi, repo: str, local: Mapping[str, Path], message: str, revision: str | None, create_pr: bool
+    api: HfApi,
+    repo: _Repository,
+    local: Mapping[str, Path],
+    message: str,
+    revision: str | None,
+    create_pr: bool,
 ) -> tuple[str, str]:
     """Make a commit; return its hash and the URL of the pull request, empty without one."""
     from huggingface_hub import CommitOperationAdd
@@ -190,7 +216,7 @@ def _commit(
     operations = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=path) for file, path in local.items()]
     try:
         made = api.create_commit(
-            repo, operations, commit_message=message, revision=revision, create_pr=create_pr
+            **repo.keys, operations=operations, commit_message=message, revision=revision, create_pr=create_pr
         )
     except Exception as error:
         try:  # the answer may be lost, not the commit
@@ -201,7 +227,7 @@ def _commit(
             for ref, commit in candidates:
                 if not _changed(api, repo, commit, local):
                     number = ref.rpartition("/")[2]
-                    return commit, f"{constants.ENDPOINT}/{repo}/discussions/{number}" if ref else ""
+                    return commit, f"{repo.url}/discussions/{number}" if ref else ""
         except Exception:
             raise error from None
         raise
@@ -213,10 +239,12 @@ class _PullRequest(NamedTuple):
     url: str
 
 
-def _open_pull_request(api: HfApi, repo: str, local: Mapping[str, Path]) -> _PullRequest | None:
+def _open_pull_request(api: HfApi, repo: _Repository, local: Mapping[str, Path]) -> _PullRequest | None:
     """Return an open pull request that has the files already, None without one."""
     heads = _pull_requests(api, repo)
-    open_ones = api.get_repo_discussions(repo, discussion_type="pull_request", discussion_status="open")
+    open_ones = api.get_repo_discussions(
+        **repo.keys, discussion_type="pull_request", discussion_status="open"
+    )
     for found in open_ones if heads else ():
         head = heads.get(f"refs/pr/{found.num}")
         if head and not _changed(api, repo, head, local):
@@ -224,37 +252,37 @@ def _open_pull_request(api: HfApi, repo: str, local: Mapping[str, Path]) -> _Pul
     return None
 
 
-def _pull_requests(api: HfApi, repo: str) -> dict[str, str]:
+def _pull_requests(api: HfApi, repo: _Repository) -> dict[str, str]:
     """Return ref → commit of the pull requests of a repository."""
-    found = api.list_repo_refs(repo, include_pull_requests=True).pull_requests
+    found = api.list_repo_refs(**repo.keys, include_pull_requests=True).pull_requests
     return {pull.ref: pull.target_commit for pull in found or []}
 
 
-def _check_tag(api: HfApi, repo: str, tag: str, commit: str | None) -> None:
+def _check_tag(api: HfApi, repo: _Repository, tag: str, commit: str | None) -> None:
     """See that a tag is free or at a commit; None for one that is yet to be made.
 
     Raises:
         TransferZooError: it is at another commit.
     """
-    tags = {found.name: found.target_commit for found in api.list_repo_refs(repo).tags}
+    tags = {found.name: found.target_commit for found in api.list_repo_refs(**repo.keys).tags}
     if tag in tags and tags[tag] != commit:
         raise TransferZooError(
-            f"the tag '{tag}' of {repo} is at another commit",
+            f"the tag '{tag}' of {repo.repo_id} is at another commit",
             expected=commit or "a tag that is free",
             got=tags[tag],
             hint="choose another tag",
         )
 
 
-def _tag(api: HfApi, repo: str, tag: str, commit: str) -> None:
+def _tag(api: HfApi, repo: _Repository, tag: str, commit: str) -> None:
     """Tag a commit; an equal tag that exists is fine.
 
     Raises:
         TransferZooError: the tag is at another commit.
     """
     try:
-        api.create_tag(repo, tag=tag, revision=commit)
+        api.create_tag(**repo.keys, tag=tag, revision=commit)
     except Exception:
-        if tag not in {found.name for found in api.list_repo_refs(repo).tags}:
+        if tag not in {found.name for found in api.list_repo_refs(**repo.keys).tags}:
             raise
         _check_tag(api, repo, tag, commit)

@@ -254,6 +254,10 @@ def _download_files(required: RequiredFiles | None) -> None:
     for file, sha256 in required.files.items():
         path = hub.download_file(repo, file, revision=revision, repo_type=required.repo_type, sha256=sha256)
         revision = hub.commit_of(path)  # all files come from one commit
+        if required.is_pack:
+            from transferzoo.evaluation.packs import read_pack
+
+            read_pack(path)
 
 
 class _Stopped(BaseException):

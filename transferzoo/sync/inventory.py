@@ -13,6 +13,8 @@ from huggingface_hub import constants
 
 from transferzoo import hub
 from transferzoo.base.errors import DataError, ModelError
+from transferzoo.evaluation import hub_packs
+from transferzoo.evaluation.pack_manifest import manifest_of
 from transferzoo.models import checkpoint
 from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import note_path, silent, unknown, unlisted
@@ -49,6 +51,7 @@ class RequiredFiles:
         repo_type: "model" or "dataset".
         files: path → its SHA-256 where that is pinned.
         is_checkpoint: whether they are a checkpoint folder, with its recipe and collected weights if any.
+        is_pack: whether they are a pack, which is checked when it is downloaded.
     """
 
     repo: str
@@ -56,6 +59,7 @@ class RequiredFiles:
     repo_type: str
     files: dict[str, str | None]
     is_checkpoint: bool = False
+    is_pack: bool = False
 
     @property
     def pinned(self) -> bool:
@@ -166,11 +170,12 @@ def require_cached(models: Iterable[ModelSpec]) -> None:
 
 @dataclass(frozen=True)
 class Item:
-    """A model, or the images of a split.
+    """A model, the images of a split, or a pack.
 
     Attributes:
-        name: "cifar10/resnet18"; "hf-hub:OWNER/NAME" of a model that no zoo lists; "cifar10 test" of images.
-        kind: "model" or "images".
+        name: "cifar10/resnet18"; "hf-hub:OWNER/NAME" of a model that no zoo lists; "cifar10 test" of images;
+            "hf-pack:OWNER/NAME" of a pack.
+        kind: "model", "images" or "pack".
         state: where it is.
         files: those of the Hub that it needs, None for none.
         licence: of the weights or the images.
@@ -180,7 +185,7 @@ class Item:
     """
 
     name: str
-    kind: Literal["model", "images"]
+    kind: Literal["model", "images", "pack"]
     state: State
     files: RequiredFiles | None
     licence: str
@@ -196,13 +201,13 @@ def select_items(
     split: str | None = None,
     notify: Callable[[str], None] = silent,
 ) -> list[Item]:
-    """Return the models and images that names stand for, in order and without repeats.
+    """Return the models, images and packs that names stand for, in order and without repeats.
 
     Args:
         zoo: has the models and data sets.
         names: models, short or in full, and patterns of them; data sets; "surrogates", "targets",
             "validators"; "all" for every model that is not `extra`, and every data set; or what no zoo lists,
-            as "hf-hub:OWNER/NAME[@REVISION]". Commas separate too.
+            as "hf-hub:OWNER/NAME[@REVISION]"; packs, as "hf-pack:OWNER/NAME[@REVISION]". Commas separate too.
         dataset: only models of this data set, and its images.
         split: of the images; the one that is attacked if None.
         notify: as for `resolve.select_models`.
@@ -218,6 +223,10 @@ def select_items(
     datasets = [spec] if spec else list(zoo.datasets.values())
     found: dict[str, Item] = {}
     for name in (part.strip() for argument in names for part in argument.split(",")):
+        if name.startswith(hub_packs.PREFIX):
+            item = item_of_pack(hub_packs.HubPack.parse(name))
+            found.setdefault(item.name, item)
+            continue
         selected = [m for m in models if _matches(name, m)]
         if selected and not is_pattern(name) and name not in GROUPS:
             selected = [m for m in selected if m.is_published] or [published(selected[0])]
@@ -277,3 +286,11 @@ def item_of_images(dataset: DatasetSpec, split: str | None = None) -> Item:
     state = state_of_images(dataset, name)
     files = files_of_images(dataset, name) if state in ("cached", "hub") else None
     return Item(f"{dataset.name} {name}", "images", state, files, dataset.licence, dataset.non_commercial)
+
+
+def item_of_pack(pack: hub_packs.HubPack) -> Item:
+    """Return a pack on the Hub as an item."""
+    files = RequiredFiles(pack.repo, pack.revision, "dataset", {pack.file: None}, is_pack=True)
+    folder = files.cached_folder()
+    licence = manifest_of(folder / pack.file).licence if folder else ""
+    return Item(str(pack), "pack", "cached" if folder else "hub", files, licence or "unknown")

@@ -36,30 +36,37 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class UploadPlan:
-    """What is uploaded of a checkpoint.
+    """What is uploaded: a checkpoint or a pack, with its card.
 
     Attributes:
-        folder: the checkpoint.
+        name: what it is called on this machine.
         repo: "OWNER/NAME".
-        files: paths within the folder of all that is uploaded besides the card.
+        sources: path in the repository → file, of all that is uploaded besides the card.
         texts: path → text that is uploaded instead of the file: the card, and a recipe without local folders.
+        repo_type: "model" or "dataset".
     """
 
-    folder: Path
+    name: str
     repo: str
-    files: tuple[str, ...]
+    sources: Mapping[str, Path]
     texts: Mapping[str, str]
+    repo_type: str = "model"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all that is uploaded besides the card."""
+        return tuple(self.sources)
 
     @property
     def card(self) -> str:
-        """Text of the model card."""
+        """Text of the card."""
         return self.texts[CARD]
 
     @property
     def size(self) -> int:
         """Bytes of the files."""
         texts = {name: len(text.encode()) for name, text in self.texts.items()}
-        return sum(texts.get(name) or (self.folder / name).stat().st_size for name in self.files)
+        return sum(texts.get(name) or file.stat().st_size for name, file in self.sources.items())
 
 
 def checkpoint_of(zoo: Zoo, name: str, notify: Callable[[str], None]) -> Path:
@@ -142,7 +149,9 @@ def plan_upload(
     samples = [f"{checkpoint.SAMPLES}/{path.name}" for path in checkpoint.samples(folder)]
     names = [checkpoint.WEIGHTS, checkpoint.CONFIG, *([checkpoint.RECIPE] if recipe else [])]
     changed = {checkpoint.RECIPE: json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"}
-    return UploadPlan(folder, repo, (*names, *samples), {CARD: card, **(changed if recipe != local else {})})
+    sources = {name: folder / name for name in (*names, *samples)}
+    texts = {CARD: card, **(changed if recipe != local else {})}
+    return UploadPlan(folder.resolve().name, repo, sources, texts)
 
 
 def _without_folders(value: Any) -> Any:
@@ -161,24 +170,30 @@ def _without_folders(value: Any) -> Any:
 
 
 def upload(plan: UploadPlan, folder: Path, **options: Any) -> Published:
-    """Upload a checkpoint and its card in one commit; files that the Hub has are not uploaded again.
+    """Upload what is planned, with its card, in one commit; files that the Hub has are not uploaded again.
 
     Args:
-        plan: of the checkpoint.
+        plan: of a checkpoint or a pack.
         folder: an empty folder, where card and files are put together.
         **options: of `hub.publish`.
 
     Raises:
         TransferZooError: see `hub.publish`.
     """
-    for name in plan.files:
+    for name, file in plan.sources.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if name not in plan.texts:
-            _link_or_copy(plan.folder / name, folder / name)
+            _link_or_copy(file, folder / name)
     for name, text in plan.texts.items():
         write_text(folder / name, text)
-    message = f"Upload {plan.folder.resolve().name} with TransferZoo"
-    return hub.publish(folder, plan.repo, files=(*plan.files, CARD), message=message, **options)
+    return hub.publish(
+        folder,
+        plan.repo,
+        files=(*plan.files, CARD),
+        message=f"Upload {plan.name} with TransferZoo",
+        repo_type=plan.repo_type,
+        **options,
+    )
 
 
 def _link_or_copy(file: Path, target: Path) -> None:
