@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import timm
 import torch
-from huggingface_hub import ModelCard
-from huggingface_hub.repocard_data import model_index_to_eval_results
+from huggingface_hub import ModelCard, ModelCardData
 from safetensors.torch import load_file, save_file
 
 from helpers.hub_server import Hub, User, client_environment, connect, running
@@ -111,11 +110,11 @@ def test_there_and_back(
     card = held["README.md"].decode()
     assert "license: mit" in card and "| fashion-mnist/vgg |" in card and str(tmp_path) not in card
     assert f"{100 * local[0]['rate']:.1f}" in card
-    index = ModelCard(card, ignore_metadata_errors=False).data.to_dict()["model-index"]
-    _, listed_results = model_index_to_eval_results(index)
+    data = ModelCard(card, ignore_metadata_errors=False).data
+    assert isinstance(data, ModelCardData)
     rates = {
         (one.metric_args["target"], one.metric_args["attack"]): one.metric_value
-        for one in listed_results
+        for one in data.eval_results or ()
         if one.metric_type == "adversarial_success_rate" and one.metric_args
     }
     assert rates == {(one["target"], one["attack"]): one["rate"] for one in local}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.printable import printable
 from transferzoo.base.spec_strings import parse_terms
@@ -79,9 +79,10 @@ def _front_matter(pack: Pack, repo: str, licence: str) -> DatasetCardData:
     techniques = [
         term.name for row in made.images for term in parse_terms(row.attack.partition("@")[0]) if term.name
     ]
+    named: dict[str, Any] = {"license_name": made.licence} if known == "other" and own else {}
     return DatasetCardData(
         license=known,
-        **({"license_name": made.licence} if known == "other" and own else {}),
+        **named,
         task_categories=["image-classification"],
         tags=[*TAGS, *dict.fromkeys(techniques)],
         pretty_name=repo.rpartition("/")[2],
