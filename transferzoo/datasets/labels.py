@@ -105,6 +105,23 @@ def _meant(name: str, spec: DatasetSpec) -> list[int]:
     return [index for index, known in enumerate(spec.classes) if plain(known) == plain(name)]
 
 
+def order_of(names: Sequence[str], spec: DatasetSpec) -> list[int] | None:
+    """Return which class of a data set each name of a file's labels is, None where labels go by their number.
+
+    They do unless every name is another class of the data set, spelling aside.
+
+    Args:
+        names: of the labels 0, 1, …; none where the file has none.
+        spec: gives the classes.
+    """
+    ours = [plain(name) for name in spec.classes]
+    place = {name: label for label, name in enumerate(ours)}
+    order = [place.get(plain(name), -1) for name in names]
+    if not order or -1 in order or len(place) < len(ours) or len({*order}) < len(order):
+        return None
+    return None if order == [*range(len(ours))] else order
+
+
 def names_of_labels(labels: Iterable[object], first: int = 0) -> tuple[str, ...]:
     """Return the class names that labels tell: sorted; where all are numbers, "0", "1", … up to the largest.
 

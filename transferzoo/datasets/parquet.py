@@ -10,7 +10,7 @@ from transferzoo.base.errors import DataError
 from transferzoo.base.foreign_files import check_regular, parse_json
 from transferzoo.datasets import READERS, Batch, Contents, Reader
 from transferzoo.datasets.files import names_of
-from transferzoo.datasets.labels import LABEL_COLUMNS, checked, names_of_labels
+from transferzoo.datasets.labels import LABEL_COLUMNS, checked, names_of_labels, order_of
 from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import shape_of
 
@@ -38,7 +38,8 @@ class Parquet(Reader):
 
     Columns: a struct with `bytes` (an encoded image; the first such column), an integer or a class name under
     one of `LABEL_COLUMNS`, and maybe the integer `id`, without which the row number over all shards names an
-    image. Images must have `spec.size`, unless `spec.fit` is "crop".
+    image. Numbers go by their names in the Hub's metadata (`ClassLabel`) where each is a class of the data
+    set. Images must have `spec.size`, unless `spec.fit` is "crop".
     """
 
     priority: ClassVar[int] = 0
@@ -76,7 +77,7 @@ class Parquet(Reader):
             for file, table in zip(files, tables, strict=True)
             for label in labels_of(file, table).unique().to_pylist()
         )
-        return Contents(_class_names(files[0], tables[0]) or names_of_labels(labels), rows, tuple(files))
+        return Contents(class_names(files[0], tables[0]) or names_of_labels(labels), rows, tuple(files))
 
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read all shards of a split.
@@ -93,15 +94,20 @@ class Parquet(Reader):
             raise DataError(f"{files[0]} holds no image")
         rows, labels, ids, names = rows_of(total, spec, split), [], [], []
         wanted = frozenset(rows)
+        orders = [order_of(class_names(*one), spec) for one in zip(files, tables, strict=True)]
 
         def encoded() -> Iterator[tuple[bytes, str]]:
-            every = (row for file, table in zip(files, tables, strict=True) for row in _rows(file, table))
-            for number, (where, content, label, identity, name) in enumerate(every):
+            every = (
+                (order, *row)
+                for file, table, order in zip(files, tables, orders, strict=True)
+                for row in _rows(file, table)
+            )
+            for number, (order, where, content, label, identity, name) in enumerate(every):
                 if number not in wanted:
                     continue
                 if content is None:
                     raise DataError(f"{where} holds no image bytes")
-                labels.append(checked(label, spec, where))
+                labels.append(checked(in_order(label, order), spec, where))
                 ids.append(number if identity is None else identity)
                 names.append(name or "")
                 yield content, where
@@ -246,7 +252,14 @@ def labels_of(file: Path, table: Any) -> Any:
         raise DataError(f"{file} cannot be read to its end", hint="fetch it again") from error
 
 
-def _class_names(file: Path, table: Any) -> tuple[str, ...]:
+def in_order(label: object, order: list[int] | None) -> object:
+    """Return the class that a label stands for where its file has classes in another order (`order_of`)."""
+    if order is None or not isinstance(label, int):
+        return label
+    return order[label] if 0 <= label < len(order) else -1
+
+
+def class_names(file: Path, table: Any) -> tuple[str, ...]:
     """Return the names that `datasets` has written into a file for its labels, `ClassLabel`; none without."""
     _, label = columns_of(file, table)
     try:

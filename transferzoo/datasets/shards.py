@@ -7,8 +7,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import DataError
-from transferzoo.datasets.labels import checked
-from transferzoo.datasets.parquet import _open, columns_of, labels_of
+from transferzoo.datasets.labels import checked, order_of
+from transferzoo.datasets.parquet import _open, class_names, columns_of, in_order, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +118,9 @@ def _labels(file: Path, table: Any, spec: DatasetSpec) -> NDArray[np.int64]:
         known = {name: checked(name, spec, f"a row of {file}") for name in column.unique().to_pylist()}
         return np.array([known[name] for name in column.to_pylist()], np.int64)
     labels: NDArray[np.int64] = column.fill_null(-1).to_numpy().astype(np.int64)
+    if (order := order_of(class_names(file, table), spec)) is not None:
+        labels = np.array([in_order(int(label), order) for label in labels], np.int64)
     strays = np.flatnonzero((labels < 0) | (labels >= len(spec.classes)))
     if len(strays):
-        checked(column[int(strays[0])].as_py(), spec, f"row {strays[0]} of {file}")
+        checked(in_order(column[int(strays[0])].as_py(), order), spec, f"row {strays[0]} of {file}")
     return labels
