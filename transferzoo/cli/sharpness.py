@@ -28,6 +28,7 @@ def sharpness(request: SharpnessRequest) -> None:
     from transferzoo.cli.tables import render
     from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
+    from transferzoo.evaluation.known_classes import note_classes, with_classes
     from transferzoo.models.resolve import named_dataset, select_models
     from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.results.writers import check_output, formatted
@@ -56,7 +57,11 @@ def sharpness(request: SharpnessRequest) -> None:
     if kind != "MODEL" and len(chosen) != len(names):
         wanted = "two different models" if request.between else "one model"
         raise UsageError(f"{kind} takes {wanted}", got=", ".join(model.name for model in chosen))
-    setup = _measurement_setup(request, dataset_spec, root)
+    if request.classes is not None:
+        chosen = with_classes(chosen, dataset_spec, request.classes)
+        tried_on = with_classes(tried_on, dataset_spec, request.classes)
+    known = note_classes(dataset_spec, (*chosen, *tried_on), log)
+    setup = _measurement_setup(request, dataset_spec, root, known)
     if kind == "MODEL":
         asked = {option: getattr(request, option) for option, of in BELONGS.items() if of == "MODEL"}
         found = report_models(setup, chosen, asked, request.runs)
@@ -96,14 +101,15 @@ def _targets(models: Sequence[ModelSpec], ends: Sequence[ModelSpec]) -> tuple[Mo
 
 
 def _measurement_setup(
-    request: SharpnessRequest, dataset: DatasetSpec, root: Path | None
+    request: SharpnessRequest, dataset: DatasetSpec, root: Path | None, known: tuple[int, ...]
 ) -> MeasurementSetup:
-    """Return the setup of the measurement, images loaded.
+    """Return the setup of the measurement, images loaded; only those of the classes `known` to all models.
 
     Raises:
         UsageError: no such split.
         DataError: the images are not there or damaged.
     """
+    from transferzoo.evaluation.known_classes import only_known
     from transferzoo.sharpness.measurement_setup import MeasurementSetup
 
     chosen = request.split or dataset.attack.split
@@ -112,7 +118,7 @@ def _measurement_setup(
     if root is None and (note := dataset.notes.get(chosen)):
         log(f"Note: {note}")
     together = request.batch_size or min(dataset.attack.batch_size, 100)
-    found = _images(dataset, chosen, root, request.images)
+    dataset, found = only_known(dataset, _images(dataset, chosen, root, request.images), known)
     return MeasurementSetup(dataset, chosen, found, request.images, request.seed, together)
 
 

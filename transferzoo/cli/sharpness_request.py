@@ -10,7 +10,7 @@ import typer
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_models, complete_one_attack, complete_targets
-from transferzoo.cli.options import IMAGES, RESULTS, SPEED, Output
+from transferzoo.cli.options import IMAGES, RESULTS, SPEED, ClassNumbers, Output
 from transferzoo.cli.requests import ImagesRequest, ModelsRequest
 
 MEASURES, LANDSCAPES = "Of models", "Of a line or slice"
@@ -65,6 +65,7 @@ class SharpnessRequest(ImagesRequest, ModelsRequest):
             help="Instead: the loss on a plane through the weights of a model.",
         ),
     ] = None
+    classes: ClassNumbers = None
     split: Annotated[
         str | None,
         typer.Option(help="Which images; train for the paper's.", show_default="the one that is attacked"),

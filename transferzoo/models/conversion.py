@@ -19,6 +19,7 @@ from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, read
 from transferzoo.models.state_dict import check_finite, read_weights
 from transferzoo.models.wrapped_weights import Place, locate
+from transferzoo.zoo.schema import MOST_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,10 +71,15 @@ def convert_weights(
 
     arguments, model = _built(weights)
     own, found = _own(file, weights, model)
+    classes = _classes(own, weights, model)
+    if classes is not None:
+        arguments, model = _built(weights, classes)
     config = _config(weights, arguments, model)
     content = serialise(_fitting(own, model, file, config), metadata={"format": "pt"})
     write_json(folder / checkpoint.CONFIG, config)
-    told = [text for text in (str(found), _normalisation(weights, config["pretrained_cfg"])) if text]
+    counted = "" if classes is None else f"its head tells {classes:,} classes apart"
+    notes = (str(found), counted, _normalisation(weights, config["pretrained_cfg"]))
+    told = [text for text in notes if text]
     written = {
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "config_sha256": digest_of(folder / checkpoint.CONFIG, 64),
@@ -149,8 +155,12 @@ def _config(weights: WeightFile, arguments: dict[str, Any], model: Any) -> dict[
     }
 
 
-def _built(weights: WeightFile) -> tuple[dict[str, Any], Any]:
+def _built(weights: WeightFile, classes: int | None = None) -> tuple[dict[str, Any], Any]:
     """Return the arguments of the architecture, and a freshly initialised model.
+
+    Args:
+        weights: says what it is.
+        classes: how many it tells apart, where that is not as many as `weights` says.
 
     Raises:
         ModelError: it is unknown or does not take the arguments.
@@ -162,11 +172,32 @@ def _built(weights: WeightFile) -> tuple[dict[str, Any], Any]:
         arguments = {"in_chans": weights.input_size[0], **options, **weights.arguments}
         if name in ARCHITECTURES and ARCHITECTURES[name].fixes_img_size:
             arguments.setdefault("img_size", weights.input_size[1])
-        classes = arguments.pop("num_classes", None)
+        stated = arguments.pop("num_classes", None)
+        classes = stated if classes is None else classes
         with torch.random.fork_rng(devices=[]):
             return arguments, build(name, classes, arguments)
     except UsageError as error:
         raise ModelError(f"{weights.file}: {str(error).removesuffix('.')}") from None
+
+
+def _classes(own: Mapping[str, Tensor], weights: WeightFile, model: Any) -> int | None:
+    """Return how many classes weights tell apart where these are others than a model's; None where not.
+
+    The head is what has another shape in a model of one class more.
+    """
+    expected = model.state_dict()
+    odd = {name for name, tensor in expected.items() if name in own and own[name].shape != tensor.shape}
+    if not odd:
+        return None
+    larger = _built(weights, int(model.num_classes) + 1)[1].state_dict()
+    head = {
+        name for name, tensor in expected.items() if name not in larger or larger[name].shape != tensor.shape
+    }
+    alike = all(own[name].shape[1:] == expected[name].shape[1:] for name in odd)
+    counts = {len(own[name]) for name in odd if own[name].ndim}
+    if odd != head or not alike or len(counts) != 1 or not 2 <= min(counts) <= MOST_CLASSES:
+        return None
+    return counts.pop()
 
 
 def _own(file: Path, weights: WeightFile, model: nn.Module) -> tuple[dict[str, Tensor], Place]:

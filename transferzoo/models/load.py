@@ -39,6 +39,14 @@ def load_classifier(model: ModelSpec, dataset: DatasetSpec, weights: Path | None
     """
     source = loadable(model)
     found = classes_of(model, dataset)
+    if found is None and (theirs := class_names(model)):
+        raise ModelError(
+            f"'{model.name}' has the wrong number of classes",
+            expected=f"the {len(dataset.classes):,} of '{dataset.name}', or names that say which they are",
+            got=f"{len(theirs):,}",
+            hint="say with --classes FILE which of them are the data's, or name them "
+            "(label_names in its config.json)",
+        )
     if found is None or found.is_plain:
         return source.load(dataset, weights)
     if None in found.places:

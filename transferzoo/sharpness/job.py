@@ -226,6 +226,7 @@ def measure_plane(
 
 def _file_stem(model: ModelSpec) -> str:
     weights, form = identity(model)
+    form = fingerprint([form, *model.classes]) if model.classes else form
     return f"{file_name(model.full_name)}-{weights[:12]}-{form[:6]}"
 
 
