@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -54,7 +55,7 @@ def weights(tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        meta = {"categories": [*reversed(FASHION.classes)]}
+        meta = {"categories": [*reversed(FASHION.classes)], "_file_size": len(good) / 2**20}
 
         class Tiny_Weights(WeightsEnum):  # type: ignore[misc]
             V1 = Weights(f"{address}/{named['good']}", first, meta)
@@ -104,6 +105,36 @@ def test_it_predicts_as_torchvision_does(
         expected = reference(read).flip(1)
         torch.testing.assert_close(model(pixels), expected, rtol=0, atol=1e-4 if chosen == "V1" else 0.3)
     assert expected.argmax(1).unique().numel() > 1
+
+
+def test_its_download_is_told_before_it_is_made(
+    weights: type[WeightsEnum], cli: Run, few: Path, tmp_path: Path
+) -> None:
+    """By `pull` and by the plan of an attack, with its size and address; `pull` makes it, once."""
+    name = "torchvision:tiny_net"
+    served = tmp_path / "served" / weights["V1"].url.rpartition("/")[2]
+    kept = tmp_path / "torch" / "hub" / "checkpoints" / served.name
+    told = cli("pull", name, "--dry-run")
+    assert told.code == 0
+    assert "to download" in told.err
+    assert weights["V1"].url[:22] in told.err, told.err
+    (item,) = json.loads(cli("pull", name, "--dry-run", "--json").out)["items"]
+    size = served.stat().st_size
+    assert (item["name"], item["state"], item["url"]) == (name, "web", weights["V1"].url)
+    assert (item["bytes"], item["missing"]) == (size, size)
+    attack = ("attack", "-s", "vgg", "-t", name, "--data", few, "--steps", 1, "--dry-run")
+    plan = json.loads(cli(*attack).out)
+    wanted = {"name": name, "kind": "model", "bytes": size, "error": None, "url": weights["V1"].url}
+    assert plan["downloads"] == [wanted]
+    assert not kept.exists(), "nothing is downloaded to tell"
+    done = cli("pull", name)
+    assert (done.code, kept.read_bytes() == served.read_bytes()) == (0, True), done.err
+    assert "Nothing to download." in cli("pull", name).err
+    (item,) = json.loads(cli("pull", name, "--json").out)["items"]
+    assert (item["state"], item["missing"]) == ("cached", 0)
+    assert json.loads(cli(*attack).out)["run_folder"], "all that it needs is here"
+    damaged = cli("pull", "torchvision:tiny_net:CHANGED")
+    assert (damaged.code, "is damaged" in damaged.err) == (1, True), damaged.err
 
 
 def test_it_attacks_and_is_attacked(weights: type[WeightsEnum], cli: Run, few: Path) -> None:

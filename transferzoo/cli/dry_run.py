@@ -1,4 +1,4 @@
-"""What a dry run of `transferzoo attack` says while models or images are still on the Hub."""
+"""What a dry run of `transferzoo attack` says while models or images are still to be downloaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lacking(
     from transferzoo.sync.inventory import item_of, item_of_images
 
     wanted = [item_of(model) for model in models] + ([item_of_images(dataset, split)] if data is None else [])
-    return list({item.name: item for item in wanted if item.state == "hub"}.values())
+    return list({item.name: item for item in wanted if item.to_download}.values())
 
 
 def unfetched(
@@ -105,4 +105,5 @@ def _download(plan: PlannedDownload) -> dict[str, Any]:
         "kind": plan.item.kind,
         "bytes": None if plan.error else plan.missing,
         "error": str(plan.error) if plan.error else None,
+        **({"url": plan.item.web.url} if plan.item.web else {}),
     }

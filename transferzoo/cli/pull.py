@@ -130,13 +130,15 @@ def _state(plan: PlannedDownload) -> str:
 
 def _marks(item: Item) -> str:
     marks = {"non-commercial": item.non_commercial, "pickle": item.pickle}
-    return ", ".join(mark for mark, holds in marks.items() if holds)
+    origin = [item.web.url] if item.web else []
+    return ", ".join([*origin, *(mark for mark, holds in marks.items() if holds)])
 
 
 def _record(plan: PlannedDownload) -> dict[str, Any]:
     """Return a plan in JSON, as it was before the download."""
     item, files = plan.item, plan.item.files
     where = {"repo": files.repo, "revision": files.revision} if files else {}
+    where |= {"url": item.web.url} if item.web else {}
     return {
         "name": item.name,
         "kind": item.kind,

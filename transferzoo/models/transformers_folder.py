@@ -12,6 +12,7 @@ from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.optional import import_optional
 from transferzoo.models.checkpoint import CONFIG, WEIGHTS
+from transferzoo.zoo.model_source import InputForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +44,22 @@ def class_names(folder: Path) -> tuple[str, ...]:
         return tuple(str(names[key]) for key in sorted(names, key=int))
     except (OSError, ValueError, KeyError, TypeError):
         return ()
+
+
+def input_form(folder: Path) -> InputForm | None:
+    """Return what images a model reads, as its image processor's description says; None where it does not.
+
+    transformers is not imported.
+    """
+    try:
+        said = read_json(folder / PROCESSOR)
+        size = said["crop_size" if said.get("do_center_crop") else "size"]
+        side = size if isinstance(size, int) else size.get("height") or size["shortest_edge"]
+        mean, std = ([float(value) for value in said[key]] for key in ("image_mean", "image_std"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    fits = len(mean) == len(std) in (1, 3) and isinstance(side, int) and side > 0 and min(std) > 0
+    return InputForm(len(mean), side, tuple(mean), tuple(std)) if fits else None
 
 
 def identity(folder: Path) -> tuple[str, str]:

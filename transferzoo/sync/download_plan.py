@@ -16,6 +16,7 @@ from transferzoo.base.threads import run_in_threads
 from transferzoo.models import checkpoint
 from transferzoo.models.download import download_checkpoint
 from transferzoo.models.transformers_folder import PROCESSOR
+from transferzoo.models.web_file import fetched
 from transferzoo.sync.inventory import OPEN_CLIP
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import DryRunFileInfo
 
-    from transferzoo.sync.inventory import Item, RequiredFiles
+    from transferzoo.sync.inventory import Item
 
 DEFAULT_JOBS = 4
 """Downloads at a time unless a user says otherwise."""
@@ -56,7 +57,7 @@ class PlannedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class PlannedDownload:
-    """An item, and what the Hub answers for it.
+    """An item, and what the Hub answers for it; of a file on the web, its address stands for the path.
 
     Attributes:
         item: a model, or the images of a split.
@@ -133,6 +134,10 @@ def _plan(item: Item) -> PlannedDownload:
     Raises:
         TransferZooError: it is unavailable.
     """
+    if item.web:
+        kept = item.web.path.exists()
+        size = item.web.path.stat().st_size if kept else item.web.size
+        return PlannedDownload(item, "", (PlannedFile(item.web.url, size, 0 if kept else size, kept),), kept)
     required = item.files
     if required is None:
         return PlannedDownload(item)
@@ -164,9 +169,9 @@ def _plan(item: Item) -> PlannedDownload:
 def bytes_to_download(plans: Iterable[PlannedDownload]) -> int:
     """Return the bytes that the pending plans download; a file that several need is counted once."""
     files = {
-        (plan.item.files.repo, file.path): file.missing
+        (plan.item.files and plan.item.files.repo, file.path): file.missing
         for plan in plans
-        if plan.pending and plan.item.files
+        if plan.pending
         for file in plan.files
     }
     return sum(files.values())
@@ -232,7 +237,7 @@ def download(
 
     def work(plan: PlannedDownload) -> None:
         with hub.report_progress(count):
-            _download_files(plan.item.files)
+            _download_files(plan.item)
 
     try:
         for done in run_in_threads(work, [plan for plan in plans if plan.pending], jobs, stopped):
@@ -244,7 +249,10 @@ def download(
         raise
 
 
-def _download_files(required: RequiredFiles | None) -> None:
+def _download_files(item: Item) -> None:
+    if item.web:
+        fetched(item.web)
+    required = item.files
     if required is None:
         return
     repo, revision = required.repo, required.revision

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from transferzoo.zoo.model_source import WebFile
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Role
 
@@ -182,6 +183,7 @@ class Item:
         non_commercial: whether that forbids commercial use.
         pickle: whether it is a pickle, of which only tensors are loaded.
         recipe: name of the recipe that makes a model, if known.
+        web: the file of weights that it needs from the web, None for none.
     """
 
     name: str
@@ -192,6 +194,12 @@ class Item:
     non_commercial: bool = False
     pickle: bool = False
     recipe: str | None = None
+    web: WebFile | None = None
+
+    @property
+    def to_download(self) -> bool:
+        """Whether it is elsewhere, and can be brought here."""
+        return self.state == "hub" or (self.state == "web" and self.web is not None)
 
 
 def select_items(
@@ -258,21 +266,29 @@ def _matches(name: str, model: ModelSpec) -> bool:
 def name_of(model: ModelSpec) -> str:
     """Return the name of a model for `transferzoo pull`."""
     source, name = model.source, model.name.partition("|")[0]
+    if name == str(source):
+        return name
     listed = not isinstance(source, HubRepository) or name != source.place
     return f"{model.dataset}/{name}" if listed else f"{NAMED_ON_HUB}{source.place}"
 
 
 def item_of(model: ModelSpec) -> Item:
-    """Return a model as an item."""
+    """Return a model as an item.
+
+    Raises:
+        UsageError: see `ModelSource.web_file`.
+    """
+    web = model.source.web_file()
     return Item(
         name_of(model),
         "model",
-        state_of(model),
+        "cached" if web and web.path.exists() else state_of(model),
         files_of(model),
         model.licence,
         model.non_commercial,
         bool(model.weights and model.weights.pickle),
         model.recipe,
+        web,
     )
 
 

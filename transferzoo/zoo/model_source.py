@@ -42,6 +42,20 @@ class InputForm(NamedTuple):
     std: tuple[float, ...] = ()
 
 
+class WebFile(NamedTuple):
+    """A file of weights on the web, outside of the Hub.
+
+    Attributes:
+        url: where it is downloaded from.
+        path: where it lies on this machine then.
+        size: bytes, as its publisher states them.
+    """
+
+    url: str
+    path: Path
+    size: int
+
+
 @dataclass(frozen=True)
 class Example:
     """A model in a form, for a user to look up.
@@ -135,6 +149,14 @@ class ModelSource(ABC):
 
         Raises:
             ModelError: its files are damaged.
+        """
+        return None
+
+    def web_file(self) -> WebFile | None:
+        """Return the file of weights that it needs from the web; None for none, or for files of the Hub.
+
+        Raises:
+            UsageError: there is no such model.
         """
         return None
 

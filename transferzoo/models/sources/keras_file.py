@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
+from transferzoo.base.foreign_files import parse_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.optional import import_optional
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import Example, model_source
+from transferzoo.zoo.model_source import Example, InputForm, model_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +52,18 @@ class KerasFile(AtPath):
 
     def identity(self) -> tuple[str, str]:
         return sha256(self.path), fingerprint("logits, pixels as its first layer has them")
+
+    def reads(self) -> InputForm | None:
+        """Return what the description in the file says; Keras is not imported."""
+        try:
+            with zipfile.ZipFile(self.path) as file:
+                described = parse_json(file.read("config.json").decode())
+            _, *sides = described["config"]["layers"][0]["config"]["batch_shape"]
+            height, width, channels = sides if sides[2] in (1, 3) else (*sides[1:], sides[0])
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError):
+            return None
+        fixed = channels in (1, 3) and isinstance(height, int) and height == width
+        return InputForm(channels, height) if fixed else None
 
     def versions(self) -> dict[str, str]:
         return {"keras": str(package().__version__)}

@@ -19,7 +19,7 @@ from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import Example, model_source
+from transferzoo.zoo.model_source import Example, InputForm, model_source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +54,12 @@ class OnnxFile(AtPath):
 
     def identity(self) -> tuple[str, str]:
         return _digest(self.path), fingerprint("reads [0, 1] pixels")
+
+    def reads(self) -> InputForm | None:
+        network = network_of(_session(self.path), self.path.name)
+        if network.channels is None or network.height is None or network.height != network.width:
+            return None
+        return InputForm(network.channels, network.height)
 
     def gives_gradients(self) -> bool:
         return False

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from transferzoo.base.digests import digest_of
-from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError, reason
+from transferzoo.base.errors import ModelError, UnknownNameError, UsageError, reason
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.zoo.model_source import Example, LoadableSource, model_source
+from transferzoo.models.web_file import damaged, fetched
+from transferzoo.zoo.model_source import Example, InputForm, LoadableSource, WebFile, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec, WeightFile
 
 _PLACE = re.compile(r"(?P<name>\w+)(:(?P<weights>\w+))?")
-_DIGEST = re.compile(r"-([0-9a-f]{8,})\.")
-"""The start of the SHA-256 in the name of a weight file, as torch.hub reads it."""
 DEFAULT = "DEFAULT"
 """What torchvision calls the best weights of a model."""
 
@@ -80,8 +78,15 @@ class TorchvisionModel(LoadableSource):
     def download(
         self, weights: WeightFile | None, notify: Callable[[str], None] = lambda sentence: None
     ) -> LoadableSource:
-        _file(_chosen(self.name, self.weights))
+        fetched(_file(_chosen(self.name, self.weights)))
         return self
+
+    def web_file(self) -> WebFile:
+        return _file(_chosen(self.name, self.weights))
+
+    def reads(self) -> InputForm | None:
+        read = _chosen(self.name, self.weights).transforms()
+        return InputForm(len(read.mean), read.crop_size[0], tuple(read.mean), tuple(read.std))
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
         from transferzoo.models.predictor import tried
@@ -91,7 +96,7 @@ class TorchvisionModel(LoadableSource):
     def identity(self) -> tuple[str, str]:
         chosen = _chosen(self.name, self.weights)
         read = {key: str(value) for key, value in vars(chosen.transforms()).items() if key[0] != "_"}
-        return _file(chosen)[1], fingerprint({"torchvision": self.name, **read})
+        return fetched(_file(chosen)), fingerprint({"torchvision": self.name, **read})
 
     def class_names(self) -> tuple[str, ...]:
         return tuple(_chosen(self.name, self.weights).meta["categories"])
@@ -135,42 +140,12 @@ def _chosen(name: str, weights: str) -> Any:
     return chosen
 
 
-def _file(chosen: Any) -> tuple[Path, str]:
-    """Return the file of weights, downloaded unless it is cached, and its SHA-256.
-
-    Raises:
-        TransferZooError: it cannot be downloaded.
-        ModelError: it is not the one that its name says.
-    """
+def _file(chosen: Any) -> WebFile:
+    """Return the file of weights, which need not be on this machine; torchvision states its size in MiB."""
     from torch import hub
 
-    file = Path(hub.get_dir()) / "checkpoints" / Path(chosen.url).name
-    start = _DIGEST.search(file.name)
-    try:
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            hub.download_url_to_file(chosen.url, str(file), start and start[1], progress=False)
-        sha256 = digest_of(file, 64)
-    except OSError as error:
-        raise TransferZooError(
-            f"cannot download the weights {chosen.url}: {reason(error)}",
-            hint=f"check the network, or put the file into {file.parent}",
-        ) from None
-    except RuntimeError as error:  # what came is another file
-        raise TransferZooError(
-            f"the download of {chosen.url} is damaged: {reason(error)}", hint="try again"
-        ) from None
-    if start and not sha256.startswith(start[1]):
-        raise _damaged(file, f"its SHA-256 is {sha256}, not the {start[1]}… of its name")
-    return file, sha256
-
-
-def _damaged(file: Path, why: str) -> ModelError:
-    return ModelError(
-        f"the weights {file} are not read: {why}",
-        expected="the file of torchvision, with tensors only",
-        hint="delete it; it is downloaded again",
-    )
+    path = Path(hub.get_dir()) / "checkpoints" / Path(chosen.url).name
+    return WebFile(chosen.url, path, round(chosen.meta.get("_file_size", 0) * 2**20))
 
 
 def _classifier(name: str, weights: str, dataset: DatasetSpec) -> Classifier:
@@ -187,11 +162,12 @@ def _classifier(name: str, weights: str, dataset: DatasetSpec) -> Classifier:
     from transferzoo.models.classifier import Classifier
 
     chosen = _chosen(name, weights)
-    file, _ = _file(chosen)
+    file = _file(chosen)
+    fetched(file)
     try:  # before torchvision opens it in its own way
         chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # a damaged file may fail anywhere in torch, pickle and zipfile
-        raise _damaged(file, reason(error)) from None
+        raise damaged(file.path, reason(error)) from None
     try:
         with torch.random.fork_rng(devices=[]), redirect_stdout(sys.stderr):
             model = models.get_model(name, weights=chosen)

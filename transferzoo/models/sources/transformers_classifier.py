@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.models.sources.at_path import AtPath
 from transferzoo.models.transformers_folder import is_transformers
-from transferzoo.zoo.model_source import Example, model_source
+from transferzoo.zoo.model_source import Example, InputForm, model_source
 
 if TYPE_CHECKING:
     from transferzoo.models.classifier import Classifier
@@ -28,6 +28,11 @@ class TransformersClassifier(AtPath):
     @classmethod
     def recognises(cls, written: str, options: UnlistedOptions) -> bool:
         return is_transformers(Path(written).expanduser())
+
+    def reads(self) -> InputForm | None:
+        from transferzoo.models.transformers_folder import input_form
+
+        return input_form(self.path)
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
         from transferzoo.models.predictor import tried
