@@ -180,3 +180,11 @@ def test_mixing_costs_one_gradient_and_excludes_itself() -> None:
         compose("cfm+ftm")
     with pytest.raises(UsageError, match="option 'p' of 'cfm' is a probability"):
         compose("cfm:p=2")
+
+
+@pytest.mark.parametrize("spec", ["fpr+cfm:partners=3", "ilpd+ftm:partners=1"])
+def test_partners_are_looked_at_without_other_patches(spec: str) -> None:
+    model = tiny_vit() if "fpr" in spec else residual_cnn()
+    attack = make_attack(spec, steps=2)
+    singles = [craft(attack, model, BATCH[i : i + 1]) for i in range(4)]
+    assert torch.equal(craft(attack, model, BATCH), torch.cat(singles))

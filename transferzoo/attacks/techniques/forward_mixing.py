@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from transferzoo.attacks.techniques import TECHNIQUES, Patch
-from transferzoo.attacks.techniques.layers import hooked, on_output
+from transferzoo.attacks.techniques.layers import hooked, on_output, unhooked
 from transferzoo.attacks.techniques.ranges import Weight
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.options import NonNegative
@@ -185,7 +185,7 @@ def _record(model: nn.Module, images: Tensor) -> dict[nn.Module, Tensor]:
             seen[layer] = output.clone()  # what comes next may work in place
 
     layers = [part for part in model.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
-    with hooked(layer.register_forward_hook(look) for layer in layers), torch.no_grad():
+    with unhooked(model), hooked(layer.register_forward_hook(look) for layer in layers), torch.no_grad():
         model(images)
     if not seen:
         raise ModelError(

@@ -211,6 +211,19 @@ def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
             handle.remove()
 
 
+@contextmanager
+def unhooked(model: nn.Module) -> Iterator[None]:
+    """Leave out the hooks that a model has, inside the block: patches count on the unit's images."""
+    kept = [(part, part._forward_hooks, part._forward_pre_hooks) for part in model.modules()]
+    try:
+        for part, after, before in kept:
+            part._forward_hooks, part._forward_pre_hooks = type(after)(), type(before)()
+        yield
+    finally:
+        for part, after, before in kept:
+            part._forward_hooks, part._forward_pre_hooks = after, before
+
+
 def on_output(
     module: nn.Module, change: Callable[[Tensor], Tensor | None], *, first: bool = False
 ) -> RemovableHandle:
