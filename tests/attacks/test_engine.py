@@ -190,8 +190,8 @@ class TestEvery:
             )
 
     def test_first_step_raises_the_loss(self, spec: str, norm: str) -> None:
-        attack = make_attack(spec, norm, NORM_BUDGETS[norm] / 8, steps=10)
-        model, batch = fitting_model(spec).eval(), random_images(8, side=32)
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm] / 8, steps=5)
+        model, batch = fitting_model(spec).eval(), random_images(8)
         loss = nn.CrossEntropyLoss()
         clean = loss(model(batch.images.double() / 255), batch.labels)
         assert loss(model(perturb(attack, model, batch)), batch.labels) > clean

@@ -20,7 +20,7 @@ from helpers.data_layouts import (
     spec,
     write_parquet,
 )
-from helpers.hub_server import client_environment, serving
+from helpers.hub_server import connect, running
 from transferzoo.base.errors import DataError, UnknownNameError
 from transferzoo.datasets import READERS, Batch
 from transferzoo.datasets.sources import load_split
@@ -129,38 +129,19 @@ def test_unknown_split(tmp_path: Path) -> None:
         load_split(spec(), "tset", root=tmp_path)
 
 
-LOAD = """
-import sys
-from transferzoo.datasets.sources import load_split
-from transferzoo.zoo.schema import DatasetSpec
-from transferzoo.base.errors import TransferZooError
-try:
-    batch = load_split(DatasetSpec.model_validate_json(sys.argv[1]), "test")
-    print(batch.images.flatten().tolist(), batch.labels.tolist(), batch.ids.tolist())
-except TransferZooError as error:
-    print(error)
-"""
-
-
-def test_images_come_from_the_hub(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the client's own
+def test_images_come_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "test-00000-of-00001.parquet"
     write_parquet(file, pixels(), LABELS)
     places = ("local:/absent", "hub:owner/tiny/plain/test-00000-of-00001.parquet")
-    known = spec(splits={"test": places}).model_dump_json()
-
-    def loaded(endpoint: str, home: str, **variables: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-c", LOAD, known],
-            env=os.environ | client_environment(endpoint, tmp_path / home) | variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout.strip()
-
-    with serving({"datasets/owner/tiny/plain/test-00000-of-00001.parquet": file.read_bytes()}) as endpoint:
-        assert loaded(endpoint, "warm") == f"{pixels().flatten().tolist()} {LABELS} [0, 1, 2, 3]"
-    sentence = loaded(endpoint, "cold", HF_HUB_OFFLINE="1")
+    known = spec(splits={"test": places})
+    with running({"datasets/owner/tiny/plain/test-00000-of-00001.parquet": file.read_bytes()}) as hub:
+        connect(monkeypatch, hub, tmp_path / "warm")
+        assert same(load_split(known, "test"), pixels(), LABELS, [0, 1, 2, 3])
+    connect(monkeypatch, hub, tmp_path / "cold", HF_HUB_OFFLINE="1")
+    with pytest.raises(DataError) as caught:
+        load_split(known, "test")
+    sentence = str(caught.value)
     assert "tried local:/absent (absent) and hub:owner/tiny/plain/test-00000-of-00001.parquet (" in sentence
     assert "is not cached and HF_HUB_OFFLINE is set" in sentence
     assert sentence.endswith("; give their folder with --data PATH.")

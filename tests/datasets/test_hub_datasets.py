@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from helpers.archives import gzipped, tarred, zipped
 from helpers.data_layouts import encoded, pixels, spec, write_parquet
-from helpers.hub_server import Hub, User, client_environment, running
-from transferzoo.base.errors import UnknownNameError, UsageError
-from transferzoo.datasets.sources import HubFile, hub_files
+from helpers.hub_server import Hub, User, connect, running
+from transferzoo.base.errors import TransferZooError, UnknownNameError, UsageError
+from transferzoo.datasets.sources import HubFile, hub_files, load_split
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -25,22 +21,9 @@ if TYPE_CHECKING:
 
     from transferzoo.zoo.schema import DatasetSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the client's own
 TOKEN = "hf_secretsecretsecret"
 IMAGES = pixels(4, 3)
-LOAD = """
-import json, sys
-from transferzoo.datasets.sources import load_split
-from transferzoo.zoo.schema import DatasetSpec
-from transferzoo.base.errors import TransferZooError
-for line in sys.argv[1:]:
-    spec, split = json.loads(line)
-    try:
-        batch = load_split(DatasetSpec.model_validate(spec), split)
-        said = [batch.images[:, :, 0, 0].flatten().tolist(), batch.labels.tolist(), batch.ids.tolist()]
-    except TransferZooError as error:
-        said = str(error)
-    print(json.dumps(said))
-"""
 
 
 def imagenet(compatible: bytes | None = None) -> DatasetSpec:
@@ -91,25 +74,21 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 def loaded(hub: Hub, home: Path, *asked: tuple[DatasetSpec, str], **variables: str) -> list[Any]:
-    """Load splits in a process of their own; return pixels, labels and ids of each, or the sentence."""
-    lines = [json.dumps([dataset.model_dump(mode="json"), split]) for dataset, split in asked]
-    own = {
-        "TRANSFERZOO_CACHE": str(home / "cache"),
-        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0",
-        "HF_TOKEN": "",
-        "HOME": str(home),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, *lines],
-        env=os.environ | client_environment(hub.address, home / "hub") | own | variables,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert not done.returncode, done.stderr
-    assert TOKEN not in done.stdout + done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    """Load splits; return pixels, labels and ids of each, or the sentence."""
+    found: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        connect(patch, hub, home / "hub", **variables)
+        patch.setenv("TRANSFERZOO_CACHE", str(home / "cache"))
+        patch.setenv("HOME", str(home))
+        for dataset, split in asked:
+            try:
+                batch = load_split(dataset, split)
+                corner = batch.images[:, :, 0, 0].flatten()
+                found.append([corner.tolist(), batch.labels.tolist(), batch.ids.tolist()])
+            except TransferZooError as error:
+                found.append(str(error))
+    assert TOKEN not in str(found)
+    return found
 
 
 def corners(rows: list[int]) -> list[int]:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,18 +13,23 @@ from safetensors.torch import load_file
 from timm.models import save_for_hf
 
 from helpers.checkpoints import content, copied, with_json, with_weights
-from helpers.hub_server import COMMIT, client_environment, serving
+from helpers.hub_server import COMMIT, connect, running
 from helpers.stripes import MORE, TINY, ZOO, config, draw, write_idx
-from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.download import download_model
+from transferzoo.models.resolve import resolve_model
 from transferzoo.training import finetuning
 from transferzoo.training.finetuning import architecture_of, begin
 from transferzoo.training.trainer import Progress, train
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from helpers.refusals import Run
     from transferzoo.zoo.schema import DatasetSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -231,49 +232,32 @@ def test_other_weights_are_another_training(tmp_path: Path, stripes: DatasetSpec
 # ---------------------------------------------------------------- from the Hub
 
 
-FIND = """
-import sys
-from transferzoo.base.errors import TransferZooError
-from transferzoo.models.download import download_model
-from transferzoo.models.resolve import resolve_model
-from transferzoo.zoo.reader import load_zoo
-for name in sys.argv[1:]:
-    try:
-        print(download_model(resolve_model(load_zoo(), name)).folder)
-    except TransferZooError as error:
-        print(error)
-"""
-
-
-def test_from_the_hub(tmp_path: Path, foreign: Path) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the client's own
+def test_from_the_hub(tmp_path: Path, foreign: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real client and the real command line: both files come, of one commit, and once."""
     write_idx(tmp_path / "data", "train", draw(160, 0))
     (tmp_path / "zoo.yaml").write_text(ZOO)
     files = {f"owner/model/{name}": data for name, data in content(foreign).items()}
 
-    def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, *command],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            cwd=tmp_path,
-            env=os.environ | environment | {"OMP_NUM_THREADS": "1"} | variables,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done
+    def found(name: str) -> Path:
+        return download_model(resolve_model(load_zoo(), name)).folder
 
-    with serving({**files, "owner/bare/config.json": b"{}"}) as endpoint:
-        environment = client_environment(endpoint, tmp_path / "hub")
-        options = ["--dataset", "stripes", "--zoo", "zoo.yaml", "--data", "data", "--epochs", "1", "--json"]
-        done = run("-m", "transferzoo", "train", "--from", "hf-hub:owner/model", "--output", "out", *options)
-        names = ["hf-hub:owner/model", f"hf-hub:owner/model@{COMMIT}", "hf-hub:owner/bare"]
-        first, second, bare = run("-c", FIND, *names).stdout.splitlines()
-    assert json.loads(done.stdout)["start"] == checkpoint.digest(foreign)
-    assert "Note: the model " in done.stderr
-    assert "its head (fc.bias, fc.weight) starts afresh." in done.stderr
-    assert first == second
-    assert {name: Path(first, name).read_bytes() for name in content(foreign)} == content(foreign)
-    assert bare == f"the model owner/bare has no file model.safetensors in '{COMMIT}'; check the file name."
-    assert run("-c", FIND, names[0], HF_HUB_OFFLINE="1").stdout.splitlines() == [first]
+    with running({**files, "owner/bare/config.json": b"{}"}) as hub:
+        connect(monkeypatch, hub, tmp_path / "hub")
+        options = ("--dataset", "stripes", "--zoo", "zoo.yaml", "--data", "data", "--epochs", 1, "--json")
+        done = cli("train", "--from", "hf-hub:owner/model", "--output", "out", *options)
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["start"] == checkpoint.digest(foreign)
+        assert "Note: the model " in done.err
+        assert "its head (fc.bias, fc.weight) starts afresh." in done.err
+        first = found("hf-hub:owner/model")
+        assert found(f"hf-hub:owner/model@{COMMIT}") == first
+        absent = (
+            rf"^the model owner/bare has no file model\.safetensors in '{COMMIT}'; check the file name\.$"
+        )
+        with pytest.raises(TransferZooError, match=absent):
+            found("hf-hub:owner/bare")
+        assert content(first) == content(foreign)
+        assert hub.count("GET", "model.safetensors") == 1
+    connect(monkeypatch, hub, tmp_path / "hub", HF_HUB_OFFLINE="1")
+    assert found("hf-hub:owner/model") == first
