@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 README = Path(transferzoo.__file__).parent / "models" / "README.md"
+READS = partial(ImageClassification, crop_size=28, resize_size=28)
 EXAMPLES = [example for form in forms() for example in form.examples]
 OWN = """
 from transferzoo import load_model
@@ -100,21 +101,27 @@ def answers(images: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def tiny(few: Path) -> bytes:
+    """Return a file of weights for torchvision."""
+    return fitted_tiny(few, READS())
+
+
 @pytest.fixture
-def here(place: Path, few: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Run) -> Iterator[Run]:
+def here(
+    place: Path, tiny: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Run
+) -> Iterator[Run]:
     """Work there; the Hub and the cache of torchvision have what the examples name too."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    reads = partial(ImageClassification, crop_size=28, resize_size=28)
-    content = fitted_tiny(few, reads())
-    kept = tmp_path / "hub" / "checkpoints" / hashed_name(content)
+    kept = tmp_path / "hub" / "checkpoints" / hashed_name(tiny)
     kept.parent.mkdir(parents=True)
-    kept.write_bytes(content)
+    kept.write_bytes(tiny)
 
     class ResNet50_Weights(WeightsEnum):  # type: ignore[misc]
-        IMAGENET1K_V1 = Weights(kept.as_uri(), reads, {"categories": [*reversed(FASHION.classes)]})
+        IMAGENET1K_V1 = Weights(kept.as_uri(), READS, {"categories": [*reversed(FASHION.classes)]})
         DEFAULT = IMAGENET1K_V1
 
     def resnet50(*, weights: ResNet50_Weights | None = None, progress: bool = True) -> TinyNet:
