@@ -13,7 +13,7 @@ import pytest
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from helpers.processes import CONTEXT
-from helpers.stripes import ZOO, config, draw, save_every_step, say_to, write_idx
+from helpers.stripes import ZOO, begin_process, config, draw, save_every_step, write_idx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +96,7 @@ class Bench:
 
 def member(rank: int, size: int, port: int, output: Path, job: Callable[..., None], *arguments: Any) -> None:
     """Be a process of a team, in the environment a launcher would give it."""
-    say_to(output)
+    begin_process(output)
     if size > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
         os.environ |= {

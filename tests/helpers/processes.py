@@ -8,7 +8,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from helpers.stripes import run_command, say_to
+from helpers.stripes import begin_process, run_command
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -22,6 +22,8 @@ CONTEXT.set_forkserver_preload(
         "transferzoo.training.rho_search",
         "transferzoo.studies.worker",
         "transferzoo.cli.app",
+        "transferzoo.cli.train_job",
+        "transferzoo.cli.attack_job",
     ]
 )
 
@@ -54,7 +56,7 @@ def printed(program: str, folder: Path) -> str:
 
 
 def _be_program(program: str, folder: Path) -> None:
-    say_to(folder / "said")
+    begin_process(folder / "said")
     os.chdir(folder)
     sys.modules["__main__"] = main = ModuleType("__main__")
     exec(program, main.__dict__)

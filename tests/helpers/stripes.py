@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -125,8 +126,12 @@ def write_idx(folder: Path, stem: str, batch: Batch) -> None:
         (folder / f"{stem}-{kind}-idx{values.ndim}-ubyte").write_bytes(content)
 
 
-def say_to(output: Path) -> None:
-    """Let what this process says go to `output`.out and `output`.err."""
+def begin_process(output: Path) -> None:
+    """Begin a forked process: what it says goes to `output`.out and `output`.err.
+
+    Garbage is not looked for among what it was forked with, whose memory would be copied for that.
+    """
+    gc.freeze()
     for stream, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
 
@@ -142,7 +147,7 @@ def run_command(arguments: list[str], output: Path, fate: str, *, every_step: bo
             longer than 9 bytes; "" lets it run.
         every_step: whether a training keeps its state after every step.
     """
-    say_to(output)
+    begin_process(output)
     moment, _, number = fate.partition(" ")
     countdown = iter(range(int(number or 1) - 1, -1, -1))
     replace, step = os.replace, Minimizer.step

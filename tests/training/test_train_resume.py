@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
-EPOCHS = 5
+EPOCHS = 3
 OPTIONS = ["--minimizer", "sam", "--epochs", str(EPOCHS), "--batch-size", "16", "--seed", "3"]
 
 EPOCH_NAMES = [f"{epoch}/{EPOCHS}" for epoch in range(1, EPOCHS + 1)]
@@ -147,10 +147,10 @@ def test_killed_at_random(bench: Bench, undisturbed: bytes, seed: int) -> None:
         process.kill()
         process.join(60)
         ends.append(process.exitcode)
-        begins += re.findall(r"\AGoing on after step (\d+) of 80\.", bench.said(output))
+        begins += re.findall(r"\AGoing on after step (\d+) of 48\.", bench.said(output))
     assert bench.finish(output) == 0
     assert ends[0] == -signal.SIGKILL
-    assert re.match(r"Going on after step \d+ of 80\.", bench.said(output)) or ends[-1] == 0
+    assert re.match(r"Going on after step \d+ of 48\.", bench.said(output)) or ends[-1] == 0
     steps = [int(step) for step in begins]
     assert len(steps) >= 1
     assert steps == sorted(set(steps)), "every process went on where the last one was"
@@ -237,7 +237,7 @@ def test_interrupted(bench: Bench, undisturbed: bytes) -> None:
     *epochs, last = bench.said("interrupted").splitlines()
     place = re.escape(str(bench.folder / "interrupted"))
     told = re.fullmatch(
-        rf"Interrupted; step (\d+) of 80 \(epoch 1 of {EPOCHS}\) is kept in {place}, "
+        rf"Interrupted; step (\d+) of 48 \(epoch 1 of {EPOCHS}\) is kept in {place}, "
         r"and the same command goes on from there\.",
         last,
     )
@@ -246,7 +246,7 @@ def test_interrupted(bench: Bench, undisturbed: bytes) -> None:
     assert epochs == []
     assert (bench.folder / "interrupted.out").read_text() == ""
     assert bench.finish("interrupted") == 0
-    assert bench.said("interrupted").startswith(f"Going on after step {told[1]} of 80.\nepoch 1/{EPOCHS} ")
+    assert bench.said("interrupted").startswith(f"Going on after step {told[1]} of 48.\nepoch 1/{EPOCHS} ")
     assert bench.weights("interrupted") == undisturbed
 
 
