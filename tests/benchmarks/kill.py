@@ -1,8 +1,9 @@
-"""Commands killed by `kill -9` at random moments: `python tests/benchmarks/kill.py [SHARE] [SEED]`.
+"""Commands killed by `kill -9` at random: `python tests/benchmarks/kill.py [SHARE [SEED [COMMAND…]]]`.
 
-An attack is killed at 30 moments, a training at 20, a study at 10, or at SHARE of them. A command is killed
-again and again, and then runs to its end; what it leaves and prints is compared with what a run leaves that
-nothing disturbed, all but the times. A moment counts only if the command was still running.
+An attack is killed at 30 moments, a training at 20, a study at 10, or at SHARE of them; of the commands
+`attack`, `train` and `study` only those that are named. A command is killed again and again, and then runs to
+its end; what it leaves and prints is compared with what a run leaves that nothing disturbed, all but the
+times. A moment counts only if the command was still running.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.processes import start_command
 from helpers.stripes import ZOO, draw, write_idx
 from helpers.studies import write_study
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TIMES = {"seconds", "images_per_second"}
 """Fields of JSON files that tell how long something took."""
@@ -96,14 +100,15 @@ def kill(command: Command, folder: Path, seconds: float, draws: random.Random, m
     return most
 
 
-def main(share: float, seed: int) -> int:
+def main(share: float, seed: int, names: Sequence[str]) -> int:
     """Kill every command; print how often, and what differs; return how many runs ended with other bytes."""
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     os.environ.pop("TRANSFERZOO_ZOO", None)
     home, wrong = Path(tempfile.mkdtemp(prefix="kill")), 0
     (home / "data").mkdir()
     start_command(["--version"], home).join()  # what processes are forked from imports PyTorch, once
-    for name, command in commands(home / "data").items():
+    every = commands(home / "data")
+    for name, command in ((name, every[name]) for name in names or every):
         whole = home / name
         whole.mkdir()
         begun = time.monotonic()
@@ -127,4 +132,4 @@ def main(share: float, seed: int) -> int:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    sys.exit(bool(main(float(given[0]) if given else 1.0, int(given[1]) if given[1:] else 0)))
+    sys.exit(bool(main(float(given[0]) if given else 1.0, int(given[1]) if given[1:] else 0, given[2:])))
