@@ -128,3 +128,20 @@ def test_a_page_has_the_highest_in_bold() -> None:
     table = Table.of_cells("t", ("a", "b"), [("c", Marked.where("-2.0", {BEST: True})), ("d", "-3.0")])
     page = render_page([replace(study_part(results()), tables=(table,), figures=())])
     assert "<strong>−2.0</strong>" in page and "<strong>−3.0" not in page
+
+
+def test_no_line_begins_with_a_percent_sign() -> None:
+    """Neither in the caption, whose lines are as long as before otherwise, nor in a heading."""
+    caption = "About 51.9 % of 300 images, 95 % of\n  them grey: a-hyphenated-word 5 %."
+    table = Table("t", ("name", "top-1 %", "95 % interval"), (("a" * 12, "1.0", "2.0"),), caption)
+    for width in range(20, 80):
+        lines = [line.strip() for line in printed(table, width, colour=False).splitlines()]
+        assert not any(re.match(r"(\x1b\[\d*m)*%", line) for line in lines), lines
+        assert not any(re.search(r"\s{2}%", line) for line in lines), lines
+        assert max(map(len, map(uncoloured, lines))) <= width
+        words = " ".join(map(uncoloured, lines)).split()
+        assert words[-len(caption.split()) :] == caption.split()
+
+
+def uncoloured(line: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -22,6 +24,8 @@ _STYLES = {Mark.BEST: "bold", Mark.POSITIVE: "green", Mark.NEGATIVE: "red", Mark
 _PADDING = 3
 _SENTENCE = 28
 """Columns that a folded sentence takes at least."""
+_KEPT = "\xa0"
+"""A space at which no line is broken."""
 
 
 def render(table: Table, width: int) -> RenderableType:
@@ -36,7 +40,7 @@ def render(table: Table, width: int) -> RenderableType:
     ]
     left = width - 1 - sum(widths[1:])
     if widths[0] > left >= max(_SENTENCE, _longest_word(table) + _PADDING):
-        return _grouped(table, [_block(table, list(range(len(widths))), fits=False)])
+        return _grouped(table, [_block(table, list(range(len(widths))), fits=False)], width)
     blocks: list[list[int]] = [[]]
     used = widths[0]
     for column in range(1, len(widths)):
@@ -49,11 +53,19 @@ def render(table: Table, width: int) -> RenderableType:
     for block in blocks:
         columns = [0, *block]
         parts.append(_block(table, columns, fits=sum(widths[column] for column in columns) < width))
-    return _grouped(table, parts)
+    return _grouped(table, parts, width)
 
 
-def _grouped(table: Table, parts: list[RenderableType]) -> Group:
-    return Group(Text(table.title, style="bold"), *parts, Text(table.caption, style="dim"), Text())
+def _grouped(table: Table, parts: list[RenderableType], width: int) -> Group:
+    caption = Text(_wrapped(table.caption, width), style="dim")
+    return Group(Text(table.title, style="bold"), *parts, caption, Text())
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Break lines where there are spaces, but not before a percent sign."""
+    lines = (line.replace(" %", f"{_KEPT}%") for line in text.split("\n"))
+    wrapped = (fill(line, width, break_on_hyphens=False, break_long_words=False) for line in lines)
+    return "\n".join(wrapped).replace(_KEPT, " ")
 
 
 def _block(table: Table, columns: list[int], *, fits: bool) -> RichTable:
@@ -61,7 +73,8 @@ def _block(table: Table, columns: list[int], *, fits: bool) -> RichTable:
     rich = RichTable(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False)
     for column in columns:
         justify: JustifyMethod = "right" if table.is_numeric(column) else "left"
-        rich.add_column(table.columns[column], justify=justify, overflow="fold")
+        whole = max(map(cell_len, re.findall(r"\S+ %", table.columns[column])), default=None)
+        rich.add_column(table.columns[column], justify=justify, overflow="fold", min_width=whole)
     rows = [[_styled(table, at, column) for column in columns] for at in range(len(table.rows))]
     if rows and fits and not any("\n" in cell.plain for row in rows for cell in row):
         rows = [
