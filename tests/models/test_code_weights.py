@@ -123,18 +123,6 @@ def test_train_from_code(cli: Run, code: Path, name: str) -> None:
     assert json.loads(done.out)["config"]["architecture"] == SPEC
 
 
-@pytest.mark.parametrize("option", ["--from", "--labels-from", "--validator"])
-def test_code_is_refused_in_one_sentence(cli: Run, code: Path, option: str) -> None:
-    result = cli("train", "--architecture", SPEC, option, "coded:answers", "--dry-run")
-    refused(
-        result,
-        2,
-        "'coded:answers' is code, which is not run unasked",
-        "add --allow-code (allow_code=True in Python)",
-    )
-    assert "coded" not in sys.modules
-
-
 def test_answers_alone_cannot_be_trained(cli: Run, code: Path) -> None:
     result = cli("train", "--from", "coded:answers", "--architecture", SPEC, "--allow-code", "--dry-run")
     refused(once_run(result), 2, "no gradient comes back from it")
