@@ -31,8 +31,13 @@ def first():
 def second():
     return load_checkpoint(HOME / "two", load_zoo(HOME / "zoo.yaml").dataset("stripes"))
 
+asked = []
+
 def answers():
-    return lambda images: second()(images)
+    def scores(images):
+        asked.append(int((images.amax((1, 2, 3)) > 0).sum()))  # the black ones of a trial are not counted
+        return second()(images)
+    return scores
 """
 STUDY = """
 about: Is code attacked as a folder is?
@@ -90,3 +95,16 @@ def test_what_gives_no_gradients_is_no_surrogate(cli: Run, place: Path) -> None:
     result = cli(*command, "--allow-code", "--dry-run")
     assert result.code == 2
     assert "no gradient comes back from it" in result.err.splitlines()[-1]
+
+
+def test_a_dry_run_says_how_often_a_function_is_asked(cli: Run, place: Path) -> None:
+    command = write_study(place, f"{STUDY}images_correct_for: none\n")
+    (planned,) = json.loads(cli(*command, "--allow-code", "--dry-run", "--json").out)["queries"]
+    assert planned["target"] == "stripes/answers"
+    assert planned["estimated_seconds"] >= 0
+    shown = f"stripes/answers is asked about {planned['in_all']} images."
+    assert shown in " ".join(cli(*command, "--allow-code", "--dry-run").out.split())
+    asked = sys.modules["coded"].asked
+    asked.clear()
+    assert cli(*command, "--allow-code").code == 0
+    assert sum(asked) == planned["in_all"] == planned["clean"] + planned["adversarial"] + planned["noise"]

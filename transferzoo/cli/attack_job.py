@@ -194,6 +194,7 @@ def plan_of(
     """Return what a run would do; its folder is known only once every surrogate is trained."""
     from transferzoo.cli.auto_surrogates import plan_of as training_of
     from transferzoo.cli.finetune import plan_of as tuning_of
+    from transferzoo.evaluation.queries import expected_queries
 
     made = [*(one.model for one in missing), *(one.model for one in adapted if not one.finished())]
     content = {
@@ -201,6 +202,7 @@ def plan_of(
         "attacks": [a.canonical for a in job.attacks],
     }
     costs = {task.pair: task.cost for task in job.crafting_tasks}
+    queries = [one.to_json() for one in expected_queries(job, complete=folder is not None)]
     return {
         **(job.content if folder else content),
         "run_folder": str(folder.path) if folder else None,
@@ -211,6 +213,7 @@ def plan_of(
             "per_image": [{**asdict(pair), "gradients": cost} for pair, cost in costs.items()],
             "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
         },
+        **({"queries": queries} if queries else {}),
         "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},
     }
 

@@ -35,6 +35,7 @@ def lacking(
 
 def unfetched(
     settle: Callable[..., AttackConfig],
+    dataset: DatasetSpec,
     surrogates: Sequence[ModelSpec],
     targets: Sequence[ModelSpec],
     absent: Sequence[Item],
@@ -44,6 +45,7 @@ def unfetched(
 
     Args:
         settle: makes the configuration of an attack, given surrogates, targets and weights of the former.
+        dataset: what is classified.
         surrogates: what is attacked from.
         targets: what is attacked.
         absent: what would be downloaded.
@@ -51,6 +53,8 @@ def unfetched(
     """
     from transferzoo.attacks.engine import Attack
     from transferzoo.evaluation.job import CraftingTask
+    from transferzoo.evaluation.queries import counted
+    from transferzoo.evaluation.select_images import next_look
     from transferzoo.sync.download_plan import plan_downloads
     from transferzoo.sync.inventory import name_of
 
@@ -60,7 +64,14 @@ def unfetched(
     config = settle(*names, weights=weights)
     attacks = [Attack.of(spec, config.seed) for spec in config.attacks]
     groups = [tuple(surrogates)] if config.ensemble else [(model,) for model in surrogates]
-    costs = [_cost(CraftingTask(models, attack), weights) for models in groups for attack in attacks]
+    tasks = [CraftingTask(models, attack) for models in groups for attack in attacks]
+    costs = [_cost(task, weights) for task in tasks]
+    looked_at = next_look(0, 0, config.images)
+    queries = [
+        counted(model, dataset, config, tasks, config.images, looked_at).to_json()
+        for model in targets
+        if model.source.is_served
+    ]
     return {
         "config": config.model_dump(mode="json"),
         "attacks": [attack.canonical for attack in attacks],
@@ -72,6 +83,7 @@ def unfetched(
             "per_image": costs,
             "in_all": sum(cost["gradients"] for cost in costs) * config.images,
         },
+        **({"queries": queries} if queries else {}),
         "loads": {m.full_name: m.place for m in (*surrogates, *targets) if name_of(m) not in plans},
     }
 

@@ -182,13 +182,16 @@ def _plan(
     from transferzoo.studies.estimate import estimate_seconds
     from transferzoo.studies.plan import make_plan
     from transferzoo.studies.preflight import count_attacked, count_images
+    from transferzoo.studies.queries import expected_queries
 
     dataset, grid = zoo.dataset(found.grid.study.dataset), found.grid
     trained = any(cell.kind == "train" for cell in missing.values())
     images = grid.study.training_images or (count_images(dataset, task.root) if trained else 0)
     attacked = count_attacked(grid.study, dataset, task.root)
-    seconds = estimate_seconds(grid, missing, dataset, images, attacked) / jobs
-    plan = make_plan(found, missing, zoo, task.root, attacked, seconds, jobs)
+    queries = expected_queries(grid, missing.values(), dataset, task.root)
+    seconds = estimate_seconds(grid, missing, dataset, images, attacked)
+    seconds += sum(one.seconds or 0 for one in queries)
+    plan = make_plan(found, missing, zoo, task.root, attacked, seconds / jobs, jobs, queries)
     if as_json:
         show_json(plan.to_json())
     else:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from transferzoo.attacks.noise import noise_name
 from transferzoo.base.errors import DataError
 from transferzoo.base.processes import share
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.crafting import crafted_units
 from transferzoo.evaluation.examples import Predictions, drawn_examples
-from transferzoo.evaluation.noise_images import budgets, draw_noise, noise_units
+from transferzoo.evaluation.noise_images import draw_noise, noise_units
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS
 from transferzoo.models import load
@@ -95,7 +96,7 @@ def measure_targets(
         ModelError: a target cannot be loaded, or gives no numbers.
         DataError: a file of images is missing or damaged.
     """
-    rows, selection = _rows(job), folder.selection()
+    rows, selection = measured_rows(job.crafting_tasks, job.config.curve), folder.selection()
     known = {
         file: {
             (r.pair, r.steps, r.target): r
@@ -164,11 +165,16 @@ def _intact(read: Callable[[], list[T]]) -> list[T]:
         return []
 
 
-def _rows(job: Job) -> dict[str, list[Row]]:
-    """Return the rows of each file of records: what was crafted or drawn, and after how many steps."""
-    tasks = job.crafting_tasks
-    curve = [(t.pair, step) for t in tasks for step in job.config.curve if step < t.attack.budget.steps]
-    noise = [(SurrogateAttack(NOISE_SURROGATE, name), 0) for name in budgets(job)]
+def measured_rows(tasks: Sequence[CraftingTask], steps: Sequence[int]) -> dict[str, list[Row]]:
+    """Return the rows of each file of records: what is shown to every target, and after how many steps.
+
+    Args:
+        tasks: what is crafted.
+        steps: after which images are measured too.
+    """
+    curve = [(t.pair, step) for t in tasks for step in steps if step < t.attack.budget.steps]
+    names = dict.fromkeys(noise_name(task.attack.budget) for task in tasks)
+    noise = [(SurrogateAttack(NOISE_SURROGATE, name), 0) for name in names]
     rows = {RECORDS: [(t.pair, t.attack.budget.steps) for t in tasks], NOISE: noise}
     return {**rows, CURVE: curve} if curve else rows
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from transferzoo.evaluation.queries import Queries
     from transferzoo.studies.cells import Cell, Grid
     from transferzoo.studies.expected import Expectation
     from transferzoo.studies.finished import Finished
@@ -34,6 +35,7 @@ class Plan:
         jobs: processes.
         expected: of the claims.
         shared: study of the package → surrogates of this one whose trainings it has as well.
+        queries: images that served targets and functions are asked about.
     """
 
     grid: Grid
@@ -42,6 +44,7 @@ class Plan:
     jobs: int
     expected: Sequence[Expectation]
     shared: Mapping[str, Sequence[str]]
+    queries: Sequence[Queries] = ()
 
     def tables(self) -> list[Table]:
         """Return the table of cells, and that of claims if there are any."""
@@ -56,6 +59,7 @@ class Plan:
             f"About {self.seconds:.0f} s ({self.seconds / 3600:.1f} h) are left with {self.jobs} "
             f"process{'es' if self.jobs > 1 else ''}.{sharing_sentence(self.shared)}"
         )
+        caption += "".join(f" {one.target} is asked about {one.in_all:,} images." for one in self.queries)
         study = self.grid.study
         table = Table(
             f"Study {study.name}: {study.about}", ("cells", "in all", "done", "to do"), rows, caption
@@ -78,6 +82,7 @@ class Plan:
             "study": self.grid.study.name,
             "cells": cells,
             "estimated_seconds": round(self.seconds),
+            **({"queries": [one.to_json() for one in self.queries]} if self.queries else {}),
             "claims": [as_json(one) for one in self.expected],
             "shares_trainings_with": {name: list(surrogates) for name, surrogates in self.shared.items()},
         }
@@ -91,6 +96,7 @@ def make_plan(
     attacked: int,
     seconds: float,
     jobs: int,
+    queries: Sequence[Queries] = (),
 ) -> Plan:
     """Return what is known of a study before it runs.
 
@@ -102,6 +108,7 @@ def make_plan(
         attacked: how many images are attacked.
         seconds: that the cells take.
         jobs: processes.
+        queries: images that served targets and functions are asked about.
 
     Raises:
         DataError: records of an earlier study cannot be read.
@@ -110,7 +117,7 @@ def make_plan(
     files = [RESULTS / f"{name}{SUFFIX}" for name in (study.name, *study.earlier)]
     records = [found.results(), *(read_results(path) for path in files if path.is_file())]
     expected = expectations(found.grid, attacked, records)
-    return Plan(found.grid, missing, seconds, jobs, expected, _shared(found.grid, zoo, root))
+    return Plan(found.grid, missing, seconds, jobs, expected, _shared(found.grid, zoo, root), queries)
 
 
 def _shared(grid: Grid, zoo: Zoo, root: Path | None) -> dict[str, tuple[str, ...]]:
