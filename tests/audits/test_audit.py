@@ -77,7 +77,7 @@ def test_an_audit_from_its_verdicts_to_its_files(cli: Run, few: Path) -> None:
     assert rates == sorted(rates) and len(rates) == 8  # every target of the zoo but vgg
     assert found["controls"]["rank"] == 1 + sum(rate < found["held_out"]["rate"] for rate in rates)
 
-    failed = cli(*words, "--max-rate", "0", "--json")
+    failed = cli(*words, "--max-rate", "0.1%", "--json")
     assert failed.code == 3, failed.err
     assert json.loads(failed.out) == written("vgg")
     junit = JUnitXml.fromfile("audits/vgg/junit.xml")
@@ -129,7 +129,7 @@ def _compared(cli: Run, words: list[Any]) -> None:
     assert written("worse")["comparison"]["verdict"] == "fail"
     jsonschema.validate(written("worse"), json.loads(SCHEMA_FILE.read_text()))
     both = cli(
-        *words, "--folder", "audits/both", "--baseline", "audits/unclear/audit.json", "--max-rate", "0"
+        *words, "--folder", "audits/both", "--baseline", "audits/unclear/audit.json", "--max-rate", "0.1%"
     )
     assert both.code == 3, both.err
 
@@ -166,6 +166,8 @@ def test_the_workflow_of_the_readme(cli: Run) -> None:
     ("words", "code", "sentence"),
     [
         (["vgg", "--max-rate", "120%"], 2, "cannot read --max-rate"),
+        (["vgg", "--max-rate", "0"], 2, "a --max-rate of 0.1% or more"),
+        (["vgg", "--max-rate", "0.01%"], 2, "a --max-rate of 0.1% or more"),
         (["vgg", "--time-limit", "soon"], 2, "cannot read --time-limit"),
         (["./no-model.onnx"], 2, "there is no './no-model.onnx'"),
         (["vgg", "--baseline", "none.json"], 1, "cannot read the audit none.json"),

@@ -221,18 +221,3 @@ def test_programs_of_other_images_are_a_sentence(tmp_path: Path) -> None:
     torch.export.save(program, tmp_path / "linear.pt2")
     with pytest.raises(ModelError, match="cannot classify images of 'fashion-mnist'"):
         load_model(str(tmp_path / "linear.pt2"), allow_code=True)
-
-
-# ---------------------------------------------------------------- TensorFlow
-
-
-@pytest.mark.parametrize(
-    ("name", "option"),
-    [("net.h5", "--keras"), ("net.hdf5", "--keras"), ("net.tflite", "--tflite"), ("saved", "--saved-model")],
-)
-def test_models_of_tensorflow_have_a_way_out(cli: Run, tmp_path: Path, name: str, option: str) -> None:
-    (tmp_path / name).touch() if "." in name else (tmp_path / name).mkdir()
-    if name == "saved":
-        (tmp_path / name / "saved_model.pb").touch()
-    words = (f"'{name}' is a model of TensorFlow", f"python -m tf2onnx.convert {option} {name} --output")
-    refused(cli(*ATTACK, "-t", name), 2, *words, "MODEL.onnx", "MODEL.keras")

@@ -108,16 +108,6 @@ def test_what_cannot_be_used_is_a_sentence(keras: Any, cli: Run, few: Path, tmp_
     refused(
         cli(*TRY, "--data", few, "-t", "nine.keras"), 1, "'nine.keras' does not classify like the data set"
     )
-    refused(cli(*TRY, "--data", few, "-t", "no.keras"), 2, "there is no 'no.keras'")
-
-
-def test_without_keras_the_command_is_said(
-    cli: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "net.keras").touch()
-    monkeypatch.setitem(sys.modules, "keras", None)
-    words = ("models of Keras need keras, which is not installed", "pip install 'transferzoo[keras]'")
-    refused(cli(*TRY, "--data", few, "-t", "net.keras"), 1, *words)
 
 
 def test_keras_on_something_else_is_refused(

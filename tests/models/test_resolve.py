@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers.checkpoints import BUILTIN, copied, swapped, with_weights
-from helpers.refusals import nothing_written, refused
 from helpers.short_attack import TRY, records
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import UsageError
@@ -57,42 +56,6 @@ def test_an_architecture_of_timm_has_the_classes_of_the_data_set(few: Path, tmp_
     with torch.no_grad():
         expected = model.eval()((images - FASHION.mean[0]) / FASHION.std[0])
         torch.testing.assert_close(loaded(images), expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("flags", "code", "words"),
-    [
-        (("-t", "BARE"), 2, ("does not say which network its weights fit", "--architecture SPEC")),
-        (("-t", "BARE", "--architecture", "small_resnet18"), 1, ("do not fit their architecture",)),
-        (("-t", "BARE", "--architecture", "small_vg"), 1, ("unknown architecture", "mean small_vgg")),
-        (
-            ("-t", "no.safetensors", "--architecture", "small_vgg"),
-            2,
-            ("there is no 'no.safetensors'", "check its path"),
-        ),
-        (("--architecture", "small_vgg"), 2, ("no weights for the architecture 'small_vgg'", "leave")),
-        (("-t", "BROKEN", "--architecture", "small_vgg"), 1, ("cannot read the weights", "broken.s")),
-        (("-t", "net.pth", "--architecture", "small_vgg"), 1, ("net.pth is not read: it is damaged",)),
-        (("-t", "./NET.PT"), 2, ("'./NET.PT' does not say which network its weights fit",)),
-        (("-s", "net.bin"), 2, ("'net.bin' does not say which network its weights fit",)),
-    ],
-)
-def test_weights_that_cannot_be_used_are_a_sentence(
-    cli: Run, few: Path, tmp_path: Path, bare: Path, flags: tuple[str, ...], code: int, words: tuple[str, ...]
-) -> None:
-    broken = bare.with_name("broken.safetensors")
-    broken.write_bytes(bare.read_bytes()[:-9])
-    for name in ("net.pth", "NET.PT", "net.bin"):
-        (tmp_path / name).touch()
-    places = {"BARE": bare, "BROKEN": broken}
-    refused(cli(*TRY, "--data", few, *(places.get(flag, flag) for flag in flags)), code, *words)
-    nothing_written(tmp_path)
-
-
-def test_weights_of_a_checkpoint_point_at_their_folder(cli: Run, few: Path, tmp_path: Path) -> None:
-    copied("vgg", tmp_path / "mine")
-    found = cli(*TRY, "--data", few, "-t", "mine/model.safetensors")
-    refused(found, 2, "or name its folder, which has a config.json")
 
 
 def test_different_models_have_different_names(

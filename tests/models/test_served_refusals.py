@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from helpers.linear_model import expected, scores
 from helpers.oip_server import Fault, Served, serving
-from helpers.refusals import refused
-from helpers.short_attack import TRY
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.models import served
 from transferzoo.models.sources import served_model
-
-if TYPE_CHECKING:
-    from helpers.refusals import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick_retries")
 
@@ -64,26 +58,6 @@ def test_a_token_goes_to_nobody_else(monkeypatch: pytest.MonkeyPatch, token: str
 # ---------------------------------------------------------------- wrong uses
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        "",
-        "net",
-        "ftp://host/v2/models/net",
-        "http://host/v2/models/",
-        "http://host/v1/models/net",
-        "http:///v2/models/net",
-        "http://me:secret@host/v2/models/net",
-        "http://host/v2/models/net?key=secret",
-    ],
-)
-def test_what_is_no_address_is_a_sentence(cli: Run, place: str) -> None:
-    words = ("expected http(s)://HOST/v2/models/NAME, without a user, a password", served.TOKEN)
-    result = cli(*TRY, "-t", f"oip:{place}")
-    refused(result, 2, *words)
-    assert "secret" not in result.err
-
-
 def tensor(datatype: str, *shape: int) -> dict[str, Any]:
     return {"name": "images", "datatype": datatype, "shape": shape}
 
@@ -115,20 +89,6 @@ def test_other_protocols_are_a_sentence(metadata: Any) -> None:
     words = r"does not speak the Open Inference Protocol: expected http\(s\)://HOST"
     with serving(Served(scores, metadata=metadata)) as url, pytest.raises(ModelError, match=words):
         load_model(f"oip:{url}")
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (lambda images: scores(images)[:, :9], r"answers something else|does not classify like the data set"),
-        (lambda images: scores(images)[:-1], r"gives no classes of the images: expected scores \(2, 10\)"),
-        (lambda images: scores(images) * np.nan, "NaN or infinity"),
-        (lambda images: np.full((len(images), 10), "x"), "answers something else than its metadata say"),
-    ],
-)
-def test_answers_that_do_not_fit_are_a_sentence(known: torch.Tensor, answer: Any, words: str) -> None:
-    with serving(Served(answer)) as url, pytest.raises(ModelError, match=words):
-        load_model(f"oip:{url}")(known[:2])
 
 
 def test_an_answer_without_end_is_a_sentence(monkeypatch: pytest.MonkeyPatch, known: torch.Tensor) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -207,17 +206,6 @@ def test_what_cannot_be_used_is_a_sentence(
         (tmp_path / "mine" / file.name).write_bytes(file.read_bytes())
     damage(tmp_path / "mine")
     refused(cli(*TRY, "--data", few, "-t", "mine"), 1, *words)
-
-
-def test_without_transformers_the_command_is_said(
-    cli: Run, few: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    words = (
-        "models of transformers need transformers, which is not",
-        "pip install 'transferzoo[transformers]'",
-    )
-    refused(cli(*TRY, "--data", few, "-t", folder), 1, *words)
 
 
 def test_other_numbers_of_classes_are_a_sentence(folder: Path) -> None:

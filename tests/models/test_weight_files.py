@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from helpers.checkpoints import BUILTIN
-from helpers.refusals import refused
 from helpers.short_attack import TRY, records
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import TransferZooError, UsageError
@@ -159,31 +158,6 @@ def test_mean_and_std_on_the_command_line(
 
 
 NET = ("-t", "net.pt", "--architecture", "small_vgg")
-
-
-@pytest.mark.parametrize(
-    ("flags", "code", "words"),
-    [
-        ((*NET, "--mean", "0.1,0.2,0.3"), 2, ("--mean does not fit 'fashion-mnist'", "1 value(s)", "got 3")),
-        ((*NET, "--std", "a"), 2, ("--std cannot be read", "numbers above zero", "0.485,0.456", "got 'a'")),
-        ((*NET, "--std", "0"), 2, ("--std cannot be read", "above zero")),
-        ((*NET, "--mean", "nan"), 2, ("--mean cannot be read",)),
-        ((*NET, "--mean", ""), 2, ("--mean cannot be read",)),
-        (("--mean", "0.1"), 2, ("no weights that --mean and --std are about", "leave them out")),
-        (("-t", "net.pt"), 2, ("does not say which network", "--architecture SPEC")),
-        (("-t", "whole.pt", *NET[2:]), 1, ("is not read: it needs", "save its `state_dict()` alone")),
-        (("-t", "other.pt", *NET[2:]), 1, ("do not fit their architecture", "check the architecture")),
-        (("-t", "numbers.pt", *NET[2:]), 1, ("holds no weights", "names and tensors", "got list")),
-    ],
-)
-def test_what_cannot_be_used_is_a_sentence(
-    cli: Run, few: Path, tmp_path: Path, vgg: dict[str, torch.Tensor], flags: Any, code: int, words: Any
-) -> None:
-    torch.save(vgg, tmp_path / "net.pt")
-    torch.save(nn.Linear(2, 2), tmp_path / "whole.pt")
-    torch.save({"net": nn.Linear(2, 2).state_dict()}, tmp_path / "other.pt")
-    torch.save([1, 2], tmp_path / "numbers.pt")
-    refused(cli(*TRY, "--data", few, *flags), code, *words)
 
 
 def test_programs_get_the_sentences_too(tmp_path: Path, vgg: dict[str, torch.Tensor]) -> None:

@@ -13,7 +13,7 @@ from transferzoo.base.errors import UsageError
 from transferzoo.datasets.own import own_images, read_as_by, usual_budget
 from transferzoo.datasets.sources import load_split, measured
 from transferzoo.evaluation.job import Job
-from transferzoo.evaluation.known_classes import note_classes, only_known, with_classes
+from transferzoo.evaluation.known_classes import note_classes, only_known, require_fitting, with_classes
 from transferzoo.evaluation.pack_manifest import find_pack
 from transferzoo.evaluation.packs import pack_job, read_pack, with_packed
 from transferzoo.models.resolve import named_dataset, select_models
@@ -181,6 +181,7 @@ def plan(request: AuditRequest, talk: Talk) -> Plan:
     found = Plan(request, zoo, name, audited, tuple(others), surrogates, kind, split, root)
     if surrogates:
         return found
+    require_fitting(zoo.dataset(name), (audited, *others))
     listed = request.data is not None and not own
     trainings, split = attackers.trained(zoo, name, audited, request, listed=listed)
     crafted_on, (audited,) = name_apart(tuple(one.model for one in trainings), (audited,))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.cli.attack_request import AttackRequest
 from transferzoo.cli.flags import AUTO
-from transferzoo.cli.output import as_written, log, progress, report_once, show_json
+from transferzoo.cli.output import Notes, as_written, log, progress, report_once, show_json
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
 
@@ -39,7 +39,7 @@ def attack(request: AttackRequest) -> None:
     from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
     from transferzoo.evaluation.job import weights_of
-    from transferzoo.evaluation.known_classes import note_classes, with_classes
+    from transferzoo.evaluation.known_classes import note_classes, require_fitting, with_classes
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.models.resolve import named_dataset
     from transferzoo.results.writers import check_folder, check_output
@@ -54,42 +54,49 @@ def attack(request: AttackRequest) -> None:
     records = load_zoo(request.zoo)
     named = [*(request.surrogate or ()), *(request.targets or ())]
     said = named_dataset(records, request.dataset, named)
-    records, name, root = own_images(records, said, request.data, log, log, request.columns)
+    notes = Notes()
+    records, name, root = own_images(records, said, request.data, notes, notes, request.columns)
     records, request = following(records, name, request)
     fields = request.fields
     records = measured(records, name, request.split, root)
     crafted_on, tried_on = models(records, name, request)
     if request.data is not None and root is None:
         records, note = read_as_by(records, name, (*tried_on, *crafted_on))
-        log(f"{note} {assumed_budget(records.dataset(name), request)}".rstrip())
+        notes(f"{note} {assumed_budget(records.dataset(name), request)}".rstrip())
     if request.dry_run and (
         absent := lacking(records.dataset(name), (*crafted_on, *tried_on), request.split, root)
     ):
         settle = partial(
             configure, records, name, request.attack or (), flags=fields, max_gradients=request.max_gradients
         )
-        show_json(unfetched(settle, crafted_on, tried_on, absent, request.finetune or []))
+        dataset = records.dataset(name)
+        notes.tell()
+        show_json(unfetched(settle, dataset, crafted_on, tried_on, absent, request.finetune or []))
         return
-    adapted, free = to_train(records, name, request, crafted_on)
+    chosen = crafted_on
     crafted_on, tried_on = download_models(crafted_on, tried_on, log)
+    request.unlisted.check_prompt((*crafted_on, *tried_on))
+    if request.classes is not None:
+        crafted_on = with_classes(crafted_on, records.dataset(name), request.classes)
+        tried_on = with_classes(tried_on, records.dataset(name), request.classes)
+    adapted, free = to_train(records, name, request, chosen)
     if adapted:
+        require_fitting(records.dataset(name), tried_on)
         request = replace(request, split=free)
         fields = request.fields
         crafted_on = (*crafted_on, *(one.model for one in adapted))
         if request.pack is not None:
             tried_on = crafted_on
         if not request.dry_run:
+            notes.tell()
             train_surrogates(adapted, request.jobs)
     untrained = [one.model for one in adapted if not one.finished()]
-    if request.classes is not None:
-        crafted_on = with_classes(crafted_on, records.dataset(name), request.classes)
-        tried_on = with_classes(tried_on, records.dataset(name), request.classes)
     tuned = fine_tunings(records, crafted_on, request.finetune or [], request.train_data)
     if tuned:
         crafted_on = with_tuned(records.dataset(name), crafted_on, tuned)
     made = {one.model for one in tuned}
     whole = [model for model in (*crafted_on, *tried_on) if model not in made and model not in untrained]
-    known = note_classes(records.dataset(name), whole, log)
+    known = note_classes(records.dataset(name), whole, notes)
     config = configure(
         records,
         name,
@@ -101,6 +108,7 @@ def attack(request: AttackRequest) -> None:
         {m.full_name: len(weights_of(m, every=True)) for m in crafted_on},
     )
     job = job_of(records, config, crafted_on, tried_on, root, known, request)
+    notes.tell()
     missing = [one for one in tuned if not one.finished()]
     if request.batch_size == AUTO and not missing and not untrained:
         job = with_largest_batches(job)

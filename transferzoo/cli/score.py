@@ -11,7 +11,7 @@ import typer
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_targets, one_of
 from transferzoo.cli.options import IMAGES
-from transferzoo.cli.output import log
+from transferzoo.cli.output import Notes, log
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
 from transferzoo.cli.requests import TargetsRequest
@@ -115,11 +115,14 @@ def score(request: ScoreRequest) -> None:
     place = listed(request.labels, request.clean) if request.labels else request.clean
     names = request.targets or ([] if request.predictions else ["all"])
     said = named_dataset(records, request.dataset or packed, names)
-    records, name, root = own_images(records, said, place, log, log)
+    notes = Notes()
+    records, name, root = own_images(records, said, place, notes, notes)
     options = request.unlisted
     targets = select_models(records, names, name, "target", options, log) if names else ()
     options.check_used(records, targets)
     _, targets = download_models((), tuple(targets), log)
+    options.check_prompt(targets)
+    notes.tell()
     spec = records.dataset(name)
     split = request.split or spec.attack.split
     found = [scored(request, folder, sized(spec, folder), split, root, targets) for folder in folders]

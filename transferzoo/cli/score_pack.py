@@ -70,7 +70,10 @@ def score_pack(
         allow_inaccurate=request.allow_inaccurate,
     )
     job = replace(job, noiseless=silent)
-    log(f"Pack: {pack.name}, SHA-256 {pack.sha256[:12]}, {len(pack.clean)} images.")
+    images = f"{len(pack.clean)} images"
+    if pack.manifest.images_correct_for == "all":
+        images += ", of those that its surrogates all get right: clean accuracies are on these"
+    log(f"Pack: {pack.name}, SHA-256 {pack.sha256[:12]}, {images}.")
     title = re.sub(r"[^a-z0-9+._-]+", "-", f"score-{pack.name}".lower())
     run = RunFolder.of(request.runs, {**job.key, "pack": pack.sha256}, title)
     run.begin(job.content, as_written())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.output import log, show, show_json, terminal_width
+from transferzoo.cli.output import Notes, log, show, show_json, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.sharpness_request import BELONGS, SharpnessRequest
 
@@ -43,17 +43,19 @@ def sharpness(request: SharpnessRequest) -> None:
     records = load_zoo(request.zoo)
     names = request.names
     said = named_dataset(records, request.dataset, names)
-    records, name, root = own_images(records, said, request.data, log, log, request.columns)
+    notes = Notes()
+    records, name, root = own_images(records, said, request.data, notes, notes, request.columns)
     records = measured(records, name, request.split, root)
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
     chosen = select_models(records, names, name, "surrogate", options, log)
     tried_on = _targets(select_models(records, request.targets or (), name, "target", options, log), chosen)
     if request.data is not None and root is None:
         records, note = read_as_by(records, name, chosen)
-        log(note)
+        notes(note)
     dataset_spec = records.dataset(name)
     options.check_used(records, (*chosen, *tried_on))
     chosen, tried_on = download_models(chosen, tried_on, log)
+    notes.tell()
     if kind != "MODEL" and len(chosen) != len(names):
         wanted = "two different models" if request.between else "one model"
         raise UsageError(f"{kind} takes {wanted}", got=", ".join(model.name for model in chosen))

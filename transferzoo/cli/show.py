@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferzoo.cli.completion import complete_names, names_of_all
+from transferzoo.cli.flags import AUTO
 from transferzoo.cli.options import AllowCode, Json, Plugins, ZooFile
 from transferzoo.cli.output import log, show_json, show_line, terminal_width
 from transferzoo.cli.output import show as print_tables
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
+
+WORDS = {
+    AUTO: "as a surrogate: those of the zoo that know the data's classes and are on this machine; where "
+    "there is none, a few that are trained once, on images that are not attacked",
+    "all": "as a surrogate or target: every model of the data set with that role, but those that `list` "
+    "shows under a heading of their own",
+}
+"""What may stand for several models besides globs."""
 
 
 def show(
@@ -79,6 +88,8 @@ def _find(name: str, zoo: Zoo, allow_code: bool) -> Iterator[dict[str, Any]]:
         if name in (model.name, model.full_name):
             note_path(name, model, log)
             yield _model(model, allow_code)
+    if name in WORDS:
+        yield {"kind": "word for models", "name": name, "stands for": WORDS[name]}
     if name in zoo.datasets:
         yield _dataset(zoo.datasets[name])
     attack = spelled(name, zoo)

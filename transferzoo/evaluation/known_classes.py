@@ -15,10 +15,10 @@ from transferzoo.base.errors import DataError, UsageError, few
 from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets.labels import checked
 from transferzoo.models.class_map import describe
-from transferzoo.models.load import class_names, classes_of
+from transferzoo.models.load import class_names, classes_of, load_classifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from transferzoo.datasets import Batch
@@ -59,6 +59,19 @@ def note_classes(
     if left := [name for label, name in enumerate(dataset.classes) if label not in known]:
         notify(f"Left out: images of {len(left):,} classes that not every model knows ({few(left)}).")
     return tuple(known)
+
+
+def require_fitting(dataset: DatasetSpec, models: Sequence[ModelSpec]) -> None:
+    """Load models once, so that one that does not fit is told of before long work.
+
+    Raises:
+        DataError: fewer than two classes are known to all.
+        ModelError: one is damaged, does not fit, or its own code fails.
+    """
+    known = note_classes(dataset, models, lambda note: None)
+    kept = dataset.model_copy(update={"classes": tuple(dataset.classes[label] for label in known)})
+    for model in models:
+        load_classifier(model, kept)
 
 
 def only_known(dataset: DatasetSpec, images: Batch, known: tuple[int, ...]) -> tuple[DatasetSpec, Batch]:

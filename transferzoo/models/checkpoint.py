@@ -296,5 +296,7 @@ def digest(folder: Path) -> str:
     """
     path = folder / WEIGHTS
     if not path.is_file():
-        raise ModelError(f"{folder} holds no weights", expected=f"a file {WEIGHTS} in it")
+        raise ModelError(
+            f"{folder} holds no weights", expected=f"a file {WEIGHTS} in it", hint="copy or train it again"
+        )
     return sha256(path)

@@ -169,7 +169,7 @@ def _built(weights: WeightFile, classes: int | None = None) -> tuple[dict[str, A
 
     try:
         name, options = read(weights.architecture)
-        arguments = {"in_chans": weights.input_size[0], **options, **weights.arguments}
+        arguments = {"in_chans": weights.input_size[0], **weights.arguments, **options}
         if name in ARCHITECTURES and ARCHITECTURES[name].fixes_img_size:
             arguments.setdefault("img_size", weights.input_size[1])
         stated = arguments.pop("num_classes", None)
@@ -217,7 +217,12 @@ def _own(file: Path, weights: WeightFile, model: nn.Module) -> tuple[dict[str, T
             raise ModelError(f"{file} does not hold weights under '{key}'", expected=_keys(content))
         content = content[key]
     if not isinstance(content, dict):
-        raise ModelError(f"{file} holds no weights", expected="names and tensors", got=type(content).__name__)
+        raise ModelError(
+            f"{file} holds no weights",
+            expected="names and tensors",
+            got=type(content).__name__,
+            hint="save the model's `state_dict()`",
+        )
     own = {str(name).removeprefix(prefix): t for name, t in content.items() if str(name).startswith(prefix)}
     if not own:
         raise ModelError(f"{file} holds no weights that begin with '{prefix}'", expected=_keys(content))
@@ -264,6 +269,7 @@ def _fitting(
     import torch
 
     wanted = model.state_dict()
+    _check_classes(own, wanted, int(config["num_classes"]), file)
     hint = "check the architecture, or `weights` of the zoo entry"
     own = checkpoint.repaired(wanted, own, config, f"the weights in {file}", hint)
     check_finite(own, str(file))
@@ -272,6 +278,25 @@ def _fitting(
         name: own[name].detach().to(tensor.dtype, copy=True, memory_format=dense)
         for name, tensor in wanted.items()
     }
+
+
+def _check_classes(own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], classes: int, file: Path) -> None:
+    """See that weights are not those of the same network with another number of classes.
+
+    Raises:
+        ModelError: they are.
+    """
+    odd = [name for name in own.keys() & wanted.keys() if own[name].shape != wanted[name].shape]
+    heads = [name for name in odd if wanted[name].ndim and wanted[name].shape[0] == classes]
+    counts = {own[name].shape[0] for name in heads if own[name].shape[1:] == wanted[name].shape[1:]}
+    if heads == odd and len(counts) == 1:
+        count = counts.pop()
+        raise ModelError(
+            f"the weights in {file} are of {count} classes",
+            expected=f"{classes}, as the data has",
+            hint=f"name the data set of their classes with --dataset or --data, or add num_classes={count} "
+            "to --architecture and say with --classes FILE which of them are the data's",
+        )
 
 
 def _unpickled(file: Path) -> Any:

@@ -41,13 +41,17 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
     except hub.MissingFileError as error:
         if found := _open_clip(repo, revision):
             return found
-        raise error
+        raise _no_model(repo, error) from None
     folder, commit = config.parent, hub.commit_of(config)
     if not checkpoint.is_classifier(folder) and (found := _open_clip(repo, commit)):
         return found
-    hub.download_file(repo, checkpoint.WEIGHTS, revision=commit)
+    needed = [checkpoint.WEIGHTS, *([PROCESSOR] if is_transformers(folder) else [])]
+    try:
+        for name in needed:
+            hub.download_file(repo, name, revision=commit)
+    except hub.MissingFileError as error:
+        raise _no_model(repo, error) from None
     if is_transformers(folder):
-        hub.download_file(repo, PROCESSOR, revision=commit)
         return folder
     try:
         hub.download_file(repo, checkpoint.RECIPE, revision=commit)
@@ -64,6 +68,15 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
             )
         hub.download_file(repo, name, revision=commit, sha256=sha256)
     return folder
+
+
+def _no_model(repo: str, error: hub.MissingFileError) -> hub.MissingFileError:
+    """Return the error of a repository without a file that every model of its kind has."""
+    return hub.MissingFileError(
+        f"{repo} holds no image classifier that can be loaded: {str(error).partition('; ')[0]}",
+        expected="a repository of timm, transformers (with an image processor) or open_clip, in safetensors",
+        hint="choose another, or describe its weight file in a zoo file: `weights`",
+    )
 
 
 def _open_clip(repo: str, revision: str | None) -> Path | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 INPUTS = {"FP32": "float32", "FP16": "float16", "UINT8": "uint8"}
 """Numbers that an input may hold, as the protocol calls them → their name in NumPy."""
 SCORES = ("FP64", "FP32", "FP16", "BF16")
+DECLARE = "let the server answer as its metadata say, or declare what it answers"
+"""What is to be done where an answer is none."""
 LABELS = ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
 
 
@@ -149,12 +151,13 @@ def numbers(url: str, answer: Answer, reads: Interface, count: int) -> NDArray[A
             f"{url} answers something else than its metadata say",
             expected=wanted,
             got=_described(list(answer.outputs)),
+            hint=DECLARE,
         ) from None
     values = values.reshape(-1) if reads.labels else values
     fits = values.shape[:1] == (count,) and values.ndim == (1 if reads.labels else 2)
     if not fits or not np.isfinite(values).all():
         got = f"shape {list(values.shape)}" if not fits else "NaN or infinity"
-        raise ModelError(f"{url} gives no classes of the images", expected=wanted, got=got)
+        raise ModelError(f"{url} gives no classes of the images", expected=wanted, got=got, hint=DECLARE)
     return values
 
 

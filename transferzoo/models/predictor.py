@@ -66,7 +66,12 @@ def as_tensor(output: object, images: int, classes: int | None, name: str) -> Te
         return torch.as_tensor(output)
     except (TypeError, ValueError, RuntimeError):
         wanted = _wanted(images, classes)
-        raise ModelError(f"'{name}' returns no scores", expected=wanted, got=type(output).__name__) from None
+        raise ModelError(
+            f"'{name}' returns no scores",
+            expected=wanted,
+            got=type(output).__name__,
+            hint="let it return a tensor or an array of them",
+        ) from None
 
 
 def checked(output: object, images: int, classes: int | None, name: str) -> Tensor:
@@ -88,9 +93,14 @@ def checked(output: object, images: int, classes: int | None, name: str) -> Tens
             f"'{name}' does not classify like the data set",
             expected=wanted,
             got=f"shape {tuple(scores.shape)}",
+            hint="say with --classes FILE which of its classes are the data's"
+            if scores.ndim == 2 and len(scores) == images
+            else "let it return a row of scores for each image",
         )
     if scores.isnan().any():
-        raise ModelError(f"'{name}' returns NaN", expected=wanted)
+        raise ModelError(
+            f"'{name}' returns NaN", expected=wanted, hint="check what it makes of black images in [0, 1]"
+        )
     return scores
 
 

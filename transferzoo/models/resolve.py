@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Notify = Callable[[str], None]
 
+EXAMPLES = "`transferzoo list sources` has examples"
 _OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -150,7 +151,7 @@ def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] 
     if form := next((form for form in forms() if form.recognises(name, options)), None):
         return form, name
     if Path(name).expanduser().exists():
-        raise UsageError(f"'{name}' is no model", expected=written_forms(paths=True))
+        raise UsageError(f"'{name}' is no model", expected=written_forms(paths=True), hint=EXAMPLES)
     if explicit:
         raise UsageError(f"there is no '{name}'", expected=written_forms(paths=True), hint="check its path")
     if colon:
@@ -158,7 +159,7 @@ def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] 
         raise UsageError(
             f"'{prefix}:' in '{name}' is neither a form of a model's name nor a module here",
             expected=written_forms(),
-            hint=f"did you mean {near[0]}:{place}?" if near else "",
+            hint=f"did you mean {near[0]}:{place}?" if near else EXAMPLES,
         )
     return None
 

@@ -40,6 +40,12 @@ SECONDS = 120.0
 BUSY = (429, 502, 503, 504)
 TOO_MANY = (400, 413)
 """What servers say to a batch that is too large; half of it is tried then."""
+NEXT = {
+    3: "give the address that it leads to; redirects are not followed",
+    4: "check that the server's metadata describe what the model reads",
+    5: "look into the server's log",
+}
+"""What is to be done about a status, by its first digit."""
 MOST_BYTES = 2**27
 """Bytes of an answer; scores of 64 images and 21,000 classes have a quarter of it."""
 MOST_IMAGES, MOST_VALUES = 64, 2**20
@@ -116,6 +122,7 @@ class Service:
                 f"{self.url} does not speak the Open Inference Protocol",
                 expected="http(s)://HOST/v2/models/NAME",
                 got=_clean(response.text) or "an empty answer",
+                hint="check the address",
             ) from None
 
 
@@ -131,7 +138,10 @@ def _bounded(client: Any, method: str, url: str, content: Mapping[str, Any] | No
             read += piece
             if len(read) > MOST_BYTES:
                 raise ModelError(
-                    f"{url} answers without end", expected=f"at most {MOST_BYTES:,} bytes", got="more"
+                    f"{url} answers without end",
+                    expected=f"at most {MOST_BYTES:,} bytes",
+                    got="more",
+                    hint="let the server answer with scores or labels alone",
                 )
     kept = {name: value for name, value in response.headers.items() if name.lower() == "retry-after"}
     return type(response)(response.status_code, headers=kept, content=bytes(read))
@@ -155,9 +165,12 @@ def _refusal(url: str, response: Any) -> TransferZooError:
         )
     if status == 404:
         return ModelError(
-            f"there is no model at {url} ({why})", expected="http(s)://HOST/v2/models/NAME of one that runs"
+            f"there is no model at {url} ({why})",
+            expected="http(s)://HOST/v2/models/NAME of one that runs",
+            hint="check the name and the version",
         )
-    return (RefusedBatchError if status in TOO_MANY else ModelError)(f"{url} gives no answer ({why})")
+    kind = RefusedBatchError if status in TOO_MANY else ModelError
+    return kind(f"{url} gives no answer ({why})", hint=NEXT.get(status // 100, NEXT[5]))
 
 
 def _clean(text: str) -> str:

@@ -77,14 +77,14 @@ class UnlistedOptions:
             )
 
     def check_used(self, zoo: Zoo, models: Iterable[ModelSpec]) -> None:
-        """Refuse an architecture that nothing needs, and a pace that nothing keeps.
+        """Refuse an architecture that nothing needs, a pace that nothing keeps, a prompt that nothing reads.
 
         Args:
             zoo: lists models whose architecture is known.
             models: all that were selected.
 
         Raises:
-            UsageError: no bare weight file, or no served model, is among them.
+            UsageError: no bare weight file, served model or zero-shot model is among them.
         """
         models = [*models]
         if self.requests_per_second is not None and not any(m.source.is_served for m in models):
@@ -93,6 +93,7 @@ class UnlistedOptions:
                 expected="a model oip:http(s)://HOST/v2/models/NAME",
                 hint="leave it out",
             )
+        self.check_prompt(models)
         if any(m.weights and m.full_name not in zoo.models for m in models):
             return
         if self.mean or self.std:
@@ -106,6 +107,19 @@ class UnlistedOptions:
                 f"there are no weights for the architecture '{self.architecture}'",
                 expected="a weight file among the models, .safetensors or .pt",
                 hint="leave the architecture out: all other models have their own",
+            )
+
+    def check_prompt(self, models: Iterable[ModelSpec]) -> None:
+        """Refuse a prompt that nothing reads; of models on the Hub only those that are here can tell.
+
+        Raises:
+            UsageError: no zero-shot model is among them.
+        """
+        if self.prompt and not any(model.source.takes_prompt for model in models):
+            raise UsageError(
+                "there is no zero-shot model that --prompt is about",
+                expected="a model of open_clip, open_clip:ARCHITECTURE/TAG or a folder",
+                hint="leave it out",
             )
 
 

@@ -87,6 +87,7 @@ class ModelSource(ABC):
         runs_code: whether loading it runs code of the user's.
         takes_weights: whether a `WeightFile` may say what one of its files holds.
         is_served: whether it is asked over a network, image by image.
+        takes_prompt: whether it knows classes by their names alone, put into a sentence, or may prove to.
         as_is: whether a surrogate is attacked as it is, not made faster first.
     """
 
@@ -99,6 +100,7 @@ class ModelSource(ABC):
     runs_code: ClassVar[bool] = False
     takes_weights: ClassVar[bool] = False
     is_served: ClassVar[bool] = False
+    takes_prompt: ClassVar[bool] = False
     as_is: ClassVar[bool] = False
 
     @classmethod

@@ -52,6 +52,7 @@ class HubRepository(ModelSource):
     )
     state: ClassVar[State] = "hub"
     takes_weights: ClassVar[bool] = True
+    takes_prompt: ClassVar[bool] = True
 
     @classmethod
     def parse(cls, place: str) -> Self:

@@ -45,6 +45,7 @@ class OpenClipModel(ModelSource):
         ),
     )
     state: ClassVar[State] = "hub"
+    takes_prompt: ClassVar[bool] = True
 
     @classmethod
     def parse(cls, place: str) -> Self:

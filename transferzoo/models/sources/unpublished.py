@@ -33,7 +33,11 @@ class Unpublished(ModelSource):
 
     @classmethod
     def unlisted(cls, written: str, dataset: DatasetSpec, options: UnlistedOptions) -> NoReturn:
-        raise UsageError("'train:' stands for no model by itself", expected="the name of one of the zoo")
+        raise UsageError(
+            "'train:' stands for no model by itself",
+            expected="the name of one of the zoo",
+            hint="`transferzoo list surrogates` and `transferzoo list targets` name them",
+        )
 
     @property
     def place(self) -> str:
