@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -140,14 +141,17 @@ def test_more_classes_in_another_order_count_as_the_data_has_them(
 ) -> None:
     """A model with its classes shuffled among others is as good a surrogate and target as it was."""
     with_classes(copied("resnet18", tmp_path / "named"), ORDER, NAMES)
-    with_classes(copied("resnet18", tmp_path / "nameless"), ORDER, None)
+    nameless = with_classes(copied("resnet18", tmp_path / "nameless"), ORDER, None)
+    shutil.copy(nameless / "model.safetensors", tmp_path / "bare.safetensors")
+    written = ("bare.safetensors", "--architecture", f"small_resnet18:num_classes={len(ORDER)}")
     rows = [f"{OURS[at] if at >= 0 else ''},{place}" for place, at in enumerate(ORDER)]
     (tmp_path / "map.csv").write_text("\n".join(["data,model", *rows]))
     for role, other in (("-t", ("-s", "vgg")), ("-s", ("-t", "vgg"))):
         expected, _ = records(role, "resnet18", *other)
         named, said = records(role, "./named", *other)
         by_file, _ = records(role, "./nameless", *other, "--classes", "map.csv")
-        assert named == by_file == expected
+        bare, _ = records(role, *written, *other, "--classes", "map.csv")
+        assert named == by_file == bare == expected
         assert (
             "Classes: of the 13 of 'named', 10 are the data's, by name: T-shirt/top is 3, Trouser is 4"
             in said
