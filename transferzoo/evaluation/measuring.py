@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from transferzoo.attacks.engine import Attack
     from transferzoo.evaluation.given_images import GivenImages
     from transferzoo.evaluation.job import CraftingTask, Job
     from transferzoo.evaluation.run_folder import RunFolder
@@ -96,7 +97,7 @@ def measure_targets(
         ModelError: a target cannot be loaded, or gives no numbers.
         DataError: a file of images is missing or damaged.
     """
-    rows, selection = measured_rows(job.crafting_tasks, job.config.curve), folder.selection()
+    rows, selection = measured_rows(job.crafting_tasks, job.attacks, job.config.curve), folder.selection()
     known = {
         file: {
             (r.pair, r.steps, r.target): r
@@ -165,15 +166,18 @@ def _intact(read: Callable[[], list[T]]) -> list[T]:
         return []
 
 
-def measured_rows(tasks: Sequence[CraftingTask], steps: Sequence[int]) -> dict[str, list[Row]]:
+def measured_rows(
+    tasks: Sequence[CraftingTask], attacks: Sequence[Attack], steps: Sequence[int]
+) -> dict[str, list[Row]]:
     """Return the rows of each file of records: what is shown to every target, and after how many steps.
 
     Args:
         tasks: what is crafted.
+        attacks: those that there is random noise beside, also where others made the images.
         steps: after which images are measured too.
     """
     curve = [(t.pair, step) for t in tasks for step in steps if step < t.attack.budget.steps]
-    names = dict.fromkeys(noise_name(task.attack.budget) for task in tasks)
+    names = dict.fromkeys(noise_name(attack.budget) for attack in attacks)
     noise = [(SurrogateAttack(NOISE_SURROGATE, name), 0) for name in names]
     rows = {RECORDS: [(t.pair, t.attack.budget.steps) for t in tasks], NOISE: noise}
     return {**rows, CURVE: curve} if curve else rows

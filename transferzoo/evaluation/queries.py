@@ -112,7 +112,8 @@ def counted(
         clean: images that are classified unchanged.
     """
     views = _views(target, dataset)
-    rows = {file: len(rows) * images * views for file, rows in measured_rows(tasks, config.curve).items()}
+    shown = measured_rows(tasks, [task.attack for task in tasks], config.curve)
+    rows = {file: len(rows) * images * views for file, rows in shown.items()}
     noise = rows.pop(NOISE)
     return Queries(target.full_name, clean * views, sum(rows.values()), noise)
 
