@@ -34,6 +34,7 @@ def test_fingerprint_follows_every_field() -> None:
         "curve": (1,),
         "images": 99,
         "images_correct_for": "none",
+        "from_end": True,
         "seed": 1,
         "batch_size": 7,
         "precision": "bf16",

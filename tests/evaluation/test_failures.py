@@ -58,7 +58,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], int, tuple[str, ...]]] = {
     "classes": (
         lambda f: with_json(f, "config.json", lambda c: c.update(num_classes=5)),
         1,
-        ("wrong number of classes", "expected 10", "got 5"),
+        ("wrong number of classes", "expected the 10", "got 5"),
     ),
     "data set": (
         lambda f: with_json(f, "recipe.json", lambda c: c["config"].update(dataset="cifar10")),

@@ -89,7 +89,7 @@ def runs_part(*, name: str = "a") -> Part:
     """
     found = Findings(
         [
-            record(surrogate, target, outcomes[:more] * 10, attack=f"{attack}@linf,eps=8/255")
+            record(surrogate, target, outcomes[:more].ljust(4, "0") * 10, attack=f"{attack}@linf,eps=8/255")
             for surrogate, more in ((name, 3), ("b", 4))
             for attack in ("bim", "mi:decay=1,normalise=mean")
             for target, outcomes in (("c", "1101"), ("d", "1000"))

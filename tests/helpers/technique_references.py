@@ -53,12 +53,12 @@ REFERENCES = {
     "ghost": Checked("test_forward", "a forward pass written by hand", "one scale a block and image"),
     "ilpd": Checked("test_forward", "a forward pass written by hand", "any network, not ResNet-50 alone"),
     "cfm": Checked(
-        "test_mixing",
+        "test_feature_mixing",
         "a network rewired by hand, in float64",
         "each image mixes or not, with images of the pool and not of its batch",
     ),
     "ftm": Checked(
-        "test_mixing",
+        "test_feature_mixing",
         "a network rewired by hand, in float64",
         "as cfm; TransferAttack never asks for the gradient of the perturbation",
     ),

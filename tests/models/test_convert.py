@@ -175,7 +175,7 @@ def changed(**tensors: Tensor | None) -> dict[str, Any]:
 WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "under": (tiny, {"under": ("net",)}, r"does not hold weights under 'net': expected one of 'feat.*, …\.$"),
     "too deep": (tiny, {"under": (HEAD, "a")}, r"does not hold weights under 'a': expected a mapping\.$"),
-    "a list": (lambda: [1, 2], {}, r"holds no weights: expected names and tensors, got list\.$"),
+    "a list": (lambda: [1, 2], {}, r"holds no weights: expected names and tensors, got list; save the model"),
     "prefix": (tiny, {"prefix": "net."}, r"holds no weights that begin with 'net\.': expected one of 'feat"),
     "a number": (lambda: changed() | {HEAD: 3}, {}, r"'head\.fc\.weight' in .* is no weight: .* got int\.$"),
     "sparse": (lambda: changed(**{HEAD: torch.ones(10, 32).to_sparse()}), {}, "is no weight: expected a ten"),

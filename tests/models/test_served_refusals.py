@@ -75,7 +75,7 @@ IMAGES = tensor("FP32", -1, 1, 28, 28)
         ([IMAGES], [], "gives no classes: expected metadata with an output of scores"),
         ([IMAGES], [tensor("FP32", -1, 10, 3)], r"gives no classes.*got FP32 \[-1, 10, 3\]"),
         ([IMAGES], [tensor("BYTES", -1)], "gives no classes"),
-        ([IMAGES], [tensor("FP32", -1, 9)], "does not classify like the data set: expected 10 .* got 9"),
+        ([IMAGES], [tensor("FP32", -1, 9)], "has the wrong number of classes: expected the 10 .* got 9"),
     ],
 )
 def test_metadata_that_do_not_fit_are_a_sentence(inputs: Any, outputs: Any, words: str) -> None:

@@ -29,7 +29,7 @@ WRONG = {
     ),
     "an unknown field in a list": (
         {END: END + "attacks: [{spec: bim, stps: 3}]\n"},
-        "key 'attacks.0.stps': unknown key 'stps': expected one of epsilon, norm, spec, step, steps; did you",
+        "key 'attacks.0.stps': unknown key 'stps': expected one of epsilon, name, norm, spec, step, steps",
     ),
     "an unknown field of a part of a list": (
         {"{surrogate: sam}": "{surrogat: sam}"},
@@ -47,7 +47,7 @@ WRONG = {
         "unknown derived data set 'robust'",
     ),
     "a model that is also trained": ({"sgd: {epoch: all}": "sgd: {model: sgd, epochs: 3}"}, "either a model"),
-    "an attack twice": ({END: END + "attacks: [bim, {spec: bim, steps: 3}]\n"}, "attacks of different specs"),
+    "an attack twice": ({END: END + "attacks: [bim, {spec: bim, steps: 3}]\n"}, "attacks of different names"),
     "a name twice": ({"  judge:": "  sgd:"}, "key 'others.sgd'"),
     "no mapping": ({STUDY: "- a\n"}, "expected a mapping"),
     "a seed twice": ({"seeds: [0, 1]": "seeds: [1, 1]"}, "seeds that differ"),

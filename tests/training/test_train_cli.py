@@ -74,6 +74,8 @@ FLIPS: dict[str, tuple[object, ...]] = {
 OTHERS = {"recipe", "data", "image_size", "output", "dry_run", "json", "zoo", "log_with", "workers"} | {
     "plugin",
     "allow_code",
+    "image_column",
+    "label_column",
 }
 """Options that are no part of the configuration."""
 

@@ -105,7 +105,9 @@ def write_clean(path: Path, images: Tensor, ids: Tensor, classes: Sequence[str])
     """
     names = torch.frombuffer(bytearray(json.dumps([*classes]).encode()), dtype=torch.uint8)
     tensors = {"images": images.contiguous(), "ids": ids.contiguous(), "classes": names}
-    write_bytes(path, save(tensors, {"sha256": _digest(tensors)}))
+    content = save(tensors, {"sha256": _digest(tensors)})
+    if not path.exists() or path.read_bytes() != content:
+        write_bytes(path, content)
 
 
 def read_clean(path: Path) -> tuple[Tensor, Tensor, list[str]]:
