@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +15,7 @@ import torch
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.base.attack_config import AttackSpec
+from transferzoo.cli.app import main
 from transferzoo.datasets.sources import load_split
 from transferzoo.evaluation.candidates import drawn_order
 from transferzoo.models.classifier import load_checkpoint
@@ -26,26 +30,37 @@ if TYPE_CHECKING:
 
 IMAGES, GRADIENTS = 6, 2
 ASKED = ("search", "--images", IMAGES, "--max-gradients", GRADIENTS, "--jobs", 1, "--name", "mine")
-TECHNIQUES = ("--technique", "mi", "--technique", "vt", "--technique", "sgm", "--technique", "rs")
+TECHNIQUES = ("--technique", "mi", "--technique", "vt", "--technique", "sgm")
 
 OWN = 'datasets: {own: {classes: [a, b], splits: {test: ["local:images"]}}}'
 
 
-@pytest.fixture
-def told(cli: Callable[..., Result]) -> Callable[..., dict[str, Any]]:
-    """Search and return what is printed as JSON."""
-
-    def run(*more: object) -> dict[str, Any]:
-        result = cli(*ASKED, *TECHNIQUES, *more, "--json")
-        assert result.code == 0, result.err
-        found: dict[str, Any] = json.loads(result.out)
-        return found
-
-    return run
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("searched")
 
 
-def test_success_is_that_of_the_last_images_of_the_draw(told: Callable[..., dict[str, Any]]) -> None:
-    tried = {name: rate for one in told()["rounds"] for name, rate in one["tried"].items()}
+def _search(place: Path, *more: object) -> dict[str, Any]:
+    """Search in a folder and return what is printed as JSON."""
+    printed = io.StringIO()
+    words = ["transferzoo", *map(str, (*ASKED, *TECHNIQUES, *more)), "--json"]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.chdir(place)
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit, match="^0$"):
+            main()
+    found: dict[str, Any] = json.loads(printed.getvalue())
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> dict[str, Any]:
+    """A search that nothing disturbed."""
+    return _search(place, "--save", "zoo.yaml")
+
+
+def test_success_is_that_of_the_last_images_of_the_draw(whole: dict[str, Any]) -> None:
+    tried = {name: rate for one in whole["rounds"] for name, rate in one["tried"].items()}
     zoo = load_zoo()
     spec = zoo.dataset("fashion-mnist")
     data = load_split(spec, spec.attack.split)
@@ -74,21 +89,20 @@ def test_success_is_that_of_the_last_images_of_the_draw(told: Callable[..., dict
         assert tried[name] == pytest.approx(float(fooled.float().mean()), abs=1e-6), name
 
 
-def test_a_search_that_was_stopped_ends_with_the_same(
-    told: Callable[..., dict[str, Any]], cli: Callable[..., Result], tmp_path: Path
-) -> None:
-    whole = told("--save", "zoo.yaml")
-    cells = sorted((tmp_path / "studies" / "attack").iterdir())
+def test_a_search_that_was_stopped_ends_with_the_same(place: Path, whole: dict[str, Any]) -> None:
+    cells = sorted((place / "studies" / "attack").iterdir())
     for cell in cells[::2]:
         shutil.rmtree(cell)
-    assert told() == whole
-    spec = whole["attack"]["spec"]
-    (preset,) = json.loads(cli("show", "mine", "--zoo", "zoo.yaml", "--json").out)
-    assert preset["spec"].startswith(spec)
+    assert _search(place) == whole
 
 
-def test_what_vt_costs_is_more_than_the_gradients(told: Callable[..., dict[str, Any]]) -> None:
-    assert not any("vt" in name for one in told()["rounds"] for name in one["tried"])
+def test_what_is_saved_is_a_preset(place: Path, whole: dict[str, Any], cli: Callable[..., Result]) -> None:
+    (preset,) = json.loads(cli("show", "mine", "--zoo", place / "zoo.yaml", "--json").out)
+    assert preset["spec"].startswith(whole["attack"]["spec"])
+
+
+def test_what_vt_costs_is_more_than_the_gradients(whole: dict[str, Any]) -> None:
+    assert not any("vt" in name for one in whole["rounds"] for name in one["tried"])
 
 
 @pytest.mark.parametrize(
