@@ -47,7 +47,7 @@ def _search(place: Path, *more: object) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
         patch.chdir(place)
         patch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             main()
     found: dict[str, Any] = json.loads(printed.getvalue())
     return found
