@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["helpers.slow_tests"]
 
+# The first gradient of a process counts its devices. Libraries that a test imports later may name more, and
+# where there are any but the CPU, no process that is forked afterwards can take a gradient.
+torch.ones(1, requires_grad=True).sum().backward()
+
 
 @pytest.fixture(scope="session", autouse=True)
 def any_processor() -> Iterator[None]:
