@@ -158,7 +158,7 @@ def test_replicas_ask_no_more_than_they_may(
     mine: Path, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(adaptations, "FRESH", ("small_wide_resnet:width=8",))
+    monkeypatch.setattr(adaptations, "FRESH", ("small_resnet18:width=8",))
     row = USUAL[1]._replace(most=1e9, epochs=8, batch_size=16, learning_rate=0.05)
     monkeypatch.setattr("transferzoo.training.own_data.USUAL", (row,))
     asked: list[int] = []

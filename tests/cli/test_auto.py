@@ -31,7 +31,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Train two small networks for a few epochs, into a cache of the test's own."""
     monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(adaptations, "FRESH", ("small_resnet18", "small_wide_resnet:width=8"))
+    monkeypatch.setattr(adaptations, "FRESH", ("small_resnet18:width=8", "small_wide_resnet:width=8"))
     row = USUAL[1]._replace(most=1e9, epochs=15, batch_size=16, learning_rate=0.05)
     monkeypatch.setattr("transferzoo.training.own_data.USUAL", (row,))
 
