@@ -17,7 +17,7 @@ from transferzoo.cli.completion import (
     one_of,
 )
 from transferzoo.cli.flags import read_batch_size, read_precision, read_rule, read_steps
-from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED, ClassNumbers
+from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED, ClassNumbers, Jobs
 from transferzoo.cli.requests import ImagesRequest, TargetsRequest
 
 ATTACK = "Attack"
@@ -221,15 +221,7 @@ class AttackRequest(ImagesRequest, TargetsRequest):
             help="Of the surrogates' weights; auto: bf16 where the processor has it. Targets have fp32.",
         ),
     ] = None
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            show_default="one a processor",
-            rich_help_panel=SPEED,
-            help="Processes, in one thread each; they share the images and the targets.",
-        ),
-    ] = None
+    jobs: Jobs = None
     compile: Annotated[
         bool,
         typer.Option(

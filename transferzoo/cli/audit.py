@@ -14,7 +14,7 @@ from transferzoo.audits.request import GRADIENTS, KINDS, LIMIT, AuditRequest
 from transferzoo.audits.request import IMAGES as IMAGE_COUNT
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_attacks, complete_surrogates, complete_targets, one_of
-from transferzoo.cli.options import IMAGES, RESULTS, SPEED, ClassNumbers
+from transferzoo.cli.options import IMAGES, RESULTS, ClassNumbers, Jobs
 from transferzoo.cli.output import as_written, log, progress, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.requests import ImagesRequest, TransferRequest
@@ -167,15 +167,7 @@ class AuditCommand(ImagesRequest, TransferRequest):
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what it would cost.", rich_help_panel=RESULTS)
     ] = False
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            show_default="one a processor",
-            rich_help_panel=SPEED,
-            help="Processes, in one thread each.",
-        ),
-    ] = None
+    jobs: Jobs = None
 
     @property
     def asked(self) -> AuditRequest:

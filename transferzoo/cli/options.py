@@ -60,6 +60,24 @@ Visible = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=RESULTS)]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        show_default="one a processor",
+        rich_help_panel=SPEED,
+        help="Processes, in one thread each.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which images of the data set.",
+        show_default="the data set's",
+        rich_help_panel=IMAGES,
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -20,6 +20,7 @@ from transferzoo.cli.options import (
     Json,
     Output,
     Plugins,
+    Split,
     Visible,
     ZooFile,
 )
@@ -114,12 +115,7 @@ class TransferRequest(ModelsRequest):
             rich_help_panel=IMAGES,
         ),
     ] = False
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which images of the data set.", show_default="the data set's", rich_help_panel=IMAGES
-        ),
-    ] = None
+    split: Split = None
     runs: Annotated[
         Path, typer.Option(metavar="DIR", help="Where run folders are kept.", rich_help_panel=RESULTS)
     ] = Path("runs")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from transferzoo.cli.completion import complete_models
-from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED, DataSetImages
+from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED, DataSetImages, Jobs, Split
 from transferzoo.cli.requests import ZooRequest
 
 
@@ -47,30 +47,14 @@ class SearchRequest(ZooRequest):
         ),
     ] = None
     data: DataSetImages = None
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Whose images are attacked.",
-            show_default="the data set's",
-            rich_help_panel=IMAGES,
-        ),
-    ] = None
+    split: Split = None
     images: Annotated[
         int,
         typer.Option(
             min=1, help="How many images choose: the last ones of the draw.", rich_help_panel=IMAGES
         ),
     ] = 100
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Processes, in one thread each.",
-            show_default="one a processor",
-            rich_help_panel=SPEED,
-        ),
-    ] = None
+    jobs: Jobs = None
     ray: Annotated[
         str | None,
         typer.Option(

@@ -55,7 +55,7 @@ def search(
         on_round: called after each round.
     """
     walk = _Walk(measure, on_round)
-    walk.start([Candidate((), step, gradients) for step in STEP_SIZES])
+    walk.round("step size", [Candidate((), step, gradients) for step in STEP_SIZES])
     left = list(names)
     while left:
         tried = {candidate: candidate.techniques[-1] for candidate in additions(walk.best, left)}
@@ -77,9 +77,6 @@ class _Walk:
         self._measure, self._on_round = measure, on_round
         self._known: dict[Candidate, float] = {}
         self.best, self.rate = Candidate((), "", 0), -1.0
-
-    def start(self, candidates: Sequence[Candidate]) -> None:
-        self.round("step size", candidates)
 
     def round(self, move: str, candidates: Sequence[Candidate]) -> Mapping[Candidate, float] | None:
         """Measure candidates and take the best; return their success, None if none is better than before."""
