@@ -13,11 +13,13 @@ from PIL import Image
 
 from helpers.data_layouts import LABELS, LAYOUTS, as_folder, pixels, same, spec, write_parquet
 from transferzoo.base.errors import DataError
+from transferzoo.base.processes import share
 from transferzoo.datasets import memory
 from transferzoo.datasets.pixels import decode
 from transferzoo.datasets.sources import load_split
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -95,8 +97,44 @@ def test_more_images_than_memory_holds(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(load_split(spec(at_most={"test": 3}), "test", root=tmp_path)) == 3
 
 
-def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
+def test_reading_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "TOLD", 1)
     as_folder(tmp_path, pixels())
     told: list[tuple[str, int, int]] = []
     load_split(spec(), "test", root=tmp_path, on_progress=lambda *what: told.append(what))
     assert told == [("reading images", done, 4) for done in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(("jobs", "at_once"), [(1, 2**26), (3, 2**26), (3, 128), (2, 1)])
+def test_processes_decode_the_same_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, at_once: int
+) -> None:
+    monkeypatch.setattr(memory, "ALONE", 0)
+    monkeypatch.setattr(memory, "AT_ONCE", at_once)
+    monkeypatch.setattr(memory, "usual_jobs", lambda: jobs)
+    as_folder(tmp_path / "folder", pixels())
+    write_parquet(tmp_path / "test-0.parquet", pixels(), LABELS)
+    told: list[int] = []
+    batch = load_split(spec(), "test", root=tmp_path, on_progress=lambda _what, done, _of: told.append(done))
+    assert same(batch, pixels(), LABELS, [0, 1, 2, 3])
+    assert told == sorted(told)
+    assert told[-1] == 4
+    broken = min((tmp_path / "folder").rglob("*.png"))
+    broken.write_bytes(b"no image")
+    with pytest.raises(DataError, match=rf"{broken.name} cannot be decoded"):
+        load_split(spec(), "test", root=tmp_path / "folder")
+
+
+def test_in_a_process_that_may_not_fork_images_are_decoded_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "ALONE", 0)
+    monkeypatch.setattr(memory, "usual_jobs", lambda: 2)
+    write_parquet(tmp_path / "test-0.parquet", pixels(), LABELS)
+    found: list[bool] = []
+
+    def load(_: object, tell: Callable[[bool], None]) -> None:
+        tell(torch.equal(load_split(spec(), "test", root=tmp_path).images, pixels()))
+
+    share(load, [1, 2], 2, found.append)
+    assert found == [True, True]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
+import multiprocessing
 import random
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.processes import counting, share, usual_jobs
 from transferzoo.datasets.pixels import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -20,6 +24,12 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 8 * 2**30
 """Bytes of pixels that are held at once: some 57,000 images of ImageNet."""
+AT_ONCE = 2**26
+"""Bytes of pixels between two forks; what is encoded is held for these alone."""
+ALONE = 2**24
+"""Bytes of pixels that are decoded sooner in this process than others are forked: some two seconds of work."""
+TOLD = 200
+"""Images between two reports of progress."""
 
 
 def rows_of(count: int, spec: DatasetSpec, split: str) -> list[int]:
@@ -44,7 +54,7 @@ def stacked(
     fit: Fit,
     on_progress: OnProgress,
 ) -> Tensor:
-    """Decode images, one after the other.
+    """Decode images, many of them in as many processes as there are processors.
 
     Args:
         encoded: images and what names them in an error; see `pixels.decode`.
@@ -70,8 +80,19 @@ def stacked(
             got=f"{size:,}",
             hint="give a folder with fewer (--data), or let the zoo file draw some (at_most)",
         )
-    images = np.empty(shape, dtype=np.uint8)
-    for place, (content, where) in enumerate(encoded):
-        images[place] = decode(content, spec, where, fit)
-        on_progress(place + 1, count)
+    shared = mmap.mmap(-1, max(size, 1))  # forked processes write into the same memory
+    images = np.frombuffer(shared, np.uint8, size).reshape(shape)
+
+    def fill(part: Sequence[tuple[int, tuple[bytes | Path, str]]], tell: Callable[[int], None]) -> None:
+        for start in range(0, len(part), TOLD):
+            some = part[start : start + TOLD]
+            for place, (content, where) in some:
+                images[place] = decode(content, spec, where, fit)
+            tell(len(some))
+
+    told = counting(lambda done: on_progress(done, count))
+    alone = size < ALONE or multiprocessing.current_process().daemon  # such a process may not fork
+    numbered = enumerate(encoded)
+    while some := list(islice(numbered, max(1, AT_ONCE * count // max(size, 1)))):
+        share(fill, some, 1 if alone else usual_jobs(), told)
     return torch.from_numpy(images)
