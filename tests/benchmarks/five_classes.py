@@ -101,7 +101,9 @@ def main() -> int:
         found = json.loads((home / "audits" / "model" / "audit.json").read_text())
     best, noise = found["held_out"], found["controls"]["noise"]
     told = re.findall(r"on [\d.]+% of \d+ held-out images", done.stderr)
-    trained = {name for one in found["attackers"] for name in one["surrogate"].split(" & ")}
+    trained = {
+        name for one in found["attackers"] for name in one["surrogate"].rpartition("/")[2].split(" & ")
+    }
     checks = {
         f"{minutes:.1f} minutes, at most {MOST}": minutes <= MOST,
         f"{len(told)} surrogates, each with its held-out accuracy": len(told) == len(trained) > 0,

@@ -27,7 +27,7 @@ MOST_BYTES = 8 * 2**30
 AT_ONCE = 2**26
 """Bytes of pixels between two forks; what is encoded is held for these alone."""
 ALONE = 2**24
-"""Bytes of pixels that are decoded sooner in this process than others are forked: some two seconds of work."""
+"""Bytes of pixels that are decoded in this process; for more, others are forked: some two seconds of work."""
 TOLD = 200
 """Images between two reports of progress."""
 
