@@ -55,3 +55,18 @@ def test_a_network_is_drawn_as_if_it_had_not_been_weighed(name: str) -> None:
     plain = timm.create_model(name, num_classes=10, **arguments).state_dict()
     assert all(torch.equal(weighed[key], plain[key]) for key in plain)
     assert weighed.keys() == plain.keys()
+
+
+def test_a_network_is_weighed_once_and_one_of_another_size_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    create = timm.create_model
+
+    def counted(name: str, **arguments: Any) -> object:
+        made.append(torch.get_default_device().type)
+        return create(name, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", counted)
+    monkeypatch.setattr("transferzoo.models.network_size._fitting", set())
+    for classes, width in ((3, 4), (3, 4), (4, 4), (3, 8), (3, 4)):
+        build("small_vgg", classes, {"width": width})
+    assert made == ["meta", "cpu", "cpu", "meta", "cpu", "meta", "cpu", "cpu"]

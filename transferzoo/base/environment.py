@@ -6,6 +6,7 @@ so a new option orphans no finished work, and what would give other bytes is nev
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -41,6 +42,9 @@ def environment() -> Environment:
     return Environment(ARITHMETIC, device, math)
 
 
+_version = cache(version)  # which looks through every folder of sys.path
+
+
 def versions(*others: str) -> dict[str, str]:
     """Return the versions of the packages that results depend on, this one's as the code has it."""
-    return {"transferzoo": __version__, **{name: version(name) for name in ("torch", "timm", *others)}}
+    return {"transferzoo": __version__, **{name: _version(name) for name in ("torch", "timm", *others)}}

@@ -143,7 +143,7 @@ def build(name: str, classes: int | None, arguments: Mapping[str, Any]) -> nn.Mo
         model: nn.Module = timm.create_model(name, num_classes=classes, **arguments)  # None is left out
         return model
 
-    check_size(name, arguments, make)
+    check_size(name, classes, arguments, make)
     try:
         return make()
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:

@@ -19,13 +19,18 @@ MOST_TENSORS = 5_000
 """Weights and biases of a network; one of the deepest that timm has, ResNet-RS-420, has 1,833."""
 LARGEST_ARGUMENT = 100_000
 """Layers, channels, pixels, classes."""
+_fitting: set[str] = set()
+"""What this process has found to fit: a network that is loaded again is not weighed again."""
 
 
-def check_size(name: str, arguments: Mapping[str, Any], make: Callable[[], nn.Module]) -> None:
+def check_size(
+    name: str, classes: int | None, arguments: Mapping[str, Any], make: Callable[[], nn.Module]
+) -> None:
     """Check that a network fits into main memory.
 
     Args:
         name: of its architecture.
+        classes: how many it tells apart; None for the architecture's own number.
         arguments: of it.
         make: builds it, on the default device.
 
@@ -43,6 +48,9 @@ def check_size(name: str, arguments: Mapping[str, Any], make: Callable[[], nn.Mo
         )
     if not arguments.keys() - {"in_chans"}:
         return  # as timm has it
+    asked = repr((name, classes, sorted(arguments.items())))
+    if asked in _fitting:
+        return
     most, count, total = main_memory() // 4, 0, 0
 
     def weigh(_module: nn.Module, _name: str, weight: nn.Parameter | None) -> None:
@@ -63,6 +71,8 @@ def check_size(name: str, arguments: Mapping[str, Any], make: Callable[[], nn.Mo
         ) from None
     except Exception:  # what cannot be made at all is told where it is made for use
         pass
+    else:
+        _fitting.add(asked)
     finally:
         hook.remove()
 
