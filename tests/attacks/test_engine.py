@@ -150,8 +150,8 @@ def _state(model: nn.Module) -> list[object]:
 
 @pytest.mark.parametrize(("spec", "norm"), cases(payable))
 def test_box_budget_and_clean_inputs(spec: str, norm: str) -> None:
-    attack = make_attack(spec, norm, NORM_BUDGETS[norm], step=NORM_BUDGETS[norm] / 3, steps=4)
-    batch = random_images(4)
+    attack = make_attack(spec, norm, NORM_BUDGETS[norm], step=NORM_BUDGETS[norm] * 2 / 3, steps=2)
+    batch = random_images(3)
     before = batch.images.clone()
     adversarial = craft(attack, fitting_model(spec, torch.float32), batch, torch.float32)
     distance = NORMS[norm].distance(adversarial, batch.images)
@@ -165,7 +165,7 @@ def test_box_budget_and_clean_inputs(spec: str, norm: str) -> None:
 class TestEvery:
     def test_together_alone_and_again(self, spec: str, norm: str) -> None:
         """An image ends the same, whatever is attacked with it or before it; nothing else changes."""
-        attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=4)
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=2)
         model, batch = fitting_model(spec), random_images(3)
         before = _state(model), _global_generators()
         together = craft(attack, model, batch)
@@ -179,7 +179,7 @@ class TestEvery:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.zero_()
-        attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=3)
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm], steps=2)
         found = perturb(attack, model, batch)
         assert found.isfinite().all()
         if "rs" not in spec:
@@ -190,7 +190,7 @@ class TestEvery:
             )
 
     def test_first_step_raises_the_loss(self, spec: str, norm: str) -> None:
-        attack = make_attack(spec, norm, NORM_BUDGETS[norm] / 8, steps=5)
+        attack = make_attack(spec, norm, NORM_BUDGETS[norm] / 8, steps=2)
         model, batch = fitting_model(spec).eval(), random_images(8)
         loss = nn.CrossEntropyLoss()
         clean = loss(model(batch.images.double() / 255), batch.labels)
