@@ -80,11 +80,11 @@ def test_an_installed_plugin_trains_attacks_and_studies_in_several_processes(
     """In a working folder that is on the path, with a distribution in it that nobody installed."""
     study = write_study(hostile, STUDY_OF_PLUGIN)
     where: dict[str, Any] = {"cwd": hostile, "path": os.pathsep.join(["", str(hostile), "."])}
-    package.run(*TRAIN, **where)
+    package.fork(*TRAIN, **where)
     known = json.loads((hostile / "mine/recipe.json").read_text())["plugins"]
     assert known.keys() == {"zoo-extras"}
     assert known["zoo-extras"]["version"] == "1.0"
-    package.run(*ATTACK, "--jobs", 2, **where)
+    package.fork(*ATTACK, "--jobs", 2, **where)
     assert run_plugins(hostile) == known
     package.run(*study, "--jobs", 2, **where)
     assert cell_plugins(hostile) == [known] * 4

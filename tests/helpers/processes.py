@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,12 @@ CONTEXT.set_forkserver_preload(
     [
         "timm",
         "accelerate",
+        "scipy.stats",
         "transferzoo.training.rho_search",
+        "transferzoo.evaluation.run",
+        "transferzoo.sharpness.measurement",
         "transferzoo.studies.worker",
+        "transferzoo.studies.claims",
         "transferzoo.cli.app",
         "transferzoo.cli.train_job",
         "transferzoo.cli.attack_job",
@@ -43,6 +48,23 @@ def _be_command(arguments: list[str], folder: Path) -> None:
     os.environ.pop("OMP_NUM_THREADS", None)  # what this process starts may have all processors
     os.chdir(folder)
     run_command(arguments, folder / "said", "")
+
+
+def start_module(module: str, arguments: list[str], output: Path) -> ForkServerProcess:
+    """Start the `main` of a module in the folder of `output`, as `python -m` would.
+
+    What it says goes to `output`.out and `output`.err.
+    """
+    process = CONTEXT.Process(target=_be_module, args=(module, arguments, output))
+    process.start()
+    return process
+
+
+def _be_module(module: str, arguments: list[str], output: Path) -> None:
+    begin_process(output)
+    os.chdir(output.parent)
+    sys.argv = [module, *arguments]
+    sys.exit(import_module(module).main())
 
 
 def printed(program: str, folder: Path) -> str:

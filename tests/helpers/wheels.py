@@ -11,6 +11,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.processes import CONTEXT
+from helpers.stripes import run_command
+
 
 @dataclass(frozen=True)
 class Installed:
@@ -33,11 +36,28 @@ class Installed:
             path: what stands before the distributions on its path.
             check: whether it must succeed.
         """
-        variables = environment(os.pathsep.join(filter(None, [path, str(self.folder)])))
+        variables = environment(self._path(path))
         program = [sys.executable, "-m", "transferzoo", *map(str, command)]
         done = subprocess.run(program, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, done.stderr
         return done
+
+    def fork(self, *command: object, cwd: Path, path: str = "") -> None:
+        """Run a command line as `run` does, but in a process that has PyTorch already; it must succeed."""
+        process = CONTEXT.Process(target=_be_command, args=(list(map(str, command)), cwd, self._path(path)))
+        process.start()
+        process.join(200)
+        assert process.exitcode == 0, (cwd / "said.err").read_text()
+
+    def _path(self, before: str) -> str:
+        return os.pathsep.join(filter(None, [before, str(self.folder)]))
+
+
+def _be_command(arguments: list[str], folder: Path, path: str) -> None:
+    os.environ |= environment(path)
+    sys.path[:0] = path.split(os.pathsep)
+    os.chdir(folder)
+    run_command(arguments, folder / "said", "")
 
 
 def environment(path: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from timm.models import save_for_hf
 
 from helpers.networks import narrow
+from helpers.processes import printed
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.models.architectures import ARCHITECTURES, architecture
 
@@ -42,15 +43,12 @@ def count(name: str, **arguments: object) -> int:
         return sum(parameter.numel() for parameter in ARCHITECTURES[name].build(**arguments).parameters())
 
 
-def run(*codes: str) -> list[str]:
-    """Return what each piece of code prints in an interpreter of its own, all running at once."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for code in codes
-    ]
-    return [process.communicate()[0].strip() for process in started]
+def run(code: str) -> str:
+    """Return what a piece of code prints in an interpreter of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize(("in_chans", "img_size", "classes"), [(1, 28, 10), (3, 32, 7)])
@@ -225,13 +223,23 @@ def test_timm_idioms_that_do_not_apply(bad: dict[str, Any]) -> None:
         timm.create_model("small_vit", **bad)
 
 
-def test_either_import_order_and_listing_imports_nothing_heavy() -> None:
+def test_it_can_be_imported_before_timm_or_after(tmp_path: Path) -> None:
+    """In an interpreter of its own, and in a process whose server has imported timm first."""
     create = """
 m = timm.create_model("small_resnet50", num_classes=10, in_chans=1, width=12)
 print(sum(p.numel() for p in m.parameters()))"""
+    assert run(f"import transferzoo, timm{create}") == "838174"
+    first = """
+import sys
+names = list(sys.modules)
+assert names.index("timm") < names.index("transferzoo")
+import timm, transferzoo"""
+    assert printed(first + create, tmp_path) == "838174\n"
+
+
+def test_listing_imports_nothing_heavy() -> None:
     listing = """
 import sys
 from transferzoo.models.architectures import ARCHITECTURES
 print(len(ARCHITECTURES), [m for m in ("torch", "torchvision", "timm", "numpy") if m in sys.modules])"""
-    printed = run(f"import transferzoo, timm{create}", f"import timm, transferzoo{create}", listing)
-    assert printed == ["838174", "838174", f"{len(NAMES)} []"]
+    assert run(listing) == f"{len(NAMES)} []"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from helpers.foreign_models import fitted_keras
+from helpers.processes import printed
 from helpers.refusals import refused
 from helpers.short_attack import TRY, records
 from transferzoo import load_images, load_model
@@ -121,20 +121,14 @@ def test_keras_on_something_else_is_refused(
 
 def test_it_runs_on_torch_whatever_the_environment_says(tmp_path: Path) -> None:
     """Where nothing has imported it yet; the environment is left as it is."""
-    code = """
-import os
+    code = f"""
+import os, sys
+assert "keras" not in sys.modules
+os.environ |= {{"KERAS_BACKEND": "tensorflow", "KERAS_HOME": {str(tmp_path)!r}}}
 from transferzoo.models.sources.keras_file import package
 print(package().backend.backend(), os.environ["KERAS_BACKEND"])
 """
-    environment = {
-        "KERAS_BACKEND": "tensorflow",
-        "KERAS_HOME": str(tmp_path),
-        "PYTHONPATH": ":".join(sys.path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "torch tensorflow\n"
+    assert printed(code, tmp_path) == "torch tensorflow\n"
 
 
 def test_a_file_is_known_by_its_bytes(keras: Any, few: Path, tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +13,18 @@ import pytest
 import torch
 
 from helpers.process_teams import Bench, Outcome
+from helpers.processes import start_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.context import ForkServerProcess
 
 
 EPOCHS = ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
 SAID = ["Training ", *EPOCHS, "Attack fr"]
 """How the lines begin that a training says."""
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "transferzoo"]
-ACCELERATE = ["-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "transferzoo"]
+ACCELERATE = ["accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
 ACCELERATE += ["--dynamo_backend", "no", "--multi_gpu", "--num_processes", "2", "-m", "transferzoo"]
 
 SAME: dict[str, dict[str, Any]] = {
@@ -49,14 +49,18 @@ def bench(plain_folder: Path) -> Bench:
     return Bench(plain_folder)
 
 
-def launch(bench: Bench, launcher: list[str], output: str, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *launcher, *bench.arguments(output, *options)],
-        cwd=bench.folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def launch(bench: Bench, launcher: list[str], output: str) -> ForkServerProcess:
+    """Start a launcher in a process that has PyTorch already; it starts interpreters."""
+    module, *arguments = launcher
+    return start_module(
+        module, [*arguments, *bench.arguments(output)], bench.folder / f"by launcher {output}"
     )
+
+
+def said(bench: Bench, output: str) -> tuple[str, str]:
+    """Return what came from a launcher."""
+    out, err = ((bench.folder / f"by launcher {output}.{stream}").read_text() for stream in ("out", "err"))
+    return out, err
 
 
 # ---------------------------------------------------------------- what they compute
@@ -137,14 +141,15 @@ def test_bf16(states: tuple[Path, Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def accelerated(bench: Bench) -> Iterator[subprocess.Popen[str]]:
+def accelerated(bench: Bench) -> Iterator[ForkServerProcess]:
     """A run by `accelerate launch`, under way, whose processes torchrun's own agent starts and watches."""
-    with launch(bench, ACCELERATE, "accelerated") as process:
-        yield process
+    process = launch(bench, ACCELERATE, "accelerated")
+    yield process
+    process.kill()  # no effect on what has ended
 
 
 @pytest.fixture(scope="module")
-def launched(bench: Bench, accelerated: subprocess.Popen[str]) -> Outcome:
+def launched(bench: Bench, accelerated: ForkServerProcess) -> Outcome:
     """What an undisturbed run says, by processes that have PyTorch already."""
     done = bench.command("launched", "--log-with", "tensorboard")
     assert done.codes == [0, 0], done.err
@@ -177,10 +182,11 @@ def test_tensorboard_has_the_curve(bench: Bench, launched: Outcome) -> None:
 
 
 def test_accelerate_launch_does_the_same(
-    bench: Bench, launched: Outcome, accelerated: subprocess.Popen[str]
+    bench: Bench, launched: Outcome, accelerated: ForkServerProcess
 ) -> None:
-    out, err = accelerated.communicate(timeout=150)
-    assert accelerated.returncode == 0, err
+    accelerated.join(150)
+    out, err = said(bench, "accelerated")
+    assert accelerated.exitcode == 0, err
     assert out.count("test images") == 1
     assert [line[:9] for line in err.splitlines() if line[:9] in SAID] == SAID, err
     assert bench.weights("accelerated") == bench.weights("launched")
@@ -190,14 +196,15 @@ def test_a_killed_process_ends_all_and_the_same_command_goes_on(bench: Bench, la
     """One of two is killed under torchrun; one process may not go on, two do, to the same weights."""
     process = launch(bench, TORCHRUN, "killed")
     kept = bench.folder / "killed" / "resume.pt"
-    while not kept.exists() and process.poll() is None:
+    while not kept.exists() and process.is_alive():
         time.sleep(0.005)
-    os.kill(second(process.pid), signal.SIGKILL)
+    os.kill(second(process.pid or 0), signal.SIGKILL)
     began = time.monotonic()
-    said = process.communicate(timeout=100)[1]
+    process.join(100)
     assert time.monotonic() - began < 60
-    assert process.returncode == 1
-    assert said.count("Error: ") - said.count("ChildFailedError: ") <= 1
+    assert process.exitcode == 1
+    err = said(bench, "killed")[1]
+    assert err.count("Error: ") - err.count("ChildFailedError: ") <= 1
     assert kept.exists()
     assert not (bench.folder / "killed" / "recipe.json").exists()
 
