@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from helpers.processes import start_command
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.context import ForkServerProcess
-    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 UNITS, SOURCES = 3, 2
@@ -160,7 +160,8 @@ def test_ctrl_c_while_starting(few: Path, tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(random.Random(1).uniform(0.8, 1.2))
+    maps = Path(f"/proc/{process.pid}/maps")
+    _wait_for(lambda: process.poll() is None, lambda: "/libtorch" in maps.read_text())
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
     assert process.returncode == 130
