@@ -205,6 +205,8 @@ def audit(
     allow_code: bool = False,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    classes: str | Path | None = None,
+    noise: bool = False,
     allow_inaccurate: bool = False,
     runs: str | Path = "runs",
     folder: str | Path | None = None,
@@ -238,6 +240,8 @@ def audit(
         allow_code: likewise.
         mean: likewise.
         std: likewise.
+        classes: CSV (data,model) with the number of each class of the data in models that name none.
+        noise: show random noise to a model that says labels alone too; it takes queries.
         allow_inaccurate: take models too whose clean accuracy is near chance.
         runs: where run folders are kept.
         folder: where page, JSON, JUnit's XML, summary and script are written; None for no files.
@@ -277,6 +281,8 @@ def audit(
         baseline=None if baseline is None else Path(baseline),
         time_limit=time_limit,
         options=UnlistedOptions(architecture, allow_code, tuple(mean), tuple(std)),
+        classes=None if classes is None else Path(classes),
+        noise=noise,
         allow_inaccurate=allow_inaccurate,
         runs=Path(runs),
     )

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from transferzoo.attacks.configure import configure
-from transferzoo.base.errors import UsageError
-from transferzoo.evaluation.job import weights_of
-from transferzoo.models.fitting import fitting_surrogates
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.models.fitting import fitting_surrogates, note_to_pull
 from transferzoo.models.resolve import select_models
 from transferzoo.sync.on_this_machine import on_this_machine
 from transferzoo.training.adaptations import adaptations
 from transferzoo.training.replicas import Teacher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from transferzoo.audits.request import AuditRequest
-    from transferzoo.evaluation.job import Job
     from transferzoo.training.adaptations import Adaptation
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec
@@ -46,8 +41,30 @@ def public_surrogates(zoo: Zoo, dataset: str, audited: ModelSpec) -> tuple[Model
     """
     listed = select_models(zoo, zoo.dataset(dataset).auditors, dataset, "surrogate")
     found = [one for one in listed if one != audited]
-    found = found or [*fitting_surrogates(zoo, dataset, SURROGATES, apart_from=[audited])]
+    found = found or [
+        *fitting_surrogates(zoo, dataset, SURROGATES, apart_from=[audited], is_here=on_this_machine)
+    ]
     return tuple(found[:SURROGATES])
+
+
+def no_public(zoo: Zoo, dataset: str) -> UsageError:
+    """Return the refusal where none of them knows the classes, with what works instead."""
+    trained = "train" in zoo.dataset(dataset).splits
+    ways = ["--attackers adapted, which trains some on images that are not audited"] if trained else []
+    return UsageError(
+        f"no surrogate on this machine knows the classes of '{dataset}'",
+        expected=", or ".join([*ways, "models with --surrogate"]),
+        hint=note_to_pull(zoo, dataset).removesuffix("."),
+    )
+
+
+def own_weights(model: str) -> ModelError:
+    """Return the refusal where every attacker has the weights of the audited model."""
+    return ModelError(
+        f"every attacker has the weights of '{model}' itself",
+        expected="other models, as an attacker has who never saw it",
+        hint="name others with --surrogate",
+    )
 
 
 def reference_targets(
@@ -74,11 +91,6 @@ def trained(
         UsageError: surrogates of these classes are no matter of training.
         DataError: there are too few images.
     """
-    if request.attackers == "public":
-        raise UsageError(
-            f"the zoo has no surrogate for the classes of '{dataset}'",
-            expected="--attackers adapted, or models with --surrogate",
-        )
     if listed:
         raise UsageError(
             f"the images of --data are taken for some of '{dataset}', and attackers are not trained on those",
@@ -87,33 +99,3 @@ def trained(
     asked = request.attackers == "replica"
     teacher = Teacher(audited, zoo.dataset(dataset), request.queries) if asked else None
     return adaptations(zoo, dataset, split=request.split, is_here=on_this_machine, teacher=teacher)
-
-
-def with_ensemble(
-    job: Job, zoo: Zoo, attacks: Sequence[str], fields: Mapping[str, Any], max_gradients: int
-) -> list[Job]:
-    """Return a job, and one that attacks all its surrogates together at the same cost if it has several.
-
-    Args:
-        job: one surrogate after the other.
-        zoo: what names of attacks mean.
-        attacks: spec strings.
-        fields: of the configuration, as `configure` takes them.
-        max_gradients: evaluations an image that each attack may take.
-
-    Raises:
-        UsageError: one step on all surrogates costs more.
-    """
-    if len(job.surrogates) == 1:
-        return [job]
-    config = configure(
-        zoo,
-        job.config.dataset,
-        attacks,
-        job.config.surrogates,
-        job.config.targets,
-        {**fields, "ensemble": True},
-        max_gradients,
-        {model.full_name: len(weights_of(model, every=True)) for model in job.surrogates},
-    )
-    return [job, replace(job, config=config)]

@@ -69,7 +69,8 @@ def cost_of(
     tasks = [task for job in jobs for task in job.crafting_tasks]
     clean = min(candidates, next_look(0, 0, images)) + min(candidates, PROBE)
     attackers = len(tasks) + given
-    queries = clean + images * (attackers + len(jobs))  # attacked, and with noise in each job
+    noise = 0 if jobs[0].targets[0].full_name in jobs[0].noiseless else len(jobs)  # once in each job
+    queries = clean + images * (attackers + noise)
     gradients = images * sum(task.cost for task in tasks)
     seconds = images * sum(speed) + queries * asking
     return Cost(images, attackers, gradients, queries + answers, answers, seconds)

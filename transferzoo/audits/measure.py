@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from transferzoo.audits.attackers import own_weights
 from transferzoo.audits.record import (
     Attacker,
     AuditedModel,
@@ -21,7 +22,7 @@ from transferzoo.audits.record import (
 from transferzoo.audits.verdicts import compare, held_out, judge, share_of, worse_of
 from transferzoo.base.digests import tensors_digest
 from transferzoo.base.distributed import this_device
-from transferzoo.base.errors import DataError, ModelError
+from transferzoo.base.errors import DataError
 from transferzoo.base.file_names import file_name
 from transferzoo.evaluation.run import measure_given, run
 from transferzoo.evaluation.run_folder import RunFolder
@@ -106,11 +107,7 @@ def audited(
     records = [each for _, findings in found for each in findings.records if each.target == model.full_name]
     kept = [each for each in records if not each.white_box]
     if not kept:
-        raise ModelError(
-            f"every attacker has the weights of '{model.name}' itself",
-            expected="other models, as an attacker has who never saw it",
-            hint="name others with --surrogate",
-        )
+        raise own_weights(model.name)
     hits = _hits(kept)
     if hits.shape[1] < 2:
         raise DataError(
@@ -118,7 +115,7 @@ def audited(
         )
     judgement = judge(hits, max_rate)
     noise = noise_beside(found[0][1].noise, kept[0])
-    if noise is None:
+    if noise is None and model.full_name not in job.noiseless:
         raise DataError("the noise beside the attackers is missing", hint="run the audit again")
     first = kept[0]
     norm, _, epsilon = budget_of(first.attack).partition(",eps=")
@@ -217,7 +214,10 @@ def _attackers(
 
 
 def _controls(
-    jobs: Sequence[Job], found: Sequence[tuple[RunFolder, Findings]], noise: Record, judgement: Judgement
+    jobs: Sequence[Job],
+    found: Sequence[tuple[RunFolder, Findings]],
+    noise: Record | None,
+    judgement: Judgement,
 ) -> Controls:
     """Return the noise, and the best attackers' rates on reference models that none of them has."""
     references = []
@@ -229,8 +229,8 @@ def _controls(
     references.sort(key=lambda one: one.rate)
     fewer = sum(one.rate < judgement.held_out.rate for one in references)
     return Controls(
-        noise=share_of([mark == "1" for mark in noise.outcomes if mark != "-"]),
-        noise_outcomes=noise.outcomes,
+        noise=share_of([mark == "1" for mark in noise.outcomes if mark != "-"]) if noise else None,
+        noise_outcomes=noise.outcomes if noise else "",
         references=tuple(references),
         rank=1 + fewer if references else None,
     )

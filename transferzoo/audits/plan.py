@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferzoo.attacks.configure import configure
 from transferzoo.audits import attackers
 from transferzoo.audits.request import GRADIENTS, IMAGES
 from transferzoo.base.errors import UsageError
+from transferzoo.base.notes import Notes
 from transferzoo.datasets.own import own_images, read_as_by, usual_budget
 from transferzoo.datasets.sources import load_split, measured
-from transferzoo.evaluation.job import Job
+from transferzoo.evaluation.job import Job, weights_of
 from transferzoo.evaluation.known_classes import note_classes, only_known, require_fitting, with_classes
+from transferzoo.evaluation.noise_images import of_labels_only
 from transferzoo.evaluation.pack_manifest import find_pack
 from transferzoo.evaluation.packs import pack_job, read_pack, with_packed
+from transferzoo.models.fitting import note_to_pull
+from transferzoo.models.load import identity
 from transferzoo.models.resolve import named_dataset, select_models
 from transferzoo.sync.on_this_machine import download_models
 from transferzoo.training.adapted import train_all
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.audits.request import AuditRequest
+    from transferzoo.base.attack_config import AttackConfig
     from transferzoo.evaluation.packs import Pack
     from transferzoo.training.adaptations import Adaptation
     from transferzoo.zoo.reader import Zoo
@@ -75,6 +80,8 @@ class Plan:
         split: images that are audited.
         root: the user's own place of them; None for the data set's.
         trainings: of those surrogates that the audit trains itself.
+        configs: what is done: surrogates one after the other and, where there are several, together at that
+            cost; none with a pack.
         pack: images that exist.
     """
 
@@ -88,6 +95,7 @@ class Plan:
     split: str
     root: Path | None = None
     trainings: tuple[Adaptation, ...] = ()
+    configs: tuple[AttackConfig, ...] = ()
     pack: Pack | None = None
 
     @property
@@ -104,7 +112,7 @@ class Plan:
             TransferZooError: a training diverges.
         """
         if self.pack is not None:
-            return [self._job_of_pack(self.pack)]
+            return [self._job_of_pack(self.pack, talk)]
         if self.trainings:
             talk.train(self.trainings)
         request, spec = self.request, self.zoo.dataset(self.dataset)
@@ -115,28 +123,25 @@ class Plan:
         if self.root is None and (note := spec.notes.get(self.split)):
             talk.notify(f"Note: {note}")
         spec, images = only_known(spec, images, known)
-        most, attacks = request.max_gradients or GRADIENTS, request.attacks or attackers.ATTACKS
-        fields: dict[str, Any] = {
-            "split": self.split,
-            "epsilon": request.epsilon,
-            "images": request.images or IMAGES,
-            "images_correct_for": "target",
-            "seed": request.seed or 0,
-            "batch_size": min(BATCH, spec.attack.batch_size),
-        }
-        config = configure(
-            self.zoo,
-            self.dataset,
-            attacks,
-            [model.full_name for model in crafted_on],
-            [model.full_name for model in tried_on],
-            fields,
-            most,
+        first, *others = self.configs
+        job = Job(
+            first,
+            spec,
+            crafted_on,
+            tried_on,
+            images,
+            allow_inaccurate=request.allow_inaccurate,
+            noiseless=self._noiseless(talk),
         )
-        job = Job(config, spec, crafted_on, tried_on, images, allow_inaccurate=request.allow_inaccurate)
-        return attackers.with_ensemble(job, self.zoo, attacks, fields, most)
+        return [job, *(replace(job, config=config) for config in others)]
 
-    def _job_of_pack(self, pack: Pack) -> Job:
+    def _noiseless(self, talk: Talk) -> frozenset[str]:
+        """Return the audited model's full name if it says labels alone and is to be shown no noise."""
+        if self.request.noise:
+            return frozenset()
+        return of_labels_only([self.audited], self.zoo.dataset(self.dataset), talk.notify)
+
+    def _job_of_pack(self, pack: Pack, talk: Talk) -> Job:
         job = pack_job(
             pack,
             self.zoo.dataset(self.dataset),
@@ -145,7 +150,8 @@ class Plan:
             allow_inaccurate=self.request.allow_inaccurate,
         )
         images = min(self.request.images or len(pack.clean), len(pack.clean))
-        return replace(job, config=job.config.model_copy(update={"images": images}))
+        config = job.config.model_copy(update={"images": images})
+        return replace(job, config=config, noiseless=self._noiseless(talk))
 
 
 def plan(request: AuditRequest, talk: Talk) -> Plan:
@@ -154,16 +160,17 @@ def plan(request: AuditRequest, talk: Talk) -> Plan:
     Raises:
         UsageError: a name is unknown, or an option is wrong.
         DataError: the images are not there, or the pack is damaged.
-        ModelError: a model is damaged.
+        ModelError: a model is damaged, or every attacker has the audited one's weights.
     """
     zoo = load_zoo(request.zoo)
     if request.pack:
         return _with_pack(request, zoo, read_pack(find_pack(request.pack)), talk)
+    notes = Notes(talk.notify)
     said = named_dataset(zoo, request.dataset, [request.model])
-    zoo, name, root = own_images(zoo, said, request.data, talk.notify, talk.notify, request.columns)
+    zoo, name, root = own_images(zoo, said, request.data, notes, notes, request.columns)
     zoo = measured(zoo, name, request.split, root)
-    audited = _audited(request, zoo, name, talk)
-    surrogates, kind = _surrogates(request, zoo, name, audited, talk)
+    audited = _audited(request, zoo, name, notes)
+    surrogates, kind = _surrogates(request, zoo, name, audited, notes)
     surrogates, (audited,) = name_apart(surrogates, (audited,))
     references = attackers.reference_targets(zoo, name, audited, surrogates)
     request.options.check_used(zoo, distinct((*surrogates, audited, *references)))
@@ -171,25 +178,65 @@ def plan(request: AuditRequest, talk: Talk) -> Plan:
     if own:
         zoo, note = read_as_by(zoo, name, (audited, *references, *surrogates))
         budget = "" if request.epsilon else usual_budget(zoo.dataset(name))
-        talk.notify(f"{note} {budget}".rstrip())
+        notes(f"{note} {budget}".rstrip())
     surrogates, (audited, *others) = download_models(surrogates, (audited, *references), talk.notify)
+    if surrogates and {identity(one)[0] for one in surrogates} == {identity(audited)[0]}:
+        raise attackers.own_weights(audited.name)
     if request.classes is not None:
         spec = zoo.dataset(name)
         surrogates = with_classes(surrogates, spec, request.classes)
         audited, *others = with_classes((audited, *others), spec, request.classes)
     split = request.split or zoo.dataset(name).attack.split
-    found = Plan(request, zoo, name, audited, tuple(others), surrogates, kind, split, root)
-    if surrogates:
-        return found
-    require_fitting(zoo.dataset(name), (audited, *others))
-    listed = request.data is not None and not own
-    trainings, split = attackers.trained(zoo, name, audited, request, listed=listed)
-    crafted_on, (audited,) = name_apart(tuple(one.model for one in trainings), (audited,))
-    return replace(found, audited=audited, surrogates=crafted_on, split=split, trainings=trainings)
+    trainings: tuple[Adaptation, ...] = ()
+    if not surrogates:
+        require_fitting(zoo.dataset(name), (audited, *others))
+        listed = request.data is not None and not own
+        trainings, split = attackers.trained(zoo, name, audited, request, listed=listed)
+        surrogates, (audited,) = name_apart(tuple(one.model for one in trainings), (audited,))
+    references = tuple(others)
+    configs = _configs(request, zoo, name, split, surrogates, (audited, *references))
+    notes.tell()
+    return Plan(request, zoo, name, audited, references, surrogates, kind, split, root, trainings, configs)
 
 
-def _audited(request: AuditRequest, zoo: Zoo, name: str, talk: Talk) -> ModelSpec:
-    found = select_models(zoo, [request.model], name, "target", request.options, talk.notify)
+def _configs(
+    request: AuditRequest,
+    zoo: Zoo,
+    name: str,
+    split: str,
+    surrogates: Sequence[ModelSpec],
+    targets: Sequence[ModelSpec],
+) -> tuple[AttackConfig, ...]:
+    """Return `Plan.configs`, so that what they refuse is refused before anything is told or trained.
+
+    Raises:
+        UsageError: an attack is unknown or does not fit, or one step of it costs more than it may.
+    """
+    fields = {
+        "split": split,
+        "epsilon": request.epsilon,
+        "images": request.images or IMAGES,
+        "images_correct_for": "target",
+        "seed": request.seed or 0,
+        "batch_size": min(BATCH, zoo.dataset(name).attack.batch_size),
+    }
+    return tuple(
+        configure(
+            zoo,
+            name,
+            request.attacks or attackers.ATTACKS,
+            [model.full_name for model in surrogates],
+            [model.full_name for model in targets],
+            {**fields, "ensemble": together},
+            request.max_gradients or GRADIENTS,
+            {model.full_name: len(weights_of(model, every=True)) for model in surrogates},
+        )
+        for together in (False, True)[: len(surrogates)]
+    )
+
+
+def _audited(request: AuditRequest, zoo: Zoo, name: str, notify: Callable[[str], None]) -> ModelSpec:
+    found = select_models(zoo, [request.model], name, "target", request.options, notify)
     if len(found) != 1:
         raise UsageError(
             f"'{request.model}' is no single model", expected="one name", got=f"{len(found)} models"
@@ -198,15 +245,24 @@ def _audited(request: AuditRequest, zoo: Zoo, name: str, talk: Talk) -> ModelSpe
 
 
 def _surrogates(
-    request: AuditRequest, zoo: Zoo, name: str, audited: ModelSpec, talk: Talk
+    request: AuditRequest, zoo: Zoo, name: str, audited: ModelSpec, notify: Callable[[str], None]
 ) -> tuple[tuple[ModelSpec, ...], str]:
-    """Return the surrogates, and where they come from; none where some are to be trained."""
+    """Return the surrogates, and where they come from; none where some are to be trained.
+
+    Raises:
+        UsageError: only public ones are wanted, and there are none; or a name is unknown.
+    """
     if request.surrogates:
-        return select_models(
-            zoo, request.surrogates, name, "surrogate", request.options, talk.notify
-        ), "public"
-    found = () if request.attackers in attackers.TRAINED else attackers.public_surrogates(zoo, name, audited)
-    return found, "public" if found else request.attackers or "adapted"
+        return select_models(zoo, request.surrogates, name, "surrogate", request.options, notify), "public"
+    if request.attackers in attackers.TRAINED:
+        return (), str(request.attackers)
+    if found := attackers.public_surrogates(zoo, name, audited):
+        return found, "public"
+    if request.attackers == "public":
+        raise attackers.no_public(zoo, name)
+    if note := note_to_pull(zoo, name):
+        notify(f"Note: {note}")
+    return (), "adapted"
 
 
 def _with_pack(request: AuditRequest, zoo: Zoo, pack: Pack, talk: Talk) -> Plan:
@@ -224,7 +280,7 @@ def _with_pack(request: AuditRequest, zoo: Zoo, pack: Pack, talk: Talk) -> Plan:
         )
     zoo, packed = with_packed(zoo, [pack])
     name = named_dataset(zoo, request.dataset or packed, [request.model]) or pack.manifest.dataset
-    audited = _audited(request, zoo, name, talk)
+    audited = _audited(request, zoo, name, talk.notify)
     made_on = {each for row in pack.manifest.images for each in row.surrogate.split(" & ")}
     targets = attackers.reference_targets(zoo, name, audited, ())
     references = tuple(model for model in targets if model.full_name not in made_on)

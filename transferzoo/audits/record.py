@@ -126,13 +126,14 @@ class Controls(FrozenModel):
     """What the rates are to be held against.
 
     Attributes:
-        noise: random noise of the same size, which takes no knowledge.
-        noise_outcomes: a character an image.
+        noise: random noise of the same size, which takes no knowledge; None where it was not shown to a model
+            that says labels alone.
+        noise_outcomes: a character an image; empty then.
         references: models of the zoo, the least fooled first.
         rank: 1 plus the number of references that are fooled less often; None without any.
     """
 
-    noise: Share
+    noise: Share | None
     noise_outcomes: str = Field(pattern=OUTCOMES)
     references: tuple[Reference, ...]
     rank: int | None
@@ -237,7 +238,8 @@ class AuditRecord(FrozenModel):
 
     @model_validator(mode="after")
     def _whole(self) -> AuditRecord:
-        texts = [each.outcomes for each in self.attackers] + [self.controls.noise_outcomes]
+        texts = [each.outcomes for each in self.attackers]
+        texts += [self.controls.noise_outcomes] if self.controls.noise else []
         if any(len(text) != len(self.images) for text in texts):
             raise ValueError("an outcome for every image")
         return self

@@ -56,6 +56,7 @@ class AuditRequest:
         baseline: `audit.json` of an earlier audit.
         time_limit: seconds.
         options: what the user states about models that no zoo lists.
+        noise: show random noise to a model that says labels alone too.
         allow_inaccurate: take models too whose clean accuracy is near chance.
         zoo: a zoo file, read over the built-in one.
         runs: where run folders are kept.
@@ -80,6 +81,7 @@ class AuditRequest:
     baseline: Path | None = None
     time_limit: float | None = None
     options: UnlistedOptions = NO_OPTIONS
+    noise: bool = False
     allow_inaccurate: bool = False
     zoo: Path | None = None
     runs: Path = Path("runs")

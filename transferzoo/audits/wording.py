@@ -20,11 +20,15 @@ REPLICATION = "AML.T0005.001"
 def cost(model: str, spent: Cost) -> str:
     """Return what an audit of a model takes."""
     told = f", {spent.answers:,} of them before" if spent.answers else ""
-    attackers = f"{spent.attackers} attacker{'s' if spent.attackers > 1 else ''}"
     return (
-        f"Cost: {attackers}, {spent.images:,} images, {spent.gradients:,} gradient evaluations, "
-        f"{spent.queries:,} images that {model} classifies{told}; about {spent.seconds / 60:.1f} minutes."
+        f"Cost: {_count(spent.attackers, 'attacker')}, {spent.images:,} images, {spent.gradients:,} gradient "
+        f"evaluations, {spent.queries:,} images that {model} classifies{told}; "
+        f"about {spent.seconds / 60:.1f} minutes."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def question(record: AuditRecord) -> str:
@@ -40,11 +44,11 @@ def question(record: AuditRecord) -> str:
 
 def sample(record: AuditRecord) -> str:
     """Return of how many images and attackers."""
+    most = max(one.gradients for one in record.attackers)
     return (
         f"{len(record.images):,} images of {record.dataset} were drawn; the {record.counted:,} that the "
-        f"model gets right without an attack count. {len(record.attackers)} attackers, each with at most "
-        f"{max(one.gradients for one in record.attackers)} gradient evaluations an image."
-        + _made_before(record)
+        f"model gets right without an attack count. {_count(len(record.attackers), 'attacker')}, each with "
+        f"at most {_count(most, 'gradient evaluation')} an image." + _made_before(record)
     )
 
 
@@ -108,7 +112,9 @@ def _by_baseline(record: AuditRecord) -> str:
 
 def controls(record: AuditRecord) -> str:
     """Return what the rates are to be held against."""
-    noise = f"Random noise of the same size fools {share_text(record.controls.noise)}."
+    noise = "It was shown no random noise: it says labels alone, and --noise takes as many queries again."
+    if record.controls.noise is not None:
+        noise = f"Random noise of the same size fools {share_text(record.controls.noise)}."
     if record.controls.rank is None:
         return f"{noise} There are no reference models of these classes to rank it among."
     count = len(record.controls.references)
@@ -119,7 +125,9 @@ def controls(record: AuditRecord) -> str:
 
 
 def many(record: AuditRecord) -> str:
-    """Return what all attackers do together, which is not judged."""
+    """Return what several attackers do together, which is not judged; empty for one."""
+    if len(record.attackers) == 1:
+        return ""
     return (
         f"Any of the {len(record.attackers)} attackers fools {share_text(record.any_of)}; that is not judged."
     )
@@ -194,10 +202,10 @@ def attackers_table(record: AuditRecord) -> Table:
         )
         for one in record.attackers
     ]
-    noise = record.controls.noise
-    bounds = f"{percent(noise.low)}–{percent(noise.high)}"
-    last = () if record.limit_verdict is None else ("",)
-    rows.append(("random noise", "", "control", "", "0", percent(noise.rate), bounds, "", *last))
+    if noise := record.controls.noise:
+        bounds = f"{percent(noise.low)}–{percent(noise.high)}"
+        last = () if record.limit_verdict is None else ("",)
+        rows.append(("random noise", "", "control", "", "0", percent(noise.rate), bounds, "", *last))
     columns = ("surrogate", "attack", "kind", "accuracy", "gradients", "fooled", "bounds", "Holm")
     return Table(
         f"Images of {short(record.model.name)} that each attacker fools (%)",

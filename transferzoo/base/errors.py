@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def few(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names of a list, for a sentence."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    """Return the first names of a list, for a sentence: each in one line, whatever a folder is called."""
+    return ", ".join(" ".join(name.split()) for name in names[:most]) + (", …" if len(names) > most else "")
 
 
 class TransferZooError(Exception):

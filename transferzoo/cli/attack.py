@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from transferzoo.base.notes import Notes
 from transferzoo.cli.attack_request import AttackRequest
 from transferzoo.cli.flags import AUTO
-from transferzoo.cli.output import Notes, as_written, log, progress, report_once, show_json
+from transferzoo.cli.output import as_written, log, progress, report_once, show_json
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
 
@@ -54,7 +55,7 @@ def attack(request: AttackRequest) -> None:
     records = load_zoo(request.zoo)
     named = [*(request.surrogate or ()), *(request.targets or ())]
     said = named_dataset(records, request.dataset, named)
-    notes = Notes()
+    notes = Notes(log)
     records, name, root = own_images(records, said, request.data, notes, notes, request.columns)
     records, request = following(records, name, request)
     fields = request.fields

@@ -14,7 +14,7 @@ from transferzoo.audits.request import GRADIENTS, KINDS, LIMIT, AuditRequest
 from transferzoo.audits.request import IMAGES as IMAGE_COUNT
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_attacks, complete_surrogates, complete_targets, one_of
-from transferzoo.cli.options import IMAGES, RESULTS, ClassNumbers, Jobs
+from transferzoo.cli.options import IMAGES, RESULTS, ClassNumbers, Jobs, ShowNoise
 from transferzoo.cli.output import as_written, log, progress, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.requests import ImagesRequest, TransferRequest
@@ -137,6 +137,7 @@ class AuditCommand(ImagesRequest, TransferRequest):
         ),
     ] = None
     classes: ClassNumbers = None
+    noise: ShowNoise = False
     images: Annotated[
         int | None,
         typer.Option(
@@ -197,6 +198,7 @@ class AuditCommand(ImagesRequest, TransferRequest):
             baseline=self.baseline,
             time_limit=None if self.time_limit is None else read_seconds(self.time_limit),
             options=UnlistedOptions.read(self.architecture, self.allow_code, self.mean, self.std),
+            noise=self.noise,
             allow_inaccurate=self.allow_inaccurate,
             zoo=self.zoo,
             runs=self.runs,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.cli.flags import AUTO
 from transferzoo.cli.output import log, progress_bar
 from transferzoo.cli.train_tables import duration
-from transferzoo.models.fitting import fitting_surrogates
+from transferzoo.models.fitting import fitting_surrogates, note_to_pull
 from transferzoo.sync.on_this_machine import on_this_machine
 from transferzoo.zoo.selection import parts
 
@@ -59,12 +59,8 @@ def to_train(
         return (), request.split
     from transferzoo.training.adaptations import adaptations
 
-    if every:
-        origin = next(model for model in zoo.models.values() if model.source == every[0].source)
-        log(
-            f"Note: {origin.dataset} of the zoo has surrogates for these classes on the Hub; after "
-            f"`transferzoo pull {origin.full_name}` {AUTO} takes them."
-        )
+    if note := note_to_pull(zoo, dataset):
+        log(f"Note: {note}")
     return adaptations(zoo, dataset, split=request.split, is_here=on_this_machine)
 
 

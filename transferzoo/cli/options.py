@@ -69,6 +69,14 @@ Jobs = Annotated[
         help="Processes, in one thread each.",
     ),
 ]
+ShowNoise = Annotated[
+    bool,
+    typer.Option(
+        "--noise",
+        help="Show random noise to targets that say labels only too; it takes queries.",
+        rich_help_panel=IMAGES,
+    ),
+]
 Split = Annotated[
     str | None,
     typer.Option(

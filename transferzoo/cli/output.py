@@ -90,23 +90,6 @@ def log(message: str) -> None:
     _Console(stderr=True).print(Text(message), soft_wrap=True)
 
 
-class Notes:
-    """What was noticed before it is clear that a request makes sense: told then, not before an error."""
-
-    def __init__(self) -> None:
-        self._kept: list[str] = []
-
-    def __call__(self, message: str) -> None:
-        """Keep a message."""
-        self._kept.append(message)
-
-    def tell(self) -> None:
-        """Tell what was kept."""
-        for message in self._kept:
-            log(message)
-        self._kept.clear()
-
-
 def as_written() -> str:
     """Return the command that the user wrote, for a shell in the same folder."""
     return shlex.join(["transferzoo", *sys.argv[1:]])

@@ -20,6 +20,7 @@ from transferzoo.cli.options import (
     Json,
     Output,
     Plugins,
+    ShowNoise,
     Split,
     Visible,
     ZooFile,
@@ -143,14 +144,7 @@ class TargetsRequest(TransferRequest):
             rich_help_panel=IMAGES,
         ),
     ] = None
-    noise: Annotated[
-        bool,
-        typer.Option(
-            "--noise",
-            help="Show random noise to targets that say labels only too; it takes queries.",
-            rich_help_panel=IMAGES,
-        ),
-    ] = False
+    noise: ShowNoise = False
     requests_per_second: Annotated[
         float | None,
         typer.Option(

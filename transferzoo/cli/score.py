@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from transferzoo.base.errors import UsageError
+from transferzoo.base.notes import Notes
 from transferzoo.cli.completion import complete_targets, one_of
 from transferzoo.cli.options import IMAGES
-from transferzoo.cli.output import Notes, log
+from transferzoo.cli.output import log
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
 from transferzoo.cli.requests import TargetsRequest
@@ -115,7 +116,7 @@ def score(request: ScoreRequest) -> None:
     place = listed(request.labels, request.clean) if request.labels else request.clean
     names = request.targets or ([] if request.predictions else ["all"])
     said = named_dataset(records, request.dataset or packed, names)
-    notes = Notes()
+    notes = Notes(log)
     records, name, root = own_images(records, said, place, notes, notes)
     options = request.unlisted
     targets = select_models(records, names, name, "target", options, log) if names else ()

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.output import Notes, log, show, show_json, terminal_width
+from transferzoo.base.notes import Notes
+from transferzoo.cli.output import log, show, show_json, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.sharpness_request import BELONGS, SharpnessRequest
 
@@ -43,7 +44,7 @@ def sharpness(request: SharpnessRequest) -> None:
     records = load_zoo(request.zoo)
     names = request.names
     said = named_dataset(records, request.dataset, names)
-    notes = Notes()
+    notes = Notes(log)
     records, name, root = own_images(records, said, request.data, notes, notes, request.columns)
     records = measured(records, name, request.split, root)
     options = UnlistedOptions.read(request.architecture, request.allow_code, request.mean, request.std)
@@ -55,15 +56,15 @@ def sharpness(request: SharpnessRequest) -> None:
     dataset_spec = records.dataset(name)
     options.check_used(records, (*chosen, *tried_on))
     chosen, tried_on = download_models(chosen, tried_on, log)
-    notes.tell()
     if kind != "MODEL" and len(chosen) != len(names):
         wanted = "two different models" if request.between else "one model"
         raise UsageError(f"{kind} takes {wanted}", got=", ".join(model.name for model in chosen))
     if request.classes is not None:
         chosen = with_classes(chosen, dataset_spec, request.classes)
         tried_on = with_classes(tried_on, dataset_spec, request.classes)
-    known = note_classes(dataset_spec, (*chosen, *tried_on), log)
+    known = note_classes(dataset_spec, (*chosen, *tried_on), notes)
     setup = _measurement_setup(request, dataset_spec, root, known)
+    notes.tell()
     if kind == "MODEL":
         asked = {option: getattr(request, option) for option, of in BELONGS.items() if of == "MODEL"}
         found = report_models(setup, chosen, asked, request.runs)

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.notes import Notes
 from transferzoo.cli.output import log, report_once, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.tables import render
@@ -27,16 +28,19 @@ def train(request: TrainRequest) -> None:
     from transferzoo.base.frozen_model import fingerprint
     from transferzoo.training.recipes import plugins_of, short_name
 
-    what, followed, dataset, root = _planned(request)
+    notes = Notes(log)
+    what, followed, dataset, root = _planned(request, notes)
     config = what.config
-    check_architecture(what, dataset)
+    check_architecture(what, dataset, notes)
     key = {"config": config.key(), "environment": environment()._asdict(), **plugins_of(config)}
     name = f"{request.recipe or short_name(config)}-{fingerprint(key)[:8]}"
     folder = request.output or Path("checkpoints") / name
     if request.dry_run:
         found = facts(what, dataset, root, folder)
+        notes.tell()
         show_json(found) if request.json else show(render(plan_table(found), terminal_width()))
         return
+    notes.tell()
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched not in ("no", config.precision):
         log(
@@ -56,7 +60,7 @@ def train(request: TrainRequest) -> None:
     log(f"Attack from it with: {_attack_command(folder, dataset, own)}")
 
 
-def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path | None]:
+def _planned(request: TrainRequest, notes: Notes) -> tuple[Plan, str | None, DatasetSpec, Path | None]:
     """Return what is trained, the name of the recipe that is followed, the data set, and its images' place.
 
     The place is None where the data set has it, as one that a place of the user's own was made into.
@@ -73,14 +77,14 @@ def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path
 
     zoo = load_zoo(request.zoo)
     chosen = request.dataset or (zoo.recipe(request.recipe).dataset if request.recipe else None)
-    zoo, name, root = own_images(zoo, chosen, request.data, log, log, request.columns)
+    zoo, name, root = own_images(zoo, chosen, request.data, notes, notes, request.columns)
     zoo = measured(zoo, name, "train", root)
     usual: dict[str, Any] = {}
     if request.data is not None and root is None:
         options = UnlistedOptions(request.architecture or "", request.allow_code)
         start = request.start and resolve_model(zoo, request.start, name, options)
         zoo, note = read_as_by(zoo, name, (download_model(start, log),) if start else ())
-        log(note)
+        notes(note)
         zoo, usual = as_trained_on(zoo, name, request.image_size, fine_tuned=bool(start))
     elif request.image_size is not None:
         raise UsageError(
@@ -98,7 +102,7 @@ def _planned(request: TrainRequest) -> tuple[Plan, str | None, DatasetSpec, Path
         usual=usual,
         rho=request.rho,
         tune=request.tune,
-        notify=log,
+        notify=notes,
         allow_code=request.allow_code,
     )
     return what, followed, dataset, root

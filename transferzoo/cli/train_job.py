@@ -11,7 +11,7 @@ from transferzoo.cli.output import log, progress_bar
 from transferzoo.cli.training_log import TrainingLog, plan_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from transferzoo.base.distributed import Team
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 
-def check_architecture(what: Plan, dataset: DatasetSpec) -> None:
+def check_architecture(what: Plan, dataset: DatasetSpec, notify: Callable[[str], None]) -> None:
     """Build the model once, so that what is wrong with it is told before any data is fetched.
+
+    Args:
+        what: names the architecture, and the start if there is one.
+        dataset: what is classified.
+        notify: called with a sentence on what of the start is not taken.
 
     Raises:
         UsageError: the architecture cannot be built.
@@ -34,7 +39,7 @@ def check_architecture(what: Plan, dataset: DatasetSpec) -> None:
     if what.start is None:
         create(what.config.architecture, dataset)
     elif note := begin(what.start, dataset, what.config.architecture).note:
-        log(f"Note: {note}")
+        notify(f"Note: {note}")
 
 
 def _labelled(model: ModelSpec, images: Batch | Feed, dataset: DatasetSpec, team: Team) -> Batch:

@@ -58,6 +58,23 @@ def fitting_surrogates(
     return tuple(found[place] for place in order[:count])
 
 
+def note_to_pull(zoo: Zoo, dataset: str) -> str:
+    """Return a sentence on surrogates of the zoo that know the classes once they are pulled; empty for none.
+
+    Args:
+        zoo: has the data set.
+        dataset: its name.
+    """
+    every = fitting_surrogates(zoo, dataset, 1, is_here=lambda _: True)
+    if not every:
+        return ""
+    origin = next(model for model in zoo.models.values() if model.source == every[0].source)
+    return (
+        f"{origin.dataset} of the zoo has surrogates for these classes on the Hub; after "
+        f"`transferzoo pull {origin.full_name}` they are taken."
+    )
+
+
 def without_network(model: ModelSpec) -> bool:
     """Return whether a model is in the package or in a folder."""
     return model.source.state in ("built-in", "local")
