@@ -5,7 +5,10 @@ Without Chromium these tests are skipped; `TRANSFERZOO_CHROMIUM` names one that 
 
 from __future__ import annotations
 
+import base64
+import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,6 +178,56 @@ def test_what_is_folded_is_on_paper(browser: Browser, address: str) -> None:
         assert each["shown"] == [True, True], "summary and content"
         assert each["height"] > 40
         assert each["hidden"] == 0, f"{each['hidden']} pixels of it are scrolled away"
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_claims_sort_as_other_tables_do(browser: Browser, address: str, width: int) -> None:
+    browser.open(address, width)
+    table = "document.querySelector('table.claims')"
+    verdicts = f"[...{table}.tBodies[0].rows].map(row => row.cells[0].innerText.replace(/^\\W+/, ''))"
+    head = f"{table}.tHead.rows[0].cells[0]"
+    before = browser.tell(verdicts)
+    assert browser.tell(f"{head}.querySelector('button').checkVisibility()")
+    box = browser.tell(f"(b => [b.left, b.right, b.height])({head}.getBoundingClientRect())")
+    assert 0 <= box[0] < box[1] <= width and box[2] > 10, "it can be seen and pressed"
+    for order in ("ascending", "descending"):
+        browser.tell(f"{head}.querySelector('button').click()")
+        assert browser.tell(f"{head}.getAttribute('aria-sort')") == order
+        assert sorted(browser.tell(verdicts)) == sorted(before)
+        kinds = list(dict.fromkeys(browser.tell(verdicts)))
+        assert len(kinds) == len(set(before)) > 1, "those of a kind stand together"
+
+
+PAPER = 718
+"""Pixels between the margins of A4, 10 mm each, at 96 an inch."""
+
+
+def test_runs_with_many_targets_fit_the_paper(browser: Browser, tmp_path: Path) -> None:
+    """Chromium would shrink all of a page for one table that is too wide."""
+    names = [f"wide-resnet-{at}" for at in range(9)]
+    part = runs_part()
+    wide = replace(
+        part.tables[0],
+        columns=("surrogate", "attack", "mean", *names),
+        rows=(("resnet50-lsam", "mi+di:p=0.7", *["46.4\n42.1–50.8"] * 10),) * 3,
+        marks={},
+    )
+    path = tmp_path / "page.html"
+    path.write_text(render_page([replace(part, tables=(wide,), links={})]), encoding="utf-8")
+    browser.open(path.as_uri(), PAPER)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    right = browser.tell(
+        "Math.max(...[...document.querySelectorAll('th, td')].map(c => c.getBoundingClientRect().right))"
+    )
+    hidden = browser.tell(
+        "[...document.querySelectorAll('nav, dialog')].filter(e => e.checkVisibility()).length"
+    )
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert 500 < right <= PAPER
+    assert hidden == 0
+    printed = base64.b64decode(browser.call("Page.printToPDF")["data"])
+    assert printed.startswith(b"%PDF")
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b", printed)) < 12
 
 
 def test_several_parts_fit_a_phone(browser: Browser, tmp_path: Path) -> None:

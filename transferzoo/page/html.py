@@ -189,7 +189,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Markup:
         for one in verdicts
     )
     return Markup(
-        '<table class="claims"><caption>What the records say of {} claims: {}.</caption>'
+        '<table class="claims sortable"><caption>What the records say of {} claims: {}.</caption>'
         '<thead><tr><th scope="col">Verdict</th><th scope="col">Claim</th></tr></thead>'
         "<tbody>{}</tbody></table>"
     ).format(len(verdicts), counts, join(rows))
