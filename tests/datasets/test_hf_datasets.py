@@ -250,6 +250,57 @@ def test_a_repository_of_the_hub(
         assert not any(request.authorized for request in hub.requests)
 
 
+COLUMNS = {"species": LABELS, "habit": [0, 1] * 3}
+"""Two columns of classes, neither called as a column of labels is."""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what", "then"),
+    [
+        ("./two", 1, "no column of hf-datasets:./two is known to hold labels", "name it with --label-column"),
+        ("./two --label-column colour", 2, "--label-column colour is no column of labels", "species, habit"),
+        ("./two --label-column img", 2, "--label-column img is no column of labels", "species, habit"),
+        ("./two --label-column habit --image-column x", 2, "--image-column x is no column of", "of img"),
+        ("./plain", 1, "no column of hf-datasets:./plain is known to hold images", "got note (string)"),
+        ("./plain --image-column note", 2, "--image-column note is no column of images", "there is none"),
+        ("./odd", 1, "hf-datasets:./odd has no split with labels", "got a, b"),
+        ("owner/two", 1, "no column of hf-datasets:owner/two is known", "name it with --label-column"),
+        ("owner/two --label-column colour", 2, "--label-column colour is no column", "species, habit"),
+        ("owner/two:large", 1, "cannot load hf-datasets:owner/two:large", "check its name"),
+        ("owner/two@main", 2, "'hf-datasets:owner/two@main' is no data set", "OWNER/NAME[:CONFIG]"),
+        ("owner/none --label-column label", 1, "cannot load hf-datasets:owner/none", "check its name"),
+    ],
+    ids=str,
+)
+def test_wrong_uses(
+    library: Any,
+    cli: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    code: int,
+    what: str,
+    then: str,
+) -> None:
+    """One sentence each, with the next step, in a folder and on the Hub."""
+    kinds = {name: library.ClassLabel(names=CLASSES[: max(labels) + 1]) for name, labels in COLUMNS.items()}
+    two = made(library, {name: (kinds[name], labels) for name, labels in COLUMNS.items()})
+    two.save_to_disk("two")
+    library.Dataset.from_dict({"note": ["a"] * 6, "label": LABELS}).save_to_disk("plain")
+    plain = made(library, {"label": (kinds["species"], LABELS)})
+    library.DatasetDict({"a": plain, "b": plain}).save_to_disk("odd")
+    file = io.BytesIO()
+    two.to_parquet(file)
+    with running({"datasets/owner/two/test.parquet": file.getvalue()}) as hub:
+        connect(monkeypatch, hub, tmp_path / "client")
+        monkeypatch.setattr(library.config, "HF_ENDPOINT", hub.address)
+        place, *others = words.split()
+        result = cli("attack", "-s", "vgg", "--data", f"hf-datasets:{place}", *others)
+    refused(result, code, what, then)
+    assert 0 <= result.err.find(what) < result.err.find(then), result.err
+    assert len(result.err.splitlines()) == 1, "nothing is told before"
+
+
 def test_what_cannot_be_named(cli: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     attack = ("attack", "-s", "vgg", "--data")

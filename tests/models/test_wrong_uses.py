@@ -133,6 +133,9 @@ EXTRAS = [
     Wrong("-t net.keras", "models of Keras need keras", "pip install 'transferzoo[keras]'", 1, "keras"),
     Wrong("-t ./vit", "models of transformers need transformers", "transferzoo[transf", 1, "transformers"),
     Wrong("-t ./clip", "models of open_clip need open_clip", "transferzoo[open_clip]", 1, "open_clip"),
+    Wrong(
+        "--data hf-datasets:owner/set", "hf-datasets: needs", "pip install 'transferzoo[data", 1, "datasets"
+    ),
 ]
 CODE = [
     Wrong("-t own:make", "'own:make' is code, which is not run unasked", "add --allow-code"),
@@ -166,6 +169,11 @@ OPTIONS = [
     Wrong("-t ./five --classes large.csv", "large.csv does not fit 'five'", "numbers in 0..4"),
     Wrong("--data nowhere", "nowhere", "check --data", 1),
     Wrong("--data empty", "empty holds no", "check --data", 1),
+    Wrong("--data empty --image-column image", "that the library datasets reads", "got empty"),
+    Wrong("--label-column label", "that the library datasets reads", "hf-datasets:OWNER/NAME[:CONFIG]"),
+    Wrong("--data hf-datasets:empty", "'hf-datasets:empty' is no data set", "mean hf-datasets:./empty?"),
+    Wrong("--data hf-datasets:./nowhere", "there is no folder './nowhere'", "check --data"),
+    Wrong("--data hf-datasets:owner/set/part", "is no data set", "hf-datasets:OWNER/NAME[:CONFIG]"),
     Wrong("--dataset mnist", "unknown data set 'mnist'", "did you mean fashion-mnist"),
     Wrong("--split tset", "unknown split 'tset'", "did you mean test"),
 ]
