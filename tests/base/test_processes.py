@@ -14,7 +14,7 @@ import torch
 
 from transferzoo.base.atomic import replacing
 from transferzoo.base.errors import DataError, TransferZooError
-from transferzoo.base.processes import share, usual_jobs
+from transferzoo.base.processes import share, shares, usual_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ def test_every_item_is_done_once_and_in_one_thread(jobs: int) -> None:
         for item in items:
             send((item, torch.get_num_threads(), os.getpid()))
 
-    share(work, range(7), jobs, found.append)
+    share(work, shares(range(7), jobs), found.append)
     assert sorted(item for item, _, _ in found) == list(range(7))
     assert {threads for _, threads, _ in found} == {1}
     assert len({process for _, _, process in found}) == min(jobs, 7)
@@ -51,7 +51,7 @@ def test_an_error_ends_all(jobs: int) -> None:
 
     started = time.monotonic()
     with pytest.raises(DataError, match=r"^image 1 is broken; mend it\.$"):
-        share(work, [0, 1], jobs, lambda _: None)
+        share(work, shares([0, 1], jobs), lambda _: None)
     assert time.monotonic() - started < 30
 
 
@@ -73,7 +73,7 @@ def test_a_process_that_is_ended_while_it_tells_an_error_prints_nothing(
         raise DataError("quick")
 
     with pytest.raises(DataError, match="quick"):
-        share(work, [0, 1], 2, lambda _: None)
+        share(work, [[0], [1]], lambda _: None)
     assert capfd.readouterr() == ("", "")
 
 
@@ -85,7 +85,7 @@ def test_processes_that_are_ended_sweep_up_what_they_were_writing(tmp_path: Path
             time.sleep(60)
 
     with pytest.raises(KeyboardInterrupt):
-        share(work, [0, 1], 2, _interrupt)
+        share(work, [[0], [1]], _interrupt)
     assert not list(tmp_path.iterdir())
 
 
@@ -98,7 +98,7 @@ def test_an_error_of_ours_is_no_sentence() -> None:
         raise KeyError("key")
 
     with pytest.raises(RuntimeError, match="in a process of this command: KeyError"):
-        share(work, [0, 1], 2, lambda _: None)
+        share(work, [[0], [1]], lambda _: None)
 
 
 def test_a_killed_process_is_a_sentence() -> None:
@@ -109,7 +109,7 @@ def test_a_killed_process_is_a_sentence() -> None:
     with pytest.raises(
         TransferZooError, match=r"a process of this command was killed: got exit code -9; .*--jobs 1"
     ):
-        share(work, [0, 1], 2, lambda _: None)
+        share(work, [[0], [1]], lambda _: None)
 
 
 PARENT = """
@@ -118,7 +118,7 @@ from transferzoo.base.processes import share
 def work(items, send):
     with open(f"{sys.argv[1]}/{os.getpid()}", "w"):
         time.sleep(100)
-share(work, [0, 1], 2, print)
+share(work, [[0], [1]], print)
 """
 
 

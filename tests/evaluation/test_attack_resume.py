@@ -135,6 +135,8 @@ def test_the_same_attack_twice_at_once(undisturbed: dict[str, bytes], few: Path,
         assert code == 0, error
         assert "vgg" in out
     assert _bytes(tmp_path / "runs") == undisturbed
+    (run,) = (tmp_path / "runs").iterdir()
+    assert len(set(_log(run))) == len(_log(run)) == UNITS * SOURCES, "each unit was made once"
 
 
 def test_ctrl_c(undisturbed: dict[str, bytes], few: Path, tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def test_two_processes_leave_the_same_bytes(undisturbed: dict[str, bytes], few: 
     assert out == printed
 
 
-def test_units_of_a_dead_process_are_done_by_a_rerun(
+def test_what_a_killed_process_leaves_the_others_do(
     undisturbed: dict[str, bytes], few: Path, tmp_path: Path
 ) -> None:
     asked = [*_command(few), "--runs", str(tmp_path / "runs")]
@@ -196,11 +198,7 @@ def test_units_of_a_dead_process_are_done_by_a_rerun(
     first, second = team.processes
     _wait_for(lambda: first.is_alive() and second.is_alive(), lambda: _reached(tmp_path, 1))
     second.kill()
-    codes = team.outcome().codes
-    assert codes == [1, -signal.SIGKILL]
-    seen = _units(tmp_path)
-    done = Team(tmp_path, 2, command, asked).outcome()
-    assert done.codes == [0, 0], done.err
+    done = team.outcome()
+    assert done.codes == [0, -signal.SIGKILL], done.err
     assert "vgg" in done.out[0]
-    assert _units(tmp_path).items() >= seen.items(), "a finished unit was done again"
     assert _bytes(tmp_path / "runs") == undisturbed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import Future
-from multiprocessing import get_context
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 DEADLY = "kills its process"
 
 
-def pretend(task: Task, key: str) -> None:
+def pretend(task: Task, key: str) -> bool:
     """Do a cell of `grid` instead of `run_cell`, in a worker."""
     (cell,) = (cell for cell in grid().cells.values() if cell.key == key)
     if cell.label == DEADLY:
@@ -40,6 +39,7 @@ def pretend(task: Task, key: str) -> None:
     store = Store(task.store)
     store.folder(cell.kind, key).mkdir(parents=True)
     store.save(cell, {}, 0.0, {})
+    return True
 
 
 def grid() -> Grid:
@@ -104,9 +104,9 @@ class Lost(executors.RayExecutor):
         self._ray = pytest.importorskip("ray")
         self.capacity, self.error, self.begun = 8, error, 0
 
-    def submit(self, task: Task, key: str) -> Future[None]:
+    def submit(self, task: Task, key: str) -> Future[bool]:
         self.begun += 1
-        future: Future[None] = Future()
+        future: Future[bool] = Future()
         future.set_exception(self.error)
         return future
 
@@ -138,28 +138,53 @@ def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> Non
 def test_a_cell_that_two_studies_need_at_once_is_done_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Whoever comes second waits for the first, and finds it done."""
+    """Whoever comes second is told that another has it, and later that it is done."""
     cell = next(cell for cell in grid().cells.values() if cell.label == "one")
     context = SimpleNamespace(grid=grid(), store=Store(tmp_path))
-    begun = tmp_path / "begun"
+    told: list[bool] = []
 
-    def train(inputs: dict[str, Any], *_: object) -> dict[str, Any]:
-        with begun.open("a") as file:
-            file.write(inputs["label"])
-        time.sleep(0.5)
+    def train(*_: object) -> dict[str, Any]:
+        told.append(worker.run_cell(Task("another", tmp_path), cell.key))
         return {}
 
     monkeypatch.setattr(worker, "_worker_context", lambda _: context)
     monkeypatch.setattr(worker, "CELL_FUNCTIONS", {"train": train})
-    start = get_context("fork").Process
-    others = [start(target=worker.run_cell, args=(Task(str(n), tmp_path), cell.key)) for n in range(3)]
-    for process in others:
-        process.start()
-    for process in others:
-        process.join(60)
-    assert [process.exitcode for process in others] == [0, 0, 0]
-    assert begun.read_text() == "one"
+    assert worker.run_cell(Task("one", tmp_path), cell.key)
+    assert told == [False]
+    assert worker.run_cell(Task("another", tmp_path), cell.key)
+    assert told == [False]
     assert context.store.is_done(cell)
+
+
+class Beside(executors.InProcessExecutor):
+    """Another command computes a cell, which is done when this one has asked for it three times."""
+
+    def __init__(self, label: str) -> None:
+        self.label, self.asked = label, list[str]()
+
+    def submit(self, task: Task, key: str) -> Future[bool]:
+        self.asked.append(grid().cells[key].label)
+        future: Future[bool] = Future()
+        future.set_result(self.asked[-1] != self.label or self.asked.count(self.label) == 3)
+        return future
+
+
+def test_a_cell_that_another_command_computes_is_left_to_it_and_what_needs_it_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(executors, "PAUSE", 0.01)
+    cells = grid().cells
+    first = next(key for key, cell in cells.items() if cell.label == "one")
+    beside, done = Beside("one"), list[str]()
+    needing = Cell("attack", {}, environment(), (first,), "two")
+    wanted = {key: cell for key, cell in cells.items() if cell.label in ("one", "three")}
+    monkeypatch.setattr(f"{__name__}.grid", lambda: SimpleNamespace(cells={**wanted, needing.key: needing}))
+    failed = executors.run_grid(
+        Task("", tmp_path), grid().cells, beside, lambda cell, _: done.append(cell.label)
+    )
+    assert failed == []
+    assert beside.asked == ["one", "three", "one", "one", "two"]
+    assert done == ["three", "one", "two"]
 
 
 def test_sharpness_is_measured_in_one_thread_by_scipy_too(

@@ -106,7 +106,7 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
     store, grid = Store(tmp_path / "store"), _grid(tmp_path / "one")
     cell = next(iter(grid.cells.values()))
     store.check()
-    with store.locked(cell):
+    with store.claimed(cell):
         store.save(cell, {}, 0.0, {})
     store.check()
     for content in ('{"schema": 99}', "{", None):

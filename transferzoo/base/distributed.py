@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PATIENCE = timedelta(days=1)
-"""How long a process waits for the others: the first one measures while they wait."""
+"""How long a process waits for the others: the first one fine-tunes while they wait."""
 
 
 def this_device() -> torch.device:

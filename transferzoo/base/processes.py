@@ -42,14 +42,22 @@ def usual_jobs() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def counting(on_progress: Callable[[int], None]) -> Callable[[int], None]:
-    """Return a function that adds up what it is called with, and passes the sum on."""
-    done = 0
+def counting(
+    costs: Sequence[int], on_progress: Callable[[int], None]
+) -> Callable[[tuple[int, int | None]], None]:
+    """Return a function that adds up what is done of some items, and passes the sum on.
 
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        on_progress(done)
+    It takes the place of an item and what was done of it; None says that another process has done it all.
+    """
+    done, total = [0] * len(costs), 0
+
+    def add(message: tuple[int, int | None]) -> None:
+        nonlocal total
+        place, count = message
+        count = costs[place] - done[place] if count is None else count
+        done[place] += count
+        total += count
+        on_progress(total)
 
     return add
 
@@ -68,33 +76,42 @@ def one_thread() -> Iterator[None]:
 
 
 def shares(items: Sequence[T], jobs: int) -> list[Sequence[T]]:
-    """Return what each process does of some items, in order: as `share` deals them out."""
+    """Return what each of several processes does of some items, in order: at most as many parts as items."""
     jobs = min(jobs, len(items))
     return [items[number::jobs] for number in range(jobs)]
 
 
-def share(
-    work: Callable[[Sequence[T], Callable[[R], None]], None],
-    items: Sequence[T],
-    jobs: int,
-    on_message: Callable[[R], None],
-) -> None:
-    """Do work on items, each once, in several processes of one thread each.
+def starts(count: int, jobs: int, rank: int = 0, size: int = 1) -> list[float]:
+    """Return where processes begin that go through the same items, see `claims.unfinished`.
 
     Args:
-        work: takes a share of the items, in order, and a function that sends a message to this process:
-            progress or results, small enough to be pickled.
-        items: what is shared.
-        jobs: processes at most; 1 for this one alone.
+        count: of the items.
+        jobs: processes of this command at most.
+        rank: of this command among those that share the items, from 0.
+        size: how many commands these are.
+    """
+    jobs = max(1, min(jobs, count))
+    return [(rank + number / jobs) / size for number in range(jobs)]
+
+
+def share(
+    work: Callable[[T, Callable[[R], None]], None], parts: Sequence[T], on_message: Callable[[R], None]
+) -> None:
+    """Do several parts of some work, each in a process of its own with one thread; one part in this process.
+
+    Args:
+        work: takes a part, and a function that sends a message to this process: progress or results, small
+            enough to be pickled.
+        parts: what is shared, or where each process begins.
         on_message: called in this process with each message.
 
     Raises:
         TransferZooError: what `work` raised in a process, or the process was killed.
     """
-    parts = shares(items, jobs)
     if len(parts) <= 1:
         with one_thread():
-            work(items, on_message)
+            for part in parts:
+                work(part, on_message)
         return
     context = multiprocessing.get_context("fork")
     sys.stdout.flush()
@@ -139,9 +156,7 @@ def _check_end(child: BaseProcess) -> None:
         )
 
 
-def _be_child(
-    work: Callable[[Sequence[T], Callable[[R], None]], None], items: Sequence[T], writer: Connection
-) -> None:
+def _be_child(work: Callable[[T, Callable[[R], None]], None], part: T, writer: Connection) -> None:
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its children
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a file half written is swept away
@@ -151,7 +166,7 @@ def _be_child(
     with suppress(KeyboardInterrupt), writer:  # the parent ends, at whatever moment
         try:
             with one_thread():
-                work(items, writer.send)
+                work(part, writer.send)
         except TransferZooError as error:
             _tell(writer, error)
         except (Exception, SystemExit) as error:

@@ -9,6 +9,8 @@ import torch
 from transferzoo.models.kept_predictions import KeptPredictions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from torch import Tensor
 
@@ -61,6 +63,11 @@ def keep(job: Job, model: ModelSpec, found: Found) -> None:
 def are_known(job: Job, model: ModelSpec, at: Tensor) -> bool:
     """Return whether a model need not be asked for its classes of candidates, int64 (M,)."""
     return _kept(job, model).are_known(at)
+
+
+def claim(job: Job, model: ModelSpec) -> Path:
+    """Return where the claim lies of the process that asks a model for its classes, see `base.claims`."""
+    return _kept(job, model).claim
 
 
 def _kept(job: Job, model: ModelSpec) -> KeptPredictions:

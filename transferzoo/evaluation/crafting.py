@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ from transferzoo.attacks.engine import craft
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw
 from transferzoo.attacks.techniques.work_unit import Pool
-from transferzoo.base.processes import counting, share
+from transferzoo.base.claims import unfinished
+from transferzoo.base.processes import counting, share, starts
 from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
 from transferzoo.models import load
 from transferzoo.models.batches import halving
@@ -21,6 +23,7 @@ from transferzoo.results.records import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[str, int, int], None]
     Item = tuple[CraftingTask, int]
+    Message = tuple[int, int | None]
 
 EXAMPLES = 4
 """Images that a surrogate is shown when it is loaded, to find out whether batch norm can be folded."""
@@ -40,37 +44,53 @@ EXAMPLES = 4
 def craft_all(
     job: Job, selected: SelectedImages, folder: RunFolder, team: Team, on_progress: OnProgress, jobs: int
 ) -> None:
-    """Craft the work units that are not there, or damaged; the processes share them.
-
-    What is missing is listed before any process begins, so that all of them share the same list.
+    """Craft the work units that are not there, or damaged; all processes and commands share them.
 
     Raises:
         ModelError: a surrogate cannot be loaded, gives no gradient, or does not fit a technique.
     """
     every = [(task, unit) for task in job.crafting_tasks for unit in range(len(selected.units))]
     missing = [item for item in every if not _is_there(job, selected, folder, item)]
-    team.wait()
-    mine = missing[team.rank :: team.size]
-    total = sum(task.attack.budget.steps * len(selected.units[unit]) for task, unit in mine)
+    costs = [task.attack.budget.steps * len(selected.units[unit]) for task, unit in missing]
 
-    def work(items: Sequence[Item], advance: Callable[[int], None]) -> None:
-        for task, units in groupby(items, key=lambda item: item[0]):
+    def path(place: int) -> Path:
+        task, unit = missing[place]
+        return folder.unit_path(task.pair, unit)
+
+    def work(start: float, send: Callable[[Message], None]) -> None:
+        mine = unfinished(
+            range(len(missing)),
+            lambda place: folder.claim(path(place)),
+            lambda place: path(place).exists(),
+            start,
+            lambda place: send((place, None)),
+        )
+        for task, places in groupby(mine, key=lambda place: missing[place][0]):
             models = load_surrogates(job, task, team.device)
-            for _, unit in units:
-                _craft_unit(job, selected, folder, models, (task, unit), advance)
+            for place in places:
+                advance = partial(_tell, send, place)
+                _craft_unit(job, selected, folder, models, missing[place], advance)
+            del models  # before those of the next task are loaded
 
-    if mine:
-        names = list(dict.fromkeys(short(task.pair.surrogate) for task, _ in mine))
+    if missing:
+        names = list(dict.fromkeys(short(task.pair.surrogate) for task, _ in missing))
         what = f"attacking {names[0]}" if len(names) == 1 else f"attacking {len(names)} surrogates"
-        on_progress(what, 0, total)
-        share(work, mine, jobs, counting(lambda done: on_progress(what, done, total)))
-    team.wait()
+        on_progress(what, 0, sum(costs))
+        count = counting(costs, lambda done: on_progress(what, done, sum(costs)))
+        share(work, starts(len(missing), jobs, team.rank, team.size), count)
+
+
+def _tell(send: Callable[[Message], None], place: int, count: int) -> None:
+    send((place, count))
 
 
 def _is_there(job: Job, selected: SelectedImages, folder: RunFolder, item: Item) -> bool:
     task, unit = item
     clean, ids = clean_unit(job, selected, unit)
-    return is_whole(folder.unit_path(task.pair, unit), job.config.curve, clean, ids, task.attack)
+    return folder.is_whole(
+        folder.unit_path(task.pair, unit),
+        lambda path: is_whole(path, job.config.curve, clean, ids, task.attack),
+    )
 
 
 def clean_unit(job: Job, selected: SelectedImages, unit: int) -> tuple[Tensor, Tensor]:

@@ -4,195 +4,184 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from transferzoo.attacks.noise import noise_name
-from transferzoo.base.errors import DataError
-from transferzoo.base.processes import share
+from transferzoo.base.claims import claimed, unfinished
+from transferzoo.base.processes import counting, share, starts
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.crafting import crafted_units
-from transferzoo.evaluation.examples import Predictions, drawn_examples
+from transferzoo.evaluation.examples import Predictions
+from transferzoo.evaluation.kept_records import KeptRecords, Measured, intact, shown_places
 from transferzoo.evaluation.noise_images import draw_noise, noise_units
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics, require_change
-from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS
+from transferzoo.evaluation.run_folder import NOISE, VISIBILITY
 from transferzoo.models import load
+from transferzoo.models.download import loadable
 from transferzoo.models.predict import predict_images
-from transferzoo.results.records import NOISE_FIELDS, NOISE_SURROGATE, Record, SurrogateAttack
+from transferzoo.results.records import NOISE_FIELDS, Record, SurrogateAttack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
-    from transferzoo.attacks.engine import Attack
+    from transferzoo.base.distributed import Team
     from transferzoo.evaluation.given_images import GivenImages
     from transferzoo.evaluation.job import CraftingTask, Job
+    from transferzoo.evaluation.kept_records import Row
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.evaluation.select_images import SelectedImages
     from transferzoo.zoo.schema import ModelSpec
 
     OnProgress = Callable[[str, int, int], None]
-    Row = tuple[SurrogateAttack, int]
-
-
-T = TypeVar("T")
+    Message = tuple[int, int | None]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured of a target.
+class Item:
+    """What one process measures of a target before it looks what others have done.
 
     Attributes:
-        records: by file.
-        predictions: of the images that people look at.
+        number: among all items of the run.
+        target: the target.
+        pairs: what crafted the images, or noise; all at once where every image counts, see `queries`.
     """
 
-    records: Mapping[str, list[Record]]
-    predictions: list[Predictions]
+    number: int
+    target: ModelSpec
+    pairs: tuple[SurrogateAttack, ...]
 
 
-def measure_perturbations(
-    job: Job, selected: SelectedImages, folder: RunFolder, on_progress: OnProgress, *, ssim: bool
-) -> None:
-    """Measure how visible the perturbations are, those that are not measured yet.
+def measure_all(
+    job: Job,
+    selected: SelectedImages,
+    folder: RunFolder,
+    team: Team,
+    on_progress: OnProgress,
+    jobs: int = 1,
+    *,
+    ssim: bool = False,
+) -> dict[str, list[Record]]:
+    """Measure what is not measured yet: perturbations, and success on the targets; all processes share it.
 
     Args:
         job: what was crafted.
         selected: of these images.
-        folder: where the metrics are kept.
+        folder: where the images lie and the records are kept.
+        team: the processes of the run.
         on_progress: called with what is being done, how much is done and how much there is.
+        jobs: processes of this machine for each of the team.
         ssim: the structural similarity too, which takes a while.
 
+    Returns:
+        All records, by file.
+
     Raises:
-        ModelError: a surrogate has changed no image.
+        ModelError: a target cannot be loaded, or gives no numbers; a surrogate has changed no image.
         DataError: a file of images is missing or damaged.
     """
-    known = {SurrogateAttack(one.surrogate, one.attack): one for one in _intact(folder.visibility)}
-    for number, task in enumerate(job.crafting_tasks):
-        if task.pair in known and not (ssim and known[task.pair].lacks_ssim):
-            continue
-        on_progress("measuring perturbations", number, len(job.crafting_tasks))
-        metrics = PerturbationMetrics(ssim=ssim)
+    unseen = [task for task in job.crafting_tasks if not _is_seen(folder, task, ssim=ssim)]
+    if unseen:
+        on_progress("measuring perturbations", 0, len(unseen))
+        share(
+            partial(_measure_perturbations, job, selected, folder, unseen, ssim=ssim),
+            starts(len(unseen), jobs, team.rank, team.size),
+            counting([1] * len(unseen), lambda n: on_progress("measuring perturbations", n, len(unseen))),
+        )
+    kept = KeptRecords(job, selected, folder)
+    while items := [item for item in _items(job, kept) if _is_missing(kept, item)]:
+        own = {m.full_name: parameters_digest(job, m, team.device) for m in job.surrogates}
+        on_progress("measuring targets", 0, len(items))
+        share(
+            partial(_measure_items, job, selected, folder, team.device, kept, own, items),
+            starts(len(items), jobs, team.rank, team.size),
+            counting([1] * len(items), lambda n: on_progress("measuring targets", n, len(items))),
+        )
+    return kept.all()
+
+
+def _is_seen(folder: RunFolder, task: CraftingTask, *, ssim: bool) -> bool:
+    known = {SurrogateAttack(one.surrogate, one.attack): one for one in intact(folder.visibility)}
+    return task.pair in known and not (ssim and known[task.pair].lacks_ssim)
+
+
+def _measure_perturbations(
+    job: Job,
+    selected: SelectedImages,
+    folder: RunFolder,
+    unseen: Sequence[CraftingTask],
+    start: float,
+    send: Callable[[Message], None],
+    *,
+    ssim: bool,
+) -> None:
+    """Measure how visible the perturbations of some tasks are, beside other processes."""
+    for place in unfinished(
+        range(len(unseen)),
+        lambda place: folder.claim(folder.path / f"visibility/{job.crafting_tasks.index(unseen[place])}"),
+        lambda place: _is_seen(folder, unseen[place], ssim=ssim),
+        start,
+        lambda place: send((place, None)),
+    ):
+        task, metrics = unseen[place], PerturbationMetrics(ssim=ssim)
         for images, clean in crafted_units(job, selected, folder, task, task.attack.budget.steps):
             metrics.add(images, clean)
-        known[task.pair] = metrics.result(task.pair)
-        require_change(known[task.pair])
-        folder.save_visibility(known[each.pair] for each in job.crafting_tasks if each.pair in known)
+        found = metrics.result(task.pair)
+        require_change(found)
+        with claimed(folder.claim(folder.path / VISIBILITY)):
+            known = {SurrogateAttack(one.surrogate, one.attack): one for one in intact(folder.visibility)}
+            known[task.pair] = found
+            folder.save_visibility(known[each.pair] for each in job.crafting_tasks if each.pair in known)
+        send((place, 1))
 
 
-def measure_targets(
+def _items(job: Job, kept: KeptRecords) -> list[Item]:
+    """Return all that there is to measure, measured or not, a target after the other."""
+    pairs = tuple(dict.fromkeys(pair for rows in kept.rows.values() for pair, _ in rows))
+    split = [(pair,) for pair in pairs]
+    every = [
+        (target, some)
+        for target in job.targets
+        for some in ([pairs] if loadable(target).takes_queries() else split)
+    ]
+    return [Item(number, *item) for number, item in enumerate(every)]
+
+
+def _is_missing(kept: KeptRecords, item: Item) -> bool:
+    return any(kept.missing(item.target, item.pairs).values())
+
+
+def _measure_items(
     job: Job,
     selected: SelectedImages,
     folder: RunFolder,
     device: torch.device,
-    on_progress: OnProgress,
-    jobs: int = 1,
-) -> dict[str, list[Record]]:
-    """Return the records by file, those measured now that are not there yet; processes share the targets.
-
-    Raises:
-        ModelError: a target cannot be loaded, or gives no numbers.
-        DataError: a file of images is missing or damaged.
-    """
-    rows, selection = measured_rows(job.crafting_tasks, job.attacks, job.config.curve), folder.selection()
-    known = {
-        file: {
-            (r.pair, r.steps, r.target): r
-            for r in _intact(partial(folder.records, file))
-            if r.selection == selection
-        }
-        for file in rows
-    }
-    examples = tuple(selected.ids[shown_places(job, selected)].tolist())
-    shown = {
-        (one.surrogate, one.attack, one.target): one
-        for one in _intact(folder.predictions)
-        if one.ids == examples
-    }
-
-    def is_known(file: str, row: Row, target: str) -> bool:
-        pair, _ = row
-        predicted = file != RECORDS or (pair.surrogate, pair.attack, target) in shown
-        return predicted and (*row, target) in known[file]
-
-    missing = {
-        target.full_name: {
-            file: [row for row in every if not is_known(file, row, target.full_name)]
-            for file, every in rows.items()
-            if file != NOISE or target.full_name not in job.noiseless
-        }
-        for target in job.targets
-    }
-    todo = [target for target in job.targets if any(missing[target.full_name].values())]
-    done = 0
-    own = {m.full_name: parameters_digest(job, m, device) for m in job.surrogates} if todo else {}
-
-    def measure(targets: Sequence[ModelSpec], send: Callable[[Measured], None]) -> None:
-        for target in targets:
-            send(
-                MeasuredTarget(job, selected, folder, target, own, device).measure(missing[target.full_name])
-            )
-
-    def keep(measured: Measured) -> None:
-        nonlocal done
-        if measured.predictions:
-            shown.update({(one.surrogate, one.attack, one.target): one for one in measured.predictions})
-            cells = ((pair, target) for pair, _ in rows[RECORDS] for target in job.targets)
-            names = ((pair.surrogate, pair.attack, target.full_name) for pair, target in cells)
-            folder.save_predictions(shown[name] for name in names if name in shown)
-        for file, records in measured.records.items():
-            if records:
-                known[file] |= {(r.pair, r.steps, r.target): r for r in records}
-                folder.save_records(_ordered(job, rows[file], known[file]), file)
-        done += 1
-        on_progress("measuring targets", done, len(todo))
-
-    if any(rows_of.get(NOISE) for rows_of in missing.values()):
-        draw_noise(job, selected, folder, on_progress, jobs)
-    if todo:
-        on_progress("measuring targets", 0, len(todo))
-        share(measure, todo, jobs, keep)
-    return {file: _ordered(job, every, known[file]) for file, every in rows.items()}
-
-
-def _intact(read: Callable[[], list[T]]) -> list[T]:
-    """Return what a file of the run holds: nothing where it is damaged, so that it is measured again."""
-    try:
-        return read()
-    except DataError:
-        return []
-
-
-def measured_rows(
-    tasks: Sequence[CraftingTask], attacks: Sequence[Attack], steps: Sequence[int]
-) -> dict[str, list[Row]]:
-    """Return the rows of each file of records: what is shown to every target, and after how many steps.
-
-    Args:
-        tasks: what is crafted.
-        attacks: those that there is random noise beside, also where others made the images.
-        steps: after which images are measured too.
-    """
-    curve = [(t.pair, step) for t in tasks for step in steps if step < t.attack.budget.steps]
-    names = dict.fromkeys(noise_name(attack.budget) for attack in attacks)
-    noise = [(SurrogateAttack(NOISE_SURROGATE, name), 0) for name in names]
-    rows = {RECORDS: [(t.pair, t.attack.budget.steps) for t in tasks], NOISE: noise}
-    return {**rows, CURVE: curve} if curve else rows
-
-
-def _ordered(
-    job: Job, rows: Iterable[Row], known: Mapping[tuple[SurrogateAttack, int, str], Record]
-) -> list[Record]:
-    cells = ((pair, step, target.full_name) for pair, step in rows for target in job.targets)
-    return [known[cell] for cell in cells if cell in known]
-
-
-def shown_places(job: Job, selected: SelectedImages) -> list[int]:
-    """Return the places in what is selected of the images that are shown to people."""
-    return drawn_examples(selected.labels.tolist(), job.config.seed)
+    kept: KeptRecords,
+    own: Mapping[str, str | None],
+    items: Sequence[Item],
+    start: float,
+    send: Callable[[Message], None],
+) -> None:
+    """Measure items, beside other processes; noise is drawn first where there is some to measure."""
+    if any(kept.missing(item.target, item.pairs)[NOISE] for item in items):
+        draw_noise(job, selected, folder, start)
+    mine = unfinished(
+        range(len(items)),
+        lambda place: folder.claim(folder.path / f"records/{items[place].number}"),
+        lambda place: not _is_missing(kept, items[place]),
+        start,
+        lambda place: send((place, None)),
+    )
+    for target, places in groupby(mine, key=lambda place: items[place].target):
+        measured = MeasuredTarget(job, selected, folder, target, own, device)
+        for place in places:
+            kept.add(measured.measure(kept.missing(target, items[place].pairs)))
+            send((place, 1))
+        del measured  # before the next target is loaded
 
 
 class MeasuredTarget:
@@ -223,7 +212,8 @@ class MeasuredTarget:
             ]
             for file, rows in missing.items()
         }
-        return Measured(records, self.examples)
+        examples, self.examples = self.examples, []
+        return Measured(records, examples)
 
     def _crafted(self, task: CraftingTask, step: int) -> Record:
         images = (images for images, _ in crafted_units(self.job, self.selected, self.folder, task, step))

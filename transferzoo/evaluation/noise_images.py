@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.attacks.noise import noise_name, noisy
-from transferzoo.base.processes import counting, share
+from transferzoo.base.claims import unfinished
 from transferzoo.evaluation.crafting import clean_unit
 from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
 from transferzoo.models.load import says_labels_only
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from transferzoo.evaluation.select_images import SelectedImages
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
-    OnProgress = Callable[[str, int, int], None]
     Item = tuple[str, int]
 
 
@@ -34,27 +34,42 @@ def budgets(job: Job) -> dict[str, Attack]:
 
 
 def draw_noise(
-    job: Job, selected: SelectedImages, folder: RunFolder, on_progress: OnProgress, jobs: int
+    job: Job,
+    selected: SelectedImages,
+    folder: RunFolder,
+    start: float = 0.0,
+    on_drawn: Callable[[], None] = lambda: None,
 ) -> None:
-    """Draw the work units of noise that are not there, or damaged; the processes share them."""
+    """Draw the work units of noise that are not there, or damaged; all processes share them.
+
+    Args:
+        job: whose attacks there is noise beside.
+        selected: the images.
+        folder: where the noise lies.
+        start: where this process begins, see `claims.unfinished`.
+        on_drawn: called after each unit.
+    """
     known = budgets(job)
     every = [(name, unit) for name in known for unit in range(len(selected.units))]
     missing = [item for item in every if not _is_there(job, selected, folder, item)]
 
-    def work(items: Sequence[Item], advance: Callable[[int], None]) -> None:
-        for name, unit in items:
-            clean, ids = clean_unit(job, selected, unit)
-            budget = known[name].budget
-            images = noisy(clean, ids.tolist(), budget, job.config.seed)
-            write_unit(folder.noise_path(name, unit), {budget.steps: images}, budget.steps, ids)
-            advance(1)
+    def path(item: Item) -> Path:
+        return folder.noise_path(*item)
 
-    share(work, missing, jobs, counting(lambda done: on_progress("drawing noise", done, len(missing))))
+    for name, unit in unfinished(
+        missing, lambda item: folder.claim(path(item)), lambda item: path(item).exists(), start
+    ):
+        clean, ids = clean_unit(job, selected, unit)
+        budget = known[name].budget
+        images = noisy(clean, ids.tolist(), budget, job.config.seed)
+        write_unit(folder.noise_path(name, unit), {budget.steps: images}, budget.steps, ids)
+        on_drawn()
 
 
 def _is_there(job: Job, selected: SelectedImages, folder: RunFolder, item: Item) -> bool:
-    name, unit = item
-    return is_whole(folder.noise_path(name, unit), (), *clean_unit(job, selected, unit), budgets(job)[name])
+    (name, unit), attack = item, budgets(job)[item[0]]
+    clean, ids = clean_unit(job, selected, unit)
+    return folder.is_whole(folder.noise_path(name, unit), lambda path: is_whole(path, (), clean, ids, attack))
 
 
 def noise_units(job: Job, selected: SelectedImages, folder: RunFolder, name: str) -> Iterator[Tensor]:

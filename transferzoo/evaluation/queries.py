@@ -15,7 +15,7 @@ import torch
 from transferzoo.defences import read_defence
 from transferzoo.evaluation.candidates import drawn_order
 from transferzoo.evaluation.clean_predictions import are_known
-from transferzoo.evaluation.measuring import measured_rows
+from transferzoo.evaluation.kept_records import measured_rows
 from transferzoo.evaluation.run_folder import NOISE
 from transferzoo.evaluation.select_images import next_look
 from transferzoo.models.download import loadable

@@ -4,7 +4,8 @@ Images are selected by the targets' clean predictions, crafted unit by unit in e
 surrogate, or all of them together, under an attack), saved as bytes, and only then classified by the targets:
 what is measured is what was saved. A process has one model, or one ensemble, in memory at a time, and one
 work unit beside the candidates. Every stage resumes from what an earlier, interrupted run of the same
-configuration left, and checks it.
+configuration left, and checks it. All processes that have the same run to do take its units as they get free,
+and go on to the next stage when all are there: what one leaves that dies, another does.
 """
 
 from __future__ import annotations
@@ -18,12 +19,8 @@ from transferzoo.base.processes import one_thread, usual_jobs
 from transferzoo.evaluation.crafting import craft_all
 from transferzoo.evaluation.examples import drawn_examples, predicted, shown_target
 from transferzoo.evaluation.image_files import read_unit, write_clean, write_unit
-from transferzoo.evaluation.measuring import (
-    MeasuredTarget,
-    measure_perturbations,
-    measure_targets,
-    shown_places,
-)
+from transferzoo.evaluation.kept_records import shown_places
+from transferzoo.evaluation.measuring import MeasuredTarget, measure_all
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
 from transferzoo.evaluation.pictures import Captions, save_picture, save_sheet
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS, RunFolder
@@ -60,7 +57,8 @@ def run(
     Args:
         job: what to do.
         folder: where everything is kept.
-        team: the processes that share the work; None for this one alone. Only the first returns records.
+        team: the processes that a launcher started together; None for this one alone. These, and whoever
+            else runs the same job in the same folder, share the work, each returning when all of it is done.
         jobs: processes of this machine for each of the team, in one thread each; None for `usual_jobs`.
         ssim: measure the structural similarity of the images too.
         command: what the user wrote, which is kept.
@@ -71,23 +69,18 @@ def run(
         ModelError: a model cannot be loaded, or does not classify the images; a technique does not fit it; or
             its gradient is zero.
         DataError: no image is left after the selection.
-        TransferZooError: the folder cannot be written, or another process has stopped.
+        TransferZooError: the folder cannot be written, or a process of this machine was killed.
     """
     team = team or Team()
     alone = job.config.compile or team.size > 1  # torch.compile, or a launcher, has processes of its own
     if jobs is None:
         jobs = 1 if alone else usual_jobs()
-    if team.leads:
-        folder.begin(job.content, command)
-    team.wait()
+    folder.begin(job.content, command)
     selected = select(job, folder, team, on_progress, jobs, warn if team.leads else lambda warning: None)
     craft_all(job, selected, folder, team, on_progress, jobs)
-    if not team.leads:
-        return Findings([])
     _keep_clean(job, selected, folder)
-    with one_thread():
-        measure_perturbations(job, selected, folder, on_progress, ssim=ssim)
-    found = measure_targets(job, selected, folder, team.device, on_progress, jobs)
+    found = measure_all(job, selected, folder, team, on_progress, jobs, ssim=ssim)
+    folder.tidy()
     return Findings(found[RECORDS], found.get(CURVE, []), folder.seconds(), folder.visibility(), found[NOISE])
 
 
@@ -123,7 +116,7 @@ def measure_given(
             write_unit(folder.unit_path(row.pair, unit), {0: row.images[places]}, 0, job.data.ids[places])
         visibility.append(metrics.result(row.pair))
     folder.save_visibility(visibility)
-    noise = measure_targets(job, selected, folder, device, lambda *_: None)[NOISE]
+    noise = measure_all(job, selected, folder, Team(device=device), lambda *_: None)[NOISE]
     cells = [(row.pair, target.full_name) for row in given for target in job.targets]
     known = {(r.pair, r.target): r for r in folder.records() if r.selection == folder.selection()}
     examples = folder.predictions()
@@ -136,6 +129,7 @@ def measure_given(
             examples += measured.examples
             folder.save_predictions(examples)
             folder.save_records(known[cell] for cell in cells if cell in known)
+    folder.tidy()
     return Findings([known[cell] for cell in cells], visibility=visibility, noise=noise)
 
 

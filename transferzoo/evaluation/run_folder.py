@@ -12,6 +12,7 @@
     clean.safetensors      clean images of those that are shown to people
     predictions.jsonl      what targets predict of the images that are shown to people, see `examples`
     timings.jsonl          seconds of each unit; it and started.json alone differ between two runs
+    .claims/…              while processes are at work: which of them makes what, see `base.claims`
 
 Every file is written whole or not at all, so a run may be killed at any moment and started again; the folder
 is named by the fingerprint of all that its content depends on. Nothing here imports torch.
@@ -23,9 +24,11 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferzoo.base.atomic import sha256, sweep, write_json, write_text, writing
+from transferzoo.base.claims import claimed
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.file_names import file_name
 from transferzoo.base.foreign_files import parse_json, read_json
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 STARTED = "started.json"
 RECORDS, CURVE, NOISE = "records.jsonl", "curve.jsonl", "noise.jsonl"
+PREDICTIONS, VISIBILITY = "predictions.jsonl", "visibility.jsonl"
+CLAIMS = ".claims"
 SCHEMA = 2
 """Raised when a run folder comes to hold something else, or the same elsewhere."""
 
@@ -154,6 +159,28 @@ class RunFolder:
     def _selection(self) -> Path:
         return self.path / "selection.json"
 
+    # ------------------------------------------------------------ several processes
+
+    def claim(self, path: Path) -> Path:
+        """Return where the claim lies of the process that makes a file of the run."""
+        return self.path / CLAIMS / path.relative_to(self.path)
+
+    def is_whole(self, path: Path, check: Callable[[Path], bool]) -> bool:
+        """Return whether a file is there and passes a check; one that does not is removed."""
+        if not path.exists():
+            return False
+        if check(path):
+            return True
+        with claimed(self.claim(path)):  # nobody makes it anew meanwhile
+            if not check(path):
+                with writing(path):
+                    path.unlink(missing_ok=True)
+        return path.exists()
+
+    def tidy(self) -> None:
+        """Remove the claims of a run that is done."""
+        rmtree(self.path / CLAIMS, ignore_errors=True)
+
     # ------------------------------------------------------------ adversarial images
 
     def unit_path(self, pair: SurrogateAttack, unit: int) -> Path:
@@ -195,11 +222,11 @@ class RunFolder:
         Raises:
             DataError: the file is damaged.
         """
-        return self._kept("visibility.jsonl", partial(read_lines, partial(read_line, Visibility)))
+        return self._kept(VISIBILITY, partial(read_lines, partial(read_line, Visibility)))
 
     def save_visibility(self, lines: Iterable[Visibility]) -> None:
         """Keep how visible the perturbations are."""
-        self._keep("visibility.jsonl", map(asdict, lines))
+        self._keep(VISIBILITY, map(asdict, lines))
 
     def predictions(self) -> list[Predictions]:
         """Return what targets predict of the images that are shown; none if that is not there.
@@ -207,11 +234,19 @@ class RunFolder:
         Raises:
             DataError: the file is damaged.
         """
-        return self._kept("predictions.jsonl", partial(read_lines, read_predictions))
+        return self._kept(PREDICTIONS, partial(read_lines, read_predictions))
 
     def save_predictions(self, lines: Iterable[Predictions]) -> None:
         """Keep what targets predict of the images that are shown."""
-        self._keep("predictions.jsonl", map(asdict, lines))
+        self._keep(PREDICTIONS, map(asdict, lines))
+
+    def version(self, file: str) -> tuple[int, ...] | None:
+        """Return what changes whenever a file is written; None where there is none."""
+        try:
+            state = (self.path / file).stat()
+        except OSError:
+            return None
+        return state.st_ino, state.st_mtime_ns, state.st_size
 
     def _kept(self, file: str, parse: Callable[[str], list[T]]) -> list[T]:
         path = self.path / file

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from transferzoo.base.claims import claimed, unfinished
 from transferzoo.base.errors import DataError
-from transferzoo.base.processes import counting, share
+from transferzoo.base.processes import counting, share, shares
 from transferzoo.evaluation import candidates
-from transferzoo.evaluation.clean_predictions import are_known, clean_predictions, found_here, keep
+from transferzoo.evaluation.clean_predictions import are_known, claim, clean_predictions, found_here, keep
 from transferzoo.models.accuracy_gate import require_accuracy
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import ModelSpec
 
     OnProgress = Callable[[str, int, int], None]
-    Answer = tuple[ModelSpec, Found]
+    Answer = tuple[int, Found | None]
 
 FIRST_LOOK = 256
 """Candidates that every model is asked about at least: fewer say little of whether it classifies."""
@@ -112,14 +113,13 @@ def select(
         {m.full_name: clean_predictions(job, m, places, team.device) for m in job.targets},
         torch.arange(len(places)).split(job.config.batch_size),
     )
-    if team.leads:
-        names = [job.data.names[place] for place in places.tolist()] if job.data.names else None
-        folder.save_selection(
-            selected.ids.tolist(),
-            selected.labels.tolist(),
-            None if aimed_at is None else aimed_at.tolist(),
-            names,
-        )
+    names = [job.data.names[place] for place in places.tolist()] if job.data.names else None
+    folder.save_selection(
+        selected.ids.tolist(),
+        selected.labels.tolist(),
+        None if aimed_at is None else aimed_at.tolist(),
+        names,
+    )
     return selected
 
 
@@ -134,27 +134,33 @@ def _ask(
     job: Job, models: Sequence[ModelSpec], at: Tensor, team: Team, on_progress: OnProgress, jobs: int
 ) -> None:
     """Ask all models about candidates, each process some of them; the answers lie in the cache then."""
-    unknown = [model for model in models if not are_known(job, model, at)]
-    team.wait()
-    mine = unknown[team.rank :: team.size]
+    every = [place for place, model in enumerate(models) if not are_known(job, model, at)]
+    first = team.rank * len(every) // team.size
+    unknown = [*every[first:], *every[:first]]
 
-    show = counting(lambda done: on_progress("predicting clean images", done, len(mine)))
-
-    def ask(some: Sequence[ModelSpec], send: Callable[[Answer], None]) -> None:
-        for model in some:
-            clean_predictions(job, model, at, team.device)
-            send((model, found_here(job, model)))
+    def ask(some: Sequence[int], send: Callable[[Answer], None]) -> None:
+        for place in unfinished(
+            some,
+            lambda place: claim(job, models[place]),
+            lambda place: are_known(job, models[place], at),
+            on_done=lambda place: send((place, None)),
+        ):
+            clean_predictions(job, models[place], at, team.device)
+            send((place, found_here(job, models[place])))
 
     def hear(answer: Answer) -> None:
-        keep(job, *answer)
-        show(1)
+        place, found = answer
+        if found is not None:
+            keep(job, models[place], found)
+        show((unknown.index(place), 1))
 
-    if mine:
-        show(0)
-        share(ask, mine, jobs, hear)
-    if job.config.targeted == "least-likely" and team.leads:
-        clean_predictions(job, job.surrogates[0], at, team.device, "least_likely")
-    team.wait()
+    show = counting([1] * len(unknown), lambda n: on_progress("predicting clean images", n, len(unknown)))
+    if unknown:
+        on_progress("predicting clean images", 0, len(unknown))
+        share(ask, shares(unknown, jobs), hear)
+    if job.config.targeted == "least-likely":
+        with claimed(claim(job, job.surrogates[0])):
+            clean_predictions(job, job.surrogates[0], at, team.device, "least_likely")
 
 
 def _eligible(job: Job, at: Tensor, device: torch.device) -> Tensor:

@@ -48,6 +48,7 @@ class KeptPredictions:
 
     Attributes:
         remembered: what this process knows of this model.
+        claim: the claim of a process that asks the model lies there, see `base.claims`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class KeptPredictions:
     ) -> None:
         self._model, self._dataset, self._data = model, dataset, data
         self._path = (folder or cache_folder("predictions")) / f"{fingerprint(key)[:32]}.safetensors"
+        self.claim = self._path.with_suffix(".asking")
         self._count, self._classes = len(data), len(dataset.classes)
         self.remembered = ({} if remembered is None else remembered).setdefault(self._path, {})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 import warnings
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from transferzoo.studies.cells import Cell
     from transferzoo.studies.worker import Task
 
+PAUSE = 0.2
+"""Seconds until a cell that another command computes is asked for again."""
 TRIES = 4
 """How often a cell is tried whose worker process dies."""
 
@@ -40,8 +43,8 @@ class Executor(Protocol):
     capacity: int
     shared_failure: bool
 
-    def submit(self, task: Task, key: str) -> Future[None]:
-        """Start a cell."""
+    def submit(self, task: Task, key: str) -> Future[bool]:
+        """Start a cell; the result is whether it is done, see `worker.run_cell`."""
         ...
 
     def is_worker_death(self, error: Exception) -> bool:
@@ -61,6 +64,8 @@ def run_grid(
 ) -> list[tuple[Cell, TransferZooError]]:
     """Run cells; if one fails, those that need it are skipped, and the others go on.
 
+    A cell that another command computes is left to it, and asked for again every `PAUSE` seconds.
+
     Args:
         task: of their grid.
         cells: by key; what else they need is there.
@@ -73,17 +78,27 @@ def run_grid(
     todo = dict(cells)
     unfinished = set(cells)
     failed: dict[str, TransferZooError] = {}
-    running: dict[Future[None], str] = {}
+    running: dict[Future[bool], str] = {}
     deaths: dict[str, int] = {}
+    elsewhere: set[str] = set()
     while todo or running:
-        for key in _cells_to_start(_ready_cells(todo, unfinished), running.values(), deaths, executor):
+        ready = [key for key in _ready_cells(todo, unfinished) if key not in elsewhere]
+        for key in _cells_to_start(ready, running.values(), deaths, executor):
             running[executor.submit(task, key)] = key
             del todo[key]
-        if not running:
+        if not running and not elsewhere:
             break  # all the rest needs a cell that failed
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        finished = wait(running, PAUSE if elsewhere else None, FIRST_COMPLETED).done if running else set()
+        if not finished:
+            time.sleep(0 if running else PAUSE)
+            elsewhere.clear()
+        for future in finished:
             key = running.pop(future)
             error = _cell_error(future, executor)
+            if error is None and not future.result():
+                todo[key] = cells[key]
+                elsewhere.add(key)
+                continue
             if isinstance(error, WorkerDiedError):
                 deaths[key] = deaths.get(key, 0) + 1
                 if deaths[key] < TRIES:
@@ -125,8 +140,8 @@ class WorkerDiedError(TransferZooError):
     """The worker process of a cell died."""
 
 
-def _cell_error(future: Future[None], executor: Executor) -> TransferZooError | None:
-    """Return the error of a cell, None for success; errors other than the user's are raised."""
+def _cell_error(future: Future[bool], executor: Executor) -> TransferZooError | None:
+    """Return the error of a cell, None if it has none; errors other than the user's are raised."""
     try:
         future.result()
     except TransferZooError as error:
@@ -153,14 +168,13 @@ class InProcessExecutor:
     def close(self) -> None:
         """Do nothing: no process was started."""
 
-    def submit(self, task: Task, key: str) -> Future[None]:
+    def submit(self, task: Task, key: str) -> Future[bool]:
         """See `Executor`."""
         from transferzoo.studies.worker import run_cell
 
-        future: Future[None] = Future()
+        future: Future[bool] = Future()
         try:
-            run_cell(task, key)
-            future.set_result(None)
+            future.set_result(run_cell(task, key))
         except TransferZooError as error:
             future.set_exception(error)
         return future
@@ -188,7 +202,7 @@ class ProcessExecutor:
         self._worker_end, self._parent_end = Pipe(duplex=False)
         self._pool = self._start_pool()
 
-    def submit(self, task: Task, key: str) -> Future[None]:
+    def submit(self, task: Task, key: str) -> Future[bool]:
         """See `Executor`."""
         from transferzoo.studies.worker import run_cell
 
@@ -270,9 +284,9 @@ class RayExecutor:
         self._remote = ray.remote(num_cpus=1, max_retries=0)(run_cell)
         self.capacity = max(1, int(resources.get("CPU", 1)))
 
-    def submit(self, task: Task, key: str) -> Future[None]:
+    def submit(self, task: Task, key: str) -> Future[bool]:
         """See `Executor`."""
-        future: Future[None] = self._remote.remote(task, key).future()
+        future: Future[bool] = self._remote.remote(task, key).future()
         return future
 
     def is_worker_death(self, error: Exception) -> bool:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_json, writing
+from transferzoo.base.claims import claimed
 from transferzoo.base.errors import DataError
 from transferzoo.base.foreign_files import read_json
 from transferzoo.studies.cells import SCHEMA
@@ -112,14 +113,12 @@ class Store:
         write_json(self.folder(cell.kind, cell.key) / DONE, content)
 
     @contextmanager
-    def locked(self, cell: Cell) -> Iterator[None]:
-        """Lock a cell against other processes; a lock ends with the process that holds it."""
-        from filelock import FileLock
-
+    def claimed(self, cell: Cell) -> Iterator[bool]:
+        """Give whether no other process computes a cell; then none begins to until the block ends."""
         folder = self.folder(cell.kind, cell.key)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if not (self.root / VERSION).exists():
             write_json(self.root / VERSION, {"schema": SCHEMA})
-        with FileLock(folder / ".lock"):
-            yield
+        with claimed(folder / ".lock", wait=False) as ours:
+            yield ours

@@ -96,12 +96,15 @@ CELL_FUNCTIONS: Registry[Callable[[Mapping[str, Any], Path, WorkerContext], dict
 """Kind of cell → function of its inputs, its folder and the context; returns its result."""
 
 
-def run_cell(task: Task, key: str) -> None:
-    """Compute a cell unless it is done; if another process computes it, wait.
+def run_cell(task: Task, key: str) -> bool:
+    """Compute a cell unless it is done.
 
     Args:
         task: of the cell.
         key: of the cell.
+
+    Returns:
+        Whether it is done now; it is not if another process computes it.
 
     Raises:
         TransferZooError: it cannot be computed.
@@ -123,12 +126,15 @@ def run_cell(task: Task, key: str) -> None:
             "this worker finds other images, models or plug-ins than the study began with",
             hint="leave them as they are while it runs, the same on all machines; then run it again",
         )
-    with context.store.locked(cell), one_thread():
-        if context.store.is_done(cell):
-            return
+    if context.store.is_done(cell):
+        return True
+    with context.store.claimed(cell) as ours, one_thread():
+        if not ours or context.store.is_done(cell):
+            return context.store.is_done(cell)
         started = time.monotonic()
         result = CELL_FUNCTIONS[cell.kind](cell.inputs, context.store.folder(cell.kind, key), context)
         context.store.save(cell, result, time.monotonic() - started, versions())
+        return True
 
 
 def _change_directory(base: Path) -> None:

@@ -141,7 +141,7 @@ def train_all(
             on_progress(planned[place], told)
 
     work(large, hear)
-    share(work, small, usual_jobs() if jobs is None else jobs, hear)
+    share(work, shares(small, usual_jobs() if jobs is None else jobs), hear)
     return tuple(done[place] for place in range(len(planned)))
 
 
