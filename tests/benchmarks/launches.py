@@ -1,10 +1,10 @@
-"""What a GPU has to do in a step, and what the host waits for: `python tests/benchmarks/launches.py`, a minute.
+"""What a GPU does in a step, and what its host waits for: `python tests/benchmarks/launches.py`, a minute.
 
 The real code of attacks and minimizers runs on PyTorch's `meta` device, which has shapes and no numbers, in
 the place of a GPU: nothing is computed there, every call of an operator is counted, and a number that the
 code asks for is made up. A launch is such a call; views and allocations are none, and one for many tensors
-(`_foreach`) of one dtype is one. A copy goes from the host to the device. The host waits for copies, unless the code says
-`non_blocking`, and whenever it asks for a number.
+of one dtype (`_foreach`) is one. A copy goes from the host to the device. The host waits for copies, unless
+the code says `non_blocking`, and whenever it asks for a number.
 
 Counted is a step in full swing, of ResNet-50 at 224 pixels and of a small network. Goals are marked.
 """
@@ -12,9 +12,9 @@ Counted is a step in full swing, of ResNet-50 at 224 pixels and of a small netwo
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import torch
@@ -31,7 +31,9 @@ from transferzoo.minimizers.perturbation import TINY
 from transferzoo.models.build import create
 from transferzoo.zoo.reader import load_zoo
 
-aten = torch.ops.aten
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ATTACKS = ("", "mi", "di", "vt", "ssa", "dem+mi")
 MINIMIZERS = ("sgd", "sam", "asam", "gsam", "looksam")
 NETWORKS = {"resnet50": 224, "small_resnet18:width=8": 28}
@@ -142,7 +144,10 @@ def training_step(step: Callable[[], object]) -> Counts:
 
 def losses(model: nn.Module, shape: tuple[int, ...]) -> Callable[[], Tensor]:
     """Return the closure of a batch."""
-    images, labels = torch.empty(shape, device="meta"), torch.empty(shape[0], dtype=torch.int64, device="meta")
+    images, labels = (
+        torch.empty(shape, device="meta"),
+        torch.empty(shape[0], dtype=torch.int64, device="meta"),
+    )
 
     def closure() -> Tensor:
         model.zero_grad()
@@ -205,7 +210,7 @@ def main() -> None:
         found: dict[str, Counts] = {}
         for spec in MINIMIZERS:
             minimizer = Minimizer(read_rule(spec), model, sgd(model))
-            found[spec] = training_step(lambda minimizer=minimizer: minimizer.step(closure))
+            found[spec] = training_step(partial(minimizer.step, closure))
             goals = {
                 "sam": [("over bare SAM", found[spec].launches / bare.launches, SAM)],
                 "gsam": [("over SAM", found[spec].launches / found.get("sam", bare).launches, GSAM)],

@@ -1,9 +1,9 @@
-"""How much faster two processes are than one, on two processors: `python tests/benchmarks/scaling.py`, an hour.
+"""How much faster two processes are than one, on two processors: `python tests/benchmarks/scaling.py`, 1 h.
 
 The grid of four built-in surrogates, three attacks and nine targets, as one command and as two in the same
-folder, and a study of five trainings, as one command and as two on the same store. Each command computes in one
-process and one thread, from an empty cache, start-up included. Rounds are interleaved, ratios are of medians;
-goals are marked. What two leave is held against what one leaves, byte by byte.
+folder, and a study of five trainings, as one command and as two on the same store. Each command computes in
+one process and one thread, from an empty cache, start-up included. Rounds are interleaved, ratios are of
+medians; goals are marked. What two leave is held against what one leaves, byte by byte.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def compare(title: str, run: Run, rounds: int, goal: float) -> None:
     one, two = (statistics.median(seconds[count]) for count in (1, 2))
     same = "the same bytes" if len(found) == 1 else "OTHER BYTES"
     missed = "" if one / two >= goal else ", MISSED"
-    print(f"{title}: one {one:.1f} s, two {two:.1f} s, {one / two:.2f} x (goal {goal}{missed}), {same}", flush=True)
+    print(
+        f"{title}: one {one:.1f} s, two {two:.1f} s, {one / two:.2f} x (goal {goal}{missed}), {same}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -94,7 +97,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500, help="of the grid")
     parser.add_argument("--epochs", type=int, default=150, help="of the study's trainings")
     options = parser.parse_args()
-    print(f"{len(os.sched_getaffinity(0))} processors, load {os.getloadavg()[0]:.1f}, {options.rounds} rounds")
+    print(
+        f"{len(os.sched_getaffinity(0))} processors, load {os.getloadavg()[0]:.1f}, {options.rounds} rounds"
+    )
     compare(
         f"{len(SURROGATES)} x {len(ATTACKS)} x {TARGETS}, {options.images} images",
         grid(options.images),

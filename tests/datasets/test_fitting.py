@@ -136,5 +136,5 @@ def test_in_a_process_that_may_not_fork_images_are_decoded_alone(
     def load(_: object, tell: Callable[[bool], None]) -> None:
         tell(torch.equal(load_split(spec(), "test", root=tmp_path).images, pixels()))
 
-    share(load, [1, 2], 2, found.append)
+    share(load, [[1], [2]], found.append)
     assert found == [True, True]

@@ -90,8 +90,8 @@ def _watched(technique: Patch, classifier: nn.Module, unit: WorkUnit) -> Iterato
             )
 
 
-def _gradient(objective: Objective) -> Oracle:
-    """Return the innermost oracle: images (N, C, H, W) → ∂J/∂x of every image."""
+def _gradient(objective: Objective, unit: WorkUnit) -> Oracle:
+    """Return the innermost oracle: images (N, C, H, W) → ∂J/∂x of every image; the unit notes each."""
 
     def gradient(images: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -103,8 +103,7 @@ def _gradient(objective: Objective) -> Oracle:
                 "no gradient reaches the images",
                 hint="the model detaches its input from its output, as quantised ones do; choose another",
             )
-        if not slope.isfinite().all():
-            raise ModelError("the gradient of the surrogate is not finite", hint="check its weights for NaN")
+        unit.note(slope)
         return slope
 
     return gradient
@@ -112,7 +111,7 @@ def _gradient(objective: Objective) -> Oracle:
 
 def ascent(composition: Composition, parts: Sequence[Objective], unit: WorkUnit) -> Oracle:
     """Return the ascent direction that the step follows, images (N, C, H, W) → same shape."""
-    oracles = [_wrapped(composition.of(View), _gradient(part), unit) for part in parts]
+    oracles = [_wrapped(composition.of(View), _gradient(part, unit), unit) for part in parts]
     ensemble = composition.of(Ensemble)
     joint = ensemble[0].combine(oracles, parts, unit) if ensemble else oracles[0]
     return _wrapped(composition.of(Estimator, Filter, Accumulator), joint, unit)

@@ -218,6 +218,7 @@ def _climb(
     def advance(delta: Tensor, factor: float = 1.0) -> Tensor:
         unit.current = unit.images + delta
         move = stride(oracle(unit.current))
+        unit.require_finite()
         return unit.inside(delta + (move if factor == 1 else factor * move))
 
     delta = torch.zeros_like(unit.images)

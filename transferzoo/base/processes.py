@@ -42,22 +42,32 @@ def usual_jobs() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def counting(
+def counting(on_progress: Callable[[int], None]) -> Callable[[int], None]:
+    """Return a function that adds up what it is called with, and passes the sum on."""
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(done)
+
+    return add
+
+
+def tally(
     costs: Sequence[int], on_progress: Callable[[int], None]
 ) -> Callable[[tuple[int, int | None]], None]:
-    """Return a function that adds up what is done of some items, and passes the sum on.
+    """Return a function that adds up what is done of some items, each once, and passes the sum on.
 
     It takes the place of an item and what was done of it; None says that another process has done it all.
     """
-    done, total = [0] * len(costs), 0
+    done, total = [0] * len(costs), counting(on_progress)
 
     def add(message: tuple[int, int | None]) -> None:
-        nonlocal total
         place, count = message
         count = costs[place] - done[place] if count is None else count
         done[place] += count
-        total += count
-        on_progress(total)
+        total(count)
 
     return add
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError
-from transferzoo.base.processes import counting, share, usual_jobs
+from transferzoo.base.processes import counting, share, shares, usual_jobs
 from transferzoo.datasets.pixels import decode
 
 if TYPE_CHECKING:
@@ -94,5 +94,5 @@ def stacked(
     alone = size < ALONE or multiprocessing.current_process().daemon  # such a process may not fork
     numbered = enumerate(encoded)
     while some := list(islice(numbered, max(1, AT_ONCE * count // max(size, 1)))):
-        share(fill, some, 1 if alone else usual_jobs(), told)
+        share(fill, shares(some, 1 if alone else usual_jobs()), told)
     return torch.from_numpy(images)

@@ -14,7 +14,7 @@ from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.claims import unfinished
-from transferzoo.base.processes import counting, share, starts
+from transferzoo.base.processes import share, starts, tally
 from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
 from transferzoo.models import load
 from transferzoo.models.batches import halving
@@ -76,7 +76,7 @@ def craft_all(
         names = list(dict.fromkeys(short(task.pair.surrogate) for task, _ in missing))
         what = f"attacking {names[0]}" if len(names) == 1 else f"attacking {len(names)} surrogates"
         on_progress(what, 0, sum(costs))
-        count = counting(costs, lambda done: on_progress(what, done, sum(costs)))
+        count = tally(costs, lambda done: on_progress(what, done, sum(costs)))
         share(work, starts(len(missing), jobs, team.rank, team.size), count)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.base.claims import claimed, unfinished
-from transferzoo.base.processes import counting, share, starts
+from transferzoo.base.processes import share, starts, tally
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.crafting import crafted_units
@@ -90,7 +90,7 @@ def measure_all(
         share(
             partial(_measure_perturbations, job, selected, folder, unseen, ssim=ssim),
             starts(len(unseen), jobs, team.rank, team.size),
-            counting([1] * len(unseen), lambda n: on_progress("measuring perturbations", n, len(unseen))),
+            tally([1] * len(unseen), lambda n: on_progress("measuring perturbations", n, len(unseen))),
         )
     kept = KeptRecords(job, selected, folder)
     while items := [item for item in _items(job, kept) if _is_missing(kept, item)]:
@@ -99,7 +99,7 @@ def measure_all(
         share(
             partial(_measure_items, job, selected, folder, team.device, kept, own, items),
             starts(len(items), jobs, team.rank, team.size),
-            counting([1] * len(items), lambda n: on_progress("measuring targets", n, len(items))),
+            tally([1] * len(items), lambda n: on_progress("measuring targets", n, len(items))),
         )
     return kept.all()
 

@@ -14,7 +14,7 @@ import torch
 
 from transferzoo.base.claims import claimed, unfinished
 from transferzoo.base.errors import DataError
-from transferzoo.base.processes import counting, share, shares
+from transferzoo.base.processes import share, shares, tally
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import are_known, claim, clean_predictions, found_here, keep
 from transferzoo.models.accuracy_gate import require_accuracy
@@ -154,7 +154,7 @@ def _ask(
             keep(job, models[place], found)
         show((unknown.index(place), 1))
 
-    show = counting([1] * len(unknown), lambda n: on_progress("predicting clean images", n, len(unknown)))
+    show = tally([1] * len(unknown), lambda n: on_progress("predicting clean images", n, len(unknown)))
     if unknown:
         on_progress("predicting clean images", 0, len(unknown))
         share(ask, shares(unknown, jobs), hear)

@@ -92,7 +92,7 @@ class Weights:
 
         moved = [p for p, move in zip(self.parameters, displacement, strict=True) if move is not None]
         places = [*moved, *self.buffers]
-        saved = [place.detach().clone() for place in places]
+        saved = copies(places)
         try:
             if moved:
                 with torch.no_grad():
@@ -100,9 +100,7 @@ class Weights:
             displacement.clear()
             yield
         finally:
-            if places:
-                with torch.no_grad():
-                    torch._foreach_copy_(places, saved)
+            copy_into(places, saved)
 
     @contextmanager
     def averaged_buffers(self) -> Iterator[Callable[[], None]]:
@@ -114,20 +112,38 @@ class Weights:
         """
         import torch
 
-        start = [b.detach().clone() for b in self.buffers]
+        start = copies(self.buffers)
         seen: list[list[Tensor]] = []
 
         def between() -> None:
-            with torch.no_grad():
-                seen.append([b.detach().clone() for b in self.buffers])
-                for buffer, content in zip(self.buffers, start, strict=True):
-                    buffer.copy_(content)
+            seen.append(copies(self.buffers))
+            copy_into(self.buffers, start)
 
         yield between
         with torch.no_grad():
             for index, buffer in enumerate(self.buffers):
                 values = [contents[index] for contents in seen]
                 buffer.copy_(torch.stack(values).mean(0) if buffer.is_floating_point() else values[-1])
+
+
+def copy_into(places: Sequence[Tensor], contents: Sequence[Tensor]) -> None:
+    """Overwrite tensors, in one call for all of a dtype: on a GPU those of several dtypes go one by one."""
+    import torch
+
+    pairs = list(zip(places, contents, strict=True))
+    with torch.no_grad():
+        for kind in dict.fromkeys(place.dtype for place in places):
+            some = [pair for pair in pairs if pair[0].dtype == kind]
+            torch._foreach_copy_([place for place, _ in some], [content for _, content in some])
+
+
+def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return copies of tensors, without their gradients."""
+    import torch
+
+    made = [torch.empty_like(tensor, requires_grad=False) for tensor in tensors]
+    copy_into(made, tensors)
+    return made
 
 
 def at_the_worst(
@@ -211,9 +227,11 @@ def dot(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Tensor:
     """Return the sum of the products, a scalar."""
     import torch
 
-    pairs = zip(one, other, strict=True)
-    parts = [(a * b).sum() for a, b in pairs if a is not None and b is not None]
-    return torch.stack(parts).sum() if parts else torch.zeros(())
+    both = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+    if not both:
+        return torch.zeros(())
+    products = torch._foreach_mul([a for a, _ in both], [b for _, b in both])
+    return torch.stack([product.sum() for product in products]).sum()
 
 
 def scaled(vector: Vector, factor: Tensor | float) -> Vector:
@@ -227,8 +245,10 @@ def scaled(vector: Vector, factor: Tensor | float) -> Vector:
 
 def rejection(vector: Vector, other: Vector) -> Vector:
     """Return the part of a vector that is orthogonal to another, v − (⟨v, o⟩ / ⟨o, o⟩) o; v where o is 0."""
+    import torch
+
     square = dot(other, other)
-    share = dot(vector, other) / square if square > 0 else square
+    share = torch.where(square > 0, dot(vector, other) / square, square)  # a GPU need not tell which it is
     return combined(vector, other, -share)
 
 

@@ -5,7 +5,8 @@
     KIND/KEY/…           files of its kind: a checkpoint, a run folder, images
     clean/…              predictions of models on clean images, which many cells share
 
-The result is a function of the key; `seconds` and `versions` beside it are not. Studies share a store.
+The result is a function of the key; `seconds` and `versions` beside it are not. Studies share a store, and
+commands on one store share its cells: each takes those that no other computes, see `base.claims`.
 Nothing here imports torch.
 """
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean
 from transferzoo.attacks.techniques.ranges import Count
+from transferzoo.attacks.techniques.work_unit import sent
 from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class SpectrumSimulation(View):
     def _view(self, images: Tensor, unit: WorkUnit, rows: Tensor, columns: Tensor) -> Tensor:
         """Return T(x), with the bases (H, H) and (W, W) of the two sides."""
         shape = images.shape[1:]
-        noisy = images + self.sigma * unit.radius * unit.normal(*shape).to(images)
-        mask = (1 + self.rho * (2 * unit.uniform(*shape) - 1)).to(images)
+        noisy = images + self.sigma * unit.radius * sent(unit.normal(*shape), images)
+        mask = sent(1 + self.rho * (2 * unit.uniform(*shape) - 1), images)
         return rows.T @ (rows @ noisy @ columns.T * mask) @ columns
 
 

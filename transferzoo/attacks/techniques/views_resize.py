@@ -10,6 +10,7 @@ from pydantic import Field
 from transferzoo.attacks.techniques import TECHNIQUES, Refinement, View
 from transferzoo.attacks.techniques.oracles import mean, through
 from transferzoo.attacks.techniques.ranges import Count
+from transferzoo.attacks.techniques.work_unit import sent
 from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
@@ -55,31 +56,46 @@ class DiverseInputs(View):
         # Every image has a size of its own, so `interpolate` would be called once an image.
         # Enlarging, padding and shrinking a line are linear maps: their product is one small matrix an image
         # and axis, and two batched products do it for all images at once.
-        rows = self._resampling(images.shape[-2], draws[:, [0, 1, 2]], images)
-        columns = self._resampling(images.shape[-1], draws[:, [0, 1, 3]], images)
+        import torch
+
+        height, width = images.shape[-2:]
+        whether, size, down, right = draws.unbind(1)  # float64: rounded to float32 some would become 1
+        places = [whether < self.p, *self._place(height, size, down), *self._place(width, size, right)]
+        chosen, *places = sent(torch.stack(places), images)[..., None]  # in one copy: whole numbers all
+        rows = self._resampling(height, chosen, *places[:2])
+        columns = self._resampling(width, chosen, *places[2:])
         return rows[:, None] @ images @ columns[:, None].mT
 
-    def _resampling(self, side: int, draws: Tensor, like: Tensor) -> Tensor:
+    def _place(self, side: int, size: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how long a line of `side` pixels becomes, and where it starts when padded: (N,) each."""
+        padded = self._padded(side)
+        resized = side + (size * (padded - side + 1)).floor()
+        return resized, (offset * (padded - resized + 1)).floor()
+
+    def _padded(self, side: int) -> int:
+        return int(side * self.ratio + 1e-9)
+
+    def _resampling(self, side: int, chosen: Tensor, resized: Tensor, start: Tensor) -> Tensor:
         """Return the matrices (N, side, side) that enlarge, pad and shrink a line of `side` pixels.
 
         Args:
             side: length of the line.
-            draws: whether, size and offset, float64 (N, 3): rounded to float32 some would become 1.
-            like: whose dtype and device the matrices take.
+            chosen: 1 where it is done, 0 where the line is left alone, (N, 1).
+            resized: length it is enlarged to, likewise.
+            start: where it starts then in the padded line, likewise.
         """
         import torch
 
         # Padding is in `enlarge`: rows of the padded line that lie outside the resized image are zero.
-        whether, size, offset = draws[..., None].unbind(1)
-        padded = int(side * self.ratio + 1e-9)
-        resized = side + (size * (padded - side + 1)).floor()
-        start = (offset * (padded - resized + 1)).floor()
-        inner, resized = (torch.arange(padded) - start).to(like), resized.to(like)
+        padded = self._padded(side)
+        line = torch.arange(padded, device=start.device).to(start)
+        inner = line - start
         inside = (inner >= 0) & (inner < resized)
         enlarge = _bilinear(inner, resized, side) * inside[..., None]
-        shrink = _bilinear(torch.arange(side).to(like), side, padded)
-        chosen = (whether < self.p).to(like.device)
-        return torch.where(chosen[..., None], shrink @ enlarge, torch.eye(side).to(like))
+        shrink = _bilinear(line[:side], side, padded)
+        return torch.where(
+            chosen[..., None] > 0, shrink @ enlarge, torch.eye(side, device=start.device).to(start)
+        )
 
 
 def _bilinear(pixel: Tensor, target: Tensor | int, source: int) -> Tensor:
@@ -91,7 +107,7 @@ def _bilinear(pixel: Tensor, target: Tensor | int, source: int) -> Tensor:
     import torch
 
     place = ((pixel + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
-    return (1 - (place[..., None] - torch.arange(source).to(place)).abs()).clamp_min(0)
+    return (1 - (place[..., None] - torch.arange(source, device=place.device).to(place)).abs()).clamp_min(0)
 
 
 @TECHNIQUES.register("dem")

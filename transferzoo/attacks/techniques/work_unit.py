@@ -7,7 +7,7 @@ from functools import cached_property
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,15 @@ class Pool:
 
     images: Tensor
     labels: Tensor
+
+
+def sent(draws: Tensor, like: Tensor) -> Tensor:
+    """Return draws from the CPU in the precision and on the device of images; a GPU is not waited for."""
+    cast = draws.to(like.dtype)
+    if like.is_cuda:
+        cast = cast.pin_memory()
+    late = like.device.type == "mps"  # it would read what is freed by then
+    return cast.to(like.device, non_blocking=not late)
 
 
 @dataclass(eq=False)
@@ -59,6 +68,7 @@ class WorkUnit:
     def __post_init__(self) -> None:
         """Begin with the clean images."""
         self.current = self.images
+        self._finite: Tensor | None = None
         self.norm, self.steps = self.budget.norm, self.budget.steps
         self.epsilon, self.step = float(self.budget.epsilon), float(self.budget.step)
 
@@ -102,6 +112,21 @@ class WorkUnit:
 
         return NORMS[self.norm].project(delta, self.epsilon).clamp(-self.images, 1 - self.images)
 
+    def note(self, gradient: Tensor) -> None:
+        """Remember whether a gradient of the surrogate is finite."""
+        finite = gradient.isfinite().all()
+        self._finite = finite if self._finite is None else self._finite & finite
+
+    def require_finite(self) -> None:
+        """Check the gradients of a step, all at once: a GPU is waited for each time it is asked.
+
+        Raises:
+            ModelError: one of them was not finite.
+        """
+        if self._finite is not None and not self._finite:
+            raise ModelError("the gradient of the surrogate is not finite", hint="check its weights for NaN")
+        self._finite = None
+
     def uniform(self, *shape: int) -> Tensor:
         """Draw from U[0, 1), every image from its own generator: float64 (N, *shape) on the CPU."""
         import torch
@@ -125,7 +150,7 @@ class WorkUnit:
 
     def noise(self, radius: float) -> Tensor:
         """Draw from U[−radius, radius) for every value of every image: (N, C, H, W), like the images."""
-        return ((2 * self.uniform(*self.images.shape[1:]) - 1) * radius).to(self.images)
+        return sent((2 * self.uniform(*self.images.shape[1:]) - 1) * radius, self.images)
 
     def partners(self) -> Tensor:
         """Draw an image of another class from the pool for every image: (N, C, H, W), like the images.
