@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.attacks import (
     DOUBLE,
@@ -26,6 +28,7 @@ from helpers.attacks import (
     small_cnn,
     work_unit,
 )
+from transferzoo.attacks import engine
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import TECHNIQUES, Stage
 from transferzoo.attacks.techniques.starts import RandomStart
@@ -249,9 +252,51 @@ def test_model_with_nan_is_a_sentence() -> None:
         craft(make_attack(), model, random_images(2))
 
 
-def test_works_without_gradient_mode_and_tells_its_steps() -> None:
-    from transferzoo.attacks import engine
+def test_one_gradient_of_many_that_is_not_finite_ends_the_attack() -> None:
+    class Once(nn.Module):
+        """Gives NaN the fourth time it is asked, among the neighbours of the first step."""
 
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.calls = small_cnn(), 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            return self.network(images) * (float("nan") if self.calls == 4 else 1)  # type: ignore[no-any-return]
+
+    model = Once()
+    with pytest.raises(ModelError, match="not finite"):
+        craft(make_attack("vt:copies=5"), model, random_images(2))
+    assert model.calls == 6, "within the step, at its end"
+
+
+@pytest.mark.parametrize("spec", ["", "mi", "di", "vt:copies=3", "ssa:copies=3", "dem+mi"])
+def test_a_number_is_asked_for_once_a_step(spec: str) -> None:
+    """A GPU would be waited for each time."""
+
+    class Asked(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += func is torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    asked: list[int] = []
+    attack, batch = make_attack(spec, steps=3), random_images(2)
+    with Asked() as mode:
+        engine.perturb(
+            attack,
+            small_cnn(),
+            batch.images,
+            batch.labels,
+            batch.ids,
+            dtype=DOUBLE,
+            on_step=lambda *_: asked.append(mode.count),
+        )
+    assert [later - before for before, later in pairwise(asked)] == [1, 1]
+
+
+def test_works_without_gradient_mode_and_tells_its_steps() -> None:
     steps: list[int] = []
     batch, model = random_images(2), small_cnn()
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from helpers.minimizers import DECAY, RATE, Bowl, Net, closure_of, closure_on, flat, make, walk, weights
 from transferzoo.base.errors import UsageError
-from transferzoo.minimizers.perturbation import Weights
+from transferzoo.minimizers.perturbation import Weights, copies, dot, rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,27 @@ def climb(spec: str, rho: float) -> tuple[Bowl, Tensor, Tensor, float]:
     loss = minimizer.step(closure_of(bowl, bowl, lambda call: seen.append(bowl.point().detach())))
     assert len(seen) == 2
     return bowl, start, seen[1] - start, float(loss)
+
+
+def test_vectors_are_reckoned_with_to_the_last_bit_as_their_tensors_would_be_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = ([torch.randn(size, 3, generator=generator) for size in (1, 50, 7)] for _ in range(2))
+    products = [(a * b).sum() for a, b in zip(one, other, strict=True)]
+    assert torch.equal(dot([*one, None], [*other, one[0]]), torch.stack(products).sum())
+    share = dot(one, other) / dot(other, other)
+    expected = [a + b * -share for a, b in zip(one, other, strict=True)]
+    assert all(map(torch.equal, rejection([*one], [*other]), expected))
+    nothing = [torch.zeros_like(b) for b in other]
+    assert all(map(torch.equal, rejection([*one], [*nothing]), one))
+
+
+def test_copies_of_several_dtypes_are_exact() -> None:
+    tensors = [torch.tensor([0.1, float("nan"), -0.0]), torch.tensor(2**60 + 1), torch.ones(2).double() / 3]
+    made = copies(tensors)
+    assert [one.dtype for one in made] == [torch.float32, torch.int64, torch.float64]
+    for place, content in zip(made, tensors, strict=True):
+        assert place.numpy().tobytes() == content.numpy().tobytes()
+        assert place.data_ptr() != content.data_ptr()
 
 
 @pytest.mark.parametrize("rho", [1e-3, 0.7])
