@@ -92,8 +92,9 @@ def measure_all(
             starts(len(unseen), jobs, team.rank, team.size),
             tally([1] * len(unseen), lambda n: on_progress("measuring perturbations", n, len(unseen))),
         )
-    kept = KeptRecords(job, selected, folder)
-    while items := [item for item in _items(job, kept) if _is_missing(kept, item)]:
+    kept, before = KeptRecords(job, selected, folder), list[Item]()
+    while (items := [item for item in _items(job, kept) if _is_missing(kept, item)]) and items != before:
+        before = items  # where a file system shows a file late, what was written may have been overwritten
         own = {m.full_name: parameters_digest(job, m, team.device) for m in job.surrogates}
         on_progress("measuring targets", 0, len(items))
         share(
