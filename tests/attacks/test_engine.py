@@ -283,7 +283,7 @@ def test_a_number_is_asked_for_once_a_step(spec: str) -> None:
 
     asked: list[int] = []
     attack, batch = make_attack(spec, steps=3), random_images(2)
-    with Asked() as mode:
+    with Asked() as mode:  # type: ignore[no-untyped-call]
         engine.perturb(
             attack,
             small_cnn(),

@@ -71,7 +71,7 @@ class Device(TorchDispatchMode):
     """Count what goes on on the device."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts = Counts()
 
     def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -139,7 +139,8 @@ def training_step(step: Callable[[], object]) -> Counts:
         before = device.counts
         for _ in range(PERIOD):
             step()
-    return device.counts.since(before, PERIOD)
+        after: Counts = device.counts
+    return after.since(before, PERIOD)
 
 
 def losses(model: nn.Module, shape: tuple[int, ...]) -> Callable[[], Tensor]:
@@ -152,7 +153,7 @@ def losses(model: nn.Module, shape: tuple[int, ...]) -> Callable[[], Tensor]:
     def closure() -> Tensor:
         model.zero_grad()
         loss = cross_entropy(model(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.detach()
 
     return closure
@@ -164,7 +165,8 @@ def sgd(model: nn.Module) -> torch.optim.SGD:
 
 def bare_sam(model: nn.Module, closure: Callable[[], Tensor]) -> Callable[[], None]:
     """Return a step of SAM that does as little as can be: gradient, norm, up, gradient, back, step."""
-    optimizer, parameters = sgd(model), [*model.parameters()]
+    optimizer = sgd(model)
+    parameters: list[Tensor] = [*model.parameters()]
 
     @torch.no_grad()
     def step() -> None:
@@ -172,7 +174,7 @@ def bare_sam(model: nn.Module, closure: Callable[[], Tensor]) -> Callable[[], No
             closure()
         gradients = [p.grad for p in parameters if p.grad is not None]
         factor = 0.05 / (torch.nn.utils.get_total_norm(gradients) + TINY)
-        up = torch._foreach_mul(gradients, factor)
+        up = [*torch._foreach_mul(gradients, factor)]
         torch._foreach_add_(parameters, up)
         with torch.enable_grad():
             closure()
