@@ -163,7 +163,7 @@ class RunFolder:
 
     def claim(self, path: Path) -> Path:
         """Return where the claim lies of the process that makes a file of the run."""
-        return self.path / CLAIMS / path.relative_to(self.path)
+        return self.path / CLAIMS / f"{path.relative_to(self.path)}.lock"
 
     def is_whole(self, path: Path, check: Callable[[Path], bool]) -> bool:
         """Return whether a file is there and passes a check; one that does not is removed."""
