@@ -24,6 +24,7 @@ from helpers import hub_zoo
 from helpers.checkpoints import data_folder
 from helpers.hub_server import COMMIT, connect, running
 from helpers.stripes import TINY, config, draw, spec
+from transferzoo.datasets import pixels
 from transferzoo.models.optimize import best_precision
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from helpers.hub_server import Hub
+    from transferzoo.datasets.pixels import Fit
     from transferzoo.minimizers import Minimizer
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -57,6 +60,24 @@ def any_processor() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transferzoo.models.optimize.best_precision", asked)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoded_once() -> Iterator[None]:
+    """Decode small files of images once: hundreds of tests read the built-in thousand."""
+    known: dict[tuple[bytes, int, int, str], NDArray[Any]] = {}
+
+    def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> NDArray[Any]:
+        if not isinstance(encoded, bytes) or len(encoded) > 1000:
+            return pixels.decode(encoded, spec, where, fit)
+        key = encoded, spec.channels, spec.size, fit
+        if key not in known:
+            known[key] = pixels.decode(encoded, spec, where, fit)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transferzoo.datasets.memory.decode", decode)
         yield
 
 

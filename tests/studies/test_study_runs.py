@@ -147,8 +147,9 @@ def test_a_ray_cluster_of_which_a_worker_is_killed(undisturbed: Place, tmp_path:
     cluster = Place(tmp_path / "cluster")
     process = cluster.start("--ray", "local")
     _wait_for_a_cell(process.is_alive, cluster)
-    working = [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if _works_for_ray(p)]
-    os.kill(working[0], signal.SIGKILL)
+    while not (working := [p for p in Path("/proc").glob("[0-9]*/cmdline") if _works_for_ray(p)]):
+        assert process.is_alive()
+    os.kill(int(working[0].parent.name), signal.SIGKILL)
     process.join(200)
     assert process.exitcode == 0, (cluster.folder / "said.err").read_text()
     assert cluster.results == undisturbed.results
