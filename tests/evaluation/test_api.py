@@ -195,6 +195,20 @@ def test_wrong_calls_are_sentences() -> None:
         "the attacks of one call share a seed: expected one, got 2 seeds": lambda: evaluate(
             [attack, read_attack("mi", seed=1)], model, {"b": other}, images, labels
         ),
+        r"no attacks: expected what read_attack\('mi', steps=10\) returns": lambda: evaluate(
+            "mi",  # type: ignore[arg-type]
+            model,
+            {"b": other},
+            images,
+            labels,
+        ),
+        "targets have names: expected {'mine': model}, got a bare": lambda: evaluate(
+            attack,
+            model,
+            other,  # type: ignore[arg-type]
+            images,
+            labels,
+        ),
         "unknown defence 'jpg'": lambda: evaluate(attack, model, {"b|jpg": other}, images, labels),
         "the adversarial images are the clean ones": lambda: measure(images, {"b": other}, images, labels),
         "the adversarial images are not like the clean ones": lambda: measure(

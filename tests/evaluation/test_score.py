@@ -219,6 +219,7 @@ def test_its_page_shows_the_images(cli: Run, folders: Path, batch: Any, adversar
     ("words", "code", "sentence"),
     [
         (("nothing",), 1, "there is no nothing: expected a folder or archive"),
+        (("fashion-mnist-tree",), 1, "or a pack; did you mean fashion-mnist-three?"),
         (("empty",), 1, "empty holds no image"),
         (("adv", "--clean", "other"), 1, "no adversarial image has a clean twin"),
         (("clean", "--clean", "clean"), 2, "the adversarial images are the clean ones"),
@@ -226,6 +227,11 @@ def test_its_page_shows_the_images(cli: Run, folders: Path, batch: Any, adversar
         (("adv", "--clean", "clean", "--eps", "16"), 2, "epsilon"),
         (("adv", "--clean", "clean", "--predictions", "no.csv"), 1, "no.csv cannot be read"),
         (("adv", "--clean", "clean", "--predictions", "few.csv"), 1, "few.csv has no prediction of 39 of 40"),
+        (
+            ("adv", "--clean", "clean", "--predictions", "numbers.csv"),
+            1,
+            "expected a line for each, under its file's name, such as picture-",
+        ),
         (("adv", "--clean", "clean", "--predictions", "odd.csv"), 1, "odd.csv lacks a column"),
         (("adv", "adv", "--clean", "clean", "--predictions", "few.csv"), 2, "predictions are of one folder"),
         (("adv", "--clean", "clean", "--labels", "no.csv"), 1, "there is no list no.csv"),
@@ -237,6 +243,7 @@ def test_mistakes_are_one_sentence(
 ) -> None:
     (folders / "empty").mkdir()
     (folders / "few.csv").write_text("id,label\npicture-0,3\n")
+    (folders / "numbers.csv").write_text("id,label\n0,3\n1,2\n")
     (folders / "odd.csv").write_text("name,class\npicture-0,3\n")
     write_png(torch.zeros(1, 28, 28, dtype=torch.uint8), folders / "other" / "Coat" / "a.png")
     write_png(torch.zeros(1, 28, 28, dtype=torch.uint8), folders / "other" / "Bag" / "b.png")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from transferzoo.base.errors import DataError
+from transferzoo.base.errors import DataError, few
 from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked
 
@@ -101,7 +101,9 @@ def read_answers(
     missing = [name for name in names if _stem(name) not in rows]
     if missing:
         raise DataError(
-            f"{file} has no prediction of {len(missing)} of {len(names)} images", got=f"none of {missing[0]}"
+            f"{file} has no prediction of {len(missing)} of {len(names)} images",
+            expected=f"a line for each, under its file's name, such as {PurePosixPath(missing[0]).stem}",
+            got=f"lines of {few([*rows])}" if rows else "no line",
         )
 
     def predicted(name: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from fractions import Fraction
 from math import ceil
 from pathlib import PurePosixPath
@@ -22,6 +23,7 @@ from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.datasets.files import walk
 from transferzoo.datasets.memory import stacked
 from transferzoo.datasets.pixels import shape_of
+from transferzoo.evaluation.pack_manifest import built_in_packs
 from transferzoo.evaluation.pictures import picture_name
 from transferzoo.results.records import NOISE_FIELDS
 
@@ -82,10 +84,11 @@ class ImageFolder:
             DataError: it is not there, or holds no image.
         """
         if not place.expanduser().exists():
+            near = get_close_matches(str(place), built_in_packs())
             raise DataError(
                 f"there is no {place}",
                 expected="a folder or archive of PNGs, or a pack",
-                hint="check its path",
+                hint=f"did you mean {near[0]}?" if near else "check its path",
             )
         root = unpacked(place) if is_archive(place) else place.expanduser()
         names = tuple(sorted(name for name, _ in walk(root))) if root.is_dir() else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -22,7 +23,7 @@ from transferzoo.zoo.model_source import LoadableSource
 from transferzoo.zoo.schema import ROLES, DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from transferzoo.models.unlisted_options import UnlistedOptions
@@ -106,6 +107,10 @@ def held_still(surrogates: Mapping[str, Model], targets: Mapping[str, Model], da
         DataError: an id repeats.
         ModelError: see `as_network` and `evaluate`.
     """
+    if not isinstance(targets, Mapping):
+        raise UsageError(
+            "targets have names", expected="{'mine': model}", got=f"a bare {type(targets).__name__}"
+        )
     if not targets or not len(data):
         what = "an image" if targets else "a target"
         raise UsageError(f"nothing can be evaluated without {what}", expected="one at least", got="none")

@@ -99,6 +99,10 @@ def evaluate(
             images, or it is not finite.
     """
     several = [attacks] if isinstance(attacks, Attack) else [*attacks]
+    if not all(isinstance(attack, Attack) for attack in several):
+        raise UsageError(
+            "these are no attacks", expected="what read_attack('mi', steps=10) returns", got=repr(attacks)
+        )
     seeds = {attack.seed for attack in several}
     if len(seeds) != 1:
         raise UsageError("the attacks of one call share a seed", expected="one", got=f"{len(seeds)} seeds")
