@@ -16,6 +16,7 @@ from transferzoo.base.plugins import PluginWarning
 from transferzoo.base.version import __version__
 from transferzoo.cli.attack import attack
 from transferzoo.cli.audit import audit
+from transferzoo.cli.compare import compare
 from transferzoo.cli.examples import EXIT_CODES, QUICK_START, examples
 from transferzoo.cli.interrupted import SENTENCE, Interrupted, sentence
 from transferzoo.cli.list import list_
@@ -44,6 +45,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "audit": (audit, "Measure"),
     "study": (study, "Measure"),
     "search": (search, "Measure"),
+    "compare": (compare, "Measure"),
     "train": (train, "Make and share surrogates"),
     "pull": (pull, "Make and share surrogates"),
     "push": (push, "Make and share surrogates"),

@@ -128,6 +128,14 @@ Output = Annotated[
         help="Also write .json, .csv, .md or .tex; repeatable.",
     ),
 ]
+ResultFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write all outcomes (.jsonl.gz), again every minute; what it holds is not computed.",
+        rich_help_panel=RESULTS,
+    ),
+]
 ClassNumbers = Annotated[
     Path | None,
     typer.Option(

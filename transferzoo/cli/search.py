@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import UsageError
 from transferzoo.base.table import Table
-from transferzoo.cli.grids import executor_of, run_cells
+from transferzoo.cli.candidates import Trials
 from transferzoo.cli.output import log, show, show_json, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.search_request import SearchRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rich.console import RenderableType
 
     from transferzoo.searches.moves import Candidate
     from transferzoo.searches.search import Round
-    from transferzoo.studies.executors import Executor
-    from transferzoo.zoo.reader import Zoo
 
 
 @command(SearchRequest)
@@ -35,19 +32,20 @@ def search(request: SearchRequest) -> None:
     for name in names:
         TECHNIQUES[name]  # or it is said, before anything runs
     check_place(request.save, request.name)
-    rounds = _rounds(request)
+    trials = Trials.of(request, request.images, request.dataset, request.surrogate)
+    rounds = _Rounds(trials)
     try:
-        best, rate = run_search(names, request.max_gradients, rounds.measure, rounds.on_round)
-        curve = rounds.measure(curve_of(best))
+        best, rate = run_search(names, request.max_gradients, trials.measure, rounds.on_round)
+        curve = trials.measure(curve_of(best))
     finally:
-        rounds.executor.close()
+        trials.executor.close()
     lines = preset_lines(request.name, best, curve, rounds.how)
     if request.json:
         show_json(_as_json(request.name, best, rate, curve, rounds))
     else:
         show(*_tables(rounds, curve), "\n".join(["attacks:", *lines]))
     log(
-        f"{best.name} fools {' and '.join(rounds.asked['validators'])} with {100 * rate:.1f} % of the images "
+        f"{best.name} fools {' and '.join(trials.asked['validators'])} with {100 * rate:.1f} % of the images "
         "that it was chosen on; expect less of others."
     )
     if request.save is not None:
@@ -58,88 +56,22 @@ def search(request: SearchRequest) -> None:
         )
 
 
-def _rounds(request: SearchRequest) -> _Rounds:
-    """Return what measures the rounds of a search.
-
-    Raises:
-        UsageError: a name is unknown, there is no surrogate or no validation target, or an option is wrong.
-    """
-    from transferzoo.base import plugins
-    from transferzoo.base.processes import usual_jobs
-    from transferzoo.datasets.sources import measured
-    from transferzoo.studies.store import Store
-    from transferzoo.zoo.reader import load_zoo, own_file
-
-    if request.ray is not None and request.jobs is not None:
-        raise UsageError("--jobs and --ray exclude each other", expected="one of the two")
-    records = load_zoo(request.zoo)
-    dataset = request.dataset or records.default_dataset
-    root = request.data and request.data.expanduser().absolute()
-    store = request.store.absolute()
-    Store(store).check()
-    asked = {
-        "dataset": dataset,
-        "split": request.split,
-        "surrogates": request.surrogate or [_default_surrogate(records, dataset)],
-        "validators": request.validator or _validators(records, dataset),
-        "images": request.images,
-    }
-    paths = {
-        "store": store,
-        "root": root,
-        "zoo": own_file(request.zoo),
-        "plugins": plugins.files(),
-        "allow_code": request.allow_code,
-    }
-    jobs = usual_jobs() if request.jobs is None else request.jobs
-    executor = executor_of(jobs, request.ray)
-    return _Rounds(measured(records, dataset, request.split, root), asked, paths, executor)
-
-
 @dataclass
 class _Rounds:
-    """The rounds of a search: each the study of its candidates.
+    """The rounds of a search.
 
     Attributes:
-        zoo: names are resolved in it.
-        asked: arguments of `round_of`.
-        paths: fields of `Task`, the study aside.
-        executor: it runs the cells.
+        trials: they measure candidates.
         done: the rounds so far.
-        failed: candidates that could not be measured → why.
     """
 
-    zoo: Zoo
-    asked: Mapping[str, Any]
-    paths: Mapping[str, Any]
-    executor: Executor
+    trials: Trials
     done: list[Round] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def how(self) -> str:
         """What the preset was chosen by, in a sentence."""
-        number = sum(len(one.rates) for one in self.done)
-        return (
-            f"Chosen among {number} attacks on {self.asked['images']} images of {self.asked['dataset']}, "
-            f"from {' and '.join(self.asked['surrogates'])} on {' and '.join(self.asked['validators'])}."
-        )
-
-    def measure(self, candidates: Sequence[Candidate]) -> dict[Candidate, float]:
-        """Return the success of those candidates that can be measured."""
-        from transferzoo.searches.measured import rates, round_of
-        from transferzoo.studies.finished import Finished, RecordedCells
-        from transferzoo.studies.grid import build_grid
-        from transferzoo.studies.store import Store
-        from transferzoo.studies.worker import Task
-
-        study = round_of(candidates, **self.asked)
-        task = Task(study.model_dump_json(), **self.paths)
-        grid = build_grid(study, self.zoo, task.root, allow_code=task.allow_code)
-        found = Finished(grid, Store(task.store), RecordedCells())
-        for cell, error in run_cells(task, found, found.missing(), self.executor, what="search"):
-            self.failed[cell.label] = str(error)
-        return rates(candidates, found.results())
+        return self.trials.how(sum(len(one.rates) for one in self.done))
 
     def on_round(self, one: Round) -> None:
         """Keep a round and tell of it."""
@@ -148,26 +80,6 @@ class _Rounds:
             f"Round {len(self.done)}, {one.move}: {len(one.rates)} attacks tried; "
             f"{'best' if one.improved else 'no gain; still'} {one.best.name}, {100 * one.rate:.1f} %."
         )
-
-
-def _default_surrogate(zoo: Zoo, dataset: str) -> str:
-    found = zoo.dataset(dataset).surrogate
-    if not found:
-        raise UsageError(f"'{dataset}' has no default surrogate", expected="--surrogate MODEL")
-    return found
-
-
-def _validators(zoo: Zoo, dataset: str) -> list[str]:
-    from transferzoo.zoo.selection import listed
-
-    found = [model.name for model in listed(zoo, "all", dataset, "validator")]
-    if not found:
-        raise UsageError(
-            f"'{dataset}' has no validation targets to choose by",
-            expected="one or more --validator MODEL",
-            hint="name models that no report has as targets",
-        )
-    return found
 
 
 def _tables(rounds: _Rounds, curve: Mapping[Candidate, float]) -> list[RenderableType]:
@@ -202,7 +114,7 @@ def _as_json(
         "gradients": best.gradients,
         "success": rate,
         "curve": [{"gradients": one.gradients, "success": value} for one, value in curve.items()],
-        **{key: rounds.asked[key] for key in ("dataset", "surrogates", "validators", "images")},
+        **{key: rounds.trials.asked[key] for key in ("dataset", "surrogates", "validators", "images")},
         "rounds": [
             {
                 "move": one.move,
@@ -212,5 +124,5 @@ def _as_json(
             }
             for one in rounds.done
         ],
-        "failed": rounds.failed,
+        "failed": rounds.trials.failed,
     }

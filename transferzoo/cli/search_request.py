@@ -1,4 +1,4 @@
-"""What can be asked of `transferzoo search`: a field a parameter, its option beside it."""
+"""What can be asked of `transferzoo search` and `compare`: a field a parameter, its option beside it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from typing import Annotated
 import typer
 
 from transferzoo.cli.completion import complete_models
-from transferzoo.cli.options import IMAGES, MODELS, RESULTS, SPEED, DataSetImages, Jobs, Split
+from transferzoo.cli.options import (
+    IMAGES,
+    MODELS,
+    RESULTS,
+    SPEED,
+    DataSetImages,
+    Jobs,
+    Output,
+    ResultFile,
+    Split,
+)
 from transferzoo.cli.requests import ZooRequest
+
+STUDY = "techniques"
+"""The study of the package that compares techniques."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchRequest(ZooRequest):
-    """The parameters of one call of the command, as they were parsed."""
+class CandidatesRequest(ZooRequest):
+    """What tries attacks on validation targets."""
 
-    max_gradients: Annotated[
-        int, typer.Option("--max-gradients", min=1, metavar="N", help="Gradient evaluations an image.")
-    ] = 50
-    technique: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Techniques to choose from.", show_default="all"),
-    ] = None
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,12 +54,6 @@ class SearchRequest(ZooRequest):
     ] = None
     data: DataSetImages = None
     split: Split = None
-    images: Annotated[
-        int,
-        typer.Option(
-            min=1, help="How many images choose: the last ones of the draw.", rich_help_panel=IMAGES
-        ),
-    ] = 100
     jobs: Jobs = None
     ray: Annotated[
         str | None,
@@ -64,6 +64,29 @@ class SearchRequest(ZooRequest):
             rich_help_panel=SPEED,
         ),
     ] = None
+    store: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where results are saved, as of study.", rich_help_panel=RESULTS),
+    ] = Path("studies")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest(CandidatesRequest):
+    """The parameters of one call of the command, as they were parsed."""
+
+    max_gradients: Annotated[
+        int, typer.Option("--max-gradients", min=1, metavar="N", help="Gradient evaluations an image.")
+    ] = 50
+    technique: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Techniques to choose from.", show_default="all"),
+    ] = None
+    images: Annotated[
+        int,
+        typer.Option(
+            min=1, help="How many images choose: the last ones of the draw.", rich_help_panel=IMAGES
+        ),
+    ] = 100
     name: Annotated[
         str, typer.Option(metavar="NAME", help="What the preset is called.", rich_help_panel=RESULTS)
     ] = "found"
@@ -76,7 +99,50 @@ class SearchRequest(ZooRequest):
             rich_help_panel=RESULTS,
         ),
     ] = None
-    store: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Where results are saved, as of study.", rich_help_panel=RESULTS),
-    ] = Path("studies")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest(CandidatesRequest):
+    """The parameters of one call of the command, as they were parsed."""
+
+    technique: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TECHNIQUE", help="Names of techniques.", show_default="all"),
+    ] = None
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY",
+            help="Compare those that are named with the attacks of this study, a name or file.",
+            show_default=f"{STUDY}, where the package has it",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Compare those that are named with one another only.")
+    ] = False
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many are attacked.", show_default="500", rich_help_panel=IMAGES),
+    ] = None
+    choose_on: Annotated[
+        int,
+        typer.Option(
+            "--choose-on",
+            min=1,
+            metavar="N",
+            help="How many images choose the step sizes: the last ones of the draw.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = 100
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the study, which has the step sizes, to a new file (.yaml).",
+            show_default=False,
+            rich_help_panel=RESULTS,
+        ),
+    ] = None
+    results: ResultFile = None
+    output: Output = None

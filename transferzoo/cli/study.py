@@ -10,13 +10,23 @@ import typer
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.completion import complete_studies
 from transferzoo.cli.grids import executor_of, run_cells
-from transferzoo.cli.options import RESULTS, AllowCode, DataSetImages, Json, Output, Plugins, ZooFile
+from transferzoo.cli.options import (
+    RESULTS,
+    AllowCode,
+    DataSetImages,
+    Json,
+    Output,
+    Plugins,
+    ResultFile,
+    ZooFile,
+)
 from transferzoo.cli.output import log, show, show_json, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from transferzoo.studies.cells import Cell, Grid
+    from transferzoo.studies.executors import Executor
     from transferzoo.studies.finished import Finished
     from transferzoo.studies.result_file import Results
     from transferzoo.studies.store import Store
@@ -48,14 +58,7 @@ def study(
             "--dry-run", help="Print what is done, how long the rest takes and how wide intervals will be."
         ),
     ] = False,
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Also write all outcomes (.jsonl.gz), again every minute; what it holds is not computed.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
+    results: ResultFile = None,
     ignore_records: Annotated[
         bool, typer.Option("--ignore-records", help="Compute also what the package's records have.")
     ] = False,
@@ -71,7 +74,7 @@ def study(
     from transferzoo.results.writers import check_output
     from transferzoo.studies.grid import build_grid
     from transferzoo.studies.preflight import check_architectures, check_images
-    from transferzoo.studies.result_file import RESULTS, SUFFIX, check_results, with_shared, write_results
+    from transferzoo.studies.result_file import RESULTS, SUFFIX, check_results
     from transferzoo.studies.schema import find_study
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
@@ -97,32 +100,60 @@ def study(
     check_architectures(grid, records.dataset(chosen.dataset))
     cell_store = Store(task.store)
     cell_store.check()
-    found = _read_finished(
+    found = read_finished(
         grid, cell_store, None if ignore_records else results or RESULTS / f"{name}{SUFFIX}"
     )
     missing = found.missing()
     if dry_run:
         _plan(found, missing, task, records, jobs, as_json=json)
         return
-    if results is not None:
-        found.check_keeps(results)
     check_images(missing.values(), records.dataset(chosen.dataset), root)
     executor = executor_of(jobs, ray)
     try:
-        failed = run_cells(task, found, missing, executor, results)
+        complete(task, found, executor, results, files, as_json=json)
     finally:
         executor.close()
+
+
+def complete(
+    task: Task,
+    found: Finished,
+    executor: Executor,
+    results: Path | None,
+    files: Sequence[Path],
+    *,
+    as_json: bool,
+) -> None:
+    """Run the cells of a study that are missing, and publish what there is then.
+
+    Args:
+        task: of the study.
+        found: what is finished of it.
+        executor: it runs the cells.
+        results: file of the results that is kept up to date; None for none.
+        files: to write the tables to.
+        as_json: print JSON.
+
+    Raises:
+        UsageError: the file of results has records that would be lost.
+        TransferZooError: a cell failed.
+    """
+    from transferzoo.studies.result_file import with_shared, write_results
+
+    if results is not None:
+        found.check_keeps(results)
+    failed = run_cells(task, found, found.missing(), executor, results)
     all_found = found.results()
     if results is not None:
         write_results(all_found, results)
         log(f"Written: {results}")
     if all_found.outcomes or all_found.values:
-        publish(with_shared(all_found), files, as_json=json)
+        publish(with_shared(all_found), files, as_json=as_json)
     if failed:
-        raise _incomplete(failed, grid)
+        raise _incomplete(failed, found.grid)
 
 
-def _read_finished(grid: Grid, store: Store, own: Path | None) -> Finished:
+def read_finished(grid: Grid, store: Store, own: Path | None) -> Finished:
     """Return what is finished of a grid: in the store, and in result files, the package's and the own.
 
     Args:

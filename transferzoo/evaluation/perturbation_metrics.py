@@ -44,7 +44,7 @@ class PerturbationMetrics:
     def __init__(self, *, ssim: bool = False) -> None:
         self._ssim = ssim
         self._count, self._moved = 0, 0
-        self._sums = dict.fromkeys(("l0", "l2", "linf", "psnr"), 0.0)
+        self._sums = dict.fromkeys(("l0", "l2", "linf", "psnr", "mean"), 0.0)
         self._similar: list[float] = []
 
     def add(self, images: Tensor, clean: Tensor) -> None:
@@ -57,6 +57,7 @@ class PerturbationMetrics:
         self._sums["l0"] += float((change != 0).any(1).double().mean(1).sum())
         self._sums["l2"] += float(squares.sqrt().sum() / 255)
         self._sums["linf"] += float(change.abs().flatten(1).amax(1).double().sum())
+        self._sums["mean"] += float(change.abs().double().flatten(1).mean(1).sum())
         values = images[0].numel()
         self._sums["psnr"] += float((10 * (255**2 / (squares[moved] / values)).log10()).sum())
         if self._ssim and has_ssim(images):
@@ -76,6 +77,7 @@ class PerturbationMetrics:
             linf=round(means["linf"], 6),
             psnr=round(self._sums["psnr"] / self._moved, 4) if self._moved else None,
             ssim=round(sum(self._similar) / len(self._similar), 6) if self._similar else None,
+            mean=round(means["mean"], 6),
         )
 
 

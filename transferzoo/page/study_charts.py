@@ -15,8 +15,7 @@ from transferzoo.page.measurements import (
     measurements,
 )
 from transferzoo.page.parts import slug
-from transferzoo.results.statistics import crossed_difference
-from transferzoo.studies.claim_sides import contributions, outcomes_by_target, stack_values
+from transferzoo.studies.attack_tables import mean_success
 from transferzoo.studies.entries import SHARES, SUCCESS
 from transferzoo.studies.result_file import SHARPNESS
 
@@ -118,7 +117,7 @@ def _success_matrix(results: Results, attack: str) -> Heatmap:
 def mean_rates(results: Results) -> Figure | None:
     """Return the mean success rate of every surrogate under every attack, with intervals."""
     means = {
-        name: {attack: _mean_interval(results, name, attack) for attack in attack_specs(results)}
+        name: {attack: mean_interval(results, name, attack) for attack in attack_specs(results)}
         for name in results.study.surrogates
     }
     return mean_rate_bars(
@@ -127,15 +126,12 @@ def mean_rates(results: Results) -> Figure | None:
     )
 
 
-def _mean_interval(results: Results, surrogate: str, attack: str) -> MeanInterval | None:
+def mean_interval(results: Results, surrogate: str, attack: str) -> MeanInterval | None:
     """Return the mean rate of a surrogate with its interval over seeds and images, which one image lacks."""
-    found = outcomes_by_target(results, surrogate, results.own_epoch(surrogate), attack)
-    if not found:
+    found = mean_success(results, surrogate, attack)
+    if found is None:
         return None
-    seeds = {seed for by_seed in found.values() for seed in by_seed}
-    shares = contributions(stack_values(found, list(found), sorted(seeds)))
-    interval = crossed_difference(shares)
-    mean = float(shares.mean())
+    mean, interval = found
     return (
         MeanInterval(mean, max(0.0, interval.low), min(1.0, interval.high))
         if interval

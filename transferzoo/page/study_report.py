@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from transferzoo.page.cost_curves import cost_curves
 from transferzoo.page.parts import Part, format_range, names_or_count, slug, unique_texts
 from transferzoo.page.study_charts import claim_differences, mean_rates, sharpness_scatter, success_matrices
 from transferzoo.page.study_curves import epoch_curves, rho_curves
@@ -69,6 +70,7 @@ def study_figures(results: Results, verdicts: Sequence[Verdict]) -> tuple[Figure
     found = [
         claim_differences(verdicts),
         *success_matrices(results),
+        cost_curves(results),
         mean_rates(results),
         *epoch_curves(results),
         rho_curves(results),

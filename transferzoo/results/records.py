@@ -154,7 +154,7 @@ class Visibility:
         surrogate: full name.
         attack: canonical form.
         n: images.
-        unchanged: of them, those without any perturbation; they are in no mean but l0, l2 and linf.
+        unchanged: of them, those without any perturbation; they are in the means of l0, l2, linf and mean.
         l0: share of the pixels that are changed, in [0, 1].
         l2: length of the perturbation, in [0, 1] pixels.
         linf: largest change of a value, in levels of 255.
@@ -162,6 +162,8 @@ class Visibility:
         ssim: structural similarity (Wang et al. 2004, Gaussian window of 1.5 pixels, by scikit-image, the
             extra `visibility`); None without it, if nothing is changed, or of images below the window of 11
             pixels.
+        mean: absolute change of a value, in levels of 255; None of images that were measured before there
+            was this field.
     """
 
     surrogate: str
@@ -173,6 +175,7 @@ class Visibility:
     linf: float
     psnr: float | None
     ssim: float | None
+    mean: float | None = None
 
     @property
     def lacks_ssim(self) -> bool:

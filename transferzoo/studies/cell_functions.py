@@ -15,7 +15,7 @@ from transferzoo.evaluation.job import Job
 from transferzoo.evaluation.run import run as run_job
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.models.load import load_classifier
-from transferzoo.studies.entries import SharpnessEntry
+from transferzoo.studies.entries import MOVED, SharpnessEntry
 from transferzoo.studies.worker import CELL_FUNCTIONS, training_images
 from transferzoo.training.labels import labelled_by
 from transferzoo.training.loop import seed_of
@@ -61,16 +61,20 @@ def _test_images(context: WorkerContext) -> Batch | None:
 
 @CELL_FUNCTIONS.register("attack")
 def attack(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> dict[str, Any]:
-    """Craft images on a surrogate and evaluate them on targets; the result is the records."""
+    """Craft images on a surrogate and evaluate them on targets.
+
+    The result is the records, those of random noise, and in the L∞ ball mean |δ| / ε.
+    """
     dataset = context.dataset
     surrogate = context.model(inputs["surrogate"])
     targets = tuple(context.model(one) for one in inputs["targets"])
+    spec = AttackSpec(**inputs["attack"])
     config = AttackConfig.of(
         dataset=dataset.name,
         split=inputs["split"],
         surrogates=(surrogate.full_name,),
         targets=tuple(target.full_name for target in targets),
-        attacks=(AttackSpec(**inputs["attack"]),),
+        attacks=(spec,),
         images=inputs["count"],
         images_correct_for=inputs["images_correct_for"],
         from_end=inputs.get("from_end", False),
@@ -85,10 +89,14 @@ def attack(inputs: Mapping[str, Any], folder: Path, context: WorkerContext) -> d
     job = Job(config, dataset, (surrogate,), targets, images, trusted=trained_here, cache=cache)
     found = run_job(job, RunFolder(folder / "run"), team=Team())
     dropped = ("versions", "split", "dataset", "targeted", "seed")
-    return {
+    result: dict[str, Any] = {
         kind: [{k: v for k, v in asdict(r).items() if k not in dropped} for r in records]
         for kind, records in (("records", found.records), ("noise", found.noise))
     }
+    (visible,) = found.visibility
+    if spec.norm == "linf" and visible.mean is not None:
+        result[MOVED] = visible.mean / 255 / float(spec.exact.epsilon)
+    return result
 
 
 @CELL_FUNCTIONS.register("sharpness")

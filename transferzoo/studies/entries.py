@@ -18,8 +18,14 @@ Epoch = Annotated[int, Field(ge=1)] | Literal["last", "selected"]
 """Which weights of a training: after an epoch, from 1, the last, or the selected."""
 SUCCESS = "success"
 """The default measure of a claim: mean success rate over the targets, in [0, 1]."""
+ITSELF = "itself"
+"""Among targets: the surrogate."""
 ACCURACY, ROBUST = "accuracy", "robust"
-SHARES = {SUCCESS, ACCURACY, ROBUST}
+GRADIENTS, MOVED, NOISE = "gradients", "moved", "noise"
+"""Measures of one attack on a surrogate: gradient evaluations an image; mean |δ| / ε in the L∞ ball; mean
+success rate of random noise of the same budget over the targets, white-box ones aside."""
+OF_ATTACK = (GRADIENTS, MOVED, NOISE)
+SHARES = {SUCCESS, ACCURACY, ROBUST, MOVED, NOISE}
 """Measures that are shares, and written in percent."""
 
 

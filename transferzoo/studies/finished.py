@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
-from transferzoo.studies.entries import ACCURACY, ROBUST
+from transferzoo.studies.entries import ACCURACY, GRADIENTS, MOVED, NOISE, OF_ATTACK, ROBUST
 from transferzoo.studies.result_file import (
     CURVE,
     SHARPNESS,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from transferzoo.studies.cells import Cell, Grid, GridPoint
     from transferzoo.studies.store import Store
 
-    Lines = Sequence[Outcomes] | Sequence[Value]
+    Lines = Sequence[Outcomes | Value]
     Measured = tuple[str, int | str]
     """A measure, and the epoch of a training's curve, "" of what other cells measure."""
 
@@ -143,9 +144,14 @@ class Finished:
     def _cells(self, point: GridPoint) -> Iterator[tuple[str, Lines]]:
         """Yield the key of every cell that measures a point with what it found; nothing if it has to run."""
         for attack, key in point.attacks.items():
-            yield key, self._outcomes(point, attack, key)
+            if found := self._outcomes(point, attack, key):
+                measured = self._values(point, "attack", key, _of_attack)
+                yield key, [*found, *(value for value in measured if value.measure in OF_ATTACK)]
+            else:
+                yield key, []
         for key in list(point.attacks.values())[:1]:
-            yield key, self._values(point, "attack", key, _accuracy)
+            measured = self._values(point, "attack", key, _accuracy)
+            yield key, [value for value in measured if value.measure == ACCURACY]
         if point.robust:
             yield point.robust, self._values(point, "attack", point.robust, _robust_accuracy)
         if point.sharpness:
@@ -181,6 +187,18 @@ class Finished:
 
 def _accuracy(attack: Mapping[str, Any]) -> dict[str, float]:
     return {ACCURACY: attack["records"][0]["surrogate_accuracy"]}
+
+
+def _of_attack(attack: Mapping[str, Any]) -> dict[str, float]:
+    """Return the measures of `OF_ATTACK` that a cell has."""
+    records = attack["records"]
+    white = {one["target"] for one in records if one["white_box"]}
+    noise = [one["rate"] for one in attack.get("noise", ()) if one["target"] not in white]
+    return {
+        GRADIENTS: float(records[0]["gradients"]),
+        **({MOVED: attack[MOVED]} if MOVED in attack else {}),
+        **({NOISE: fmean(noise)} if noise else {}),
+    }
 
 
 def _robust_accuracy(attack: Mapping[str, Any]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from transferzoo.base.plugins import used
 from transferzoo.models.resolve import silent
 from transferzoo.studies.cells import Cell, Grid, GridPoint
 from transferzoo.studies.claim_checks import check_claims
+from transferzoo.studies.entries import ITSELF
 from transferzoo.studies.references import References
 from transferzoo.training.recipes import plan, plugins_of
 
@@ -170,7 +171,7 @@ class _GridBuilder:
         self, entry: AttackEntry, model: dict[str, Any], needs: list[str], label: str, *, itself: bool = False
     ) -> str:
         spec = resolve(self.zoo, self.study.dataset, entry.spec, entry.said)
-        targets = [model] if itself else self._targets
+        targets = [model] if itself else self._targets_of(model)
         inputs = {
             "surrogate": model,
             "targets": targets,
@@ -187,11 +188,17 @@ class _GridBuilder:
         trainings = [one["cell"] for one in targets if "cell" in one]
         return self._add("attack", inputs, [*needs, *trainings], label)
 
+    def _targets_of(self, model: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return references to the targets of what is crafted on a model, itself if the study says so."""
+        own = {"name": ITSELF, **model}
+        more = [own] if ITSELF in self.study.targets and own not in self._targets else []
+        return [*self._targets, *more]
+
     @cached_property
     def _targets(self) -> list[dict[str, Any]]:
         """References to the targets, each once; the study's own trainings at their first seed."""
         found: dict[str, dict[str, Any]] = {}
-        for name in self.study.targets:
+        for name in (one for one in self.study.targets if one != ITSELF):
             for target in self._resolve_target(name):
                 if found.setdefault(target["name"], target) != target:
                     raise UsageError(

@@ -18,7 +18,7 @@ from transferzoo.base.atomic import write_bytes
 from transferzoo.base.errors import DataError, UsageError
 from transferzoo.base.foreign_files import parse_json, unpack_gzip
 from transferzoo.results.writers import check_file
-from transferzoo.studies.entries import SUCCESS
+from transferzoo.studies.entries import OF_ATTACK, SUCCESS
 from transferzoo.studies.schema import Study
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Value:
         surrogate: its name in the study.
         seed: of its training.
         epoch: 1..E, "last" or "selected".
-        measure: "accuracy", "robust", "sharpness.top", "learning_rate", ….
+        measure: "accuracy", "robust", "sharpness.top", "learning_rate", …; those of `OF_ATTACK` are of the
+            attack whose outcomes have the same cell.
         value: the number.
         cell: key of the cell that found it; empty where that is not known.
     """
@@ -129,6 +130,11 @@ class Results:
     def lines(self) -> tuple[Outcomes | Value, ...]:
         """All outcomes and values."""
         return (*self.outcomes, *self.values)
+
+    @property
+    def attacks_by_cell(self) -> dict[str, str]:
+        """Key of a cell → the attack whose outcomes it found, the last of those that share it."""
+        return {one.cell: one.attack for one in self.outcomes if one.cell}
 
     def own_epoch(self, surrogate: str) -> int | str:
         """Return the epoch that stands for a surrogate: the last that the study names, or was measured."""
@@ -226,7 +232,17 @@ def csv_rows(results: Results) -> list[dict[str, object]]:
         }
         for one in results.outcomes
     ]
-    values = [{**asdict(one), "attack": "", "target": "", "white_box": "", "n": ""} for one in results.values]
+    attacks = results.attacks_by_cell
+    values = [
+        {
+            **asdict(one),
+            "attack": attacks[one.cell] if one.measure in OF_ATTACK else "",
+            "target": "",
+            "white_box": "",
+            "n": "",
+        }
+        for one in results.values
+    ]
     return [*rates, *({key: line[key] for key in rates[0]} if rates else line for line in values)]
 
 

@@ -41,7 +41,8 @@ class Study(FrozenModel):
         data: derived data sets.
         surrogates: models that images are crafted on.
         others: models that are only targets, or that data are derived with.
-        targets: names of the study's own models, at their first seed, or of others, see `models.resolve`.
+        targets: names of the study's own models, at their first seed, or of others, see `models.resolve`;
+            "itself" for each surrogate too, a white box, which is in no mean.
         attacks: each on every surrogate.
         robust: the attack on the surrogate itself that "robust" is the accuracy under; None for none.
         sharpness: how it is measured; None for not at all.

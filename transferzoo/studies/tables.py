@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Mark, Marked, Table
 from transferzoo.results.statistics import ENOUGH_SEEDS
+from transferzoo.studies.attack_tables import attack_tables, compares_attacks
 from transferzoo.studies.claims import (
     NO_DIFFERENCE,
     NOT_SUPPORTED,
@@ -30,8 +31,9 @@ COLUMNS = (ACCURACY, ROBUST, f"{SHARPNESS}.top", f"{SHARPNESS}.trace")
 
 
 def tables(results: Results, verdicts: Sequence[Verdict]) -> list[Table]:
-    """Return the table of verdicts, if there are any, and that of measurements."""
-    return [*([_verdicts_table(verdicts, results)] if verdicts else []), _measurements_table(results)]
+    """Return the table of verdicts, if there are any, and those of measurements."""
+    measured = attack_tables(results) if compares_attacks(results) else [_measurements_table(results)]
+    return [*([_verdicts_table(verdicts, results)] if verdicts else []), *measured]
 
 
 def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:

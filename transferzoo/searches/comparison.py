@@ -1,0 +1,257 @@
+"""Techniques compared at equal cost, each with the step size that suits it: the attacks of such a study.
+
+Step sizes are chosen by what a search measures, on validation targets. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from transferzoo.base.errors import UsageError
+from transferzoo.searches.moves import STEP_SIZES, Candidate
+from transferzoo.studies.entries import ITSELF, AttackEntry, Claim, ModelEntry, Operand
+from transferzoo.studies.schema import Study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from transferzoo.searches.search import Measure
+
+    Choices = Mapping[tuple["Contender", int], "Choice"]
+    """Contender and gradients → the step size that was chosen."""
+
+STEPS = tuple(name for name in STEP_SIZES if name != "ε/T")
+"""Step sizes to choose from; ε/T reaches the border of the ball only if no sign ever flips."""
+CHOSEN_AT = (10, 50)
+"""Gradients an image at which step sizes are chosen; attacks of more have the choice of the most."""
+REPORTED_AT, LEADERS_AT, PRESETS_AT = 50, (10, 200), (10, 200, 1000)
+"""Gradients an image of all attacks, and of the leaders and the presets besides."""
+LEADERS = 10
+MOMENTUM = "mi"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Techniques that are compared: one by itself, one on momentum, or those of a preset.
+
+    Attributes:
+        techniques: terms of a spec string.
+        preset: name of the preset that has them; empty where there is none.
+        leads: whether it may be a leader: a technique on momentum, or by itself where momentum does not go
+            with it.
+    """
+
+    techniques: tuple[str, ...]
+    preset: str = ""
+    leads: bool = False
+
+    @property
+    def spec(self) -> str:
+        """What the study calls it."""
+        return self.preset or "+".join(self.techniques) or "bim"
+
+    def label(self, gradients: int) -> str:
+        """Return what tables call its attack of so many gradients."""
+        return f"{self.spec}, {gradients} gradients"
+
+    def at(self, gradients: int, step: str = STEPS[0]) -> Candidate:
+        """Return its attack of so many gradients."""
+        return Candidate(self.techniques, step, gradients)
+
+    def entry(self, gradients: int, step: str) -> AttackEntry:
+        """Return its attack of so many gradients, as a study names it."""
+        named = {"spec": self.spec, "name": self.label(gradients)}
+        return self.at(gradients, step).entry.model_copy(update=named)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The step size of a contender at a number of gradients.
+
+    Attributes:
+        step: name in `STEP_SIZES`.
+        rate: success on the validation targets with it, in [0, 1].
+    """
+
+    step: str
+    rate: float
+
+
+def contenders(names: Iterable[str], presets: Mapping[str, str], *, plain: bool) -> tuple[Contender, ...]:
+    """Return what is compared: each technique by itself and on momentum, where it goes with one surrogate.
+
+    Args:
+        names: techniques.
+        presets: name → spec.
+        plain: BIM and momentum too.
+    """
+    found = [Contender(()), Contender((MOMENTUM,))] if plain else []
+    for name in names:
+        joined = Contender((MOMENTUM, name), leads=True)
+        fits = joined.at(REPORTED_AT).fits
+        found += [Contender((name,), leads=not fits and name != MOMENTUM), *([joined] if fits else [])]
+    first: dict[str, Contender] = {}
+    for one in found:
+        if (attack := one.at(REPORTED_AT)).fits:
+            first.setdefault(attack.composition.canonical, one)
+    return (*first.values(), *(Contender(tuple(spec.split("+")), name) for name, spec in presets.items()))
+
+
+def choose(every: Sequence[Contender], measure: Measure) -> Choices:
+    """Return the step size of each contender that has the highest success, at each of `CHOSEN_AT`.
+
+    Ties are for the first of `STEPS`. What cannot be measured, or costs more in one step, has none.
+
+    Args:
+        every: contenders.
+        measure: candidates → success on validation targets, as that of a search.
+    """
+    tried = {
+        (one, gradients): [one.at(gradients, step) for step in STEPS]
+        for one in every
+        for gradients in CHOSEN_AT
+        if one.at(gradients).fits
+    }
+    rates = measure(list(dict.fromkeys(candidate for each in tried.values() for candidate in each)))
+    found = {}
+    for place, candidates in tried.items():
+        if known := [candidate for candidate in candidates if candidate in rates]:
+            best = max(known, key=lambda candidate: rates[candidate])
+            found[place] = Choice(best.step, rates[best])
+    return found
+
+
+def ranked(chosen: Choices, gradients: int) -> list[Contender]:
+    """Return the contenders by success on the validation targets after so many gradients, highest first."""
+    rates = {one: choice.rate for (one, number), choice in chosen.items() if number == gradients}
+    return sorted(rates, key=lambda one: -rates[one])
+
+
+def reported(chosen: Choices) -> Iterator[tuple[Contender, int, Choice]]:
+    """Yield the attacks that are reported: contender, gradients and step size; the highest success first.
+
+    All at `REPORTED_AT`, the `LEADERS` of the highest success also at `LEADERS_AT`, presets at `PRESETS_AT`.
+    Which of them lead is decided on the validation targets too.
+    """
+    order = ranked(chosen, REPORTED_AT)
+    leaders = [one for one in order if one.leads][:LEADERS]
+    rows = [(one, REPORTED_AT) for one in order]
+    rows += [(one, number) for number in LEADERS_AT for one in leaders]
+    rows += [(one, number) for number in PRESETS_AT for one in order if one.preset]
+    for one, gradients in rows:
+        at = max(number for number in CHOSEN_AT if number <= gradients)
+        if (one, at) in chosen:
+            yield one, gradients, chosen[one, at]
+
+
+def claims(surrogates: Iterable[str], pairs: Iterable[tuple[str, str]]) -> tuple[Claim, ...]:
+    """Return the claims that an attack beats another, from each surrogate; pairs of labels, higher first."""
+    pairs = list(pairs)
+    return tuple(
+        Claim(
+            say=f"{higher} beat {lower}, from {name}",
+            higher=Operand(surrogate=name, attack=higher),
+            lower=Operand(surrogate=name, attack=lower),
+        )
+        for name in surrogates
+        for higher, lower in pairs
+    )
+
+
+def preset_pairs(rows: Iterable[tuple[Contender, int, Choice]]) -> list[tuple[str, str]]:
+    """Return the labels of each preset and of the first leader, wherever both have the same gradients."""
+    rows = list(rows)
+    found = []
+    for one, gradients, _ in rows:
+        rivals = [other for other, number, _ in rows if number == gradients and other.leads]
+        if one.preset and rivals:
+            found.append((one.label(gradients), rivals[0].label(gradients)))
+    return found
+
+
+def study_of(
+    rows: Sequence[tuple[Contender, int, Choice]],
+    *,
+    name: str,
+    dataset: str,
+    split: str | None,
+    surrogates: Sequence[str],
+    images: int,
+) -> Study:
+    """Return the study that reports attacks: on all targets, and on the surrogates themselves.
+
+    Args:
+        rows: as of `reported`.
+        name: of the study.
+        dataset: name in the zoo.
+        split: whose images are attacked; None for the data set's default.
+        surrogates: names of the models that images are crafted on, one after the other.
+        images: how many, from the beginning of the seed's order.
+    """
+    return Study(
+        name=name,
+        about="Which technique adds most at equal cost?",
+        dataset=dataset,
+        split=split,
+        images=images,
+        surrogates={name: ModelEntry(model=name) for name in surrogates},
+        targets=("all", ITSELF),
+        attacks=tuple(one.entry(gradients, choice.step) for one, gradients, choice in rows),
+        claims=claims(surrogates, preset_pairs(rows)),
+    )
+
+
+def with_more(study: Study, rows: Sequence[tuple[Contender, int, Choice]]) -> Study:
+    """Return a study with further attacks, and claims that they beat two that it has.
+
+    They are its first, that with the highest success on the validation targets, and momentum by itself.
+
+    Raises:
+        UsageError: it has one of them already.
+    """
+    entries = tuple(one.entry(gradients, choice.step) for one, gradients, choice in rows)
+    there = {entry.label for entry in study.attacks}
+    if known := [entry.label for entry in entries if entry.label in there]:
+        raise UsageError(
+            f"the study '{study.name}' has '{known[0]}' already",
+            expected="techniques that it has not",
+            hint="--alone compares those that are named with one another",
+        )
+    rivals = [
+        name for name in (study.attacks[0].label, Contender((MOMENTUM,)).label(REPORTED_AT)) if name in there
+    ]
+    pairs = [
+        (one.label(gradients), rival)
+        for one, gradients, _ in rows
+        if one.leads and gradients == REPORTED_AT
+        for rival in dict.fromkeys(rivals)
+    ]
+    more = claims(study.surrogates, pairs)
+    return study.model_copy(update={"attacks": (*study.attacks, *entries), "claims": (*study.claims, *more)})
+
+
+def study_text(study: Study, how: str, rows: Iterable[tuple[Contender, int, Choice]]) -> str:
+    """Return the file of a study, with how its step sizes were chosen, and the success there, in comments.
+
+    Args:
+        study: the study.
+        how: what chose, in a sentence.
+        rows: as of `reported`.
+    """
+    content = study.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+    body = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000, default_flow_style=None)
+    rates = [
+        f"#   {one.label(number)}: step {choice.step}, {100 * choice.rate:.1f}"
+        for one, number, choice in rows
+    ]
+    return "\n".join(
+        [
+            f"# {how} What each",
+            "# was chosen with, and its success in %, after that many gradients or 50:",
+            *rates,
+            body,
+        ]
+    )
