@@ -35,6 +35,8 @@ REFUSED = {
     ("audit", "model"): f"audit {NAME}",
     ("audit", "surrogate"): f"audit vgg -s {NAME}",
     ("score", "targets"): f"score fashion-mnist-three -t {NAME}",
+    ("compare", "surrogate"): f"compare di --alone -s {NAME}",
+    ("compare", "validator"): f"compare di --alone -s vgg --validator {NAME}",
     ("search", "surrogate"): f"search -s {NAME}",
     ("search", "validator"): f"search -s vgg --validator {NAME}",
     ("sharpness", "models"): f"sharpness {NAME}",

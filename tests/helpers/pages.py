@@ -81,6 +81,30 @@ def few_results() -> Results:
     return replace(found, outcomes=outcomes, values=values)
 
 
+COSTS = {"mi": {10: 4, 50: 9, 200: 12}, "mi+di": {10: 6, 48: 13}, "bim": {50: 7}}
+"""Techniques → gradients → images that fool the target of `compared_results`."""
+
+
+def compared_results() -> Results:
+    """Return results of a study that compares attacks at several costs, from two surrogates."""
+    attacks = [(spec, cost) for spec, line in COSTS.items() for cost in line]
+    named = [{"spec": spec, "name": f"{spec}, {cost} gradients", "step": "eps/10"} for spec, cost in attacks]
+    surrogates = {"first": {"model": "resnet50-sgd"}, "second": {"model": "resnet50-lsam"}}
+    study = Study(
+        name="by-cost", about="Which is best?", dataset="fashion-mnist", surrogates=surrogates, attacks=named
+    )
+    outcomes, values = [], []
+    for at, name in enumerate(surrogates):
+        for spec, cost in attacks:
+            cell, label = f"{name} {spec} {cost}", f"{spec}, {cost} gradients"
+            for target, fooled in (("vgg", COSTS[spec][cost] + at), (name, IMAGES)):
+                shown = ("1" * fooled).ljust(IMAGES, "0")
+                outcomes.append(Outcomes(name, 0, "last", label, target, target == name, shown, cell))
+            measured = {"gradients": float(cost), "moved": 0.5 + at / 8, "noise": 0.05}
+            values += [Value(name, 0, "last", measure, value, cell) for measure, value in measured.items()]
+    return Results(study, tuple(outcomes), tuple(values), {"transferzoo": "1"})
+
+
 def runs_part(*, name: str = "a") -> Part:
     """Return the part of runs by hand: two surrogates, two attacks, two targets; with their examples.
 

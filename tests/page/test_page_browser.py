@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers.browser import Browser, browsing, chromium
-from helpers.pages import few_results, results, runs_part
+from helpers.pages import compared_results, few_results, results, runs_part
 from transferzoo.page import study_report
 from transferzoo.page.html import render_page
 from transferzoo.page.parts import with_unique_names
@@ -164,6 +164,24 @@ def test_a_screen_reader_gets_the_figures(browser: Browser, address: str) -> Non
     tables = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "table"]
     claims = [name for name in tables if name.startswith("What the records say of 5 claims")]
     assert len(claims) == 1, "the claims stay a table where they are laid out as blocks"
+
+
+@pytest.mark.parametrize(("width", "dark"), SIZES)
+def test_success_by_cost_is_drawn_and_beside_it_a_table(
+    width: int, dark: bool, browser: Browser, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(render_page([study_report.study_part(compared_results())]), encoding="utf-8")
+    browser.open(path.as_uri(), width, dark=dark)
+    _check_quiet(browser, path.as_uri(), width)
+    _check_labels(browser)
+    (drawn,) = [each for each in browser.tell(BOXES) if "--cost-" in each["name"]]
+    assert 0 <= drawn["left"] < drawn["right"] <= width
+    assert drawn["smallest"] >= 8.5
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    shown = [each["height"] for each in browser.tell(FOLDED) if each["heading"] == "The numbers"]
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert min(shown) > 40
 
 
 def test_what_is_folded_is_on_paper(browser: Browser, address: str) -> None:

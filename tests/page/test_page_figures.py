@@ -9,9 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from helpers.pages import ACCURATE, CLAIMS, EPOCHS, IMAGES, SEEDS, SHARP, STRONG, STUDY, TARGETS, results
+from helpers.pages import (
+    ACCURATE,
+    CLAIMS,
+    COSTS,
+    EPOCHS,
+    IMAGES,
+    SEEDS,
+    SHARP,
+    STRONG,
+    STUDY,
+    TARGETS,
+    compared_results,
+    results,
+)
 from transferzoo.page import study_report
 from transferzoo.page.charts import Bars, Curves, Differences, Heatmap, Scatter
+from transferzoo.page.cost_curves import cost_curves
 from transferzoo.page.descriptions import describe, numbers_table
 from transferzoo.page.study_curves import learning_rate_decays
 from transferzoo.results.statistics import crossed_difference
@@ -46,6 +60,44 @@ def test_the_matrix_stands_for_the_last_epoch(figures: dict[str, Figure]) -> Non
         assert row == pytest.approx((fmean(rates), *rates))
     assert chart.white_box == frozenset()
     assert "White box" not in figures["success"].caption
+
+
+def test_success_by_cost() -> None:
+    """A line of the techniques that have several costs, a panel a surrogate; white boxes are in none."""
+    found = compared_results()
+    (figure,) = [one for one in study_report.study_figures(found, ()) if one.name == "cost"]
+    chart = figure.chart
+    assert isinstance(chart, Curves)
+    assert chart.axis.log
+    assert len(chart.panels) == 2
+    for at, panel in enumerate(chart.panels):
+        assert {name: [*line] for name, line in panel.lines.items()} == {
+            spec: [*line] for spec, line in COSTS.items() if len(line) > 1
+        }
+        for spec, line in panel.lines.items():
+            for cost, level in line.items():
+                fooled = COSTS[spec][int(cost)] + at
+                values = np.array([[1.0] * fooled + [0.0] * (IMAGES - fooled)])
+                interval = crossed_difference(values)
+                assert interval is not None
+                assert level.mean == pytest.approx(fooled / IMAGES)
+                assert (level.low, level.high) == pytest.approx((max(0, interval.low), interval.high))
+    table = numbers_table(figure)
+    assert table.columns[:2] == ("line", "Gradient evaluations an image")
+    assert [row[:2] for row in table.rows] == [
+        ("mi", "10"),
+        ("mi", "50"),
+        ("mi", "200"),
+        ("mi+di", "10"),
+        ("mi+di", "48"),
+    ]
+    assert "mi+di goes from 30.0 % at 10 to 65.0 % at 48, highest at 48" in describe(figure)
+
+
+def test_no_curve_of_attacks_of_one_cost_each() -> None:
+    found = compared_results()
+    once = tuple(one for one in found.outcomes if one.attack.endswith("50 gradients"))
+    assert cost_curves(replace(found, outcomes=once)) is None
 
 
 def test_white_boxes_are_left_out_of_means() -> None:

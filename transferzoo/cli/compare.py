@@ -29,7 +29,15 @@ def compare(request: CompareRequest) -> None:
     from transferzoo.base.atomic import write_text
     from transferzoo.cli.study import complete, read_finished
     from transferzoo.results.writers import check_output
-    from transferzoo.searches.comparison import choose, contenders, reported, study_of, study_text, with_more
+    from transferzoo.searches.comparison import (
+        STEPS,
+        choose,
+        contenders,
+        reported,
+        study_of,
+        study_text,
+        with_more,
+    )
     from transferzoo.studies.grid import build_grid
     from transferzoo.studies.result_file import RESULTS, SUFFIX, check_results
     from transferzoo.studies.store import Store
@@ -61,7 +69,7 @@ def compare(request: CompareRequest) -> None:
         grid = build_grid(study, trials.zoo, task.root, notify=log, allow_code=task.allow_code)
         _check_apart(grid, trials.asked["validators"])
         if request.save is not None:
-            write_text(request.save, study_text(study, trials.how(len(chosen)), rows))
+            write_text(request.save, study_text(study, trials.how(len(chosen) * len(STEPS)), rows))
             log(f"Written: {request.save}")
         found = read_finished(grid, Store(task.store), request.results or RESULTS / f"{study.name}{SUFFIX}")
         complete(task, found, trials.executor, request.results, files, as_json=request.json)
@@ -141,6 +149,6 @@ def _tell_left_out(names: Sequence[str], rows: Sequence[tuple[Contender, int, Ch
     shown = {term.partition(":")[0] for one, _, _ in rows for term in one.techniques}
     if lacking := [name for name in names if name not in shown]:
         log(
-            f"Left out, since a step costs more than {REPORTED_AT} gradients, or they need several surrogates or "
-            f"one of another kind: {', '.join(lacking)}."
+            f"Left out, since a step costs more than {REPORTED_AT} gradients, or they need several "
+            f"surrogates or one of another kind: {', '.join(lacking)}."
         )

@@ -52,12 +52,9 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "compare": (
-        (
-            "All techniques, in some hours",
-            "transferzoo compare -s resnet50-sgd -s resnet50-lsam --save all.yaml --results all.jsonl.gz",
-        ),
-        ("Two of them, in a minute or two", "transferzoo compare di vt --alone --images 50 --choose-on 20"),
-        ("One of yours beside them", "transferzoo compare mine --plugin mine.py --beside all.yaml"),
+        ("All techniques, in some hours", "transferzoo compare --save all.yaml --results all.jsonl.gz"),
+        ("One more beside them", "transferzoo compare emi --beside all.yaml --results all.jsonl.gz"),
+        ("One alone, in a few minutes", "transferzoo compare di --alone --images 50 --choose-on 20"),
     ),
     "score": (
         ("PNGs that somebody made of the built-in images", "transferzoo score ./pngs -t all --eps 16/255"),

@@ -32,8 +32,8 @@ def cost_curves(results: Results) -> Figure | None:
     return Figure(
         "cost",
         "Success by cost",
-        "Mean over images, targets and training seeds; bands: 95 % intervals over seeds and images. Gradients "
-        "are on a logarithmic axis. A line joins attacks of the same techniques; their step sizes may differ.",
+        "Mean over images, targets and training seeds; bands: 95 % intervals over seeds and images. The "
+        "axis of gradients is logarithmic. A line joins attacks of the same techniques.",
         Curves(Axis("Gradient evaluations an image", log=True), tuple(panels)),
     )
 

@@ -59,9 +59,9 @@ def _attack_table(results: Results, surrogate: str) -> Table:
         )
     caption = (
         f"Mean success rate over the targets in %, with its interval over seeds and images; {study.dataset}, "
-        f"n = {' to '.join(map(str, sorted({min(counted), max(counted)})))}. Gradients: evaluations an image. "
-        "Noise: random noise of the same budget. |δ| / ε: how much of the budget the mean pixel uses, in %. "
-        "White box: success on the surrogate itself."
+        f"n = {' to '.join(map(str, sorted({min(counted), max(counted)})))}. Gradients: evaluations "
+        "an image. Noise: random noise of the same budget. |δ| / ε: share of the budget "
+        "that the mean pixel uses, in %. White box: success on the surrogate itself."
     )
     columns = ("attack", "gradients", "step", "success", "95 % interval", "noise", "|δ| / ε", "white box")
     return Table(f"Study {study.name}: what was measured from {surrogate}", columns, tuple(rows), caption)
@@ -81,7 +81,7 @@ def mean_success(results: Results, surrogate: str, attack: str) -> tuple[float, 
 
 
 def attack_measures(results: Results, surrogate: str, attack: str) -> dict[str, float]:
-    """Return the measures of `OF_ATTACK` that there are of an attack at a surrogate's own epoch, over seeds."""
+    """Return the measures of `OF_ATTACK` that there are at a surrogate's own epoch, means over seeds."""
     place = (surrogate, results.own_epoch(surrogate), attack)
     cells = {one.cell for one in results.outcomes if (one.surrogate, one.epoch, one.attack) == place}
     found = {

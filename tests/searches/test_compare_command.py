@@ -1,0 +1,172 @@
+"""`transferzoo compare`, with the built-in zoo, at few gradients."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from helpers import plugins
+from transferzoo.attacks.engine import Attack, craft
+from transferzoo.base.attack_config import AttackSpec
+from transferzoo.datasets.sources import load_split
+from transferzoo.evaluation.candidates import drawn_order
+from transferzoo.models.classifier import load_checkpoint
+from transferzoo.models.predict import predict
+from transferzoo.searches import comparison
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Result
+
+    Cli = Callable[..., Result]
+
+ASKED = ("--images", 5, "--choose-on", 4, "--jobs", 1, "-s", "resnet50-sgd", "--json")
+VALIDATORS = ["validator-resnet18", "validator-vgg"]
+
+
+@pytest.fixture(autouse=True)
+def few_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "STEPS": ("ε/10", "ε"),
+        "CHOSEN_AT": (2,),
+        "REPORTED_AT": 2,
+        "LEADERS_AT": (4,),
+        "PRESETS_AT": (4,),
+    }.items():
+        monkeypatch.setattr(comparison, name, value)
+
+
+def _measured(found: dict[str, Any], attack: str) -> dict[str, float]:
+    """Return what a study's JSON says of an attack: measure, or target → value."""
+    return {
+        line["target"] or line["measure"]: line["value"]
+        for line in found["measured"]
+        if line["attack"] == attack
+    }
+
+
+def _cells(place: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(place.glob("studies/attack/*/cell.json"))]
+
+
+def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
+    """It is measured on what has not chosen, goes on where it was stopped, and takes in another technique."""
+    run = ("compare", "di", "--alone", *ASKED, "--save", "all.yaml", "--results", "all.jsonl.gz")
+    result = cli(*run)
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    labels = [f"{spec}, 2 gradients" for spec in ("bim", "mi", "di", "mi+di")] + ["mi+di, 4 gradients"]
+    assert sorted(entry["name"] for entry in found["study"]["attacks"]) == sorted(labels)
+    _check_numbers(found)
+    cells = _cells(tmp_path)
+    chose = [cell for cell in cells if cell["inputs"].get("from_end")]
+    reports = [cell for cell in cells if not cell["inputs"].get("from_end")]
+    assert len(reports) == len(labels)
+    for cell in chose:
+        assert [one["name"] for one in cell["inputs"]["targets"]] == VALIDATORS
+    for cell in reports:
+        assert not {one["name"] for one in cell["inputs"]["targets"]} & {*VALIDATORS}
+
+    (tmp_path / "all.yaml").rename(tmp_path / "base.yaml")
+    for path in sorted(tmp_path.glob("studies/attack/*"))[::5]:
+        shutil.rmtree(path)
+    (tmp_path / "all.jsonl.gz").unlink()
+    assert json.loads(cli(*run).out) == found
+    assert (tmp_path / "all.yaml").read_bytes() == (tmp_path / "base.yaml").read_bytes()
+
+    shutil.rmtree(tmp_path / "studies")
+    file = tmp_path / "mine.py"
+    file.write_text(plugins.SOURCE)
+    options = ("--beside", "base.yaml", "--plugin", file, "--results", "all.jsonl.gz", "--choose-on", 4)
+    result = cli("compare", "flat-sign", *options, "--jobs", 1, "--json")
+    assert result.code == 0, result.err
+    more = json.loads(result.out)
+    for label in labels:
+        assert _measured(more, label) == _measured(found, label)
+    own = {entry["name"] for entry in more["study"]["attacks"]} - {*labels}
+    assert own == {"flat-sign, 2 gradients", "mi+flat-sign, 2 gradients", "mi+flat-sign, 4 gradients"}
+    assert all("flat-sign" in cell["label"] for cell in _cells(tmp_path)), "nothing else is computed again"
+    assert len(more["verdicts"]) == 2
+
+
+def _check_numbers(found: dict[str, Any]) -> None:
+    """Compare the numbers of an attack with those of its images, made here."""
+    zoo = load_zoo()
+    spec = zoo.dataset("fashion-mnist")
+    data = load_split(spec, spec.attack.split)
+    names = [name.partition("/")[2] for name, model in zoo.models.items() if "target" in model.roles
+             and model.dataset == "fashion-mnist"]  # fmt: skip
+    models = {
+        name: load_checkpoint(zoo.models[f"fashion-mnist/{name}"].folder, spec)
+        for name in ("resnet50-sgd", *names)
+    }
+    first = data.select(drawn_order(len(data), 0)[:60])
+    right = torch.stack([predict(one, first.images) == first.labels for one in models.values()]).all(0)
+    order = drawn_order(len(data), 0)[:60][right][:5].sort().values
+    chosen = data.select(order)
+    (entry,) = [one for one in found["study"]["attacks"] if one["name"] == "mi+di, 4 gradients"]
+    given = AttackSpec(
+        techniques="di+mi", norm="linf", epsilon="16/255", step=entry["step"], steps=entry["steps"]
+    )
+    attack = Attack.of(given, 0)
+    made = craft(attack, models["resnet50-sgd"], chosen.images, chosen.labels, chosen.ids)
+    numbers = _measured(found, "mi+di, 4 gradients")
+    for name, model in models.items():
+        assert numbers[name] == float((predict(model, made) != chosen.labels).double().mean()), name
+    moved = (made.int() - chosen.images.int()).abs().double().mean() / 16
+    assert numbers["moved"] == pytest.approx(float(moved), abs=1e-6)
+    assert numbers["gradients"] == 4
+    assert 0 <= numbers["noise"] <= 1
+
+
+def test_images_that_choose_are_not_reported() -> None:
+    """Of the sample of the package, as many as are attacked by default and choose by default."""
+    zoo = load_zoo()
+    spec = zoo.dataset("fashion-mnist")
+    data = load_split(spec, spec.attack.split)
+    models = {
+        role: [model for model in zoo.models.values() if role in model.roles and model.dataset == spec.name]
+        for role in ("target", "validator")
+    }
+    surrogates = [zoo.models[f"fashion-mnist/{name}"] for name in ("resnet50-sgd", "resnet50-lsam")]
+    order = drawn_order(len(data), 0)
+
+    def right(names: list[Any]) -> torch.Tensor:
+        loaded = [load_checkpoint(one.folder, spec) for one in names]
+        return torch.stack([predict(one, data.images) == data.labels for one in loaded]).all(0)[order]
+
+    front = order[right([*models["target"], *surrogates])][:500]
+    back = order.flip(0)[right(models["validator"]).flip(0)][:100]
+    assert len(front) == 500
+    assert len(back) == 100
+    assert not {*front.tolist()} & {*back.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("momentun",), "unknown technique 'momentun'"),
+        (("di", "--alone", "--validator", "vgg"), "'vgg' is a target that is reported"),
+        (("di", "--alone", "--beside", "all.yaml"), "--beside is for techniques that are named"),
+        (("di", "--beside", "all.yaml", "--images", 3), "--images is the study's 'all.yaml' to say"),
+        (("di", "--beside", "nobody.yaml"), "there is no study file nobody.yaml"),
+        (("di", "--alone", "--save", "all.txt"), "expected a name in .yaml"),
+        (("di", "--alone", "--save", "all.yaml"), "all.yaml is there already"),
+        (("di", "--alone", "--results", "all.json"), "expected a name in .jsonl.gz"),
+        (("di", "--alone", "--jobs", 2, "--ray", "local"), "--jobs and --ray exclude each other"),
+    ],
+)
+def test_wrong_requests(arguments: tuple[object, ...], sentence: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text("about: nothing")
+    more = () if "--images" in arguments else ("--choose-on", 1)
+    result = cli("compare", *arguments, *more)
+    assert result.code == 2
+    assert sentence in result.err
+    assert result.err.startswith("Error: ") or "\nError: " in result.err
