@@ -90,8 +90,14 @@ def compared_results() -> Results:
     attacks = [(spec, cost) for spec, line in COSTS.items() for cost in line]
     named = [{"spec": spec, "name": f"{spec}, {cost} gradients", "step": "eps/10"} for spec, cost in attacks]
     surrogates = {"first": {"model": "resnet50-sgd"}, "second": {"model": "resnet50-lsam"}}
-    study = Study(
-        name="by-cost", about="Which is best?", dataset="fashion-mnist", surrogates=surrogates, attacks=named
+    study = Study.model_validate(
+        {
+            "name": "by-cost",
+            "about": "Which is best?",
+            "dataset": "fashion-mnist",
+            "surrogates": surrogates,
+            "attacks": named,
+        }
     )
     outcomes, values = [], []
     for at, name in enumerate(surrogates):

@@ -105,7 +105,7 @@ def test_attacks_of_a_study_are_the_candidates() -> None:
     (entry,) = [one for one in study.attacks if one.name == "mi+vt, 200 gradients"]
     assert (entry.spec, entry.steps, entry.step) == ("mi+vt", 9, "eps/10")
     (entry,) = [one for one in study.attacks if one.name == "mi+gi, 200 gradients"]
-    assert (entry.spec, entry.step) == ("mi+gi", f"eps/{entry.steps * 2 // 5}")
+    assert (entry.spec, entry.steps, entry.step) == ("mi+gi", 195, f"eps/{195 * 2 // 5}")
     (preset,) = [one for one in study.attacks if one.name == "strong, 1000 gradients"]
     assert (preset.spec, preset.steps) == ("strong", 1000)
     assert study.targets == ("all", "itself")
