@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import DataError, few
@@ -160,5 +161,9 @@ def class_order(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
 
 def plain(name: object) -> str:
     """Return a class name without what spellings differ in; one of signs alone as it is."""
-    letters = "".join(character for character in str(name).casefold() if character.isalnum())
-    return letters or str(name)
+    return _plain(str(name))
+
+
+@cache  # the names of all models of ImageNet are compared with those of a data set, again and again
+def _plain(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum()) or name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from transferzoo.models.class_map import map_classes
@@ -82,9 +83,13 @@ def without_network(model: ModelSpec) -> bool:
 
 def _knows(theirs: DatasetSpec, ours: DatasetSpec) -> bool:
     """Return whether a data set has all classes of another, by their names."""
-    if theirs.channels == 1 and ours.channels == 3:
-        return False
-    found = map_classes(theirs.classes, ours.classes)
+    loses_colours = theirs.channels == 1 and ours.channels == 3
+    return not loses_colours and _has_all(theirs.classes, ours.classes)
+
+
+@cache  # it is asked for every model of a data set
+def _has_all(theirs: tuple[str, ...], ours: tuple[str, ...]) -> bool:
+    found = map_classes(theirs, ours)
     return found is not None and found.by_name and None not in found.places
 
 
