@@ -108,16 +108,12 @@ def audited(
     kept = [each for each in records if not each.white_box]
     if not kept:
         raise own_weights(model.name)
-    hits = _hits(kept)
+    hits, first = _hits(kept), kept[0]
     if hits.shape[1] < 2:
         raise DataError(
             f"'{model.name}' classifies too few of the images correctly", expected="2", got=str(hits.shape[1])
         )
     judgement = judge(hits, max_rate)
-    noise = noise_beside(found[0][1].noise, kept[0])
-    if noise is None and model.full_name not in job.noiseless:
-        raise DataError("the noise beside the attackers is missing", hint="run the audit again")
-    first = kept[0]
     norm, _, epsilon = budget_of(first.attack).partition(",eps=")
     record = AuditRecord(
         model=AuditedModel(
@@ -137,7 +133,7 @@ def audited(
         attackers=tuple(_attackers(kept, plan.kind, hits, judgement, max_rate)),
         any_of=share_of([bool(each.any()) for each in hits.T]),
         held_out=judgement.held_out,
-        controls=_controls(jobs, found, noise, judgement),
+        controls=_controls(jobs, found, first, judgement),
         limit_verdict=judgement.verdict,
         images_to_settle=judgement.images_to_settle,
         comparison=None,
@@ -216,10 +212,17 @@ def _attackers(
 def _controls(
     jobs: Sequence[Job],
     found: Sequence[tuple[RunFolder, Findings]],
-    noise: Record | None,
+    first: Record,
     judgement: Judgement,
 ) -> Controls:
-    """Return the noise, and the best attackers' rates on reference models that none of them has."""
+    """Return the noise beside the first attacker, and the best ones' rates on models that none of them has.
+
+    Raises:
+        DataError: there is no noise, and the model was to be shown some.
+    """
+    noise = noise_beside(found[0][1].noise, first)
+    if noise is None and first.target not in jobs[0].noiseless:
+        raise DataError("the noise beside the attackers is missing", hint="run the audit again")
     references = []
     for target in jobs[0].targets[1:]:
         records = [r for _, findings in found for r in findings.records if r.target == target.full_name]
