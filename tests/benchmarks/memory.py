@@ -4,19 +4,22 @@ Generated images of 224 pixels, networks with random weights that a bias lets sa
 of all. A tiny one attacks 200, 800 and 3,200 images in work units of 20, as the zoo's ImageNet has them: more
 images may cost little more than their pixels. VGG-19 attacks 40 in work units of 4.
 
-Memory is what all processes of a command hold, pages that they share counted once (Pss of Linux). It is
-looked at once a second; the kernel knows what each process has held at most since, and these maxima are added
-up. So no peak of a process that lives on is missed, and those of several count as if they met.
+Memory is what all processes of a command hold, pages that they share counted once (Pss of Linux), without
+those of files, which the system may drop, and which other processes of the machine share. It is looked at
+once a second; the kernel knows what each process has held at most since, and these maxima are added up. So no
+peak of a process that lives on is missed, and those of several count as if they met.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 SIZE, CLASSES = 224, 10
@@ -90,7 +93,7 @@ def peak_of(command: list[str], root: Path) -> int:
     process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL)
     most = 0
     while process.poll() is None:
-        most = max(most, sum(map(_most_held, _family(process.pid))))
+        most = max(most, _all_hold(_family(process.pid)))
         time.sleep(LOOKS)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
@@ -106,6 +109,21 @@ def _family(pid: int) -> list[int]:
     return [pid, *(other for child in children for other in _family(int(child)))]
 
 
+def _all_hold(family: list[int]) -> int:
+    """Return the sum of what processes hold; they stand still, as one that ends would count twice."""
+    try:
+        _send(signal.SIGSTOP, family)
+        return sum(map(_most_held, family))
+    finally:
+        _send(signal.SIGCONT, family)
+
+
+def _send(number: signal.Signals, family: list[int]) -> None:
+    for pid in family:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def _most_held(pid: int) -> int:
     """Return what a process has held at most since the last look, without the part of others in it."""
     place = Path("/proc", str(pid))
@@ -113,7 +131,8 @@ def _most_held(pid: int) -> int:
         peak = _bytes_of("VmHWM", place / "status")
         (place / "clear_refs").write_text("5")  # VmHWM begins anew
         rollup = place / "smaps_rollup"
-        return peak - _bytes_of("Rss", rollup) + _bytes_of("Pss", rollup)
+        own = _bytes_of("Pss_Anon", rollup) + _bytes_of("Pss_Shmem", rollup)
+        return peak - _bytes_of("Rss", rollup) + own
     except (OSError, StopIteration):  # it has ended
         return 0
 
