@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+SIZES = [(360, False), (360, True), (1440, False), (1440, True)]
+"""Width of a window in pixels, and whether it is by night."""
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -134,3 +136,12 @@ def browsing(program: str) -> Iterator[Browser]:
             finally:
                 process.terminate()
                 process.wait(30)
+
+
+def check_quiet(browser: Browser, address: str, width: int) -> None:
+    """Check that the page says nothing on its console, asks for nothing but itself, and is not too wide."""
+    messages = browser.happened("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+    assert messages == []
+    asked = [event["request"]["url"] for event in browser.happened("Network.requestWillBeSent")]
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert browser.tell("document.documentElement.scrollWidth") <= width

@@ -131,8 +131,8 @@ REFERENCES = {
         "draws are each image's own and new at every step; DI's largest size and offset belong to it",
     ),
     # filters, momentum, steps, starts
-    "ti": Checked("test_engine", "torchattacks' TI-FGSM, its diversity off"),
-    "mi": Checked("test_engine", "torchattacks' MI-FGSM"),
+    "ti": Checked("test_loop_references", "torchattacks' TI-FGSM, its diversity off"),
+    "mi": Checked("test_loop_references", "torchattacks' MI-FGSM"),
     "ni": Checked("test_momentum", "torchattacks' NI-FGSM"),
     "pi-patch": Checked(
         "test_momentum", "torchattacks' PI-FGSM", "gamma is a multiple of ε; sums near 0 have no sign"
@@ -140,6 +140,6 @@ REFERENCES = {
     "gra-mask": Checked("test_momentum", LITERAL),
     "geo": Checked("test_momentum", LITERAL),
     "cos": Checked("test_momentum", LITERAL),
-    "rs": Checked("test_engine", "torchattacks' PGD"),
+    "rs": Checked("test_loop_references", "torchattacks' PGD"),
     "gi": Checked("test_momentum", LITERAL),
 }
