@@ -18,6 +18,7 @@ from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.predict import predict
 from transferzoo.searches import comparison
 from transferzoo.zoo.reader import load_zoo
+from transferzoo.zoo.selection import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,8 +102,7 @@ def _check_numbers(found: dict[str, Any]) -> None:
     zoo = load_zoo()
     spec = zoo.dataset("fashion-mnist")
     data = load_split(spec, spec.attack.split)
-    names = [name.partition("/")[2] for name, model in zoo.models.items() if "target" in model.roles
-             and model.dataset == "fashion-mnist"]  # fmt: skip
+    names = [model.name for model in listed(zoo, "all", "fashion-mnist", "target")]
     models = {
         name: load_checkpoint(zoo.models[f"fashion-mnist/{name}"].folder, spec)
         for name in ("resnet50-sgd", *names)

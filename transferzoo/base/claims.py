@@ -53,7 +53,7 @@ def unfinished(
 ) -> Iterator[T]:
     """Yield items that nobody has done, each while this process has its claim, until all are done.
 
-    What others have claimed is waited for at the end; what one of them leaves undone is yielded then.
+    What others have claimed is waited for at the end, and yielded then where it is not done.
 
     Args:
         items: what is to be done.

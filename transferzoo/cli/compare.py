@@ -72,7 +72,7 @@ def compare(request: CompareRequest) -> None:
             write_text(request.save, study_text(study, trials.how(len(chosen) * len(STEPS)), rows))
             log(f"Written: {request.save}")
         found = read_finished(grid, Store(task.store), request.results or RESULTS / f"{study.name}{SUFFIX}")
-        complete(task, found, trials.executor, request.results, files, as_json=request.json)
+        complete(task, found, found.missing(), trials.executor, request.results, files, as_json=request.json)
     finally:
         trials.executor.close()
 

@@ -110,7 +110,7 @@ def study(
     check_images(missing.values(), records.dataset(chosen.dataset), root)
     executor = executor_of(jobs, ray)
     try:
-        complete(task, found, executor, results, files, as_json=json)
+        complete(task, found, missing, executor, results, files, as_json=json)
     finally:
         executor.close()
 
@@ -118,6 +118,7 @@ def study(
 def complete(
     task: Task,
     found: Finished,
+    missing: Mapping[str, Cell],
     executor: Executor,
     results: Path | None,
     files: Sequence[Path],
@@ -129,6 +130,7 @@ def complete(
     Args:
         task: of the study.
         found: what is finished of it.
+        missing: what is not.
         executor: it runs the cells.
         results: file of the results that is kept up to date; None for none.
         files: to write the tables to.
@@ -142,7 +144,7 @@ def complete(
 
     if results is not None:
         found.check_keeps(results)
-    failed = run_cells(task, found, found.missing(), executor, results)
+    failed = run_cells(task, found, missing, executor, results)
     all_found = found.results()
     if results is not None:
         write_results(all_found, results)

@@ -73,7 +73,8 @@ def stacked(
     import torch
 
     shape = (count, spec.channels, spec.size, spec.size)
-    if (size := spec.channels * spec.size**2 * count) > MOST_BYTES:
+    one = spec.channels * spec.size**2
+    if (size := one * count) > MOST_BYTES:
         raise DataError(
             f"{count:,} images of '{spec.name}' do not fit into memory",
             expected=f"at most {MOST_BYTES:,} bytes",
@@ -93,6 +94,6 @@ def stacked(
     told = counting(lambda done: on_progress(done, count))
     alone = size < ALONE or multiprocessing.current_process().daemon  # such a process may not fork
     numbered = enumerate(encoded)
-    while some := list(islice(numbered, max(1, AT_ONCE * count // max(size, 1)))):
+    while some := list(islice(numbered, max(1, AT_ONCE // one))):
         share(fill, shares(some, 1 if alone else usual_jobs()), told)
     return torch.from_numpy(images)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from transferzoo.evaluation.kept_records import Row
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.evaluation.select_images import SelectedImages
+    from transferzoo.results.records import Visibility
     from transferzoo.zoo.schema import ModelSpec
 
     OnProgress = Callable[[str, int, int], None]
@@ -84,7 +85,8 @@ def measure_all(
         ModelError: a target cannot be loaded, or gives no numbers; a surrogate has changed no image.
         DataError: a file of images is missing or damaged.
     """
-    unseen = [task for task in job.crafting_tasks if not _is_seen(folder, task, ssim=ssim)]
+    seen = _seen(folder, ssim=ssim)
+    unseen = [task for task in job.crafting_tasks if task.pair not in seen]
     if unseen:
         on_progress("measuring perturbations", 0, len(unseen))
         share(
@@ -105,9 +107,13 @@ def measure_all(
     return kept.all()
 
 
-def _is_seen(folder: RunFolder, task: CraftingTask, *, ssim: bool) -> bool:
-    known = {SurrogateAttack(one.surrogate, one.attack): one for one in intact(folder.visibility)}
-    return task.pair in known and not (ssim and known[task.pair].lacks_ssim)
+def _seen(folder: RunFolder, *, ssim: bool = False) -> dict[SurrogateAttack, Visibility]:
+    """Return how visible perturbations are, as far as that is measured, with their similarity if asked."""
+    return {
+        SurrogateAttack(one.surrogate, one.attack): one
+        for one in intact(folder.visibility)
+        if not (ssim and one.lacks_ssim)
+    }
 
 
 def _measure_perturbations(
@@ -124,7 +130,7 @@ def _measure_perturbations(
     for place in unfinished(
         range(len(unseen)),
         lambda place: folder.claim(folder.path / f"visibility/{job.crafting_tasks.index(unseen[place])}"),
-        lambda place: _is_seen(folder, unseen[place], ssim=ssim),
+        lambda place: unseen[place].pair in _seen(folder, ssim=ssim),
         start,
         lambda place: send((place, None)),
     ):
@@ -134,8 +140,7 @@ def _measure_perturbations(
         found = metrics.result(task.pair)
         require_change(found)
         with claimed(folder.claim(folder.path / VISIBILITY)):
-            known = {SurrogateAttack(one.surrogate, one.attack): one for one in intact(folder.visibility)}
-            known[task.pair] = found
+            known = _seen(folder) | {task.pair: found}
             folder.save_visibility(known[each.pair] for each in job.crafting_tasks if each.pair in known)
         send((place, 1))
 
