@@ -52,6 +52,12 @@ attacks:
 def test_too_few_gradients_are_a_sentence(cli: Run, few: Path, tmp_path: Path) -> None:
     plain = ATTACK[: ATTACK.index("--steps")]
     together = (*plain, "-s", "resnet50-sam", "--ensemble", "--data", few)
-    refused(cli(*together, "--max-gradients", 1), 2, "one step of 'bim' costs more", "at least 2", "got 1")
+    refused(
+        cli(*together, "--max-gradients", 1),
+        2,
+        "one step of 'bim' on 2 models together costs more",
+        "at least 2",
+        "got 1",
+    )
     refused(cli(*ATTACK, "--data", few, "--max-gradients", 9), 2, "--steps and --max-gradients")
     nothing_written(tmp_path)

@@ -75,7 +75,7 @@ def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
     for cell in reports:
         assert not {one["name"] for one in cell["inputs"]["targets"]} & {*VALIDATORS}
 
-    (tmp_path / "all.yaml").rename(tmp_path / "base.yaml")
+    shutil.copy(tmp_path / "all.yaml", tmp_path / "base.yaml")
     for path in sorted(tmp_path.glob("studies/attack/*"))[::5]:
         shutil.rmtree(path)
     (tmp_path / "all.jsonl.gz").unlink()
@@ -95,6 +95,13 @@ def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
     assert own == {"flat-sign, 2 gradients", "mi+flat-sign, 2 gradients", "mi+flat-sign, 4 gradients"}
     assert all("flat-sign" in cell["label"] for cell in _cells(tmp_path)), "nothing else is computed again"
     assert len(more["verdicts"]) == 2
+
+    number = len(_cells(tmp_path))
+    again = cli("compare", "di", "--beside", "base.yaml", "--choose-on", 5)
+    assert (again.code, len(_cells(tmp_path))) == (2, number), "nothing is measured before"
+    assert "has 'di, 2 gradients' already" in again.err
+    (tmp_path / "all.yaml").write_text((tmp_path / "base.yaml").read_text() + "seed: 1")
+    assert "all.yaml is there already and says something else" in cli(*run).err
 
 
 def _check_numbers(found: dict[str, Any]) -> None:

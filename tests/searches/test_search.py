@@ -125,3 +125,8 @@ def test_neighbours_change_one_thing() -> None:
     assert ("mi", "di:p=0.25") in {one.techniques for one in near}
     assert all(one.fits for one in near)
     assert not any("p=2" in one for candidate in near for one in candidate.techniques)  # a probability
+
+
+def test_step_sizes_that_meet_are_one_attack() -> None:
+    assert Candidate(("mi",), "2.5 ε/T", 10).attack == Candidate(("mi",), "ε/4", 10).attack
+    assert Candidate(("mi",), "2.5 ε/T", 20).attack != Candidate(("mi",), "ε/4", 20).attack

@@ -189,7 +189,8 @@ def _fitted(spec: AttackSpec, most: int, models: int, keep_step: bool) -> Attack
     steps = composition.steps_within(most, models)
     if not steps:
         raise UsageError(
-            f"one step of '{spec.techniques or 'bim'}' costs more than --max-gradients",
+            f"one step of '{spec.techniques or 'bim'}'{f' on {models} models together' * (models > 1)} costs "
+            "more than --max-gradients",
             expected=f"at least {composition.cost(1, models)}",
             got=str(most),
         )

@@ -112,7 +112,7 @@ def _by_baseline(record: AuditRecord) -> str:
 
 def controls(record: AuditRecord) -> str:
     """Return what the rates are to be held against."""
-    noise = "It was shown no random noise: it says labels alone, and --noise takes as many queries again."
+    noise = "It was shown no random noise: it says labels alone, and --noise takes more queries."
     if record.controls.noise is not None:
         noise = f"Random noise of the same size fools {share_text(record.controls.noise)}."
     if record.controls.rank is None:

@@ -9,12 +9,14 @@ from transferzoo.base.errors import UsageError
 from transferzoo.cli.grids import executor_of, run_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from transferzoo.cli.search_request import CandidatesRequest
     from transferzoo.searches.moves import Candidate
     from transferzoo.studies.executors import Executor
     from transferzoo.zoo.reader import Zoo
+
+CHOSEN = "Chosen among"
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,11 @@ class Trials:
             measured(records, dataset, request.split, root), asked, paths, executor_of(jobs, request.ray)
         )
 
-    def how(self, number: int) -> str:
-        """Return what one of so many attacks was chosen by, in a sentence."""
+    def how(self, candidates: Iterable[Candidate]) -> str:
+        """Return what one of some candidates was chosen by, in a sentence; equal attacks count once."""
         return (
-            f"Chosen among {number} attacks on {self.asked['images']} images of {self.asked['dataset']}, "
+            f"{CHOSEN} {len({one.attack for one in candidates})} attacks on {self.asked['images']} images of "
+            f"{self.asked['dataset']}, "
             f"from {' and '.join(self.asked['surrogates'])} on {' and '.join(self.asked['validators'])}."
         )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.candidates import Trials
+from transferzoo.cli.candidates import CHOSEN, Trials
 from transferzoo.cli.output import log
 from transferzoo.cli.parameters import command
 from transferzoo.cli.search_request import STUDY, CompareRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from transferzoo.searches.comparison import Choice, Contender
     from transferzoo.studies.cells import Grid
@@ -26,11 +27,12 @@ PRESET = "strong"
 def compare(request: CompareRequest) -> None:
     """Compare techniques at equal cost, each with the step size that suits it on validation targets."""
     from transferzoo.attacks.techniques import TECHNIQUES
-    from transferzoo.base.atomic import write_text
     from transferzoo.cli.study import complete, read_finished
     from transferzoo.results.writers import check_output
     from transferzoo.searches.comparison import (
+        REPORTED_AT,
         STEPS,
+        check_new,
         choose,
         contenders,
         reported,
@@ -49,12 +51,14 @@ def compare(request: CompareRequest) -> None:
     files = [check_output(path) for path in request.output or []]
     if request.results is not None:
         check_results(request.results)
-    _check_new(request)
+    _check_save(request)
     base = _base(request)
     trials = _trials(request, base)
     try:
         presets = {} if request.technique else {PRESET: trials.zoo.presets[PRESET].spec}
         every = contenders(names, presets, plain=base is None)
+        if base is not None:
+            check_new(base, [one.label(REPORTED_AT) for one in every])
         chosen = choose(every, trials.measure)
         rows = list(reported(chosen))
         _tell_left_out(names, rows)
@@ -69,8 +73,8 @@ def compare(request: CompareRequest) -> None:
         grid = build_grid(study, trials.zoo, task.root, notify=log, allow_code=task.allow_code)
         _check_apart(grid, trials.asked["validators"])
         if request.save is not None:
-            write_text(request.save, study_text(study, trials.how(len(chosen) * len(STEPS)), rows))
-            log(f"Written: {request.save}")
+            tried = [one.at(number, step) for one, number in chosen for step in STEPS]
+            _save(request.save, study_text(study, trials.how(tried), rows))
         found = read_finished(grid, Store(task.store), request.results or RESULTS / f"{study.name}{SUFFIX}")
         complete(task, found, found.missing(), trials.executor, request.results, files, as_json=request.json)
     finally:
@@ -115,16 +119,40 @@ def _trials(request: CompareRequest, base: Study | None) -> Trials:
     return Trials.of(request, request.choose_on, request.dataset, request.surrogate and request.surrogate[:1])
 
 
-def _check_new(request: CompareRequest) -> None:
+def _check_save(request: CompareRequest) -> None:
     from transferzoo.results.writers import check_file
 
     if request.save is None:
         return
     if request.save.suffix not in (".yaml", ".yml"):
         raise UsageError(f"cannot write the study to {request.save}", expected="a name in .yaml")
-    if request.save.exists():
-        raise UsageError(f"{request.save} is there already", expected="a new file")
     check_file(request.save, "--save")
+    if request.save.exists() and not _text(request.save).startswith(f"# {CHOSEN}"):
+        raise UsageError(f"{request.save} is there already", expected="a new file")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _save(path: Path, text: str) -> None:
+    """Write the study; a file that says the same stays, since the command was interrupted then.
+
+    Raises:
+        UsageError: another study is there.
+    """
+    from transferzoo.base.atomic import write_text
+
+    if path.exists():
+        if _text(path) == text:
+            return
+        raise UsageError(
+            f"{path} is there already and says something else",
+            expected="a new file",
+            hint="with another --save the choice is not measured again",
+        )
+    write_text(path, text)
+    log(f"Written: {path}")
 
 
 def _check_apart(grid: Grid, validators: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Table
 from transferzoo.cli.candidates import Trials
-from transferzoo.cli.output import log, show, show_json, terminal_width
+from transferzoo.cli.output import log, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.search_request import SearchRequest
 
@@ -43,7 +43,9 @@ def search(request: SearchRequest) -> None:
     if request.json:
         show_json(_as_json(request.name, best, rate, curve, rounds))
     else:
-        show(*_tables(rounds, curve), "\n".join(["attacks:", *lines]))
+        show(*_tables(rounds, curve))
+        for line in ("attacks:", *lines):
+            show_line(line)  # whole, as a zoo file needs it
     log(
         f"{best.name} fools {' and '.join(trials.asked['validators'])} with {100 * rate:.1f} % of the images "
         "that it was chosen on; expect less of others."
@@ -71,7 +73,7 @@ class _Rounds:
     @property
     def how(self) -> str:
         """What the preset was chosen by, in a sentence."""
-        return self.trials.how(sum(len(one.rates) for one in self.done))
+        return self.trials.how(candidate for one in self.done for candidate in one.rates)
 
     def on_round(self, one: Round) -> None:
         """Keep a round and tell of it."""

@@ -204,6 +204,21 @@ def study_of(
     )
 
 
+def check_new(study: Study, labels: Iterable[str]) -> None:
+    """Check that a study has no attack of these names.
+
+    Raises:
+        UsageError: it has one.
+    """
+    there = {entry.label for entry in study.attacks}
+    if known := [label for label in labels if label in there]:
+        raise UsageError(
+            f"the study '{study.name}' has '{known[0]}' already",
+            expected="techniques that it has not",
+            hint="--alone compares those that are named with one another",
+        )
+
+
 def with_more(study: Study, rows: Sequence[tuple[Contender, int, Choice]]) -> Study:
     """Return a study with further attacks, and claims that they beat two that it has.
 
@@ -213,13 +228,8 @@ def with_more(study: Study, rows: Sequence[tuple[Contender, int, Choice]]) -> St
         UsageError: it has one of them already.
     """
     entries = tuple(one.entry(gradients, choice.step) for one, gradients, choice in rows)
+    check_new(study, [entry.label for entry in entries])
     there = {entry.label for entry in study.attacks}
-    if known := [entry.label for entry in entries if entry.label in there]:
-        raise UsageError(
-            f"the study '{study.name}' has '{known[0]}' already",
-            expected="techniques that it has not",
-            hint="--alone compares those that are named with one another",
-        )
     rivals = [
         name for name in (study.attacks[0].label, Contender((MOMENTUM,)).label(REPORTED_AT)) if name in there
     ]

@@ -85,6 +85,12 @@ class Candidate:
         )
 
     @property
+    def attack(self) -> tuple[str, str | None, int | None]:
+        """Techniques, step and steps, by which two of one effect are equal: ε/4 and 2.5 ε/10 are."""
+        entry = self.entry
+        return entry.spec, entry.step, entry.steps
+
+    @property
     def fits(self) -> bool:
         """Whether it is an attack of one surrogate: of techniques that go together, in at least one step."""
         try:
