@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from helpers.browser import Browser, browsing, chromium
 from helpers.garbage import pytest_collection_finish as pytest_collection_finish
 from helpers.installed_copy import require_checkout
 
@@ -285,3 +286,13 @@ def hub(served: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def pull(cli: Callable[..., Result], hub: Hub) -> Callable[..., Result]:
     """Run `transferzoo pull --dataset twin`."""
     return lambda *arguments: cli("pull", *arguments, "--dataset", "twin")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; without it tests are skipped, and TRANSFERZOO_CHROMIUM names one that is not on the path."""
+    program = chromium()
+    if program is None:
+        pytest.skip("there is no Chromium on this machine")
+    with browsing(program) as started:
+        yield started
