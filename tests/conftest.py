@@ -25,6 +25,7 @@ from helpers import hub_zoo
 from helpers.checkpoints import data_folder
 from helpers.hub_server import COMMIT, connect, running
 from helpers.stripes import TINY, config, draw, spec
+from transferzoo.base import plugins
 from transferzoo.datasets import pixels
 from transferzoo.models.optimize import best_precision
 
@@ -80,6 +81,17 @@ def decoded_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transferzoo.datasets.memory.decode", decode)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_plugins_kept() -> Iterator[None]:
+    """Forget the plug-ins that a test has loaded into this process: another's may have the same names."""
+    before, files = dict(plugins._owners), dict(plugins._files)
+    yield
+    for plugin in {one for name, one in plugins._owners.items() if one and name not in before}:
+        plugins._forget(plugin)
+    plugins._files.clear()
+    plugins._files.update(files)
 
 
 def set_bf16(patch: pytest.MonkeyPatch, able: bool) -> None:

@@ -42,23 +42,12 @@ from transferzoo.studies.worker import Task, run_cell
 from transferzoo.zoo.reader import load_zoo, read_zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Result
 
     Run = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True)
-def apart() -> Iterator[None]:
-    """Forget what a test has loaded into this process."""
-    before, files = dict(plugins._owners), dict(plugins._files)
-    yield
-    for plugin in {one for name, one in plugins._owners.items() if one and name not in before}:
-        plugins._forget(plugin)
-    plugins._files.clear()
-    plugins._files.update(files)
 
 
 # ---------------------------------------------------------------- what lists and commands see
