@@ -81,7 +81,7 @@ LATER = {
     "an architecture that does not exist": ({"small_vgg": "small_vg"}, "small_vg"),
     "a minimizer that does not exist": ({"sam:rho": "sem:rho"}, "surrogate 'sam'"),
     "a target that does not exist": ({"[judge]": "[nobody]"}, "unknown target 'nobody'"),
-    "a technique that does not exist": ({"spec: pgd": "spec: nothing"}, "unknown attack"),
+    "a technique that does not exist": ({"spec: pgd": "spec: nothing"}, "or one that --plugin FILE brings"),
     "an epoch after the last": ({"epoch: all": "epoch: 3"}, "expected 1 to 2, got 3"),
     "an epoch of several after the last": ({"epoch: all": "epoch: [1, 3]"}, "expected 1 to 2, got 3"),
     "sharpness at an epoch after the last": (

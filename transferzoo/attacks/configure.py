@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.composition import Composition, compose
 from transferzoo.attacks.techniques import TECHNIQUES
+from transferzoo.base import plugins
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.budget import BALLS, PARTS
 from transferzoo.base.errors import UnknownNameError, UsageError
@@ -47,7 +48,8 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
         preset = zoo.presets.get(term.name)
         if preset is None:
             if term.name not in TECHNIQUES:
-                raise UnknownNameError("attack", term.name, [*zoo.presets, *TECHNIQUES])
+                known = [*zoo.presets, *TECHNIQUES]
+                raise UnknownNameError("attack", term.name, known, others=plugins.NAMED)
             techniques.append(_write(term))
             continue
         if term.options:

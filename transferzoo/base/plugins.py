@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 GROUP = "transferzoo.plugins"
 """The group of entry points."""
+NAMED = "one that --plugin FILE brings"
+"""What an unknown name may be besides those that are registered."""
 _WITHOUT_FILE = uuid4().hex
 """Stands for the digest of code typed into this process: no other process has the same for sure."""
 

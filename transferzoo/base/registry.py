@@ -76,7 +76,7 @@ class Registry(Generic[T]):
             UnknownNameError: nothing of that name; near names are offered.
         """
         if name not in self:
-            raise UnknownNameError(self.kind, name, self)
+            raise UnknownNameError(self.kind, name, self, others=plugins.NAMED)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UnknownNameError, UsageError, reason
+from transferzoo.base.plugins import NAMED
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.network_size import check_size
@@ -135,7 +136,8 @@ def build(name: str, classes: int | None, arguments: Mapping[str, Any]) -> nn.Mo
         not timm.is_model(name) and name not in ARCHITECTURES
     ):  # a plug-in's is known to timm once it is loaded
         near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        raise UnknownNameError("architecture", name, {*ARCHITECTURES, *near})  # timm knows too many to list
+        known = {*ARCHITECTURES, *near}  # timm knows too many to list
+        raise UnknownNameError("architecture", name, known, others=NAMED)
     for key in _LOADING & arguments.keys():
         raise UsageError(f"'{key}' is no option of architecture '{name}'", hint="leave it out")
 
