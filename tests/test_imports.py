@@ -39,6 +39,13 @@ def test_the_command_line_stays_light() -> None:
         "    sys.argv = ['transferzoo', *command]\n"
         "    try: main()\n"
         "    except SystemExit as stop: assert not stop.code, command\n"
+        "refused = [['compare', 'momentun'], ['compare', 'strong'], ['search', '--technique', 'momentun']]\n"
+        "for option in ('--surrogate', '--validator'):\n"
+        "    refused += [['compare', 'di', '--alone', option, 'nobody'], ['search', option, 'nobody']]\n"
+        "for command in refused:\n"
+        "    sys.argv = ['transferzoo', *command]\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: assert stop.code == 2, command\n"
         f"print(sorted(name for name in {light} if name in sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

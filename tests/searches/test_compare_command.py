@@ -85,7 +85,7 @@ def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "studies")
     file = tmp_path / "mine.py"
     file.write_text(plugins.SOURCE)
-    options = ("--beside", "base.yaml", "--plugin", file, "--results", "all.jsonl.gz", "--choose-on", 4)
+    options = ("--beside", "base.yaml", "--plugin", file, "--results", "all.jsonl.gz")
     result = cli("compare", "flat-sign", *options, "--jobs", 1, "--json")
     assert result.code == 0, result.err
     more = json.loads(result.out)
@@ -94,12 +94,24 @@ def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
     own = {entry["name"] for entry in more["study"]["attacks"]} - {*labels}
     assert own == {"flat-sign, 2 gradients", "mi+flat-sign, 2 gradients", "mi+flat-sign, 4 gradients"}
     assert all("flat-sign" in cell["label"] for cell in _cells(tmp_path)), "nothing else is computed again"
-    assert len(more["verdicts"]) == 2
+    assert len(found["verdicts"]) == 1, "whether it beats momentum"
+    assert len(more["verdicts"]) == 1 + 2
+    assert (
+        more["study"]["chosen_by"] == found["study"]["chosen_by"] == {"images": 4, "validators": VALIDATORS}
+    )
+    assert more["study"]["name"] == "base, with flat-sign"
+    chose = [cell["inputs"] for cell in _cells(tmp_path) if cell["inputs"].get("from_end")]
+    assert {one["count"] for one in chose} == {4}, "as the study was chosen"
 
     number = len(_cells(tmp_path))
-    again = cli("compare", "di", "--beside", "base.yaml", "--choose-on", 5)
-    assert (again.code, len(_cells(tmp_path))) == (2, number), "nothing is measured before"
-    assert "has 'di, 2 gradients' already" in again.err
+    for words, sentence in {
+        (): "has 'di, 2 gradients' already",
+        ("--choose-on", 5): "--choose-on is the study's 'base.yaml' to say",
+        ("--validator", "vgg"): "--validator is the study's 'base.yaml' to say",
+    }.items():
+        again = cli("compare", "di", "--beside", "base.yaml", *words)
+        assert (again.code, len(_cells(tmp_path))) == (2, number), "nothing is measured before"
+        assert sentence in again.err
     (tmp_path / "all.yaml").write_text((tmp_path / "base.yaml").read_text() + "seed: 1")
     assert "all.yaml is there already and says something else" in cli(*run).err
 
@@ -160,9 +172,15 @@ def test_images_that_choose_are_not_reported() -> None:
     ("arguments", "sentence"),
     [
         (("momentun",), "unknown technique 'momentun'"),
+        (("flat-sign",), "or one that --plugin FILE brings"),
+        (("mi+di",), "'mi+di' is no single technique by its defaults: expected a technique of"),
+        (("di:p=1",), "'di:p=1' is no single technique by its defaults"),
+        (("strong",), "compares presets and compositions"),
+        (("di", "--alone", "-s", "nobody"), "unknown surrogate 'nobody'"),
+        (("di", "--alone", "--validator", "nobody"), "nobody"),
         (("di", "--alone", "--validator", "vgg"), "'vgg' is a target that is reported"),
         (("di", "--alone", "--beside", "all.yaml"), "--beside is for techniques that are named"),
-        (("di", "--beside", "all.yaml", "--images", 3), "--images is the study's 'all.yaml' to say"),
+        (("di", "--beside", "base.yaml", "--images", 3), "--images is the study's 'base.yaml' to say"),
         (("di", "--beside", "nobody.yaml"), "there is no study file nobody.yaml"),
         (("di", "--alone", "--save", "all.txt"), "expected a name in .yaml"),
         (("di", "--alone", "--save", "all.yaml"), "all.yaml is there already"),
@@ -172,6 +190,8 @@ def test_images_that_choose_are_not_reported() -> None:
 )
 def test_wrong_requests(arguments: tuple[object, ...], sentence: str, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "all.yaml").write_text("about: nothing")
+    base = "about: one\ndataset: fashion-mnist\nsurrogates: {s: {model: resnet50-sgd}}"
+    (tmp_path / "base.yaml").write_text(base)
     more = () if "--images" in arguments else ("--choose-on", 1)
     result = cli("compare", *arguments, *more)
     assert result.code == 2

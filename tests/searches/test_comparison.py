@@ -22,16 +22,18 @@ from transferzoo.searches.comparison import (
     with_more,
 )
 from transferzoo.searches.moves import STEP_SIZES, Candidate
+from transferzoo.studies.entries import ChosenBy
 from transferzoo.studies.schema import read_study
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from transferzoo.studies.schema import Study
 
 NAMES = ("mi", "ni", "di", "vt", "gi", "svre", "ops")
 PRESETS = {"strong": "di+mi"}
+CHOSEN_BY = ChosenBy(images=9, validators=("v",))
 
 
 def _rate(candidate: Candidate) -> float:
@@ -45,9 +47,11 @@ def _measure(candidates: Sequence[Candidate]) -> dict[Candidate, float]:
     return {candidate: _rate(candidate) for candidate in candidates if "ni" not in candidate.techniques}
 
 
-def _study(names: Sequence[str] = NAMES) -> Study:
-    rows = list(reported(choose(contenders(names, PRESETS, plain=True), _measure)))
-    return study_of(rows, name="all", dataset="any", split=None, surrogates=("a", "b"), images=7)
+def _study(names: Sequence[str] = NAMES, presets: Mapping[str, str] = PRESETS) -> Study:
+    rows = list(reported(choose(contenders(names, presets, plain=True), _measure)))
+    return study_of(
+        rows, name="all", dataset="any", split=None, surrogates=("a", "b"), images=7, chosen_by=CHOSEN_BY
+    )
 
 
 def test_techniques_are_compared_by_themselves_and_on_momentum() -> None:
@@ -115,12 +119,23 @@ def test_attacks_of_a_study_are_the_candidates() -> None:
     assert len(said) == 2 * 3, "of two surrogates at 10, 50 and 200"
 
 
+def test_without_presets_leaders_are_compared_with_one_another_and_with_momentum() -> None:
+    pairs = {("mi+di", "mi+vt"), ("mi+di", "mi"), ("mi+vt", "mi")}
+    assert {claim.say for claim in _study(("di", "vt"), {}).claims} == {
+        f"{higher}, 50 gradients beat {lower}, 50 gradients, from {name}"
+        for higher, lower in pairs
+        for name in ("a", "b")
+    }
+    assert not _study(("mi",), {}).claims, "nothing leads"
+
+
 def test_a_study_is_kept_in_a_file(tmp_path: Path) -> None:
     chosen = choose(contenders(NAMES, PRESETS, plain=True), _measure)
     rows = list(reported(chosen))
     study, path = _study(), tmp_path / "all.yaml"
     path.write_text(study_text(study, "Chosen by lot.", rows), encoding="utf-8")
     assert read_study(path) == study
+    assert study.chosen_by == CHOSEN_BY
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# Chosen by lot.")
     for one, gradients, choice in rows:
@@ -131,7 +146,8 @@ def test_a_study_is_kept_in_a_file(tmp_path: Path) -> None:
 def test_techniques_are_added_to_a_study() -> None:
     study = _study(("di",))
     rows = list(reported(choose(contenders(["emi"], {}, plain=False), _measure)))
-    more = with_more(study, rows)
+    more = with_more(study, rows, "more")
+    assert (more.name, more.chosen_by) == ("more", study.chosen_by)
     assert more.attacks[: len(study.attacks)] == study.attacks
     added = [entry.label for entry in more.attacks[len(study.attacks) :]]
     assert added == [f"{spec} gradients" for spec in ("mi+emi, 50", "emi, 50", "mi+emi, 200")]
@@ -141,7 +157,7 @@ def test_techniques_are_added_to_a_study() -> None:
         for rival in (study.attacks[0].spec, "mi")
     ]
     with pytest.raises(UsageError, match="has 'mi\\+emi, 50 gradients' already"):
-        with_more(more, rows)
+        with_more(more, rows, "most")
 
 
 def test_specs_are_those_of_the_candidates() -> None:

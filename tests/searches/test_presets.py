@@ -28,8 +28,8 @@ def test_the_preset_is_the_attack_that_was_found(there: str | None, tmp_path: Pa
     file = tmp_path / "zoo.yaml"
     if there is not None:
         file.write_text(there)
-    check_place(file, "mine")
-    save_preset(file, LINES)
+    check_place(file, "mine", 12)
+    assert save_preset(file, "mine", LINES)
     (spec,) = configure(read_zoo(file), "fashion-mnist", ["mine"], ["s"], ["t"], {}).attacks
     wanted = BEST.composition.spec
     assert (spec.techniques, spec.steps, spec.exact.step) == (wanted, 12, spec.exact.epsilon * 5 / 24)
@@ -37,12 +37,22 @@ def test_the_preset_is_the_attack_that_was_found(there: str | None, tmp_path: Pa
     assert all(line in text.splitlines() for line in (there or "").splitlines())
     assert "12: 50.0 %" in text
 
+    check_place(file, "mine", 12)
+    assert not save_preset(file, "mine", LINES)
+    assert file.read_text() == text, "the same search again"
+    with pytest.raises(UsageError, match="has another attack 'mine' already"):
+        check_place(file, "mine", 13)
+    other = preset_lines("mine", Candidate(("mi",), "ε", 12), {}, "Chosen: in a test.")
+    with pytest.raises(UsageError, match="has another attack 'mine' already"):
+        save_preset(file, "mine", other)
+    assert file.read_text() == text
+
 
 @pytest.mark.parametrize(
     ("text", "name", "sentence"),
     [
         (None, "Mine+di", "cannot have this name"),
-        (OTHERS, "other", "has an attack 'other' already"),
+        (OTHERS, "other", "has another attack 'other' already"),
         ("schema: 1\nattacks: {other: {spec: mi, about: another}}\n", "mine", "in braces"),
     ],
 )
@@ -53,5 +63,5 @@ def test_what_cannot_be_written_is_said_before(
     if text is not None:
         file.write_text(text)
     with pytest.raises(UsageError, match=sentence):
-        check_place(file, name)
+        check_place(file, name, 12)
     assert text is None or file.read_text() == text

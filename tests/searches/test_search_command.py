@@ -93,7 +93,7 @@ def test_a_search_that_was_stopped_ends_with_the_same(place: Path, whole: dict[s
     cells = sorted((place / "studies" / "attack").iterdir())
     for cell in cells[::2]:
         shutil.rmtree(cell)
-    assert _search(place) == whole
+    assert _search(place, "--save", "zoo.yaml") == whole
 
 
 def test_what_is_saved_is_a_preset(place: Path, whole: dict[str, Any], cli: Callable[..., Result]) -> None:
@@ -114,6 +114,9 @@ def test_what_vt_costs_is_more_than_the_gradients(whole: dict[str, Any]) -> None
         (("--validator", "nobody"), "nobody"),
         (("--jobs", 2, "--ray", "local"), "--jobs and --ray exclude each other"),
         (("--name", "a+b"), "the preset cannot have this name"),
+        (("--save", "README"), "cannot write the preset to README: expected a name in .yaml"),
+        (("--save", "found.txt"), "cannot write the preset to found.txt: expected a name in .yaml"),
+        (("--technique", "mi+di"), "'mi+di' is no single technique"),
     ],
 )
 def test_wrong_requests(

@@ -10,13 +10,59 @@ from transferzoo.cli.grids import executor_of, run_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from transferzoo.cli.search_request import CandidatesRequest
     from transferzoo.searches.moves import Candidate
     from transferzoo.studies.executors import Executor
+    from transferzoo.studies.schema import Study
     from transferzoo.zoo.reader import Zoo
 
 CHOSEN = "Chosen among"
+
+
+def technique_names(given: Sequence[str] | None, zoo: Path | None) -> list[str]:
+    """Return the names of techniques that a user gives, all where none is given; it does not need torch.
+
+    Args:
+        given: names.
+        zoo: the user's own zoo file.
+
+    Raises:
+        UnknownNameError: one is no name.
+        UsageError: one is a composition, has options, or is a preset.
+    """
+    from transferzoo.attacks.configure import spelled
+    from transferzoo.attacks.techniques import TECHNIQUES
+    from transferzoo.zoo.reader import load_zoo
+
+    for name in given or ():
+        records = load_zoo(zoo)
+        preset = spelled(name, records) in {*records.presets, *records.aliases, *records.suites}
+        if name not in TECHNIQUES and (preset or "+" in name or ":" in name):
+            raise UsageError(
+                f"'{name}' is no single technique by its defaults",
+                expected="a technique of `transferzoo list attacks`",
+                hint="`attack -a ONE -a OTHER --max-gradients 50` compares presets and compositions",
+            )
+        TECHNIQUES[name]
+    return list(given or TECHNIQUES)
+
+
+def check_yaml(path: Path | None, what: str) -> None:
+    """Check that a file that `--save` names is YAML by its name, and can be written.
+
+    Raises:
+        UsageError: it has another ending.
+        TransferZooError: it is a folder, or its folder cannot be written.
+    """
+    from transferzoo.results.writers import check_file
+
+    if path is None:
+        return
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"cannot write {what} to {path}", expected="a name in .yaml")
+    check_file(path, "--save")
 
 
 @dataclass(frozen=True)
@@ -42,16 +88,16 @@ class Trials:
         cls,
         request: CandidatesRequest,
         images: int,
-        dataset: str | None = None,
-        surrogates: Sequence[str] | None = None,
+        surrogates: Sequence[str] | None,
+        base: Study | None = None,
     ) -> Trials:
         """Return what measures candidates as a user asks.
 
         Args:
             request: what was asked.
             images: how many choose.
-            dataset: its name; None for the zoo's default.
             surrogates: names; None for the data set's default.
+            base: a study that says data set, split and validation targets instead; None for none.
 
         Raises:
             UsageError: a name is unknown, there is no surrogate or no validation target, or an option is
@@ -60,21 +106,30 @@ class Trials:
         from transferzoo.base import plugins
         from transferzoo.base.processes import usual_jobs
         from transferzoo.datasets.sources import measured
+        from transferzoo.models.resolve import select_models
+        from transferzoo.models.unlisted_options import UnlistedOptions
         from transferzoo.studies.store import Store
         from transferzoo.zoo.reader import load_zoo, own_file
 
         if request.ray is not None and request.jobs is not None:
             raise UsageError("--jobs and --ray exclude each other", expected="one of the two")
         records = load_zoo(request.zoo)
-        dataset = dataset or records.default_dataset
+        options = UnlistedOptions(allow_code=request.allow_code)
+        split = base.split if base else request.split
+        dataset = (base.dataset if base else request.dataset) or records.default_dataset
+        said = base.chosen_by.validators if base and base.chosen_by else request.validator
+        crafted_on = surrogates or [_default_surrogate(records, dataset)]
+        chosen_by = said or _validators(records, dataset)
+        select_models(records, crafted_on, dataset, "surrogate", options)
+        select_models(records, chosen_by, dataset, "validator", options)
         root = request.data and request.data.expanduser().absolute()
         store = request.store.absolute()
         Store(store).check()
         asked = {
             "dataset": dataset,
-            "split": request.split,
-            "surrogates": surrogates or [_default_surrogate(records, dataset)],
-            "validators": request.validator or _validators(records, dataset),
+            "split": split,
+            "surrogates": crafted_on,
+            "validators": list(chosen_by),
             "images": images,
         }
         paths = {
@@ -85,9 +140,7 @@ class Trials:
             "allow_code": request.allow_code,
         }
         jobs = usual_jobs() if request.jobs is None else request.jobs
-        return cls(
-            measured(records, dataset, request.split, root), asked, paths, executor_of(jobs, request.ray)
-        )
+        return cls(measured(records, dataset, split, root), asked, paths, executor_of(jobs, request.ray))
 
     def how(self, candidates: Iterable[Candidate]) -> str:
         """Return what one of some candidates was chosen by, in a sentence; equal attacks count once."""

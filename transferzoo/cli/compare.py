@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
-from transferzoo.cli.candidates import CHOSEN, Trials
+from transferzoo.cli.candidates import CHOSEN, Trials, check_yaml, technique_names
 from transferzoo.cli.output import log
 from transferzoo.cli.parameters import command
 from transferzoo.cli.search_request import STUDY, CompareRequest
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.searches.comparison import Choice, Contender
-    from transferzoo.studies.cells import Grid
     from transferzoo.studies.schema import Study
 
-IMAGES = 500
+IMAGES, CHOOSE_ON = 500, 100
+"""How many are attacked, and choose step sizes, unless a user or a study says otherwise."""
 PRESET = "strong"
 """The preset that takes part where all techniques do."""
 
@@ -26,28 +26,11 @@ PRESET = "strong"
 @command(CompareRequest)
 def compare(request: CompareRequest) -> None:
     """Compare techniques at equal cost, each with the step size that suits it on validation targets."""
-    from transferzoo.attacks.techniques import TECHNIQUES
-    from transferzoo.cli.study import complete, read_finished
     from transferzoo.results.writers import check_output
-    from transferzoo.searches.comparison import (
-        REPORTED_AT,
-        STEPS,
-        check_new,
-        choose,
-        contenders,
-        reported,
-        study_of,
-        study_text,
-        with_more,
-    )
-    from transferzoo.studies.grid import build_grid
-    from transferzoo.studies.result_file import RESULTS, SUFFIX, check_results
-    from transferzoo.studies.store import Store
-    from transferzoo.studies.worker import Task
+    from transferzoo.searches.comparison import REPORTED_AT, check_new, contenders, unchosen
+    from transferzoo.studies.result_file import check_results
 
-    names = list(request.technique or TECHNIQUES)
-    for name in names:
-        TECHNIQUES[name]  # or it is said, before anything runs
+    names = technique_names(request.technique, request.zoo)
     files = [check_output(path) for path in request.output or []]
     if request.results is not None:
         check_results(request.results)
@@ -59,26 +42,65 @@ def compare(request: CompareRequest) -> None:
         every = contenders(names, presets, plain=base is None)
         if base is not None:
             check_new(base, [one.label(REPORTED_AT) for one in every])
-        chosen = choose(every, trials.measure)
-        rows = list(reported(chosen))
-        _tell_left_out(names, rows)
-        if base is not None:
-            study = with_more(base, rows)
-        else:
-            asked = {key: trials.asked[key] for key in ("dataset", "split")}
-            surrogates = request.surrogate or trials.asked["surrogates"]
-            name = request.save.stem if request.save else STUDY
-            study = study_of(rows, name=name, surrogates=surrogates, images=request.images or IMAGES, **asked)
-        task = Task(study.model_dump_json(), **trials.paths)
-        grid = build_grid(study, trials.zoo, task.root, notify=log, allow_code=task.allow_code)
-        _check_apart(grid, trials.asked["validators"])
-        if request.save is not None:
-            tried = [one.at(number, step) for one, number in chosen for step in STEPS]
-            _save(request.save, study_text(study, trials.how(tried), rows))
-        found = read_finished(grid, Store(task.store), request.results or RESULTS / f"{study.name}{SUFFIX}")
-        complete(task, found, found.missing(), trials.executor, request.results, files, as_json=request.json)
+        _check_apart(base or _study(request, trials, None, unchosen(every)), trials)
+        _compare(request, names, every, base, trials, files)
     finally:
         trials.executor.close()
+
+
+def _compare(
+    request: CompareRequest,
+    names: Sequence[str],
+    every: Sequence[Contender],
+    base: Study | None,
+    trials: Trials,
+    files: Sequence[Path],
+) -> None:
+    """Choose the step sizes of contenders, and make and run the study that reports them."""
+    from transferzoo.cli.study import complete, read_finished
+    from transferzoo.searches.comparison import STEPS, choose, reported, study_text
+    from transferzoo.studies.grid import build_grid
+    from transferzoo.studies.result_file import RESULTS, SUFFIX
+    from transferzoo.studies.store import Store
+    from transferzoo.studies.worker import Task
+
+    chosen = choose(every, trials.measure)
+    rows = list(reported(chosen))
+    _tell_left_out(names, rows)
+    study = _study(request, trials, base, rows)
+    task = Task(study.model_dump_json(), **trials.paths)
+    grid = build_grid(study, trials.zoo, task.root, notify=log, allow_code=task.allow_code)
+    if request.save is not None:
+        tried = [one.at(number, step) for one, number in chosen for step in STEPS]
+        _save(request.save, study_text(study, trials.how(tried), rows))
+    own = request.results or RESULTS / f"{(base or study).name}{SUFFIX}"
+    found = read_finished(grid, Store(task.store), own)
+    complete(task, found, found.missing(), trials.executor, request.results, files, as_json=request.json)
+
+
+def _study(
+    request: CompareRequest,
+    trials: Trials,
+    base: Study | None,
+    rows: Sequence[tuple[Contender, int, Choice]],
+) -> Study:
+    """Return the study that reports some attacks: beside those of another, or alone."""
+    from transferzoo.searches.comparison import study_of, with_more
+    from transferzoo.studies.entries import ChosenBy
+
+    saved = request.save and request.save.stem
+    if base is not None:
+        return with_more(base, rows, saved or f"{base.name}, with {' and '.join(request.technique or ())}")
+    asked = trials.asked
+    return study_of(
+        rows,
+        name=saved or STUDY,
+        dataset=asked["dataset"],
+        split=asked["split"],
+        surrogates=request.surrogate or asked["surrogates"],
+        images=request.images or IMAGES,
+        chosen_by=ChosenBy(images=asked["images"], validators=asked["validators"]),
+    )
 
 
 def _base(request: CompareRequest) -> Study | None:
@@ -96,38 +118,40 @@ def _base(request: CompareRequest) -> Study | None:
     name = request.beside or (STUDY if STUDY in built_in() else None)
     if name is None:
         return None
-    for flag, value in (
-        ("--surrogate", request.surrogate),
-        ("--images", request.images),
-        ("--dataset", request.dataset),
-        ("--split", request.split),
-    ):
+    study = find_study(name)
+    said = {
+        "--surrogate": request.surrogate,
+        "--images": request.images,
+        "--dataset": request.dataset,
+        "--split": request.split,
+    }
+    if study.chosen_by is not None:
+        said |= {"--choose-on": request.choose_on, "--validator": request.validator}
+    for flag, value in said.items():
         if value:
             raise UsageError(
                 f"{flag} is the study's '{name}' to say",
                 expected="it left out",
                 hint="--alone compares those that are named with one another, as you like",
             )
-    return find_study(name)
+    return study
 
 
 def _trials(request: CompareRequest, base: Study | None) -> Trials:
-    """Return what measures candidates: from the first surrogate alone."""
-    if base is not None:
-        first = next(iter(base.surrogates.values())).model
-        return Trials.of(request, request.choose_on, base.dataset, [first])
-    return Trials.of(request, request.choose_on, request.dataset, request.surrogate and request.surrogate[:1])
+    """Return what measures candidates from the first surrogate; beside a study, as its own were chosen."""
+    images = request.choose_on or CHOOSE_ON
+    if base is None:
+        return Trials.of(request, images, request.surrogate and request.surrogate[:1])
+    if base.chosen_by is not None:
+        images = base.chosen_by.images
+    return Trials.of(request, images, [next(iter(base.surrogates.values())).model], base)
 
 
 def _check_save(request: CompareRequest) -> None:
-    from transferzoo.results.writers import check_file
-
-    if request.save is None:
+    check_yaml(request.save, "the study")
+    if request.save is None or not request.save.exists():
         return
-    if request.save.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"cannot write the study to {request.save}", expected="a name in .yaml")
-    check_file(request.save, "--save")
-    if request.save.exists() and not _text(request.save).startswith(f"# {CHOSEN}"):
+    if not _text(request.save).startswith(f"# {CHOSEN}"):
         raise UsageError(f"{request.save} is there already", expected="a new file")
 
 
@@ -155,13 +179,18 @@ def _save(path: Path, text: str) -> None:
     log(f"Written: {path}")
 
 
-def _check_apart(grid: Grid, validators: Sequence[str]) -> None:
-    """Check that nothing is reported on what has chosen.
+def _check_apart(study: Study, trials: Trials) -> None:
+    """Check that nothing is reported on what has chosen, and that all models of a report are there.
 
     Raises:
-        UsageError: a validation target is a target of the study.
+        UsageError: a validation target is a target of the study, or a name is unknown.
     """
+    from transferzoo.studies.grid import build_grid
+
+    root, allow_code = trials.paths["root"], trials.paths["allow_code"]
+    grid = build_grid(study, trials.zoo, root, allow_code=allow_code)
     targets = {one["name"] for cell in grid.cells.values() for one in cell.inputs.get("targets", ())}
+    validators = trials.asked["validators"]
     if both := sorted(targets & {name.rpartition("/")[2] for name in validators}):
         raise UsageError(
             f"'{both[0]}' is a target that is reported",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Table
-from transferzoo.cli.candidates import Trials
+from transferzoo.cli.candidates import Trials, check_yaml, technique_names
 from transferzoo.cli.output import log, show, show_json, show_line, terminal_width
 from transferzoo.cli.parameters import command
 from transferzoo.cli.search_request import SearchRequest
@@ -23,16 +23,14 @@ if TYPE_CHECKING:
 @command(SearchRequest)
 def search(request: SearchRequest) -> None:
     """Search the strongest attack at a cost, on validation targets, and print it as a preset."""
-    from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.searches.measured import curve_of
     from transferzoo.searches.presets import check_place, preset_lines, save_preset
     from transferzoo.searches.search import search as run_search
 
-    names = list(request.technique or TECHNIQUES)
-    for name in names:
-        TECHNIQUES[name]  # or it is said, before anything runs
-    check_place(request.save, request.name)
-    trials = Trials.of(request, request.images, request.dataset, request.surrogate)
+    names = technique_names(request.technique, request.zoo)
+    check_yaml(request.save, "the preset")
+    check_place(request.save, request.name, request.max_gradients)
+    trials = Trials.of(request, request.images, request.surrogate)
     rounds = _Rounds(trials)
     try:
         best, rate = run_search(names, request.max_gradients, trials.measure, rounds.on_round)
@@ -51,9 +49,9 @@ def search(request: SearchRequest) -> None:
         "that it was chosen on; expect less of others."
     )
     if request.save is not None:
-        save_preset(request.save, lines)
+        done = "Written" if save_preset(request.save, request.name, lines) else "Written before"
         log(
-            f"Written: {request.save}. Next: `transferzoo attack --zoo {request.save} -a {request.name}`, on "
+            f"{done}: {request.save}. Next: `transferzoo attack --zoo {request.save} -a {request.name}`, on "
             "the targets."
         )
 

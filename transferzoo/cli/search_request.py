@@ -126,15 +126,16 @@ class CompareRequest(CandidatesRequest):
         typer.Option(min=1, help="How many are attacked.", show_default="500", rich_help_panel=IMAGES),
     ] = None
     choose_on: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--choose-on",
             min=1,
             metavar="N",
             help="How many images choose the step sizes: the last ones of the draw.",
+            show_default="100, or as the study was chosen",
             rich_help_panel=IMAGES,
         ),
-    ] = 100
+    ] = None
     save: Annotated[
         Path | None,
         typer.Option(

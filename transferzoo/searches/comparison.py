@@ -12,7 +12,7 @@ import yaml
 
 from transferzoo.base.errors import UsageError
 from transferzoo.searches.moves import STEP_SIZES, Candidate
-from transferzoo.studies.entries import ITSELF, AttackEntry, Claim, ModelEntry, Operand
+from transferzoo.studies.entries import ITSELF, AttackEntry, ChosenBy, Claim, ModelEntry, Operand
 from transferzoo.studies.schema import Study
 
 if TYPE_CHECKING:
@@ -147,6 +147,11 @@ def reported(chosen: Choices) -> Iterator[tuple[Contender, int, Choice]]:
             yield one, gradients, chosen[one, at]
 
 
+def unchosen(every: Iterable[Contender]) -> list[tuple[Contender, int, Choice]]:
+    """Return the attacks that would be reported, as of `reported`, before a step size is chosen."""
+    return [(one, REPORTED_AT, Choice(STEPS[0], 0.0)) for one in every if one.at(REPORTED_AT).fits]
+
+
 def claims(surrogates: Iterable[str], pairs: Iterable[tuple[str, str]]) -> tuple[Claim, ...]:
     """Return the claims that an attack beats another, from each surrogate; pairs of labels, higher first."""
     pairs = list(pairs)
@@ -172,6 +177,16 @@ def preset_pairs(rows: Iterable[tuple[Contender, int, Choice]]) -> list[tuple[st
     return found
 
 
+def leader_pairs(rows: Iterable[tuple[Contender, int, Choice]]) -> list[tuple[str, str]]:
+    """Return labels at `REPORTED_AT`: the first leader and each other one, each leader and momentum alone."""
+    rows = [row for row in rows if row[1] == REPORTED_AT]
+    leaders = [one.label(REPORTED_AT) for one, _, _ in rows if one.leads]
+    plain = Contender((MOMENTUM,)).label(REPORTED_AT)
+    rivals = [plain] if plain in {one.label(REPORTED_AT) for one, _, _ in rows} else []
+    best = [(leaders[0], other) for other in leaders[1:]]
+    return [*best, *((leader, rival) for leader in leaders for rival in rivals)]
+
+
 def study_of(
     rows: Sequence[tuple[Contender, int, Choice]],
     *,
@@ -180,8 +195,12 @@ def study_of(
     split: str | None,
     surrogates: Sequence[str],
     images: int,
+    chosen_by: ChosenBy,
 ) -> Study:
     """Return the study that reports attacks: on all targets, and on the surrogates themselves.
+
+    Its claims are that presets beat the leaders or, without presets, that leaders beat one another and
+    momentum by itself.
 
     Args:
         rows: as of `reported`.
@@ -190,6 +209,7 @@ def study_of(
         split: whose images are attacked; None for the data set's default.
         surrogates: names of the models that images are crafted on, one after the other.
         images: how many, from the beginning of the seed's order.
+        chosen_by: what chose the step sizes.
     """
     return Study(
         name=name,
@@ -200,7 +220,8 @@ def study_of(
         surrogates={name: ModelEntry(model=name) for name in surrogates},
         targets=("all", ITSELF),
         attacks=tuple(one.entry(gradients, choice.step) for one, gradients, choice in rows),
-        claims=claims(surrogates, preset_pairs(rows)),
+        chosen_by=chosen_by,
+        claims=claims(surrogates, preset_pairs(rows) or leader_pairs(rows)),
     )
 
 
@@ -219,10 +240,15 @@ def check_new(study: Study, labels: Iterable[str]) -> None:
         )
 
 
-def with_more(study: Study, rows: Sequence[tuple[Contender, int, Choice]]) -> Study:
+def with_more(study: Study, rows: Sequence[tuple[Contender, int, Choice]], name: str) -> Study:
     """Return a study with further attacks, and claims that they beat two that it has.
 
     They are its first, that with the highest success on the validation targets, and momentum by itself.
+
+    Args:
+        study: the study.
+        rows: as of `reported`.
+        name: of the study that is returned.
 
     Raises:
         UsageError: it has one of them already.
@@ -240,7 +266,8 @@ def with_more(study: Study, rows: Sequence[tuple[Contender, int, Choice]]) -> St
         for rival in dict.fromkeys(rivals)
     ]
     more = claims(study.surrogates, pairs)
-    return study.model_copy(update={"attacks": (*study.attacks, *entries), "claims": (*study.claims, *more)})
+    grown = {"attacks": (*study.attacks, *entries), "claims": (*study.claims, *more)}
+    return study.model_copy(update={"name": name, **grown})
 
 
 def study_text(study: Study, how: str, rows: Iterable[tuple[Contender, int, Choice]]) -> str:

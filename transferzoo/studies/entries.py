@@ -215,6 +215,18 @@ class Operand(FrozenModel):
         return self
 
 
+class ChosenBy(FrozenModel):
+    """What the step sizes of a study's attacks were chosen by, from its first surrogate.
+
+    Attributes:
+        images: how many, from the end of the seed's order.
+        validators: names of the models; they are no targets of the study.
+    """
+
+    images: int = Field(ge=1)
+    validators: tuple[str, ...] = Field(min_length=1)
+
+
 class Claim(FrozenModel):
     """A claim that the records decide: one operand is higher than another.
 

@@ -13,6 +13,7 @@ from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.yaml_file import read_yaml
 from transferzoo.studies.entries import (
     AttackEntry,
+    ChosenBy,
     Claim,
     DerivedDatasetEntry,
     ModelEntry,
@@ -44,6 +45,7 @@ class Study(FrozenModel):
         targets: names of the study's own models, at their first seed, or of others, see `models.resolve`;
             "itself" for each surrogate too, a white box, which is in no mean.
         attacks: each on every surrogate.
+        chosen_by: what their step sizes were chosen by; None where they were not.
         robust: the attack on the surrogate itself that "robust" is the accuracy under; None for none.
         sharpness: how it is measured; None for not at all.
         claims: the records decide them.
@@ -66,6 +68,7 @@ class Study(FrozenModel):
     others: dict[str, ModelEntry] = Field(default_factory=dict)
     targets: tuple[str, ...] = Field(default=("all",), min_length=1)
     attacks: tuple[AttackEntry, ...] = Field(default=(AttackEntry(spec="bim"),), min_length=1)
+    chosen_by: ChosenBy | None = None
     robust: AttackEntry | None = None
     sharpness: SharpnessEntry | None = None
     claims: tuple[Claim, ...] = ()
