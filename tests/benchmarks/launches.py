@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, perturb
+from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.budget import Budget
 from transferzoo.minimizers import Minimizer, read_rule
 from transferzoo.minimizers.perturbation import TINY
@@ -34,7 +35,7 @@ from transferzoo.zoo.reader import load_zoo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ATTACKS = ("", "mi", "di", "vt", "ssa", "dem+mi")
+ATTACKS = ("", "mi", "di", "vt", "ssa", "dem+mi", "sia", "bsr", "admix")
 MINIMIZERS = ("sgd", "sam", "asam", "gsam", "looksam")
 NETWORKS = {"resnet50": 224, "small_resnet18:width=8": 28}
 WAITS, SAM, GSAM = 1, 1.05, 1.4
@@ -119,6 +120,7 @@ def attack_step(spec: str, model: nn.Module, shape: tuple[int, ...]) -> Counts:
     attack = Attack(compose(spec), Budget("linf", radius, radius / 2, 2))
     seen: list[Counts] = []
     labels = torch.zeros(shape[0], dtype=torch.int64)
+    pool = Pool(torch.zeros(2, *shape[1:], dtype=torch.uint8), torch.arange(2))
     with Device() as device:
         images = torch.empty(shape, dtype=torch.uint8, device="meta")
         perturb(
@@ -127,6 +129,7 @@ def attack_step(spec: str, model: nn.Module, shape: tuple[int, ...]) -> Counts:
             images,
             labels,
             torch.arange(shape[0]),
+            pool=pool,
             on_step=lambda *_: seen.append(device.counts),
         )
     return seen[1].since(seen[0])

@@ -19,6 +19,7 @@ from transferzoo.attacks.techniques.layers import (
     unfused,
 )
 from transferzoo.attacks.techniques.ranges import Factor
+from transferzoo.attacks.techniques.work_unit import sent
 from transferzoo.base.errors import ModelError
 from transferzoo.base.options import added
 
@@ -94,7 +95,7 @@ class PayNoAttention(Patch):
         draws = unit.uniform(rows * columns)
         count = max(1, int(self.keep * rows * columns + 0.5))
         chosen = draws.argsort(1).argsort(1) < count
-        patches = chosen.to(unit.images).view(-1, 1, rows, columns)
+        patches = sent(chosen, unit.images).view(-1, 1, rows, columns)
         return interpolate(patches, unit.images.shape[-2:], mode="nearest")
 
 

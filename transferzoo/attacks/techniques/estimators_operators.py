@@ -9,6 +9,7 @@ from transferzoo.attacks.techniques import TECHNIQUES, Estimator
 from transferzoo.attacks.techniques.oracles import mean, through
 from transferzoo.attacks.techniques.ranges import Count
 from transferzoo.attacks.techniques.views_resize import DiverseInputs
+from transferzoo.attacks.techniques.work_unit import sent
 from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class OperatorPerturbation(Estimator):
         import torch
 
         place = (unit.uniform(1) * len(RADII)).long()
-        radius = self.beta * unit.radius * torch.tensor(RADII)[place].to(unit.images)
+        radius = self.beta * unit.radius * sent(torch.tensor(RADII)[place], unit.images)
         return unit.noise(1.0) * radius[..., None, None]
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from transferzoo.attacks.techniques import TECHNIQUES, Estimator
 from transferzoo.attacks.techniques.oracles import mean
 from transferzoo.attacks.techniques.ranges import Count
+from transferzoo.attacks.techniques.work_unit import sent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,7 @@ class MonotonicIntegration(Estimator):
 
         lowest, highest = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
         baseline = lowest.expand_as(images)
-        for draw in draws.to(images).unbind(2):
+        for draw in sent(draws, images).unbind(2):
             bound = lowest + draw[..., None, None] * (highest - lowest)
             baseline = torch.where(images >= bound, torch.maximum(baseline, bound), baseline)
         return baseline

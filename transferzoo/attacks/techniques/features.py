@@ -10,6 +10,7 @@ from transferzoo.attacks.techniques import TECHNIQUES, Features
 from transferzoo.attacks.techniques.layers import MIDDLE, find_layer, hooked, on_output
 from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
 from transferzoo.attacks.techniques.ranges import Count, Dropped
+from transferzoo.attacks.techniques.work_unit import sent
 from transferzoo.base.errors import ModelError
 from transferzoo.base.options import NonNegative, added
 
@@ -65,7 +66,7 @@ class FeatureImportance(Features):
         shape = unit.images.shape[1:]
         with _passes(model, self.layer) as passes:
             masked = (
-                unit.images * (unit.uniform(*shape) >= self.drop).to(unit.images) for _ in range(self.masks)
+                unit.images * sent(unit.uniform(*shape) >= self.drop, unit.images) for _ in range(self.masks)
             )
             yield _weighted(passes, _unit_length(_importance(passes, masked, unit)), unit)
 
@@ -114,7 +115,7 @@ class NeuronAttribution(Features):
     def _image(self, unit: WorkUnit) -> Tensor:
         if not self.noise:
             return unit.images
-        return unit.images + self.noise * unit.normal(*unit.images.shape[1:]).to(unit.images)
+        return unit.images + self.noise * sent(unit.normal(*unit.images.shape[1:]), unit.images)
 
 
 @TECHNIQUES.register("bfa")

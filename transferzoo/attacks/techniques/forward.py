@@ -12,6 +12,7 @@ from pydantic import Field
 from transferzoo.attacks.techniques import TECHNIQUES, Patch
 from transferzoo.attacks.techniques.layers import MIDDLE, Branch, branches, find_layer, hooked, on_output
 from transferzoo.attacks.techniques.ranges import Dropped
+from transferzoo.attacks.techniques.work_unit import sent
 from transferzoo.base.errors import ModelError
 from transferzoo.base.options import NonNegative
 
@@ -63,7 +64,7 @@ class GhostNetworks(Patch):
         def kept(output: Tensor) -> Tensor:
             acts["layer"] += 1
             draws = unit.uniform(*output.shape[1:])
-            return output * (draws >= self.drop).to(output) / (1 - self.drop)
+            return output * sent(draws >= self.drop, output) / (1 - self.drop)
 
         skips = [branch for branch in branches(model) if branch.skips]
         dropping = [] if skips else _droppable(model)
@@ -82,7 +83,7 @@ def _scaled(branch: Branch, factor: Callable[[], Tensor]) -> Iterator[RemovableH
     """Scale a skip connection, x or s(x), by a factor (N, 1) at every pass."""
 
     def shaped(like: Tensor) -> Tensor:
-        return factor().to(like).view(-1, *[1] * (like.ndim - 1))
+        return sent(factor(), like).view(-1, *[1] * (like.ndim - 1))
 
     if branch.skip is not None:
         yield on_output(branch.skip, lambda output: shaped(output) * output)
@@ -155,7 +156,7 @@ class PerturbationDecay(Patch):
             looking = True
             try:
                 with torch.no_grad():
-                    model(unit.images + self.sigma * unit.normal(*unit.images.shape[1:]).to(unit.images))
+                    model(unit.images + self.sigma * sent(unit.normal(*unit.images.shape[1:]), unit.images))
             finally:
                 looking = False
 

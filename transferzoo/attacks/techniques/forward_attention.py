@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from transferzoo.attacks.techniques import TECHNIQUES, Patch
 from transferzoo.attacks.techniques.layers import attentions, hooked, on_output, unfused
 from transferzoo.attacks.techniques.ranges import Factor
+from transferzoo.attacks.techniques.work_unit import sent
 from transferzoo.base.errors import ModelError
 from transferzoo.base.options import NonNegative, Positive
 
@@ -75,7 +76,7 @@ class ForwardRefinement(Patch):
         def vary(attention: Tensor) -> Tensor:
             acts["map"] += 1
             draws = 2 * unit.uniform(*attention.shape[1:]) - 1
-            return (attention * (1 + self.spread * draws).to(attention)).softmax(-1)
+            return (attention * sent(1 + self.spread * draws, attention)).softmax(-1)
 
         def remember(part: nn.Module, output: Tensor) -> Tensor:
             acts["tokens"] += 1

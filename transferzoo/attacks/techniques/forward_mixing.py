@@ -12,6 +12,7 @@ from pydantic import Field
 from transferzoo.attacks.techniques import TECHNIQUES, Patch
 from transferzoo.attacks.techniques.layers import hooked, on_output, unhooked
 from transferzoo.attacks.techniques.ranges import Weight
+from transferzoo.attacks.techniques.work_unit import carried
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.options import NonNegative
 
@@ -85,7 +86,7 @@ class CleanFeatureMixup(Patch):
         def mix(layer: nn.Module, output: Tensor) -> Tensor:
             acts["layer"] += 1
             bank, ones = clean[layer], [1] * (output.ndim - 2)
-            draws = unit.uniform(2 + output.shape[1]).to(output.device)
+            draws = carried(unit.uniform(2 + output.shape[1]), output.device)
             chosen = (draws[:, 0] < self.p).view(-1, 1, *ones)
             features = bank[(draws[:, 1] * len(bank)).long()]
             weight = chosen * (self.largest * draws[:, 2:]).to(output).view(*output.shape[:2], *ones)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from transferzoo.attacks.techniques import TECHNIQUES, Stage, Starter
 from transferzoo.attacks.techniques.ranges import Count
+from transferzoo.attacks.techniques.work_unit import sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ class RandomStart(Starter):
             length = normal.square().sum((1, 2, 3), keepdim=True).sqrt()
             radius = unit.epsilon * unit.uniform(1, 1, 1) ** (1 / shape.numel())
             delta = radius * normal / length
-        return delta.to(unit.images)
+        return sent(delta, unit.images)
 
 
 @TECHNIQUES.register("gi")

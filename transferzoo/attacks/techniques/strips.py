@@ -24,11 +24,11 @@ class Strips(NamedTuple):
     length: Tensor
 
 
-def strips_until(ends: Tensor) -> Strips:
-    """Return the strips of lines, one after the other, that end before the pixels `ends`, int64 (N, n)."""
+def strips_until(ends: Tensor, side: int) -> Strips:
+    """Return the consecutive strips of lines of `side` pixels that end before `ends`, int64 (N, n)."""
     import torch
 
-    pixel = torch.arange(int(ends[0, -1]), device=ends.device)
+    pixel = torch.arange(side, device=ends.device)
     number = (pixel >= ends[..., None]).sum(1)
     lengths = lengths_until(ends)
     start, length = (ends - lengths).gather(1, number), lengths.gather(1, number)

@@ -18,6 +18,7 @@ from transferzoo.attacks.techniques.strips import (
     of_blocks,
     strips_until,
 )
+from transferzoo.attacks.techniques.work_unit import carried, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +86,7 @@ class BlockShuffle(View):
         down, rows = _shuffled(draws[:, : 2 * n], images.shape[2], images)
         along, columns = _shuffled(draws[:, 2 * n : 4 * n], images.shape[3], images)
         angles = (self.angle * (2 * draws[:, 4 * n :] - 1)).deg2rad()
-        turns = torch.stack([angles.cos(), angles.sin()], 1).to(images)
+        turns = sent(torch.stack([angles.cos(), angles.sin()], 1), images)
         cosine, sine = of_blocks(turns, block_numbers(down, along, n)).unbind(1)
         y, x = (_from_centre(down).to(images)[:, :, None], _from_centre(along).to(images)[:, None])
         places = [
@@ -111,10 +112,10 @@ def _shuffled(draws: Tensor, side: int, like: Tensor) -> tuple[Strips, Tensor]:
 
     shares, keys = draws.chunk(2, 1)
     sums = (1 + shares).cumsum(1)
-    ends = (sums / sums[:, -1:] * side).round().long().to(like.device)
-    order = keys.argsort(1).to(like.device)
-    lengths, old = lengths_until(ends), strips_until(ends)
-    slots = strips_until(lengths.gather(1, order).cumsum(1))
+    ends = carried((sums / sums[:, -1:] * side).round().long(), like.device)
+    order = carried(keys.argsort(1), like.device)
+    lengths, old = lengths_until(ends), strips_until(ends, side)
+    slots = strips_until(lengths.gather(1, order).cumsum(1), side)
     number = order.gather(1, slots.number)
     start = (ends - lengths).gather(1, number)
     lines = torch.arange(side + ends.shape[1] - 1, device=like.device)

@@ -10,6 +10,7 @@ from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean, through
 from transferzoo.attacks.techniques.ranges import Count, Few
 from transferzoo.attacks.techniques.strips import block_numbers, of_blocks, strips_until
+from transferzoo.attacks.techniques.work_unit import carried, sent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,14 +78,14 @@ class StructureInvariance(View):
 
         channels, height, width = images.shape[1:]
         down, along = (
-            strips_until(_cut(unit.uniform(side - 1), self.splits).to(images.device))
+            strips_until(carried(_cut(unit.uniform(side - 1), self.splits), images.device), side)
             for side in (height, width)
         )
         block, number = block_numbers(down, along, self.splits), self.splits**2
-        change = of_blocks((unit.uniform(1, number) * len(Change)).long().to(images.device), block)
-        amount = of_blocks(unit.uniform(1, number).to(images), block)
+        change = of_blocks(carried((unit.uniform(1, number) * len(Change)).long(), images.device), block)
+        amount = of_blocks(sent(unit.uniform(1, number), images), block)
         noisy = (images + unit.noise(unit.radius)).clamp(0, 1)
-        kept = of_blocks((unit.uniform(channels, number) >= 0.1).to(images), block) / 0.9
+        kept = of_blocks(sent(unit.uniform(channels, number) >= 0.1, images), block) / 0.9
         result = _moved(images, change, amount, down, along)
         result = torch.where(change == Change.SCALE, amount * images, result)
         result = torch.where(change == Change.NOISE, noisy, result)
@@ -131,7 +132,8 @@ def _bilinear(place: Tensor, start: Tensor, target: Tensor, source: Tensor) -> T
     import torch
 
     centre = start + ((place + 0.5) * source / target - 0.5).clamp_min(0).minimum(source - 1)
-    return (1 - (centre[..., None] - torch.arange(centre.shape[1]).to(centre)).abs()).clamp_min(0)
+    line = torch.arange(centre.shape[1], device=centre.device).to(centre)
+    return (1 - (centre[..., None] - line).abs()).clamp_min(0)
 
 
 def _low_pass(strips: Strips, like: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pydantic import Field
 from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean, through
 from transferzoo.attacks.techniques.ranges import Count
+from transferzoo.attacks.techniques.work_unit import sent
 from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class DeformationWarp(View):
             return grid_sample(images, pixels + pull @ moves[:, None], align_corners=False)
 
         def hardest(images: Tensor) -> Tensor:
-            drawn = self.noise * (2 * unit.uniform((self.mesh - 2) ** 2, 2) - 1).to(images)
+            drawn = self.noise * sent(2 * unit.uniform((self.mesh - 2) ** 2, 2) - 1, images)
             return drawn - self.rho * through(lambda moves: warp(images, moves), oracle)(drawn)
 
         def direction(images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from transferzoo.attacks.techniques import TECHNIQUES, Draw
+from transferzoo.attacks.techniques.work_unit import carried
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.options import NonNegative
 
@@ -93,7 +94,7 @@ class Bayesian(Draw):
 def _noise(weight: Tensor, generator: torch.Generator) -> Tensor:
     import torch
 
-    return torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight.device)
+    return carried(torch.randn(weight.shape, generator=generator, dtype=torch.float64), weight.device)
 
 
 def _take_statistics(model: nn.Module, unit: WorkUnit) -> None:

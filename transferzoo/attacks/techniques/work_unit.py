@@ -32,11 +32,15 @@ class Pool:
 
 def sent(draws: Tensor, like: Tensor) -> Tensor:
     """Return draws from the CPU in the precision and on the device of images; a GPU is not waited for."""
-    cast = draws.to(like.dtype)
-    if like.is_cuda:
-        cast = cast.pin_memory()
-    late = like.device.type == "mps"  # it would read what is freed by then
-    return cast.to(like.device, non_blocking=not late)
+    return carried(draws.to(like.dtype), like.device)
+
+
+def carried(values: Tensor, device: torch.device) -> Tensor:
+    """Return values on a device, which is not waited for if they come from the CPU."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    late = device.type == "mps"  # it would read what is freed by then
+    return values.to(device, non_blocking=not late)
 
 
 @dataclass(eq=False)
@@ -163,7 +167,8 @@ class WorkUnit:
         images, others = self._others
         draws = self.uniform(1).flatten().tolist()
         chosen = [other[int(u * len(other))] for u, other in zip(draws, others, strict=True)]
-        drawn = images[torch.stack(chosen).to(images.device)].to(self.images)
+        drawn = images[carried(torch.stack(chosen), images.device)]
+        drawn = carried(drawn, self.images.device).to(self.images.dtype)
         return drawn if images.is_floating_point() else drawn / 255
 
     @cached_property
