@@ -23,6 +23,7 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw, Starter
 from transferzoo.attacks.techniques.work_unit import WorkUnit
+from transferzoo.base.fixed_math import fixed_math
 from transferzoo.base.spec_strings import require
 from transferzoo.models.classifier import frozen
 from transferzoo.models.wrap import as_network
@@ -175,9 +176,10 @@ def perturb(
     given = surrogate if isinstance(surrogate, Sequence) else (surrogate,)
     surrogates = tuple(as_network(model, "surrogate", images.shape[1]) for model in given)
     attack.composition.check(len(surrogates))
-    for technique in attack.composition.of(Draw):
-        surrogates = tuple(technique.draw(surrogates, unit))
     with ExitStack() as block:
+        block.enter_context(fixed_math(images.device))
+        for technique in attack.composition.of(Draw):
+            surrogates = tuple(technique.draw(surrogates, unit))
         for model in surrogates:
             block.enter_context(frozen(model))
         parts = objectives(attack.composition, surrogates, unit, block)

@@ -24,7 +24,7 @@ class Environment(NamedTuple):
         arithmetic: `ARITHMETIC` of its version.
         device: kind of its device, "cpu" or "cuda".
         math: the precision of products of float32 matrices as PyTorch names it, "highest", with "+tf32" where
-            cuDNN may round convolutions to TF32.
+            cuDNN may round convolutions to TF32; `FIXED` where a GPU's is fixed.
     """
 
     arithmetic: int
@@ -32,11 +32,20 @@ class Environment(NamedTuple):
     math: str
 
 
-def environment() -> Environment:
-    """Return what keys say of this process."""
+FIXED = "highest+deterministic"
+
+
+def environment(*, fixed: bool = False) -> Environment:
+    """Return what keys say of this process.
+
+    Args:
+        fixed: whether all that the key stands for is computed under `fixed_math`.
+    """
     import torch
 
     device = this_device().type
+    if fixed and device == "cuda":
+        return Environment(ARITHMETIC, device, FIXED)
     rounds = device == "cuda" and torch.backends.cudnn.allow_tf32
     math = torch.get_float32_matmul_precision() + ("+tf32" if rounds else "")
     return Environment(ARITHMETIC, device, math)

@@ -161,7 +161,7 @@ class Job:
                 "n": len(self.data),
                 "sha256": tensors_state(*others, after=self._pixels).hexdigest(),
             },
-            "environment": environment()._asdict(),
+            "environment": environment(fixed=True)._asdict(),
             **used(
                 *(plugin for spec in self.config.attacks for plugin in TECHNIQUES.origins(spec.techniques)),
                 *(plugin for model in self.targets for plugin in DEFENCES.origins(model.defence)),

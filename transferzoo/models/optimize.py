@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from transferzoo.base.errors import ModelError
+from transferzoo.base.fixed_math import fixed_math
 from transferzoo.base.main_memory import main_memory
 from transferzoo.models.classifier import frozen
 
@@ -143,7 +144,7 @@ def folded(classifier: Classifier, pixels: Tensor) -> Classifier:
         pixels: a few images in [0, 1] (N, C, H, W); which layer feeds which is seen from them.
     """
     copy = _twin(classifier)
-    with frozen(classifier), frozen(copy):
+    with fixed_math(pixels.device), frozen(classifier), frozen(copy):
         before = classifier(pixels)
         names = {module: name for name, module in copy.named_modules()}
         for convolution, norm in _pairs(copy, pixels):

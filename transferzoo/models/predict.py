@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from transferzoo.base.errors import ModelError
+from transferzoo.base.fixed_math import fixed_math
 from transferzoo.defences import read_defence
 from transferzoo.models.batches import halving, prediction_batch
 
@@ -122,13 +123,16 @@ def _joined(
 ) -> Tensor:
     places = torch.arange(len(images)) if at is None else at
     size = batch_size or prediction_batch(classifier, images)
-    return torch.cat([torch.empty(0, dtype=torch.int64), *halving(one, places, size)])
+    with fixed_math(_weight(classifier).device):
+        return torch.cat([torch.empty(0, dtype=torch.int64), *halving(one, places, size)])
 
 
 @torch.no_grad()
 def logits_of(classifier: nn.Module, images: Tensor) -> object:
     """Return what a model makes of a few images, uint8 (N, C, H, W), in the precision of its weights."""
-    return classifier(images.to(_weight(classifier)) / 255)
+    weight = _weight(classifier)
+    with fixed_math(weight.device):
+        return classifier(images.to(weight) / 255)
 
 
 def require_numbers(logits: Tensor) -> Tensor:
