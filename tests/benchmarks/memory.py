@@ -1,8 +1,10 @@
-"""How much memory attacks need above their weights: `python tests/benchmarks/memory.py`, some minutes.
+"""How much memory attacks need above their weights: `python tests/benchmarks/memory.py`, 20 minutes.
 
 Generated images of 224 pixels, networks with random weights that a bias lets say class 0, which is the label
 of all. A tiny one attacks 200, 800 and 3,200 images in work units of 20, as the zoo's ImageNet has them: more
-images may cost little more than their pixels. VGG-19 attacks 40 in work units of 4.
+images may cost little more than their pixels. What counts is the median of three interleaved rounds, as the
+peaks of two processes differ from one run to another by as much as 600 images have pixels. VGG-19 attacks 40
+in work units of 4.
 
 Memory is what all processes of a command hold, pages that they share counted once (Pss of Linux), without
 those of files, which the system may drop, and which other processes of the machine share. It is looked at
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SIZE, CLASSES = 224, 10
-COUNTS, VGG_IMAGES = (200, 800, 3200), 40
+COUNTS, VGG_IMAGES, ROUNDS = (200, 800, 3200), 40, 3
 GROWTH, VGG = 1.2, 2.0
 """Bytes for a byte of pixels; gigabytes."""
 LOOKS, MAKE = 1.0, "make"
@@ -164,11 +167,13 @@ def main() -> None:
         for options in jobs:
             title = " ".join(options) or "processes as usual"
             sizes = [3 * SIZE**2 * count for count in COUNTS]
-            peaks = []
-            for count, size in zip(COUNTS, sizes, strict=True):
-                peaks.append(attack(root, "test_resnet", count, "--steps", "1", *options))
-                need = f"{peaks[-1] / 1e6:.0f} MB"
-                print(f"{title}: {count} images of {size / 1e6:.0f} MB need {need}", flush=True)
+            rounds = [
+                [attack(root, "test_resnet", count, "--steps", "1", *options) for count in COUNTS]
+                for _ in range(ROUNDS)
+            ]
+            peaks = [statistics.median(those) for those in zip(*rounds, strict=True)]
+            for count, size, peak in zip(COUNTS, sizes, peaks, strict=True):
+                print(f"{title}: {count} images of {size / 1e6:.0f} MB need {peak / 1e6:.0f} MB", flush=True)
             for few, many in ((0, 1), (1, 2)):
                 growth = (peaks[many] - peaks[few]) / (sizes[many] - sizes[few])
                 what = f"from {COUNTS[few]} to {COUNTS[many]} images, bytes a byte of pixels"

@@ -99,6 +99,13 @@ def test_surrogates_are_loaded_for_no_digest(cli: Run, few: Path, monkeypatch: p
     assert record["white_box"], "what the cache knows of weights tells white-box targets"
 
 
+def test_processes_hold_the_weights_of_what_all_attack_together(cli: Run, few: Path, calls: Any) -> None:
+    _attack(cli, few)  # so that no clean prediction is missing
+    loaded = calls("models.load.load_classifier", load.load_classifier, lambda model, *_: model.name)
+    _attack(cli, few, "--jobs", 2, "-a", "mi", "-a", "di")
+    assert loaded().count("resnet50-sgd") == 1, "before the processes are forked"
+
+
 @pytest.mark.parametrize("norm", [(), ("--norm", "l2", "--epsilon", "2")])
 def test_noise_is_drawn_once_for_all_targets(
     cli: Run, few: Path, tmp_path: Path, calls: Any, norm: tuple[str, ...]

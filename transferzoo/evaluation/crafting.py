@@ -14,7 +14,7 @@ from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.claims import unfinished
-from transferzoo.base.processes import share, starts, tally
+from transferzoo.base.processes import one_thread, share, starts, tally
 from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
 from transferzoo.models import load
 from transferzoo.models.batches import halving
@@ -51,7 +51,10 @@ def craft_all(
     """
     every = [(task, unit) for task in job.crafting_tasks for unit in range(len(selected.units))]
     missing = [item for item in every if not _is_there(job, selected, folder, item)]
+    if not missing:
+        return
     costs = [task.attack.budget.steps * len(selected.units[unit]) for task, unit in missing]
+    shared = _shared_surrogates(job, [task for task, _ in missing], team.device)
 
     def path(place: int) -> Path:
         task, unit = missing[place]
@@ -66,18 +69,35 @@ def craft_all(
             lambda place: send((place, None)),
         )
         for task, places in groupby(mine, key=lambda place: missing[place][0]):
-            models = load_surrogates(job, task, team.device)
+            models = shared or load_surrogates(job, task, team.device)
             for place in places:
                 advance = partial(_tell, send, place)
                 _craft_unit(job, selected, folder, models, missing[place], advance)
             del models  # before those of the next task are loaded
 
-    if missing:
-        names = list(dict.fromkeys(short(task.pair.surrogate) for task, _ in missing))
-        what = f"attacking {names[0]}" if len(names) == 1 else f"attacking {len(names)} surrogates"
-        on_progress(what, 0, sum(costs))
-        count = tally(costs, lambda done: on_progress(what, done, sum(costs)))
-        share(work, starts(len(missing), jobs, team.rank, team.size), count)
+    names = list(dict.fromkeys(short(task.pair.surrogate) for task, _ in missing))
+    what = f"attacking {names[0]}" if len(names) == 1 else f"attacking {len(names)} surrogates"
+    on_progress(what, 0, sum(costs))
+    count = tally(costs, lambda done: on_progress(what, done, sum(costs)))
+    share(work, starts(len(missing), jobs, team.rank, team.size), count)
+
+
+def _shared_surrogates(job: Job, tasks: Sequence[CraftingTask], device: torch.device) -> list[Classifier]:
+    """Load what all tasks attack, if that is the same, so that forked processes hold its weights together.
+
+    Nothing where that is not safe: a GPU is lost to a forked process, and what is not PyTorch's own may have
+    threads.
+    """
+    first = tasks[0]
+    same = all((task.weights, _folds(task)) == (first.weights, _folds(first)) for task in tasks)
+    if not same or device.type != "cpu" or any(model.source.as_is for model in first.models):
+        return []
+    with one_thread():
+        return load_surrogates(job, first, device)
+
+
+def _folds(task: CraftingTask) -> bool:
+    return not task.attack.composition.of(Draw)
 
 
 def _tell(send: Callable[[Message], None], place: int, count: int) -> None:
@@ -182,13 +202,12 @@ def _craft_images(
 def load_surrogates(job: Job, task: CraftingTask, device: torch.device) -> list[Classifier]:
     """Load what is attacked together, optimized for many gradients; all of it is in memory at once."""
     example = job.data.images[:EXAMPLES].to(device)
-    fold = not task.attack.composition.of(Draw)
     ready = []
     for model, file in task.weights:
         one = load.load_classifier(model, job.dataset, file).to(device)
         if not model.source.as_is:
             one = optimize(
-                one, example, fold=fold, precision=job.config.precision, compiled=job.config.compile
+                one, example, fold=_folds(task), precision=job.config.precision, compiled=job.config.compile
             )
         ready.append(one)
     return ready
