@@ -289,7 +289,7 @@ def audit(
     earlier = None if request.baseline is None else read_audit(request.baseline)
     talk = Talk(notify)
     found = plan(request, talk)
-    place = None if folder is None else formats.place(Path(folder), found.audited.name, request.baseline)
+    place = None if folder is None else formats.place(Path(folder), found.folder_name, request.baseline)
     prepared = prepare(found, talk, jobs, began)
     notify(wording.cost(found.audited.name, prepared.cost))
     if place is not None:

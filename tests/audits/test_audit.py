@@ -44,6 +44,7 @@ def test_an_audit_from_its_verdicts_to_its_files(cli: Run, few: Path) -> None:
     words = ["audit", "vgg", "--dataset", "fashion-mnist", "--data", few, *SHORT]
     planned = cli(*words, "--dry-run")
     assert planned.out.startswith(f"Cost: {ATTACKERS} attackers, 50 images, ") and planned.err == ""
+    assert re.search(r"; about \d\S* (s|min)\.$", planned.out.strip()), "a time, and never none"
     assert not Path("audits").exists()
 
     passed = cli(*words, "--max-rate", "100%")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from helpers.refusals import Run
+    from transferzoo.audits.record import AuditRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PACK = "fashion-mnist-three"
@@ -181,17 +183,40 @@ def test_replicas_ask_no_more_than_they_may(
     assert sum(asked) == 120  # three replicas, the same answers
     assert "trained once on 120 answers of model to images that are not attacked" in done.err
     assert done.err.count("answers as model does on") == 3
-    record = read_audit(Path("audits/model/audit.json"))
+    (place,) = Path("audits").iterdir()
+    record = read_audit(place / "audit.json")
     assert record.answers == 120 and "120 of them before" in done.err
     assert {one.kind for one in record.attackers} == {"replica"}
     assert "who was told model's classes of 120 other images" in done.out
     assert "AML.T0005.001" in done.out and "otherwise than for 120 classes" in done.out
+    _check_agreements(record, done.err, done.out)
     audited = {image.sha256 for image in record.images}
     assert len(audited) == 90  # of 300 those that no training sees
     assert compare(record, record).verdict is Verdict.PASS
     again = cli(*words, "--max-rate", "100%", "--jobs", 1)
     assert again.code == 0 and sum(asked) == 120
     assert wording.not_shown(record) in again.out
+
+
+def _check_agreements(record: AuditRecord, said: str, out: str) -> None:
+    """Compare with what the trainings said, and weaken the attackers: a pass is worth less then."""
+    agreed = sorted(float(one) / 100 for one in re.findall(r"answers as model does on ([\d.]+)%", said))
+    alone = sorted(a.agreement for a in record.attackers if " & " not in a.surrogate and a.agreement)
+    assert alone == pytest.approx(agreed, abs=5e-4)
+    (together,) = [a.agreement for a in record.attackers if " & " in a.surrogate]
+    assert together == pytest.approx(sum(agreed) / 3, abs=5e-4)
+    assert ("Caution: these attackers are weak" in out) == (max(agreed) < 0.8)
+    cases = (
+        ({"agreement": 0.4}, "Their best surrogate answers as the model does on 40.0 % of images that it"),
+        ({"agreement": 0.9, "surrogate_accuracy": 0.1}, ""),
+        ({"agreement": None, "surrogate_accuracy": 0.1}, "Their best surrogate gets 10.0 % of the images"),
+        ({"agreement": None, "surrogate_accuracy": record.model.accuracy}, ""),
+    )
+    for update, sentence in cases:
+        weakened = tuple(one.model_copy(update=update) for one in record.attackers)
+        passed = record.model_copy(update={"attackers": weakened, "verdict": Verdict.PASS})
+        assert sentence in wording.weak(passed) and bool(sentence) == bool(wording.weak(passed))
+        assert not wording.weak(passed.model_copy(update={"verdict": Verdict.FAIL}))
 
 
 def test_what_replicas_refuse(cli: Run) -> None:

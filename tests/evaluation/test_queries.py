@@ -32,7 +32,7 @@ vgg, asked = load_model("vgg"), []
 
 def scores(images):
     time.sleep({PAUSE} * len(images))
-    asked.append(int((images.flatten(1).amax(1) > 0).sum()))  # the black ones of a trial are not counted
+    asked.append(len(images))
     with torch.no_grad():
         return vgg(images)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from transferzoo.audits.cost import LEAST_IMAGES, Cost, cost_of, measured_speed, within
 from transferzoo.audits.measure import audited, measure_jobs, measure_pack
 from transferzoo.audits.verdicts import fewest_to_pass
+from transferzoo.base.durations import duration
 from transferzoo.base.processes import usual_jobs
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def prepare(plan: Plan, talk: Talk, processes: int | None, began: float) -> Prep
     request, jobs = plan.request, plan.jobs(talk)
     processes = processes or usual_jobs()
     given = len(plan.pack.rows) if plan.pack else 0
-    speed, asking = measured_speed(jobs, processes)
+    speed, asking = measured_speed(jobs, processes, request.runs)
     cost = cost_of(jobs, speed, asking, given, plan.answers)
     if request.time_limit is not None:
         passing = fewest_to_pass(cost.attackers, request.max_rate) if request.max_rate else 0
@@ -60,7 +61,7 @@ def prepare(plan: Plan, talk: Talk, processes: int | None, began: float) -> Prep
         jobs = within(jobs, cost, request.time_limit, left, max(LEAST_IMAGES, passing), request.runs)
         fewer = cost_of(jobs, speed, asking, given, plan.answers)
         if fewer.images < cost.images:
-            limit = f"{request.time_limit / 60:g} minutes"
+            limit = duration(request.time_limit)
             talk.notify(f"Images: {fewer.images} instead of {cost.images}, for a limit of {limit}.")
         cost = fewer
     return Prepared(plan, tuple(jobs), cost, processes, began)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.attacks.techniques.work_unit import Pool
-from transferzoo.base.atomic import write_json
+from transferzoo.base.atomic import write_json, writing
 from transferzoo.base.distributed import this_device
+from transferzoo.base.durations import duration
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
@@ -17,14 +18,17 @@ from transferzoo.base.processes import one_thread
 from transferzoo.evaluation.crafting import load_surrogates
 from transferzoo.evaluation.job import CraftingTask
 from transferzoo.evaluation.select_images import next_look
+from transferzoo.models.download import loadable
 from transferzoo.models.load import load_classifier
 from transferzoo.models.predict import predict_images
+from transferzoo.models.predictor import TRIED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from transferzoo.evaluation.job import Job
+    from transferzoo.zoo.schema import ModelSpec
 
 PROBE = 64
 """Images that are attacked to see how long a gradient takes."""
@@ -70,45 +74,64 @@ def cost_of(
     clean = min(candidates, next_look(0, 0, images)) + min(candidates, PROBE)
     attackers = len(tasks) + given
     noise = 0 if jobs[0].targets[0].full_name in jobs[0].noiseless else len(jobs)  # once in each job
-    queries = clean + images * (attackers + noise)
+    target = jobs[0].targets[0]
+    tried = TRIED if loadable(target).takes_queries() and not target.source.is_served else 0
+    queries = tried + clean + images * (attackers + noise)
     gradients = images * sum(task.cost for task in tasks)
     seconds = images * sum(speed) + queries * asking
     return Cost(images, attackers, gradients, queries + answers, answers, seconds)
 
 
-def measured_speed(jobs: Sequence[Job], processes: int) -> tuple[list[float], float]:
+def measured_speed(jobs: Sequence[Job], processes: int, runs: Path) -> tuple[list[float], float]:
     """Return the seconds an image takes in each crafting task, and those all targets take for one.
 
-    Each surrogate is attacked for two steps, and each target asked, on a few images, in this process.
+    Each surrogate is attacked for two steps, and each target asked, on a few images, in this process. What
+    was measured is kept, so that the same audit asks no target for it again.
 
     Args:
         jobs: of the audit.
         processes: that will share the work.
+        runs: where it is kept.
 
     Raises:
         ModelError: a model cannot be loaded, or gives no gradient.
     """
-    first, device = jobs[0], this_device()
-    images = first.data.select(range(min(PROBE, len(first.data))))
+    tasks = [task for job in jobs for task in job.crafting_tasks]
+    path = runs / f"audit-speed-{fingerprint([job.key for job in jobs])[:12]}.json"
+    try:
+        kept = read_json(path)
+        means, asking = [float(mean) for mean in kept["means"]], float(kept["asking"])
+        if len(means) != len(tasks):
+            raise ValueError(f"{len(means)} of {len(tasks)} tasks")
+    except (OSError, ValueError, KeyError, TypeError):
+        taken, asking = _measured(jobs[0])
+        means = [sum(taken[model] for model in task.models) / len(task.models) for task in tasks]
+        with writing(path):
+            runs.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"means": means, "asking": asking})
+    return [task.cost * mean / processes for task, mean in zip(tasks, means, strict=True)], asking / processes
+
+
+def _measured(job: Job) -> tuple[dict[ModelSpec, float], float]:
+    """Return the seconds of a gradient of each surrogate, and of a classification by all targets."""
+    device = this_device()
+    images = job.data.select(range(min(PROBE, len(job.data))))
     taken = {}
-    pool = Pool(first.data.images, first.data.labels)
+    pool = Pool(job.data.images, job.data.labels)
     with one_thread():
-        plain = Attack.of(first.config.attacks[0].model_copy(update={"techniques": "", "steps": 2}), 0)
-        for model in first.surrogates:
-            task = CraftingTask((model,), plain)
-            models = load_surrogates(first, task, device)
+        plain = Attack.of(job.config.attacks[0].model_copy(update={"techniques": "", "steps": 2}), 0)
+        for model in job.surrogates:
+            models = load_surrogates(job, CraftingTask((model,), plain), device)
             began = time.monotonic()
             craft(plain, models, images.images.to(device), images.labels, images.ids, pool=pool)
             taken[model] = (time.monotonic() - began) / (2 * len(images))
         asking = 0.0
-        for target in first.targets:
-            classifier = load_classifier(target, first.dataset).to(device)
+        for target in job.targets:
+            classifier = load_classifier(target, job.dataset).to(device)
             began = time.monotonic()
             predict_images(target, classifier, images.images, images.ids)
             asking += (time.monotonic() - began) / len(images)
-    tasks = [task for job in jobs for task in job.crafting_tasks]
-    means = [sum(taken[model] for model in task.models) / len(task.models) for task in tasks]
-    return [task.cost * mean / processes for task, mean in zip(tasks, means, strict=True)], asking / processes
+    return taken, asking
 
 
 def within(jobs: Sequence[Job], cost: Cost, limit: float, left: float, least: int, runs: Path) -> list[Job]:
@@ -132,8 +155,8 @@ def within(jobs: Sequence[Job], cost: Cost, limit: float, left: float, least: in
         images = min(cost.images, int(cost.images * left / cost.seconds))
     if images < min(least, cost.images):
         raise TransferZooError(
-            f"the audit cannot be done in {limit / 60:g} minutes",
-            expected=f"{cost.seconds / cost.images * least / 60:.1f} minutes for {least} images",
+            f"the audit cannot be done in {duration(limit)}",
+            expected=f"{duration(cost.seconds / cost.images * least)} for {least} images",
             hint="raise --time-limit, or lower --max-gradients",
         )
     write_json(path, {"images": images})

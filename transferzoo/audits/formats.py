@@ -10,7 +10,6 @@ from transferzoo.audits import wording
 from transferzoo.audits.record import Verdict
 from transferzoo.base.atomic import write_bytes, write_text, writing
 from transferzoo.base.errors import UsageError
-from transferzoo.base.file_names import file_name
 from transferzoo.base.printable import printable
 from transferzoo.base.version import __version__
 from transferzoo.results.comparisons import percent
@@ -24,18 +23,18 @@ COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 """What a suite counts, and the element of a case that it counts."""
 
 
-def place(folder: Path | None, model: str, baseline: Path | None) -> Path:
+def place(folder: Path | None, usual: str, baseline: Path | None) -> Path:
     """Return where the files of an audit go.
 
     Args:
         folder: where the user wants them.
-        model: name of the audited model.
+        usual: the folder's name else, as of `Plan.folder_name`.
         baseline: `audit.json` that it is compared with, which is not overwritten.
 
     Raises:
         UsageError: it would be.
     """
-    found = folder or Path("audits") / file_name(model)
+    found = folder or Path("audits") / usual
     if baseline is not None and baseline.resolve().parent == found.resolve():
         raise UsageError(
             "the baseline lies where this audit is written", expected="another --folder", got=str(found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,16 +29,16 @@ from transferzoo.base.file_names import file_name
 from transferzoo.evaluation.run import measure_given, run
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.results.comparisons import budget_of, noise_beside
+from transferzoo.results.records import short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from transferzoo.audits.cost import Cost
     from transferzoo.audits.plan import Plan
-    from transferzoo.audits.record import AuditRecord as Audit
     from transferzoo.audits.verdicts import Judgement
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.packs import Pack
@@ -84,10 +86,10 @@ def audited(
     jobs: Sequence[Job],
     found: Sequence[tuple[RunFolder, Findings]],
     cost: Cost,
-    baseline: Audit | None,
+    baseline: AuditRecord | None,
     command: str,
     minutes: float,
-) -> Audit:
+) -> AuditRecord:
     """Return the record of an audit, judged.
 
     Args:
@@ -103,59 +105,156 @@ def audited(
         ModelError: every attacker has the audited model's own weights.
         DataError: the model gets fewer than two images right, or the baseline does not fit.
     """
-    job, model, max_rate = jobs[0], jobs[0].targets[0], plan.request.max_rate
-    records = [each for _, findings in found for each in findings.records if each.target == model.full_name]
-    kept = [each for each in records if not each.white_box]
-    if not kept:
-        raise own_weights(model.name)
-    hits, first = _hits(kept), kept[0]
-    if hits.shape[1] < 2:
-        raise DataError(
-            f"'{model.name}' classifies too few of the images correctly", expected="2", got=str(hits.shape[1])
-        )
-    judgement = judge(hits, max_rate)
-    norm, _, epsilon = budget_of(first.attack).partition(",eps=")
-    record = AuditRecord(
-        model=AuditedModel(
-            name=model.full_name,
-            place=model.place,
-            sha256=first.target_sha256,
-            accuracy=first.target_accuracy,
-        ),
-        dataset=first.dataset,
-        split=first.split,
-        seed=first.seed,
-        norm=norm,
-        epsilon=epsilon,
-        images=_images(job, found[0][0]),
-        counted=first.n,
-        max_rate=max_rate,
-        attackers=tuple(_attackers(kept, plan.kind, hits, judgement, max_rate)),
-        any_of=share_of([bool(each.any()) for each in hits.T]),
-        held_out=judgement.held_out,
-        controls=_controls(jobs, found, first, judgement),
-        limit_verdict=judgement.verdict,
-        images_to_settle=judgement.images_to_settle,
-        comparison=None,
-        verdict=judgement.verdict or Verdict.PASS,
-        pack=PackFile(name=plan.pack.name, sha256=plan.pack.sha256) if plan.pack else None,
-        gradients=cost.gradients,
-        queries=cost.queries,
-        answers=cost.answers,
-        left_out=tuple(f"{each.surrogate} with {each.attack}" for each in records if each.white_box),
-        command=command,
-        versions=dict(first.versions),
-        times=Times(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            forecast_minutes=round(cost.seconds / 60, 2),
-            minutes=round(minutes, 2),
-        ),
+    outcome = _Outcome.of(plan, jobs, found)
+    times = Times(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        forecast_minutes=round(cost.seconds / 60, 2),
+        minutes=round(minutes, 2),
     )
+    record = outcome.record(cost, command, times)
     if baseline is None:
         return record
     comparison = compare(record, baseline)
-    both = [one for one in (judgement.verdict, comparison.verdict) if one is not None]
+    both = [one for one in (record.limit_verdict, comparison.verdict) if one is not None]
     return record.model_copy(update={"comparison": comparison, "verdict": worse_of(both)})
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What the attackers of an audit did to its model.
+
+    Attributes:
+        plan: what was asked.
+        jobs: see `audited`.
+        found: likewise.
+        kept: records of the model under the attackers that count, A.
+        left_out: those of attackers that have its weights.
+        hits: which of them fool which of the images that count, (A, N).
+    """
+
+    plan: Plan
+    jobs: Sequence[Job]
+    found: Sequence[tuple[RunFolder, Findings]]
+    kept: Sequence[Record]
+    left_out: Sequence[Record]
+    hits: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, plan: Plan, jobs: Sequence[Job], found: Sequence[tuple[RunFolder, Findings]]) -> _Outcome:
+        """Return what was found of the first target.
+
+        Raises:
+            ModelError: every attacker has its weights.
+            DataError: it gets fewer than two images right.
+        """
+        model = jobs[0].targets[0]
+        records = [each for _, one in found for each in one.records if each.target == model.full_name]
+        kept = [each for each in records if not each.white_box]
+        if not kept:
+            raise own_weights(model.name)
+        hits = _hits(kept)
+        if hits.shape[1] < 2:
+            raise DataError(
+                f"'{model.name}' classifies too few of the images correctly",
+                expected="2",
+                got=str(hits.shape[1]),
+            )
+        return cls(plan, jobs, found, kept, [each for each in records if each.white_box], hits)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """What the limit makes of it."""
+        return judge(self.hits, self.plan.request.max_rate)
+
+    def record(self, cost: Cost, command: str, times: Times) -> AuditRecord:
+        """Return the record, by the limit alone; arguments as `audited` takes them."""
+        model, first, judgement, pack = self.jobs[0].targets[0], self.kept[0], self.judgement, self.plan.pack
+        norm, _, epsilon = budget_of(first.attack).partition(",eps=")
+        return AuditRecord(
+            model=AuditedModel(
+                name=model.full_name,
+                place=model.place,
+                sha256=first.target_sha256,
+                accuracy=first.target_accuracy,
+            ),
+            dataset=first.dataset,
+            split=first.split,
+            seed=first.seed,
+            norm=norm,
+            epsilon=epsilon,
+            images=_images(self.jobs[0], self.found[0][0]),
+            counted=first.n,
+            max_rate=self.plan.request.max_rate,
+            attackers=tuple(self.attackers()),
+            any_of=share_of([bool(each.any()) for each in self.hits.T]),
+            held_out=judgement.held_out,
+            controls=self.controls(),
+            limit_verdict=judgement.verdict,
+            images_to_settle=judgement.images_to_settle,
+            comparison=None,
+            verdict=judgement.verdict or Verdict.PASS,
+            pack=PackFile(name=pack.name, sha256=pack.sha256) if pack else None,
+            gradients=cost.gradients,
+            queries=cost.queries,
+            answers=cost.answers,
+            left_out=tuple(f"{each.surrogate} with {each.attack}" for each in self.left_out),
+            command=command,
+            versions=dict(first.versions),
+            times=times,
+        )
+
+    def attackers(self) -> Iterator[Attacker]:
+        """Yield the attackers that count."""
+        judgement, agreements = self.judgement, self.plan.agreements()
+        best, max_rate = judgement.held_out, self.plan.request.max_rate
+        limit = 1.0 if max_rate is None else max_rate
+        failed = judgement.verdict is Verdict.FAIL
+        above = {at for at, low in zip(best.chosen, best.lows, strict=True) if low > limit}
+        bounds = zip(self.kept, judgement.uppers, judgement.lowers, strict=True)
+        for at, (each, upper, lower) in enumerate(bounds):
+            shown = failed and (lower > limit or at in above)
+            agreed = [agreements[one] for one in short(each.surrogate).split(" & ") if one in agreements]
+            yield Attacker.model_validate(
+                {
+                    "kind": self.plan.kind,
+                    "surrogate": each.surrogate,
+                    "attack": each.attack,
+                    "gradients": each.gradients,
+                    "surrogate_accuracy": each.surrogate_accuracy,
+                    "surrogate_sha256": each.surrogate_sha256,
+                    "agreement": sum(agreed) / len(agreed) if agreed else None,
+                    "outcomes": each.outcomes,
+                    "share": share_of(self.hits[at].tolist()),
+                    "upper": upper,
+                    "lower": lower,
+                    "standing": "within" if upper <= limit else "above" if shown else "cannot tell",
+                }
+            )
+
+    def controls(self) -> Controls:
+        """Return the noise beside the first attacker, and the best ones' rates on models that none has.
+
+        Raises:
+            DataError: there is no noise, and the model was to be shown some.
+        """
+        first, rate = self.kept[0], self.judgement.held_out.rate
+        noise = noise_beside(self.found[0][1].noise, first)
+        if noise is None and first.target not in self.jobs[0].noiseless:
+            raise DataError("the noise beside the attackers is missing", hint="run the audit again")
+        references = []
+        for target in self.jobs[0].targets[1:]:
+            records = [r for _, one in self.found for r in one.records if r.target == target.full_name]
+            if any(each.white_box for each in records) or records[0].n < 2:
+                continue
+            references.append(Reference(name=target.full_name, rate=held_out(_hits(records)).rate))
+        references.sort(key=lambda one: one.rate)
+        fewer = sum(one.rate < rate for one in references)
+        return Controls(
+            noise=share_of([mark == "1" for mark in noise.outcomes if mark != "-"]) if noise else None,
+            noise_outcomes=noise.outcomes if noise else "",
+            references=tuple(references),
+            rank=1 + fewer if references else None,
+        )
 
 
 def _hits(records: Sequence[Record]) -> NDArray[np.bool_]:
@@ -172,68 +271,4 @@ def _images(job: Job, folder: RunFolder) -> tuple[Image, ...]:
     return tuple(
         Image(id=identity, label=label, name=name, sha256=digest)
         for identity, label, name, digest in zip(ids, labels, names, digests, strict=True)
-    )
-
-
-def _attackers(
-    records: Sequence[Record],
-    kind: str,
-    hits: NDArray[np.bool_],
-    judgement: Judgement,
-    max_rate: float | None,
-) -> list[Attacker]:
-    best, limit = judgement.held_out, 1.0 if max_rate is None else max_rate
-    failed = judgement.verdict is Verdict.FAIL
-    above = {at for at, low in zip(best.chosen, best.lows, strict=True) if low > limit}
-    found = []
-    for at, (each, upper, lower) in enumerate(zip(records, judgement.uppers, judgement.lowers, strict=True)):
-        shown = failed and (lower > limit or at in above)
-        standing = "within" if upper <= limit else "above" if shown else "cannot tell"
-        found.append(
-            Attacker.model_validate(
-                {
-                    "kind": kind,
-                    "surrogate": each.surrogate,
-                    "attack": each.attack,
-                    "gradients": each.gradients,
-                    "surrogate_accuracy": each.surrogate_accuracy,
-                    "surrogate_sha256": each.surrogate_sha256,
-                    "outcomes": each.outcomes,
-                    "share": share_of(hits[at].tolist()),
-                    "upper": upper,
-                    "lower": lower,
-                    "standing": standing,
-                }
-            )
-        )
-    return found
-
-
-def _controls(
-    jobs: Sequence[Job],
-    found: Sequence[tuple[RunFolder, Findings]],
-    first: Record,
-    judgement: Judgement,
-) -> Controls:
-    """Return the noise beside the first attacker, and the best ones' rates on models that none of them has.
-
-    Raises:
-        DataError: there is no noise, and the model was to be shown some.
-    """
-    noise = noise_beside(found[0][1].noise, first)
-    if noise is None and first.target not in jobs[0].noiseless:
-        raise DataError("the noise beside the attackers is missing", hint="run the audit again")
-    references = []
-    for target in jobs[0].targets[1:]:
-        records = [r for _, findings in found for r in findings.records if r.target == target.full_name]
-        if any(each.white_box for each in records) or records[0].n < 2:
-            continue
-        references.append(Reference(name=target.full_name, rate=held_out(_hits(records)).rate))
-    references.sort(key=lambda one: one.rate)
-    fewer = sum(one.rate < judgement.held_out.rate for one in references)
-    return Controls(
-        noise=share_of([mark == "1" for mark in noise.outcomes if mark != "-"]) if noise else None,
-        noise_outcomes=noise.outcomes if noise else "",
-        references=tuple(references),
-        rank=1 + fewer if references else None,
     )

@@ -10,6 +10,7 @@ from transferzoo.attacks.configure import configure
 from transferzoo.audits import attackers
 from transferzoo.audits.request import GRADIENTS, IMAGES
 from transferzoo.base.errors import UsageError
+from transferzoo.base.file_names import file_name
 from transferzoo.base.notes import Notes
 from transferzoo.datasets.own import own_images, read_as_by, usual_budget
 from transferzoo.datasets.sources import load_split, measured
@@ -20,6 +21,7 @@ from transferzoo.evaluation.pack_manifest import find_pack
 from transferzoo.evaluation.packs import pack_job, read_pack, with_packed
 from transferzoo.models.fitting import note_to_pull
 from transferzoo.models.load import identity
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import named_dataset, select_models
 from transferzoo.sync.on_this_machine import download_models
 from transferzoo.training.adapted import train_all
@@ -102,6 +104,22 @@ class Plan:
     def answers(self) -> int:
         """How many of the audited model's answers its surrogates are trained on."""
         return max((one.labels.queries for one in self.trainings if one.labels), default=0)
+
+    def agreements(self) -> dict[str, float]:
+        """Return name of each replica, once trained → how often it answers as the model, held out."""
+        return {
+            model.name: recipe["validation"]["accuracy"]
+            for model, one in zip(self.surrogates, self.trainings, strict=False)
+            if one.labels and (recipe := read_recipe(one.folder))
+        }
+
+    @property
+    def folder_name(self) -> str:
+        """Names of folders for audits of this model and no other: it is what a command names it by."""
+        model = self.audited
+        if model.full_name not in self.zoo.models:
+            return file_name(self.request.model)
+        return file_name(model.name if self.dataset == self.zoo.default_dataset else model.full_name)
 
     def jobs(self, talk: Talk) -> list[Job]:
         """Train what is not trained yet, and return the jobs on the same images, the audited model first.

@@ -76,6 +76,8 @@ class Attacker(FrozenModel):
         gradients: gradient evaluations an image.
         surrogate_accuracy: on the images that were looked at; of an ensemble the mean.
         surrogate_sha256: of the weights; of an ensemble joined by " & ".
+        agreement: how often a replica answers as the audited model does, on images that it was not trained
+            on; of an ensemble the mean. None of others.
         outcomes: a character an image, in the order of `AuditRecord.images`.
         share: fooled images, of those that count.
         upper: upper bound, by Holm's correction for the number of attackers.
@@ -91,6 +93,7 @@ class Attacker(FrozenModel):
     gradients: int = Field(ge=0)
     surrogate_accuracy: float = Field(ge=0, le=1)
     surrogate_sha256: str
+    agreement: float | None = Field(default=None, ge=0, le=1)
     outcomes: str = Field(pattern=OUTCOMES)
     share: Share
     upper: float = Field(ge=0, le=1)

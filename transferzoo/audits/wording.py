@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.audits.record import Verdict
+from transferzoo.base.durations import duration
 from transferzoo.base.table import Table
 from transferzoo.results.comparisons import brief, percent
 from transferzoo.results.records import short
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 TECHNIQUE = "AML.T0043.002"
 REPLICATION = "AML.T0005.001"
+WEAK = 0.8
+"""Below this share of the audited model's accuracy, or of its answers, a surrogate is called weak."""
 
 
 def cost(model: str, spent: Cost) -> str:
@@ -23,7 +26,7 @@ def cost(model: str, spent: Cost) -> str:
     return (
         f"Cost: {_count(spent.attackers, 'attacker')}, {spent.images:,} images, {spent.gradients:,} gradient "
         f"evaluations, {spent.queries:,} images that {model} classifies{told}; "
-        f"about {spent.seconds / 60:.1f} minutes."
+        f"about {duration(spent.seconds)}."
     )
 
 
@@ -110,6 +113,23 @@ def _by_baseline(record: AuditRecord) -> str:
     )
 
 
+def weak(record: AuditRecord) -> str:
+    """Return what a pass is worth whose surrogates all know the classes badly; empty for others."""
+    if record.verdict is not Verdict.PASS:
+        return ""
+    known = [one.agreement for one in record.attackers if one.agreement is not None]
+    accuracy = max(one.surrogate_accuracy for one in record.attackers)
+    if known and max(known) < WEAK:
+        how = f"answers as the model does on {percent(max(known))} % of images that it was not trained on"
+        better = "replicas of more answers (--queries), or other surrogates"
+    elif not known and accuracy < WEAK * record.model.accuracy:
+        how = f"gets {percent(accuracy)} % of the images right, the model {percent(record.model.accuracy)} %"
+        better = "surrogates that know the classes better"
+    else:
+        return ""
+    return f"Caution: these attackers are weak. Their best surrogate {how}; {better} may fool it more often."
+
+
 def controls(record: AuditRecord) -> str:
     """Return what the rates are to be held against."""
     noise = "It was shown no random noise: it says labels alone, and --noise takes more queries."
@@ -165,6 +185,7 @@ def sentences(record: AuditRecord) -> list[str]:
     """Return all that an audit says, the verdict first."""
     every = (
         verdict(record),
+        weak(record),
         question(record),
         sample(record),
         controls(record),

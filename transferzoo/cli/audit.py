@@ -253,7 +253,7 @@ def audit(request: AuditCommand) -> None:
     baseline = None if asked.baseline is None else read_audit(asked.baseline)
     talk = Talk(log, progress, lambda planned: train_surrogates(planned, request.jobs))
     found = plan(asked, talk)
-    folder = formats.place(request.folder, found.audited.name, asked.baseline)
+    folder = formats.place(request.folder, found.folder_name, asked.baseline)
     if request.dry_run and not all(one.finished() for one in found.trainings):
         show_json({"trains": [plan_of(one) for one in found.trainings]})
         return

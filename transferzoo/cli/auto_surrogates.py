@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.durations import duration
 from transferzoo.cli.flags import AUTO
 from transferzoo.cli.output import log, progress_bar
-from transferzoo.cli.train_tables import duration
 from transferzoo.models.fitting import fitting_surrogates, note_to_pull
 from transferzoo.sync.on_this_machine import on_this_machine
 from transferzoo.zoo.selection import parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.durations import duration
 from transferzoo.base.table import Table
 from transferzoo.base.train_config import TrainConfig
 
@@ -133,13 +134,6 @@ def measured_on(result: Mapping[str, Any], *, own: bool) -> str:
         return "no test images"
     which = "held-out" if right is result.get("validation") else "test"
     return f"{right['accuracy']:.2%} of {right['n']:,} {which} images"
-
-
-def duration(seconds: float) -> str:
-    """Return "40 s", "12 min" or "3.4 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def choice_table(tuning: Mapping[str, Any]) -> Table:

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from transferzoo.base.durations import duration
 from transferzoo.cli.output import log
-from transferzoo.cli.train_tables import duration
 
 if TYPE_CHECKING:
     from pathlib import Path

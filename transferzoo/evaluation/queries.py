@@ -1,7 +1,7 @@
 """How many images a target is asked about, where each counts: said before a run begins.
 
 Only what `LoadableSource.takes_queries` names is counted: served models, and functions of the user's. The two
-black images on which a function is tried whenever it is loaded are left out.
+black images on which a function is tried once are left out: before it can be said, it has been tried.
 """
 
 from __future__ import annotations

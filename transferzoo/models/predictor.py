@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from transferzoo.base.atomic import write_json, writing
+from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.errors import ModelError, TransferZooError, reason
+from transferzoo.base.foreign_files import read_json
+from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.hard_labels import are_labels, as_scores
 
 if TYPE_CHECKING:
@@ -15,6 +20,10 @@ if TYPE_CHECKING:
 
     from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.schema import DatasetSpec
+
+
+TRIED = 2
+"""Black images that a model is tried on."""
 
 
 class Predictor(nn.Module):
@@ -27,7 +36,7 @@ class Predictor(nn.Module):
         name: what errors call it.
 
     Attributes:
-        labels_only: whether its last answer was classes.
+        labels_only: whether its last answer, or that of its trial, was classes.
     """
 
     def __init__(self, answer: Callable[[Tensor], object], classes: int | None, name: str) -> None:
@@ -105,7 +114,7 @@ def checked(output: object, images: int, classes: int | None, name: str) -> Tens
 
 
 def tried(loaded: Classifier, name: str, dataset: DatasetSpec) -> Classifier:
-    """Return a model that nobody knows once it has classified two black images.
+    """Return a model that nobody knows once it has classified `TRIED` black images.
 
     Args:
         loaded: the model, on the CPU.
@@ -115,7 +124,7 @@ def tried(loaded: Classifier, name: str, dataset: DatasetSpec) -> Classifier:
     Raises:
         ModelError: it has not.
     """
-    images = torch.zeros(2, dataset.channels, dataset.size, dataset.size)
+    images = torch.zeros(TRIED, dataset.channels, dataset.size, dataset.size)
     try:
         with torch.no_grad():
             logits: object = loaded(images)
@@ -127,4 +136,33 @@ def tried(loaded: Classifier, name: str, dataset: DatasetSpec) -> Classifier:
             expected=f"a model of [0, 1] pixels {tuple(images.shape[1:])}",
         ) from error
     checked(logits, len(images), len(dataset.classes), name)
+    return loaded
+
+
+def tried_once(loaded: Classifier, identity: str, name: str, dataset: DatasetSpec) -> Classifier:
+    """Return a predictor that was tried, now or by any earlier command: each image may cost its owner.
+
+    What it says later is checked whenever it says something; where the cache cannot be written it is tried
+    every time.
+
+    Args:
+        loaded: a classifier whose model is a `Predictor`.
+        identity: what tells it from others.
+        name: as `tried` takes it.
+        dataset: likewise.
+
+    Raises:
+        ModelError: see `tried`.
+    """
+    shape = (len(dataset.classes), dataset.channels, dataset.size)
+    path = cache_folder("trials") / f"{fingerprint([identity, *shape])[:32]}.json"
+    predictor = loaded.model
+    assert isinstance(predictor, Predictor)
+    try:
+        predictor.labels_only = bool(read_json(path)["labels_only"])
+    except (OSError, ValueError, KeyError, TypeError):
+        tried(loaded, name, dataset)
+        with suppress(TransferZooError), writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"labels_only": predictor.labels_only})
     return loaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from transferzoo.base.durations import duration
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.table import Table
 from transferzoo.studies.expected import as_json, expectations, expectations_table
@@ -56,7 +57,7 @@ class Plan:
             (kind, str(every[kind]), str(every[kind] - todo[kind]), str(todo[kind])) for kind in kinds
         )
         caption = (
-            f"About {self.seconds:.0f} s ({self.seconds / 3600:.1f} h) are left with {self.jobs} "
+            f"About {duration(self.seconds)} are left with {self.jobs} "
             f"process{'es' if self.jobs > 1 else ''}.{sharing_sentence(self.shared)}"
         )
         caption += "".join(f" {one.target} is asked about {one.in_all:,} images." for one in self.queries)

@@ -100,9 +100,12 @@ class PythonFunction(LoadableSource):
         return self.name
 
     def load(self, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:
-        from transferzoo.models.predictor import tried
+        from transferzoo.models.predictor import tried, tried_once
 
-        return tried(_classifier(self.name, dataset), self.name, dataset)
+        found = _classifier(self.name, dataset)
+        if self.gives_gradients():
+            return tried(found, self.name, dataset)
+        return tried_once(found, self.identity()[1], self.name, dataset)
 
     def identity(self) -> tuple[str, str]:
         return facts(self.name)[:2]
