@@ -115,6 +115,18 @@ def test_images_of_the_default_data_set_are_known_by_classes_and_size(tmp_path: 
     assert own(named)[0].classes == ("3", "Gown", "t-shirt-top")
 
 
+def test_numbered_folders_of_something_else_are_undone_as_is_said(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / "digits" / str(number)).mkdir(parents=True)
+        picture(pixels(1, 1, 28)[0]).save(tmp_path / "digits" / str(number) / "0.png")
+    said: list[str] = []
+    assert own_images(load_zoo(), None, tmp_path / "digits", said.append)[1] == "fashion-mnist"
+    assert "give the classes other names than 0, 1, 2, …, or a zoo file the data set (--zoo)." in said[0]
+    for number in range(10):
+        (tmp_path / "digits" / str(number)).rename(tmp_path / "digits" / f"digit-{number}")
+    assert own(tmp_path / "digits")[0].classes == tuple(f"digit-{number}" for number in range(10))
+
+
 @pytest.mark.parametrize(
     "files",
     [

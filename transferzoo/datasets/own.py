@@ -72,7 +72,7 @@ def own_images(
     found = _contents(place, (*SPLITS, *default.splits))
     if not found or _fits(place, found, default):
         if found:
-            notify(f"Data: {root} has classes and size of {default.name}, and is taken for images of it.")
+            notify(_taken_for(root, default, found))
         return zoo, default.name, here
     spec = _spec(root, place, {split: held for split, held in found.items() if split in (*SPLITS, UNSEEN)})
     notify(_described(root, spec, found))
@@ -227,6 +227,14 @@ def _described(root: Path, spec: DatasetSpec, found: Mapping[str, Contents]) -> 
     return (
         f"Data: {root} is taken for a data set of its own, {spec.name}, of {classes}; "
         f"images: {images}. If they are those of a data set of the zoo, name it with --dataset."
+    )
+
+
+def _taken_for(root: Path, dataset: DatasetSpec, found: Mapping[str, Contents]) -> str:
+    classes = few(_all_classes(held.classes for held in found.values()), 3)
+    return (
+        f"Data: {root} has classes and size of {dataset.name}, and is taken for images of it. If they are of "
+        f"something else, give the classes other names than {classes}, or a zoo file the data set (--zoo)."
     )
 
 
