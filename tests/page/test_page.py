@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from helpers.pages import STRONG, Page, results
+from helpers.pages import STRONG, Page, compared_results, results
 from transferzoo.base.table import typeset
 from transferzoo.page import study_report
 from transferzoo.page.charts import Axis, CurvePanel, Curves, Heatmap, MeanInterval
@@ -22,6 +22,7 @@ from transferzoo.page.parts import slug, with_unique_names
 from transferzoo.page.svg import inline_svg, render_file
 from transferzoo.page.verdicts import verdict_sentence
 from transferzoo.studies.claims import judge
+from transferzoo.studies.entries import Claim
 from transferzoo.studies.result_file import Results
 from transferzoo.studies.schema import built_in, find_study
 
@@ -42,6 +43,22 @@ def part() -> Part:
 @pytest.fixture(scope="module")
 def text(part: Part) -> str:
     return render_page([part])
+
+
+def _captions(part: Part) -> list[str]:
+    return [part.reading, *(one.caption for one in part.figures), *(one.caption for one in part.tables)]
+
+
+def test_training_seeds_are_named_where_something_is_trained(part: Part) -> None:
+    assert len([said for said in _captions(part) if "training seed" in said]) >= 5
+    sides = [{"surrogate": "first", "attack": f"{attack} gradients"} for attack in ("mi+di, 48", "mi, 50")]
+    found = compared_results()
+    claim = Claim.model_validate({"say": "it is", "higher": sides[0], "lower": sides[1]})
+    study = found.study.model_copy(update={"claims": (claim,)})
+    existing = study_report.study_part(replace(found, study=study))
+    assert {figure.name for figure in existing.figures} >= {"differences", "means", "cost"}
+    assert not [said for said in _captions(existing) if "seed" in said]
+    assert any("95 % intervals over images" in said for said in _captions(existing))
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def cost_curves(results: Results) -> Figure | None:
     return Figure(
         "cost",
         "Success by cost",
-        "Mean over images, targets and training seeds; bands: 95 % intervals over seeds and images. The "
+        f"Mean over targets, {results.study.drawn}; bands: 95 % intervals over {results.study.drawn}. The "
         "axis of gradients is logarithmic. A line joins attacks of the same techniques.",
         Curves(Axis("Gradient evaluations an image", log=True), tuple(panels)),
     )

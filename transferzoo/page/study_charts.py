@@ -40,13 +40,13 @@ def claim_differences(verdicts: Sequence[Verdict]) -> Figure | None:
     }
     if not found:
         return None
+    drawn = "training seeds and images" if any(one.seeds for one in verdicts) else "images"
     values = tuple(MeanInterval(100 * each.mean, 100 * each.low, 100 * each.high) for each in found.values())
     return Figure(
         "differences",
         "Differences behind the claims",
         "Dots: the side that is claimed to be higher minus the other, less what is claimed at least. Lines: "
-        "95 % intervals over training seeds and images. Right of zero speaks for the claim, left of it "
-        "against.",
+        f"95 % intervals over {drawn}. Right of zero speaks for the claim, left of it against.",
         Differences(Axis("Difference (percentage points)", signed=True), tuple(found), values),
     )
 
@@ -55,11 +55,12 @@ def success_matrices(results: Results) -> list[Figure]:
     """Return success rates by surrogate and target, and their means by attack where there are several."""
     attacks = attack_specs(results)
     found = [(attack, _success_matrix(results, attack)) for attack in charted_attacks(attacks)]
+    mean = ", mean over training seeds" if results.study.trains else ""
     figures = [
         Figure(
             slug(f"success {attack}") if len(attacks) > 1 else "success",
             "Success rates by surrogate and target" + (f", {attack}" if len(attacks) > 1 else ""),
-            "Success rate in %, mean over training seeds; the stronger the colour, the higher."
+            f"Success rate in %{mean}; the stronger the colour, the higher."
             + (" * White box: left out of the mean." if chart.white_box else ""),
             chart,
         )
@@ -85,7 +86,7 @@ def _attack_matrix(results: Results) -> Figure:
             }
             for name, epoch in last.items()
         },
-        "Mean over targets and training seeds",
+        f"Mean over targets{' and training seeds' if results.study.trains else ''}",
     )
 
 
@@ -116,13 +117,14 @@ def _success_matrix(results: Results, attack: str) -> Heatmap:
 
 def mean_rates(results: Results) -> Figure | None:
     """Return the mean success rate of every surrogate under every attack, with intervals."""
+    drawn = results.study.drawn
     means = {
         name: {attack: mean_interval(results, name, attack) for attack in attack_specs(results)}
         for name in results.study.surrogates
     }
     return mean_rate_bars(
         {name: by_attack for name, by_attack in means.items() if any(by_attack.values())},
-        "Bars: mean over images, targets and training seeds. Whiskers: 95 % intervals over seeds and images.",
+        f"Bars: mean over targets, {drawn}. Whiskers: 95 % intervals over {drawn}.",
     )
 
 

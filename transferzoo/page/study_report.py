@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 READING = (
     "Images that are changed a little to mislead a surrogate are shown to the targets, models that had no "
     "part in making them. The success rate is the share of the images that a target then gets wrong"
-    "{counted}. A mean is taken over targets, white-box ones (*) aside, and over training seeds. A claim is "
+    "{counted}. A mean is taken over targets, white-box ones (*) aside{seeds}. A claim is "
     "supported where the 95 % interval of its difference lies above zero, not supported where it lies below; "
     "in between the records cannot tell."
 )
@@ -54,7 +54,10 @@ def study_part(results: Results) -> Part:
         examples=(),
         commands=(_command(study),),
         configuration={f"{study.name}.yaml": text},
-        reading=READING.format(counted=COUNTED[study.images_correct_for]),
+        reading=READING.format(
+            counted=COUNTED[study.images_correct_for],
+            seeds=", and over training seeds" if study.trains else "",
+        ),
     )
 
 

@@ -58,7 +58,7 @@ def _attack_table(results: Results, surrogate: str) -> Table:
             )
         )
     caption = (
-        f"Mean success rate over the targets in %, with its interval over seeds and images; {study.dataset}, "
+        f"Mean success rate over the targets in %, with its interval over {study.drawn}; {study.dataset}, "
         f"n = {' to '.join(map(str, sorted({min(counted), max(counted)})))}. Gradients: evaluations "
         "an image. Noise: random noise of the same budget. |δ| / ε: share of the budget "
         "that the mean pixel uses, in %. White box: success on the surrogate itself."

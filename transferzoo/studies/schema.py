@@ -79,6 +79,16 @@ class Study(FrozenModel):
         """The study's own models, by name."""
         return {**self.surrogates, **self.others}
 
+    @property
+    def trains(self) -> bool:
+        """Whether any surrogate is trained, so that there are training seeds to take means over."""
+        return not all(entry.model for entry in self.surrogates.values())
+
+    @property
+    def drawn(self) -> str:
+        """What intervals are over, as captions say it."""
+        return "training seeds and images" if self.trains else "images"
+
     @field_validator("attacks")
     @classmethod
     def _distinct(cls, value: tuple[AttackEntry, ...]) -> tuple[AttackEntry, ...]:

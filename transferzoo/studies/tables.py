@@ -39,10 +39,14 @@ def tables(results: Results, verdicts: Sequence[Verdict]) -> list[Table]:
 def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
     rows = [_row(one) for one in verdicts]
     ratios = ", × for ratios" if any(one.claim.scale == "log" for one in verdicts) else ""
+    study = results.study
+    how, enough = "paired t-test", ""
+    if study.trains:
+        how = "two-level bootstrap's variance, Student's t"
+        enough = f", from {ENOUGH_SEEDS} training seeds on"
     caption = (
         f"Differences in points, or in the unit of a measure that is no share{ratios}; 95 % intervals over "
-        "training seeds and images (two-level bootstrap's variance, Student's t); targets better / worse by "
-        f"Holm's correction at 5 %, from {ENOUGH_SEEDS} training seeds on."
+        f"{study.drawn} ({how}); targets better / worse by Holm's correction at 5 %{enough}."
     )
     if any(one.verdict == NO_DIFFERENCE for one in verdicts):
         caption += (
@@ -50,7 +54,7 @@ def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
         )
     caption += _progress(results) + sharing_sentence(results.shared)
     columns = ("claim", "difference", "95 % interval", "p", "targets", "n", "seeds", "verdict")
-    return Table.of_cells(f"Study {results.study.name}: {results.study.about}", columns, rows, caption)
+    return Table.of_cells(f"Study {study.name}: {study.about}", columns, rows, caption)
 
 
 def _progress(results: Results) -> str:
@@ -122,9 +126,9 @@ def _measurements_table(results: Results) -> Table:
             if by_seed
         }
     )
+    spread = f"; ± standard deviation over {_seeds(counts)}" if results.study.trains else ""
     caption = (
-        f"Mean success rate over the targets and accuracy in %; ± standard deviation over "
-        f"{_seeds(counts)}; {results.study.dataset}, "
+        f"Mean success rate over the targets and accuracy in %{spread}; {results.study.dataset}, "
         f"n = {len(results.outcomes[0].outcomes) if results.outcomes else 0}."
     )
     columns = ("surrogate", "epoch", *attacks, *(name.removeprefix(f"{SHARPNESS}.") for name in measures))
