@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from transferzoo.base import processes
 from transferzoo.base.atomic import replacing
-from transferzoo.base.errors import DataError, TransferZooError
-from transferzoo.base.processes import share, shares, usual_jobs
+from transferzoo.base.errors import DataError, TransferZooError, UsageError
+from transferzoo.base.processes import own_devices, share, shares, usual_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,6 +143,35 @@ def _lives(process: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_forked_processes_are_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA cannot be used in what is forked from a process that has asked for a GPU."""
+    monkeypatch.setattr(processes, "this_device", lambda: torch.device("cuda"))
+    done: list[int] = []
+    with pytest.raises(UsageError, match=r"expected --jobs 1, got 2; .* torchrun --nproc-per-node"):
+        share(lambda part, send: send(part), [1, 2], done.append)
+    share(lambda part, send: send(part), [3], done.append)
+    assert done == [3]
+
+
+@pytest.mark.parametrize(
+    "device, named, found",
+    [
+        ("cuda", None, ["0", "1"]),
+        ("cuda", "2,GPU-8932f937", ["2", "GPU-8932f937"]),
+        ("cpu", "0,1", []),
+    ],
+)
+def test_devices_are_those_that_this_process_may_use(
+    device: str, named: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "this_device", lambda: torch.device(device))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv(processes.VISIBLE, raising=False)
+    if named is not None:
+        monkeypatch.setenv(processes.VISIBLE, named)
+    assert own_devices() == found
 
 
 def test_as_many_as_processors() -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
 import scipy.linalg  # noqa: F401  whose BLAS is looked at
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from helpers.stripes import draw
 from transferzoo.base.environment import environment
 from transferzoo.base.errors import DataError, TransferZooError
+from transferzoo.cli.grids import run_cells
 from transferzoo.studies import cell_functions, executors, worker
 from transferzoo.studies.cells import Cell, Grid
 from transferzoo.studies.schema import find_study
@@ -40,6 +43,11 @@ def pretend(task: Task, key: str) -> bool:
     store.folder(cell.kind, key).mkdir(parents=True)
     store.save(cell, {}, 0.0, {})
     return True
+
+
+def device_of_worker(seconds: float) -> str | None:
+    time.sleep(seconds)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def grid() -> Grid:
@@ -68,6 +76,51 @@ def test_a_deadly_cell_fails_alone(
     assert [cell.label for cell, _ in failed] == [DEADLY]
     assert sorted(label for label, error in finished if error is None) == ["one", "three", "two"]
     assert "has died: got BrokenProcessPool" in str(failed[0][1])
+
+
+@pytest.mark.parametrize("devices", [[], ["4", "7"]])
+def test_each_process_has_a_gpu_of_its_own_in_turn(
+    devices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(executors, "own_devices", lambda: devices)
+    started = executors.ProcessExecutor(4)
+    try:
+        found = [started._pool.submit(device_of_worker, 2) for _ in range(4)]
+        seen = [one.result(100) for one in found]
+    finally:
+        started.close()
+    assert sorted(map(str, seen)) == sorted(2 * devices or 4 * ["None"])
+
+
+@pytest.mark.parametrize("device, gpus, capacity", [("cpu", 0, 8), ("cuda", 1, 2)])
+def test_a_task_of_a_cluster_states_its_gpu(
+    device: str, gpus: int, capacity: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray hides the GPUs from a task that states none."""
+    ray = Mock(cluster_resources=lambda: {"CPU": 8.0, "GPU": 2.0})
+    monkeypatch.setattr(executors, "import_optional", lambda *_: ray)
+    monkeypatch.setattr(executors, "this_device", lambda: torch.device(device))
+    assert executors.RayExecutor("here").capacity == capacity
+    assert ray.remote.call_args.kwargs == {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0}
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_digests_of_images_are_handed_on_where_the_files_are_the_same(near: bool, tmp_path: Path) -> None:
+    tasks: list[Task] = []
+
+    class Seen(executors.InProcessExecutor):
+        same_machine = near
+
+        def submit(self, task: Task, key: str) -> Future[bool]:
+            tasks.append(task)
+            future: Future[bool] = Future()
+            future.set_result(True)
+            return future
+
+    known = replace(grid(), digests={tmp_path: "1234"})
+    run_cells(Task("", tmp_path), Mock(grid=known), known.cells, Seen())
+    assert {task.digests for task in tasks} == {((tmp_path, "1234"),) if near else ()}
 
 
 @pytest.mark.parametrize("before", [{}, {"PYTHONSAFEPATH": "0"}])

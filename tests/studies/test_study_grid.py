@@ -20,12 +20,13 @@ from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.classifier import load_checkpoint
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
-from transferzoo.studies.digests import model_digest
+from transferzoo.studies import references
+from transferzoo.studies.digests import files_digest, model_digest
 from transferzoo.studies.finished import Finished, RecordedCells
 from transferzoo.studies.grid import build_grid
 from transferzoo.studies.schema import read_study
 from transferzoo.studies.store import Store
-from transferzoo.studies.worker import Task, run_cell
+from transferzoo.studies.worker import Task, _worker_context, run_cell
 from transferzoo.training.feeds import Memory
 from transferzoo.training.trainer import train
 from transferzoo.zoo.reader import load_zoo
@@ -222,6 +223,21 @@ def test_a_claim_about_sharpness_has_the_seeds_that_it_is_measured_of(tmp_path: 
     _grid(tmp_path / "some", study.replace("only: [sam]", "only: [sam], seeds: [1]"))
     with pytest.raises(TransferZooError, match=r"'sharpness.top' of 'sam' is not measured"):
         _grid(tmp_path / "none", study.replace("only: [sam]", "only: [sgd], seeds: [1]"))
+
+
+def test_images_whose_digest_is_known_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the workers either, which find the same cells."""
+    grid = _grid(tmp_path)
+    assert grid.digests == {tmp_path / "data": files_digest(tmp_path / "data")}
+    monkeypatch.setattr(references, "files_digest", None)
+    task = Task(
+        grid.study.model_dump_json(),
+        tmp_path / "store",
+        tmp_path / "data",
+        tmp_path / "zoo.yaml",
+        digests=tuple(grid.digests.items()),
+    )
+    assert _worker_context(task).grid.cells == grid.cells
 
 
 def test_seeds_come_one_after_the_other(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferzoo.base.distributed import this_device
-from transferzoo.base.errors import TransferZooError, reason
+from transferzoo.base.errors import TransferZooError, UsageError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +29,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 PATIENCE = 5.0
 """Seconds that a process has to sweep up before it is killed."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that says which GPUs a process may use."""
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -40,6 +42,16 @@ def usual_jobs() -> int:
     if sys.platform != "linux" or this_device().type != "cpu":
         return 1
     return len(os.sched_getaffinity(0))
+
+
+def own_devices() -> list[str]:
+    """Return the GPUs that this process may use, as `VISIBLE` names them; none where it computes on a CPU."""
+    if this_device().type != "cuda":
+        return []
+    import torch
+
+    named = os.environ.get(VISIBLE)
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
 
 
 def counting(on_progress: Callable[[int], None]) -> Callable[[int], None]:
@@ -116,6 +128,7 @@ def share(
         on_message: called in this process with each message.
 
     Raises:
+        UsageError: there are several parts, and this process computes on a GPU.
         TransferZooError: what `work` raised in a process, or the process was killed.
     """
     if len(parts) <= 1:
@@ -123,6 +136,13 @@ def share(
             for part in parts:
                 work(part, on_message)
         return
+    if this_device().type != "cpu":
+        raise UsageError(
+            "processes that are forked cannot share a GPU",
+            expected="--jobs 1",
+            got=str(len(parts)),
+            hint="for a process on each of N GPUs: torchrun --nproc-per-node N -m transferzoo …",
+        )
     context = multiprocessing.get_context("fork")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -9,11 +9,12 @@ from transferzoo.base.errors import UsageError
 from transferzoo.cli.grids import executor_of, run_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from transferzoo.cli.search_request import CandidatesRequest
     from transferzoo.searches.moves import Candidate
+    from transferzoo.studies.cells import Grid
     from transferzoo.studies.executors import Executor
     from transferzoo.studies.schema import Study
     from transferzoo.zoo.reader import Zoo
@@ -75,6 +76,7 @@ class Trials:
         paths: fields of `Task`, the study aside.
         executor: it runs the cells.
         failed: candidates that could not be measured → why.
+        digests: of the user's own images, which are read once for all grids.
     """
 
     zoo: Zoo
@@ -82,6 +84,7 @@ class Trials:
     paths: Mapping[str, Any]
     executor: Executor
     failed: dict[str, str] = field(default_factory=dict)
+    digests: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -154,17 +157,24 @@ class Trials:
         """Return the success of those candidates that can be measured."""
         from transferzoo.searches.measured import rates, round_of
         from transferzoo.studies.finished import Finished, RecordedCells
-        from transferzoo.studies.grid import build_grid
         from transferzoo.studies.store import Store
         from transferzoo.studies.worker import Task
 
         study = round_of(candidates, **self.asked)
-        task = Task(study.model_dump_json(), **self.paths)
-        grid = build_grid(study, self.zoo, task.root, allow_code=task.allow_code)
+        task, grid = Task(study.model_dump_json(), **self.paths), self.grid(study)
         found = Finished(grid, Store(task.store), RecordedCells())
         for cell, error in run_cells(task, found, found.missing(), self.executor, what="search"):
             self.failed[cell.label] = str(error)
         return rates(candidates, found.results())
+
+    def grid(self, study: Study, notify: Callable[[str], None] = lambda _: None) -> Grid:
+        """Return the grid of a study of theirs, see `build_grid`."""
+        from transferzoo.studies.grid import build_grid
+
+        root, allow_code = self.paths["root"], self.paths["allow_code"]
+        grid = build_grid(study, self.zoo, root, notify=notify, allow_code=allow_code, digests=self.digests)
+        self.digests.update(grid.digests)
+        return grid
 
 
 def _default_surrogate(zoo: Zoo, dataset: str) -> str:

@@ -59,7 +59,6 @@ def _compare(
     """Choose the step sizes of contenders, and make and run the study that reports them."""
     from transferzoo.cli.study import complete, read_finished
     from transferzoo.searches.comparison import STEPS, choose, reported, study_text
-    from transferzoo.studies.grid import build_grid
     from transferzoo.studies.result_file import RESULTS, SUFFIX
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
@@ -69,7 +68,7 @@ def _compare(
     _tell_left_out(names, rows)
     study = _study(request, trials, base, rows)
     task = Task(study.model_dump_json(), **trials.paths)
-    grid = build_grid(study, trials.zoo, task.root, notify=log, allow_code=task.allow_code)
+    grid = trials.grid(study, log)
     if request.save is not None:
         tried = [one.at(number, step) for one, number in chosen for step in STEPS]
         _save(request.save, study_text(study, trials.how(tried), rows))
@@ -185,11 +184,9 @@ def _check_apart(study: Study, trials: Trials) -> None:
     Raises:
         UsageError: a validation target is a target of the study, or a name is unknown.
     """
-    from transferzoo.studies.grid import build_grid
-
-    root, allow_code = trials.paths["root"], trials.paths["allow_code"]
-    grid = build_grid(study, trials.zoo, root, allow_code=allow_code)
-    targets = {one["name"] for cell in grid.cells.values() for one in cell.inputs.get("targets", ())}
+    targets = {
+        one["name"] for cell in trials.grid(study).cells.values() for one in cell.inputs.get("targets", ())
+    }
     validators = trials.asked["validators"]
     if both := sorted(targets & {name.rpartition("/")[2] for name in validators}):
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from transferzoo.cli.output import log, progress_bar
@@ -62,6 +63,8 @@ def run_cells(
     from transferzoo.studies.executors import run_grid
     from transferzoo.studies.result_file import write_results
 
+    if executor.same_machine:
+        task = replace(task, digests=tuple(found.grid.digests.items()))
     count = len(found.grid.cells)
     written = time.monotonic()
     if missing:

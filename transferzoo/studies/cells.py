@@ -7,7 +7,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from transferzoo.base.frozen_model import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from transferzoo.base.environment import Environment
     from transferzoo.studies.schema import Study
@@ -82,12 +83,14 @@ class Grid:
         cells: by key, each after those it needs.
         points: the surrogates that are measured.
         models: digest of an existing model → the model, on this machine.
+        digests: the user's own images → their digest.
     """
 
     study: Study
     cells: Mapping[str, Cell]
     points: tuple[GridPoint, ...]
     models: Mapping[str, ModelSpec]
+    digests: Mapping[Path, str] = field(default_factory=dict)
 
     def shares(self, other: Grid) -> tuple[str, ...]:
         """Return the surrogates that have a training in common with another study."""

@@ -14,14 +14,17 @@ from multiprocessing import connection as connections
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
+from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.optional import import_optional
 from transferzoo.base.plugins import PluginWarning
+from transferzoo.base.processes import VISIBLE, own_devices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
+    from multiprocessing.sharedctypes import Synchronized
 
     from transferzoo.studies.cells import Cell
     from transferzoo.studies.worker import Task
@@ -38,10 +41,12 @@ class Executor(Protocol):
     Attributes:
         capacity: how many cells may run at a time.
         shared_failure: if one process dies, the cells of the others are lost as well.
+        same_machine: all cells run on this machine, and so on the files that this process sees.
     """
 
     capacity: int
     shared_failure: bool
+    same_machine: bool
 
     def submit(self, task: Task, key: str) -> Future[bool]:
         """Start a cell; the result is whether it is done, see `worker.run_cell`."""
@@ -160,6 +165,7 @@ class InProcessExecutor:
 
     capacity = 1
     shared_failure = True
+    same_machine = True
 
     def is_worker_death(self, error: Exception) -> bool:
         """Return False: if this process dies, nothing asks."""
@@ -183,11 +189,14 @@ class InProcessExecutor:
 class ProcessExecutor:
     """Processes on this machine, one thread each; when one dies, all are replaced.
 
+    Of several GPUs each process has one, in turn, and sees no other.
+
     Args:
         count: how many.
     """
 
     shared_failure = True
+    same_machine = True
 
     def __init__(self, count: int) -> None:
         self.capacity = count
@@ -200,6 +209,7 @@ class ProcessExecutor:
         else:
             self._context = get_context("spawn")
         self._worker_end, self._parent_end = Pipe(duplex=False)
+        self._devices, self._started = own_devices(), self._context.Value("i", 0)
         self._pool = self._start_pool()
 
     def submit(self, task: Task, key: str) -> Future[bool]:
@@ -218,9 +228,8 @@ class ProcessExecutor:
         return isinstance(error, BrokenProcessPool | CancelledError)
 
     def _start_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            self.capacity, self._context, initializer=_end_with_parent, initargs=(self._worker_end,)
-        )
+        given = self._worker_end, self._devices, self._started
+        return ProcessPoolExecutor(self.capacity, self._context, initializer=_begin, initargs=given)
 
     def close(self) -> None:
         """Stop the processes and what they run, and leave the environment as it was."""
@@ -238,12 +247,18 @@ class ProcessExecutor:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent(pipe: Connection) -> None:
-    """Leave Ctrl-C to the parent process, and end when it ends, in whatever way.
+def _begin(pipe: Connection, devices: Sequence[str], started: Synchronized[int]) -> None:
+    """Begin a worker process: with a GPU of its own, deaf to Ctrl-C, and ended when its parent ends.
 
     Args:
         pipe: its other end is open in the parent process alone.
+        devices: from which the process takes its own, before anything asks for one.
+        started: how many processes have begun before.
     """
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    if devices:
+        os.environ[VISIBLE] = devices[number % len(devices)]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore", PluginWarning)  # the parent process says it
     Thread(target=_exit_after, args=(pipe,), daemon=True).start()
@@ -255,7 +270,7 @@ def _exit_after(pipe: Connection) -> None:
 
 
 class RayExecutor:
-    """A Ray cluster; every cell is a task of one processor.
+    """A Ray cluster; every cell is a task of one processor, and of one GPU if this process has one.
 
     Args:
         address: of the cluster, as of `ray.init`; "local" starts one on this machine.
@@ -265,6 +280,7 @@ class RayExecutor:
     """
 
     shared_failure = False
+    same_machine = False
 
     def __init__(self, address: str) -> None:
         ray = import_optional("ray", "ray", "--ray needs")
@@ -281,8 +297,9 @@ class RayExecutor:
             ) from None
         self._ray = ray
         resources: dict[str, float] = ray.cluster_resources()
-        self._remote = ray.remote(num_cpus=1, max_retries=0)(run_cell)
-        self.capacity = max(1, int(resources.get("CPU", 1)))
+        gpus = int(this_device().type == "cuda")  # without one Ray hides it
+        self._remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(run_cell)
+        self.capacity = max(1, int(min(resources.get(name, 0) for name in ("CPU", "GPU")[: 1 + gpus])))
 
     def submit(self, task: Task, key: str) -> Future[bool]:
         """See `Executor`."""

@@ -42,6 +42,7 @@ def build_grid(
     notify: Callable[[str], None] = silent,
     *,
     allow_code: bool = False,
+    digests: Mapping[Path, str] | None = None,
 ) -> Grid:
     """Return the grid of a study.
 
@@ -52,6 +53,7 @@ def build_grid(
         machine: how cells are computed; None for how this process computes.
         notify: called with a sentence that the user should read.
         allow_code: whether models that are code may be run; they are, for what tells them from others.
+        digests: of the user's own images, as far as they are known.
 
     Raises:
         UsageError: a name is unknown, a field of a training or attack is wrong, two targets have one name, a
@@ -59,7 +61,7 @@ def build_grid(
             model is code that is not allowed to run.
         ModelError: a model that a cell needs has no weights, or its own code fails.
     """
-    references = References(study, zoo, root, notify, allow_code)
+    references = References(study, zoo, root, notify, allow_code, digests=dict(digests or {}))
     return _GridBuilder(study, zoo, machine or environment(), references).build()
 
 
@@ -93,7 +95,8 @@ class _GridBuilder:
         ]
         points.sort(key=lambda point: names.index(point.surrogate))
         check_claims(self.study, points, [target["name"] for target in self._targets])
-        return Grid(self.study, self.cells, tuple(points), self.references.models)
+        known = self.references
+        return Grid(self.study, self.cells, tuple(points), known.models, known.digests)
 
     def _add(self, kind: str, inputs: Mapping[str, Any], needs: Iterable[str], label: str) -> str:
         cell = Cell(kind, inputs, self.environment, tuple(dict.fromkeys(needs)), label)

@@ -48,6 +48,8 @@ class Task:
         base: working directory that relative paths of models start from, by default this process's.
         environment: how its cells are computed, by default as this process computes; other workers refuse.
         allow_code: whether models that are code may be run.
+        digests: of the user's own images, where nobody needs to read them again: of images elsewhere than on
+            this machine none, so that each worker looks at what it has.
     """
 
     study: str
@@ -58,6 +60,7 @@ class Task:
     base: Path = field(default_factory=Path.cwd)
     environment: Environment = field(default_factory=environment)
     allow_code: bool = False
+    digests: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +160,9 @@ def _worker_context(task: Task) -> WorkerContext:
     study = Study.model_validate_json(task.study)
     zoo = measured(read_zoo(task.zoo), study.dataset, study.split, task.root)
     return WorkerContext(
-        build_grid(study, zoo, task.root, task.environment, allow_code=task.allow_code),
+        build_grid(
+            study, zoo, task.root, task.environment, allow_code=task.allow_code, digests=dict(task.digests)
+        ),
         zoo.dataset(study.dataset),
         Store(task.store),
         task.root,
