@@ -76,6 +76,18 @@ def test_the_same_attack_twice_is_one(cli: Run, few: Path) -> None:
     assert len(records(cli, few, "-a", "mi", "-a", "mi:decay=1.0")) == 1
 
 
+@pytest.mark.parametrize("written", ["mi+vt", "VMI-FGSM", "vt+mi:decay=1"])
+def test_an_attack_has_one_name_in_a_run(cli: Run, few: Path, tmp_path: Path, written: str) -> None:
+    """Whatever it was written as: on the folder, in the table and in what is told of progress."""
+    result = cli(*ATTACK, "--data", few, "-a", written, "--steps", 1, "--save-images", "made")
+    assert result.code == 0, result.err
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("resnet50-sgd-vmi-")
+    assert "vmi" in result.out
+    names = [path.as_posix() for path in (tmp_path / "made").rglob("*")]
+    assert not [said for said in (result.out, result.err, *names) if "vt" in said.replace("mi+vt", "?")]
+
+
 def test_a_preset_keeps_its_own_budget(cli: Run, few: Path) -> None:
     found = cli("attack", "-s", "resnet50-sgd", "-a", "fgsm", "-a", "bim", "--data", few, "--dry-run")
     budgets = [(spec["step"], spec["steps"]) for spec in json.loads(found.out)["config"]["attacks"]]

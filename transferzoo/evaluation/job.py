@@ -16,6 +16,7 @@ from transferzoo.base.plugins import used
 from transferzoo.defences import DEFENCES, read_defence
 from transferzoo.models.download import loadable
 from transferzoo.models.load import classes_of, identity
+from transferzoo.results.comparisons import brief
 from transferzoo.results.records import SurrogateAttack
 
 if TYPE_CHECKING:
@@ -81,9 +82,12 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What a run is about, as the name of its folder begins: "resnet50-sam-mi+di"."""
+        """What a run is about, as the name of its folder begins: "resnet50-sam-mi+di".
+
+        Attacks are called as tables call them, options left out.
+        """
         surrogates = [model.name for model in self.surrogates]
-        attacks = ["+".join(t.name for t in a.composition.techniques) or "bim" for a in self.attacks]
+        attacks = [re.sub(r":[^+]*", "", brief(attack.canonical)) for attack in self.attacks]
         parts = [
             " ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} {kind}"
             for names, kind in ((surrogates, "surrogates"), (list(dict.fromkeys(attacks)), "attacks"))
