@@ -267,7 +267,7 @@ def test_the_processor_is_asked_by_auto_alone(cli: Run, few: Path, bf16_support:
 
 
 def test_the_batch_is_fitted_once(cli: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferzoo.models.optimize._memory", lambda _: 2**24)
+    monkeypatch.setattr("transferzoo.models.optimize.device_memory", lambda _: 2**24)
     command = (*ATTACK, "--data", few)
     plan = json.loads(cli(*command, "--batch-size", "auto", "--dry-run").out)
     size = plan["config"]["batch_size"]

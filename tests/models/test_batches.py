@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -35,6 +38,16 @@ def test_what_a_model_reads_bounds_a_batch(
 ) -> None:
     images = torch.zeros(1, 1 if size else channels, side, side, dtype=torch.uint8)
     assert prediction_batch(reading(size, channels), images) == most
+
+
+@pytest.mark.parametrize(("gigabytes", "most"), [(1, 13), (40, 139), (141, 491), (900, MOST_IMAGES)])
+def test_memory_of_a_gpu_bounds_a_batch(gigabytes: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies behind 2²¹ values, 0.5 GB, may fill an eighth: 10 times as much of 40 GB."""
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=gigabytes * 10**9)
+    )
+    on_gpu: Any = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]))
+    assert prediction_batch(on_gpu, torch.zeros(1, 3, 224, 224, dtype=torch.uint8)) == most
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("can't allocate memory: 9")])

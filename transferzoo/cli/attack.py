@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.notes import Notes
 from transferzoo.cli.attack_request import AttackRequest
-from transferzoo.cli.flags import AUTO
 from transferzoo.cli.output import as_written, log, progress, report_once, show_json
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
@@ -27,7 +26,9 @@ def attack(request: AttackRequest) -> None:
     from transferzoo.base.distributed import join_team
     from transferzoo.cli.attack_job import (
         assumed_budget,
+        fits_batches,
         following,
+        gain_of_bf16,
         job_of,
         models,
         plan_of,
@@ -111,7 +112,8 @@ def attack(request: AttackRequest) -> None:
     job = job_of(records, config, crafted_on, tried_on, root, known, request)
     notes.tell()
     missing = [one for one in tuned if not one.finished()]
-    if request.batch_size == AUTO and not missing and not untrained:
+    by_memory = fits_batches(request)
+    if by_memory and not missing and not untrained:
         job = with_largest_batches(job)
     if request.dry_run:
         unmade = missing or untrained
@@ -122,8 +124,10 @@ def attack(request: AttackRequest) -> None:
         if missing and team.leads:
             fine_tune(job, missing, request.train_data)
         team.wait()
-        if request.batch_size == AUTO and missing:
+        if by_memory and missing:
             job = with_largest_batches(job)
+        if request.precision is None and team.leads and (offer := gain_of_bf16(job)):
+            log(offer)
         folder = RunFolder.of(request.runs, job.key, job.title)
         found = _run(job, folder, team, request.jobs, ssim=request.visibility and _measures_ssim(team))
     if not team.leads:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
+LONG, WORTHWHILE = 60.0, 1.2
+"""Seconds of gradients, and how many times as fast, from which on bfloat16 is offered."""
+
 
 def _usual_surrogates(dataset: DatasetSpec) -> list[str]:
     """Return the names of the surrogates of a data set where the user names none."""
@@ -216,6 +219,40 @@ def plan_of(
         **({"queries": queries} if queries else {}),
         "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},
     }
+
+
+def fits_batches(request: AttackRequest) -> bool:
+    """Return whether memory says how many images are attacked together: if the user says so, or on a GPU."""
+    from transferzoo.base.distributed import this_device
+
+    return request.batch_size == AUTO or (request.batch_size is None and this_device().type == "cuda")
+
+
+def gain_of_bf16(job: Job) -> str | None:
+    """Return a sentence on how much faster bfloat16 is here; None where the attacks are short or it is not.
+
+    It is measured on the first surrogate, on a GPU that multiplies in bfloat16.
+    """
+    from transferzoo.base.distributed import this_device
+    from transferzoo.evaluation.crafting import EXAMPLES, load_surrogates
+    from transferzoo.models.optimize import best_precision, gradient_seconds, optimize
+
+    device, task = this_device(), job.crafting_tasks[0]
+    if device.type != "cuda" or best_precision(device) == "fp32" or task.models[0].source.as_is:
+        return None
+    exact = load_surrogates(job, task, device)[0]
+    images = job.data.images[: job.config.batch_size].to(exact.mean.device)
+    slow = gradient_seconds(exact, images)
+    evaluations = sum(one.cost for one in job.crafting_tasks) * min(job.config.images, len(job.data))
+    if slow * evaluations < LONG:
+        return None
+    gain = slow / gradient_seconds(optimize(exact, images[:EXAMPLES], precision="bf16", fold=False), images)
+    if gain < WORTHWHILE:
+        return None
+    return (
+        f"Note: with --precision bf16 a gradient of {task.models[0].name} is {gain:.1f} times as fast here; "
+        "the images are others then, and tables say so."
+    )
 
 
 def with_largest_batches(job: Job) -> Job:

@@ -204,7 +204,7 @@ def load_surrogates(job: Job, task: CraftingTask, device: torch.device) -> list[
     example = job.data.images[:EXAMPLES].to(device)
     ready = []
     for model, file in task.weights:
-        one = load.load_classifier(model, job.dataset, file).to(device)
+        one = load.load_on(device, model, job.dataset, file)
         if not model.source.as_is:
             one = optimize(
                 one, example, fold=_folds(task), precision=job.config.precision, compiled=job.config.compile

@@ -205,7 +205,7 @@ class MeasuredTarget:
         self.job, self.selected, self.folder, self.target = job, selected, folder, target
         self.own = own
         self.examples: list[Predictions] = []
-        self.model = load.load_classifier(target, job.dataset).to(device)
+        self.model = load.load_on(device, target, job.dataset)
         self.weights = parameters_digest(job, target, device)
         self.tasks = {task.pair: task for task in job.crafting_tasks}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.main_memory import main_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ T = TypeVar("T")
 MOST_IMAGES = 500
 """Images of a batch at most; more make nothing faster."""
 MOST_VALUES = 2**21
-"""Values of a batch at most, where a model reads it: 13 images of 224 pixels, with some 0.5 GB behind."""
+"""Values of a batch at most, where a model reads it: 13 images of 224 pixels, with `BEHIND` behind."""
+BEHIND = 5 * 10**8
+"""Bytes that a forward pass of so many values takes, of a large network."""
 
 
 def prediction_batch(classifier: nn.Module, images: Tensor) -> int:
@@ -30,7 +33,22 @@ def prediction_batch(classifier: nn.Module, images: Tensor) -> int:
     """
     height, width = getattr(classifier, "size", None) or images.shape[-2:]
     channels = max(images.shape[1], int(getattr(classifier, "channels", 1)))
-    return max(1, min(MOST_IMAGES, MOST_VALUES // (channels * height * width)))
+    device = next((parameter.device for parameter in classifier.parameters()), images.device)
+    return max(1, min(MOST_IMAGES, _most_values(device) // (channels * height * width)))
+
+
+def _most_values(device: torch.device) -> int:
+    """Return how many values a batch has at most; what lies behind them may fill an eighth of a GPU."""
+    if device.type != "cuda":
+        return MOST_VALUES
+    return max(MOST_VALUES, MOST_VALUES * device_memory(device) // 8 // BEHIND)
+
+
+def device_memory(device: torch.device) -> int:
+    """Return the bytes of memory of a device, or those this process's control group may use."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return main_memory()
 
 
 def halving(work: Callable[[Tensor], T], places: Tensor, size: int) -> Iterator[T]:

@@ -83,7 +83,7 @@ class KeptPredictions:
         known = self.read()[kind]
         missing = at[known[at] == UNKNOWN]
         if len(missing):
-            classifier = load.load_classifier(self._model, self._dataset).to(device)
+            classifier = load.load_on(device, self._model, self._dataset)
             images, ids = self._data.images, self._data.ids
             if kind == "least_likely":
                 found = least_likely(classifier, images, missing)

@@ -17,6 +17,8 @@ from transferzoo.models.download import loadable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
     from transferzoo.models.class_map import ClassMap
     from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
@@ -60,6 +62,21 @@ def load_classifier(model: ModelSpec, dataset: DatasetSpec, weights: Path | None
     loaded = source.load(dataset.model_copy(update={"classes": class_names(model)}), weights)
     loaded.order = [place for place in found.places if place is not None]
     return loaded
+
+
+def load_on(
+    device: torch.device, model: ModelSpec, dataset: DatasetSpec, weights: Path | None = None
+) -> Classifier:
+    """Open a model on a device, see `load_classifier`; on a GPU with channels last, unless it stays as it is.
+
+    Convolutions of a GPU are fastest so. On a CPU the order of sums, and so the last bits, would change.
+    """
+    import torch
+
+    found = load_classifier(model, dataset, weights).to(device)
+    if device.type != "cuda" or model.source.as_is:
+        return found
+    return found.to(memory_format=torch.channels_last)
 
 
 def class_names(model: ModelSpec) -> tuple[str, ...]:

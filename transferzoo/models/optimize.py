@@ -10,9 +10,11 @@ The layers keep their names and places, so that techniques find them; what batch
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter, OrderedDict
 from contextlib import ExitStack
 from copy import deepcopy
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -22,7 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from transferzoo.base.errors import ModelError
 from transferzoo.base.fixed_math import fixed_math
-from transferzoo.base.main_memory import main_memory
+from transferzoo.models.batches import device_memory
 from transferzoo.models.classifier import frozen
 
 if TYPE_CHECKING:
@@ -93,6 +95,23 @@ def optimize(
     return ready
 
 
+def gradient_seconds(classifier: Classifier, images: Tensor) -> float:
+    """Return the seconds that a gradient of an image takes, the median of three rounds after a first.
+
+    Args:
+        classifier: frozen here.
+        images: attacked together, uint8 (N, C, H, W), on its device.
+    """
+    pixels = (images.to(classifier.mean) / 255).requires_grad_()
+    seconds = []
+    with fixed_math(images.device), frozen(classifier):
+        for _ in range(4):
+            started = time.perf_counter()
+            float(torch.autograd.grad(classifier(pixels).sum(), pixels)[0].sum())  # a GPU is waited for
+            seconds.append(time.perf_counter() - started)
+    return median(seconds[1:]) / len(images)
+
+
 def is_compiled(model: nn.Module) -> bool:
     """Return whether a part of a model is TorchScript or what torch.compile returns."""
     parts = model.modules()
@@ -125,14 +144,9 @@ def largest_batch_size(surrogates: Sequence[nn.Module], images: Tensor) -> int:
             outputs = [model(pixels) for model in surrogates]
     del outputs
     bytes_an_image = max(1, sum(kept.values()) // len(images))
-    return int(2 ** min(math.log2(MOST_IMAGES), max(0, int(math.log2(_memory(device) / 8 / bytes_an_image)))))
-
-
-def _memory(device: torch.device) -> int:
-    """Return the bytes of memory of a device, or those this process's control group may use."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return main_memory()
+    return int(
+        2 ** min(math.log2(MOST_IMAGES), max(0, int(math.log2(device_memory(device) / 8 / bytes_an_image))))
+    )
 
 
 @torch.no_grad()
