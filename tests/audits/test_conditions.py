@@ -6,8 +6,8 @@ import json
 import os
 import pty
 import re
-import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers.photographs import KINDS, class_folders, draw, finetuned
+from helpers.processes import start_command
 from helpers.refusals import refused
 from transferzoo.audits.record import read_audit
 from transferzoo.models.sources import python_function
@@ -41,7 +42,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finetuned(tmp_path_factory.mktemp("model") / "model.pt", *draw(160, 2), epochs=2)
+    file = tmp_path_factory.mktemp("model") / "model.pt"
+    return finetuned(file, *draw(240, 2), epochs=3, network="test_resnet")
 
 
 def alone(result: Result, code: int, *words: str) -> None:
@@ -74,7 +76,9 @@ def test_nothing_is_told_or_trained_before_a_refusal(
     sentences: tuple[str, ...],
 ) -> None:
     (tmp_path / "model.pt").hardlink_to(model)
-    alone(cli("audit", "model.pt", "--architecture", "resnet18", "--data", photos, *words), code, *sentences)
+    alone(
+        cli("audit", "model.pt", "--architecture", "test_resnet", "--data", photos, *words), code, *sentences
+    )
 
 
 def test_public_attackers_of_images_that_nobody_can_be_trained_on(
@@ -83,7 +87,7 @@ def test_public_attackers_of_images_that_nobody_can_be_trained_on(
     """What the sentence offers works: there is nothing to train on, so it does not offer that."""
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "test").symlink_to(photos)
-    words = ("audit", model, "--architecture", "resnet18", "--data", "set", "--attackers")
+    words = ("audit", model, "--architecture", "test_resnet", "--data", "set", "--attackers")
     public = cli(*words, "public")
     alone(public, 2, "no surrogate on this machine knows", "expected models with --surrogate.")
     alone(cli(*words, "adapted"), 1, "no images to train surrogates on", "name a surrogate with --surrogate")
@@ -149,19 +153,17 @@ def test_a_model_that_says_labels_alone_is_shown_noise_if_asked(cli: Run, few: P
     assert packed.code == 0 and "labels says labels only" in packed.err, packed.err
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-P", "-m", "transferzoo", *map(str, words)]
-
-
 def test_two_audits_of_one_folder_at_once(few: Path, tmp_path: Path) -> None:
     """Both end with the verdict, on a terminal of 60 columns, and leave one whole folder."""
     words = ("audit", "vgg", "--dataset", "fashion-mnist", "--data", few, *SHORT, "--jobs", 1)
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm-256color", "OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen(command(*words), cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, env=environment)
-        for out in (theirs, subprocess.PIPE)
-    ]
+    (tmp_path / "one.out").symlink_to(os.ttyname(theirs))
+    variables = {"COLUMNS": "60", "TERM": "xterm-256color", "OMP_NUM_THREADS": "1"}
+    both = {
+        said: start_command([*map(str, words)], tmp_path, said, **variables) for said in ("one", "another")
+    }
+    while not (tmp_path / "one.err").exists():  # it has the terminal open
+        time.sleep(0.01)
     os.close(theirs)
     seen = b""
     try:
@@ -170,9 +172,10 @@ def test_two_audits_of_one_folder_at_once(few: Path, tmp_path: Path) -> None:
     except OSError:  # it has ended
         pass
     os.close(ours)
-    for one in both:
-        _, err = one.communicate(timeout=120)
-        assert (one.returncode, b"Traceback" in err) == (0, False), err.decode()
+    for said, process in both.items():
+        process.join(120)
+        err = (tmp_path / f"{said}.err").read_text()
+        assert (process.exitcode, "Traceback" in err) == (0, False), err
     folder = tmp_path / "audits" / "vgg"
     assert read_audit(folder / "audit.json").verdict == "pass"
     assert {file.name for file in folder.iterdir()} == {

@@ -22,6 +22,7 @@ from transferzoo.audits.verdicts import compare
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import DataError
 from transferzoo.evaluation.pack_manifest import built_in_packs
+from transferzoo.evaluation.packs import read_pack
 from transferzoo.models.kept_predictions import KeptPredictions
 from transferzoo.training import adaptations
 from transferzoo.training.own_data import USUAL
@@ -118,17 +119,11 @@ def test_a_pack_takes_no_gradient(cli: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert not made_on & {one.name for one in record.controls.references}
     scored = cli("score", PACK, "-t", "vgg", "--images-correct-for", "target", "--json")
     assert scored.code == 0, scored.err
+    ids = sorted(read_pack(built_in_packs()[PACK]).clean.ids.tolist())  # in the order of the outcomes
     for row, attacker in zip(json.loads(scored.out)["records"], record.attackers, strict=True):
         assert (row["surrogate"], row["attack"]) == (attacker.surrogate, attacker.attack)
-        seen = dict(zip(_ids(cli), row["outcomes"], strict=True))
+        seen = dict(zip(ids, row["outcomes"], strict=True))
         assert attacker.outcomes == "".join(seen[image.id] for image in record.images)
-
-
-def _ids(cli: Run) -> list[int]:
-    """Return the ids of all images of the pack, in the order of the outcomes of a score."""
-    from transferzoo.evaluation.packs import read_pack
-
-    return sorted(read_pack(built_in_packs()[PACK]).clean.ids.tolist())
 
 
 @pytest.mark.parametrize(
@@ -151,7 +146,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with somebody's model of five classes, and images that it was not trained on."""
     home = tmp_path_factory.mktemp("mine")
     class_folders(home / "photos", *draw(300, 1))
-    finetuned(home / "model.pt", *draw(480, 2), epochs=3)
+    finetuned(home / "model.pt", *draw(480, 2), epochs=3, network="test_resnet")
     return home
 
 
@@ -160,7 +155,7 @@ def test_replicas_ask_no_more_than_they_may(
 ) -> None:
     monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(adaptations, "FRESH", ("small_resnet18:width=8",))
-    row = USUAL[1]._replace(most=1e9, epochs=8, batch_size=16, learning_rate=0.05)
+    row = USUAL[1]._replace(most=1e9, epochs=12, batch_size=16, learning_rate=0.05)
     monkeypatch.setattr("transferzoo.training.own_data.USUAL", (row,))
     asked: list[int] = []
     ask = KeptPredictions.ask
@@ -173,7 +168,7 @@ def test_replicas_ask_no_more_than_they_may(
             return ask(self, at, *others)
 
     monkeypatch.setattr("transferzoo.training.labels.KeptPredictions", Counted)
-    target = (mine / "model.pt", "--architecture", "resnet18", "--data", mine / "photos")
+    target = (mine / "model.pt", "--architecture", "test_resnet", "--data", mine / "photos")
     words = ("audit", *target, "--attackers", "replica", "--queries", 120, "-a", "mi", "--max-gradients", 4)
     planned = json.loads(cli(*words, "--dry-run").out)["trains"]
     assert [one["queries"] for one in planned] == [120] * 3 and asked == []

@@ -23,7 +23,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a model of a newcomer's and photographs that it was not trained on."""
     home = tmp_path_factory.mktemp("mine")
     class_folders(home / "photos", *draw(300, 1))
-    finetuned(home / "model.pt", *draw(480, 2), epochs=3)
+    finetuned(home / "model.pt", *draw(480, 2), epochs=3, network="test_resnet")
     return home
 
 
@@ -38,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_a_newcomers_path(mine: Path, quick: None, cli: Run) -> None:
     """One command makes a table; a second one trains nothing and has the same numbers."""
-    target = ("-t", mine / "model.pt", "--architecture", "resnet18", "--data", mine / "photos")
+    target = ("-t", mine / "model.pt", "--architecture", "test_resnet", "--data", mine / "photos")
     command = ("attack", "-s", "auto", *target, "--json")
     plan = json.loads(cli(*command, "--dry-run").out)
     assert [one["done"] for one in plan["trains"]] == [False] * 3
@@ -64,7 +64,7 @@ def test_a_newcomers_path(mine: Path, quick: None, cli: Run) -> None:
 
 
 def test_what_auto_refuses(mine: Path, cli: Run) -> None:
-    target = ("-t", mine / "model.pt", "--architecture", "resnet18", "--data", mine / "photos")
+    target = ("-t", mine / "model.pt", "--architecture", "test_resnet", "--data", mine / "photos")
     for flags, words in ((("-s", "auto", "--split", "train"), "leave out --split"), ((), "--surrogate auto")):
         result = cli("attack", *flags, *target)
         assert (result.code, result.out) == (2, "")

@@ -1,4 +1,4 @@
-"""What a newcomer has: five classes of colour images, and a network fine-tuned on others like them."""
+"""What a newcomer has: five classes of colour images, and a network trained on others like them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def class_folders(home: Path, images: Tensor, labels: Tensor) -> Path:
     return home
 
 
-def finetuned(file: Path, images: Tensor, labels: Tensor, epochs: int) -> Path:
-    """Train timm's resnet18 as a script elsewhere does, and save its weights with `torch.save`."""
+def finetuned(file: Path, images: Tensor, labels: Tensor, epochs: int, network: str = "resnet18") -> Path:
+    """Train a network of timm's as a script elsewhere does, and save its weights with `torch.save`."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     inputs = (images / 255 - mean) / std
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = timm.create_model("resnet18", num_classes=len(KINDS))
+        model = timm.create_model(network, num_classes=len(KINDS))
         steps = epochs * (len(inputs) // 32)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=steps)

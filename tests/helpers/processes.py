@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import sys
 from importlib import import_module
+from multiprocessing import util
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers.stripes import begin_process, run_command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
@@ -33,21 +35,56 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-def start_command(arguments: list[str], folder: Path) -> ForkServerProcess:
+def start_command(
+    arguments: list[str], folder: Path, said: str = "said", **variables: str
+) -> ForkServerProcess:
     """Start a command line in a folder, as a process group of its own.
 
-    What it says goes to `said.out` and `said.err` there.
+    What it says goes to files in the folder, or to what is there already, as the link to a terminal is.
+
+    Args:
+        arguments: what follows `transferzoo`.
+        folder: where it works.
+        said: name of the files, but for .out and .err.
+        variables: of its environment, beside those of the first process that a test has started.
     """
-    process = CONTEXT.Process(target=_be_command, args=(arguments, folder))
+    process = CONTEXT.Process(target=_be_command, args=(arguments, folder, said, variables))
     process.start()
     return process
 
 
-def _be_command(arguments: list[str], folder: Path) -> None:
+def _be_command(arguments: list[str], folder: Path, said: str, variables: dict[str, str]) -> None:
     os.setpgid(0, 0)
     os.environ.pop("OMP_NUM_THREADS", None)  # what this process starts may have all processors
+    os.environ |= variables
     os.chdir(folder)
-    run_command(arguments, folder / "said", "")
+    util.spawnv_passfds = _forking(util.spawnv_passfds)
+    run_command(arguments, folder / said, "")
+
+
+def _forking(start: Callable[..., int]) -> Callable[..., int]:
+    """Return what starts a fork server as a fork of its parent, which has PyTorch, and all else as usual.
+
+    Args:
+        start: `multiprocessing.util.spawnv_passfds`, which starts an interpreter that inherits some files.
+    """
+
+    def fork(path: bytes, arguments: list[Any], files: list[int]) -> int:
+        program = arguments[-1]
+        if "forkserver" not in program:
+            return start(path, arguments, files)
+        if child := os.fork():
+            return child
+        before = 3
+        for file in (*sorted(files), os.sysconf("SC_OPEN_MAX")):  # others would keep their pipes open
+            os.closerange(before, file)
+            before = file + 1
+        try:
+            exec(program, {})
+        finally:
+            os._exit(0)
+
+    return fork
 
 
 def start_module(module: str, arguments: list[str], output: Path) -> ForkServerProcess:

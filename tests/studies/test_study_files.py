@@ -133,6 +133,7 @@ def test_the_fastest_pass_counts_but_the_one_that_warms_up(
     monkeypatch: pytest.MonkeyPatch, stripes: DatasetSpec
 ) -> None:
     model = Slow()
+    monkeypatch.setattr(estimate, "LEAST_SECONDS", 0.3)  # as users have it
     monkeypatch.setattr("transferzoo.models.build.create", lambda *_: (model, {}))
     monkeypatch.setattr("transferzoo.studies.estimate.time.monotonic", lambda: model.clock)
     before = torch.get_num_threads()

@@ -25,7 +25,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let a forward pass take a hundredth of a second an image, and nothing else any; return their images."""
+    """Let a forward pass take a hundredth of a second an image, and nothing else any; return their images.
+
+    A second of steps is timed, as users have it.
+    """
+    monkeypatch.setattr("transferzoo.training.estimate.LEAST_SECONDS", 1.0)
     now, sizes, forward = 0.0, list[int](), Classifier.forward
 
     def slow(self: Classifier, images: torch.Tensor) -> torch.Tensor:

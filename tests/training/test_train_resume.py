@@ -7,8 +7,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -103,14 +101,12 @@ def bench(plain_folder: Path) -> Bench:
 
 @pytest.fixture(scope="module")
 def undisturbed(bench: Bench) -> bytes:
-    """The weights of a run that nothing stopped, by the command a user types."""
-    command = [sys.executable, "-m", "transferzoo", *bench.arguments("undisturbed"), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=bench.folder, check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    """The weights of a run that nothing stopped."""
+    assert bench.finish("undisturbed", "--json") == 0, bench.said("undisturbed")
+    result = json.loads((bench.folder / "undisturbed.out").read_text())
     assert result["accuracy"]["accuracy"] > 0.9
     assert result["folder"] == str(bench.folder / "undisturbed")
-    plan, *epochs = done.stderr.splitlines()
+    plan, *epochs = (bench.folder / "undisturbed.err").read_text().splitlines()
     assert plan.startswith("Training small_vgg:width=4 with sam:rho=0.05,")
     assert [line.split()[1] for line in epochs] == EPOCH_NAMES
     return bench.weights("undisturbed")
