@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from torch import Tensor
 
     from helpers.refusals import Run
 
@@ -99,6 +102,12 @@ class Opened:
         monkeypatch.setattr(checkpoint, name, watched)
 
 
+@cache
+def _weights(folder: Path) -> dict[str, Tensor]:
+    """Return the weights of a folder that stays as it is."""
+    return load_file(folder / "model.safetensors")
+
+
 @dataclass(frozen=True)
 class Here:
     """Runs commands with a model's name, and tells which weights they were about."""
@@ -172,7 +181,7 @@ class Here:
         known["other"] = BUILTIN / OTHER
         weights = load_file(folder / "model.safetensors")
         for name, other in known.items():
-            those = load_file(other / "model.safetensors")
+            those = _weights(other)
             if weights.keys() == those.keys() and all(
                 weights[key].float().equal(those[key].float()) for key in those
             ):

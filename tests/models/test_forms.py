@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transferzoo.datasets import Batch
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-IMAGES = 200
+IMAGES = 100
 MARGIN = 1e-3
 """Logits between the two likeliest classes: below, another order of sums may decide otherwise."""
 ALLOWED = ("--architecture", "small_vgg", "--allow-code")
@@ -162,7 +162,7 @@ def test_every_form_attacks_alike(here: Run) -> None:
 
 def test_transformers_is_what_its_library_makes_of_it(here: Run, place: Path, known: Batch) -> None:
     """As a target, as its image processor and model say; as a surrogate, as by hand."""
-    others = load_images().select(range(IMAGES, 1000))
+    others = load_images().select(range(200, 1000))
     model, processor = trained_transformers(place / "resnet", others)
 
     def by_hand(images: Tensor) -> Tensor:
