@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -20,18 +21,19 @@ else:
 
 import pytest
 import torch
+import typer.main
 
 from helpers import hub_zoo
 from helpers.checkpoints import data_folder
 from helpers.hub_server import COMMIT, connect, running
 from helpers.stripes import TINY, config, draw, spec
-from transferzoo.audits.cost import measured_speed
 from transferzoo.base import plugins
+from transferzoo.cli import app
 from transferzoo.datasets import pixels
 from transferzoo.models.optimize import best_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 
     from helpers.hub_server import Hub
     from transferzoo.datasets.pixels import Fit
-    from transferzoo.evaluation.job import Job
     from transferzoo.minimizers import Minimizer
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -92,21 +93,20 @@ def decoded_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def options_read_once() -> Iterator[None]:
+    """Let Typer read the options of a command once: thousands of tests run one in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "_app", functools.cache(app._app))
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def short_forecasts() -> Iterator[None]:
-    """Time one step for a forecast, not a second of them, and the models of audits once: many commands do."""
-    known: dict[str, tuple[list[float], float]] = {}
-
-    def speed(jobs: Sequence[Job], processes: int) -> tuple[list[float], float]:
-        tasks = [(task.models, task.attack.canonical) for job in jobs for task in job.crafting_tasks]
-        key = repr((tasks, jobs[0].targets, jobs[0].dataset.name, processes))
-        if key not in known:
-            known[key] = measured_speed(jobs, processes)
-        return known[key]
-
+    """Time one step for a forecast, not a second of them: many commands make one."""
     with pytest.MonkeyPatch.context() as patch:
         for room in ("training", "studies"):
             patch.setattr(f"transferzoo.{room}.estimate.LEAST_SECONDS", 1e-9)
-        patch.setattr("transferzoo.audits.audit.measured_speed", speed)
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import traceback
 from importlib import import_module
 from multiprocessing import util
 from types import ModuleType
@@ -81,6 +82,8 @@ def _forking(start: Callable[..., int]) -> Callable[..., int]:
             before = file + 1
         try:
             exec(program, {})
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(0)
 
