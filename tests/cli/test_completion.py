@@ -14,7 +14,7 @@ from transferzoo.defences import read_defence
 from transferzoo.minimizers import read_rule
 from transferzoo.models.resolve import select_models
 from transferzoo.studies.schema import find_study
-from transferzoo.sync.inventory import select_items
+from transferzoo.sync.items import select_items
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:

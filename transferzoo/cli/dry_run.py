@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transferzoo.base.attack_config import AttackConfig
     from transferzoo.evaluation.job import CraftingTask
     from transferzoo.sync.download_plan import PlannedDownload
-    from transferzoo.sync.inventory import Item
+    from transferzoo.sync.items import Item
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 
@@ -27,7 +27,7 @@ def lacking(
         split: of the data set; the one that is attacked where none is given.
         data: the user's own images.
     """
-    from transferzoo.sync.inventory import item_of, item_of_images
+    from transferzoo.sync.items import item_of, item_of_images
 
     wanted = [item_of(model) for model in models] + ([item_of_images(dataset, split)] if data is None else [])
     return list({item.name: item for item in wanted if item.to_download}.values())

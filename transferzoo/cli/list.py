@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferzoo.base.errors import UsageError
+from transferzoo.cli import list_entries
 from transferzoo.cli.options import Dataset, Json, Plugins, ZooFile
 from transferzoo.cli.output import show, show_json, terminal_width
 
 if TYPE_CHECKING:
-    from transferzoo.base.registry import Registry
     from transferzoo.zoo.reader import Zoo
 
 
@@ -148,161 +148,23 @@ def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
                 if dataset in (None, r.dataset)
             ]
         case Kind.studies:
-            return [entry for entry in _studies() if dataset in (None, entry["dataset"])]
+            return [entry for entry in list_entries.studies() if dataset in (None, entry["dataset"])]
         case Kind.attacks:
-            return _attacks(zoo)
+            return list_entries.attacks(zoo)
         case Kind.packs:
             from transferzoo.cli.packs import entries
 
             return [entry for entry in entries() if dataset in (None, entry["dataset"])]
         case Kind.minimizers:
-            return _minimizers()
+            return list_entries.minimizers()
         case Kind.architectures:
-            return _architectures()
+            return list_entries.architectures()
         case Kind.defences:
-            return _defences()
+            return list_entries.defences()
         case Kind.formats:
-            return _formats()
+            return list_entries.formats()
         case Kind.sources:
-            return _sources()
-
-
-def _attacks(zoo: Zoo) -> list[dict[str, Any]]:
-    from transferzoo.attacks.techniques import TECHNIQUES
-
-    presets = [
-        {
-            "name": name,
-            "kind": "preset",
-            "spec": p.spec or "(no technique)",
-            "stage": None,
-            "cost": None,
-            "source": p.about,
-            "plugin": None,
-        }
-        for name, p in zoo.presets.items()
-    ]
-    suites = [
-        {
-            "name": name,
-            "kind": "suite",
-            "spec": ", ".join(specs),
-            "stage": None,
-            "cost": None,
-            "source": "attacks to compare",
-            "plugin": None,
-        }
-        for name, specs in zoo.suites.items()
-    ]
-    techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
-    return (
-        presets
-        + suites
-        + [
-            {
-                "name": name,
-                "kind": "technique",
-                "spec": cls().spec,
-                "stage": cls.stage.name.lower(),
-                "cost": cls().cost,
-                "source": cls.paper,
-                "plugin": _plugin(TECHNIQUES, name),
-            }
-            for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
-        ]
-    )
-
-
-def _minimizers() -> list[dict[str, Any]]:
-    from transferzoo.minimizers import MINIMIZERS
-
-    rules = ((name, MINIMIZERS[name]()) for name in MINIMIZERS)
-    return [
-        {
-            "name": name,
-            "defaults": rule.spec,
-            "passes": f"{rule.passes:g}",
-            "source": rule.paper,
-            "plugin": _plugin(MINIMIZERS, name),
-        }
-        for name, rule in rules
-    ]
-
-
-def _defences() -> list[dict[str, Any]]:
-    from transferzoo.defences import DEFENCES, show_defence
-
-    return [
-        {
-            "name": name,
-            "defaults": show_defence(name),
-            "source": DEFENCES[name].paper,
-            "plugin": _plugin(DEFENCES, name),
-        }
-        for name in DEFENCES
-    ]
-
-
-def _formats() -> list[dict[str, Any]]:
-    from transferzoo.datasets import READERS
-
-    return [
-        {"name": name, "layout": READERS[name].layout, "plugin": _plugin(READERS, name)} for name in READERS
-    ]
-
-
-def _sources() -> list[dict[str, Any]]:
-    from transferzoo.zoo.model_source import SOURCES, forms
-
-    return [
-        {
-            "name": form.form,
-            "you have": one.have,
-            "you write": one.written,
-            "surrogate": one.surrogate,
-            "needs": one.needs or None,
-            "plugin": _plugin(SOURCES, form.form),
-        }
-        for form in forms()
-        for one in form.examples
-    ]
-
-
-def _studies() -> list[dict[str, Any]]:
-    from transferzoo.studies.schema import built_in, find_study
-
-    return [
-        {
-            "name": s.name,
-            "dataset": s.dataset,
-            "surrogates": len(s.surrogates),
-            "seeds": len(s.seeds),
-            "claims": len(s.claims),
-            "question": s.about,
-        }
-        for s in map(find_study, built_in())
-    ]
-
-
-def _architectures() -> list[dict[str, Any]]:
-    from transferzoo.models.architectures import ARCHITECTURES
-
-    entries = (ARCHITECTURES[name] for name in ARCHITECTURES)
-    return [
-        {
-            "name": a.name,
-            "family": a.family,
-            "width": a.defaults["width"],
-            "source": a.paper,
-            "plugin": _plugin(ARCHITECTURES, a.name),
-        }
-        for a in entries
-    ]
-
-
-def _plugin(registry: Registry[Any], name: str) -> str | None:
-    origin = registry.origin(name)
-    return None if origin is None else str(origin)
+            return list_entries.sources()
 
 
 def _text(value: object) -> str:

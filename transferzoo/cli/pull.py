@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.sync.download_plan import DownloadResult, PlannedDownload
-    from transferzoo.sync.inventory import Item
+    from transferzoo.sync.items import Item
     from transferzoo.zoo.reader import Zoo
 
 
@@ -47,7 +47,7 @@ def pull(
 ) -> None:
     """Download models, images and packs, so that attacks need no network; the same command goes on."""
     from transferzoo.sync.download_plan import bytes_to_download, free_space, require_space
-    from transferzoo.sync.inventory import select_items
+    from transferzoo.sync.items import select_items
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import warnings
-from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.atomic import write_bytes, write_json
 from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
-from transferzoo.base.errors import ModelError, UsageError, few
+from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import build, read
-from transferzoo.models.state_dict import check_finite, read_weights
-from transferzoo.models.wrapped_weights import Place, locate
+from transferzoo.models.state_dict import check_finite
+from transferzoo.models.weight_contents import own_weights
 from transferzoo.zoo.schema import MOST_CLASSES
 
 if TYPE_CHECKING:
@@ -70,7 +67,7 @@ def convert_weights(
     from safetensors.torch import save as serialise
 
     arguments, model = _built(weights)
-    own, found = _own(file, weights, model)
+    own, found = own_weights(file, weights, model)
     classes = _classes(own, weights, model)
     if classes is not None:
         arguments, model = _built(weights, classes)
@@ -200,58 +197,6 @@ def _classes(own: Mapping[str, Tensor], weights: WeightFile, model: Any) -> int 
     return counts.pop()
 
 
-def _own(file: Path, weights: WeightFile, model: nn.Module) -> tuple[dict[str, Tensor], Place]:
-    """Return the model's own weights by their names in the model, and where they were.
-
-    Where the entry of the file does not say where they are, it is found out.
-
-    Raises:
-        ModelError: see `convert_weights`.
-    """
-    content: Any = _unpickled(file) if weights.pickle else read_weights(file)
-    stated = Place(weights.under, weights.prefix)
-    found = Place() if stated != Place() else locate(content, model.state_dict().keys())
-    under, prefix = found.under or stated.under, found.prefix or stated.prefix
-    for key in under:
-        if not isinstance(content, dict) or key not in content:
-            raise ModelError(f"{file} does not hold weights under '{key}'", expected=_keys(content))
-        content = content[key]
-    if not isinstance(content, dict):
-        raise ModelError(
-            f"{file} holds no weights",
-            expected="names and tensors",
-            got=type(content).__name__,
-            hint="save the model's `state_dict()`",
-        )
-    own = {str(name).removeprefix(prefix): t for name, t in content.items() if str(name).startswith(prefix)}
-    if not own:
-        raise ModelError(f"{file} holds no weights that begin with '{prefix}'", expected=_keys(content))
-    for name, tensor in own.items():
-        if not _plain(tensor):
-            raise ModelError(
-                f"'{name}' in {file} is no weight", expected="a tensor", got=type(tensor).__name__
-            )
-    return own, found
-
-
-def _keys(content: Any) -> str:
-    """Return the first keys of what was found, for a sentence."""
-    keys = [f"'{key}'" for key in content] if isinstance(content, dict) else []
-    return "one of " + few(keys, 8) if keys else "a mapping"
-
-
-def _plain(value: Any) -> bool:
-    """Return whether a value is a dense tensor of real numbers in main memory."""
-    import torch
-
-    return (
-        isinstance(value, torch.Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not (value.is_quantized or value.is_complex())
-    )
-
-
 def _fitting(
     own: dict[str, Tensor], model: nn.Module, file: Path, config: Mapping[str, Any]
 ) -> dict[str, Tensor]:
@@ -297,27 +242,3 @@ def _check_classes(own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], clas
             hint=f"name the data set of their classes with --dataset or --data, or add num_classes={count} "
             "to --architecture and say with --classes FILE which of them are the data's",
         )
-
-
-def _unpickled(file: Path) -> Any:
-    """Read a pickle as tensors, numbers, text and plain collections of them, and nothing else.
-
-    Raises:
-        ModelError: it needs anything else, or is damaged.
-    """
-    import torch
-
-    try:
-        # warnings are of pickle protocols; options of the training stand beside the weights
-        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([Namespace]):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file may fail anywhere in torch, pickle and zipfile
-        wants = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = (
-            f"it needs '{wants[1]}', so it could run code" if wants else "it is damaged or no such pickle"
-        )
-        raise ModelError(
-            f"the pickle {file} is not read: {reason}",
-            expected="tensors, numbers and text only",
-            hint="save its `state_dict()` alone, or as safetensors; or copy it again",
-        ) from None

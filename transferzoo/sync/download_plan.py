@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import DryRunFileInfo
 
-    from transferzoo.sync.inventory import Item
+    from transferzoo.sync.items import Item
 
 DEFAULT_JOBS = 4
 """Downloads at a time unless a user says otherwise."""

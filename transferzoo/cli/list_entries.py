@@ -1,0 +1,154 @@
+"""What `list` says of what is registered, and of studies: an entry each, by column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transferzoo.base.registry import Registry
+    from transferzoo.zoo.reader import Zoo
+
+
+def attacks(zoo: Zoo) -> list[dict[str, Any]]:
+    """Return the presets, suites and techniques, these by their stage."""
+    from transferzoo.attacks.techniques import TECHNIQUES
+
+    presets = [
+        {
+            "name": name,
+            "kind": "preset",
+            "spec": p.spec or "(no technique)",
+            "stage": None,
+            "cost": None,
+            "source": p.about,
+            "plugin": None,
+        }
+        for name, p in zoo.presets.items()
+    ]
+    suites = [
+        {
+            "name": name,
+            "kind": "suite",
+            "spec": ", ".join(specs),
+            "stage": None,
+            "cost": None,
+            "source": "attacks to compare",
+            "plugin": None,
+        }
+        for name, specs in zoo.suites.items()
+    ]
+    techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
+    return (
+        presets
+        + suites
+        + [
+            {
+                "name": name,
+                "kind": "technique",
+                "spec": cls().spec,
+                "stage": cls.stage.name.lower(),
+                "cost": cls().cost,
+                "source": cls.paper,
+                "plugin": _plugin(TECHNIQUES, name),
+            }
+            for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
+        ]
+    )
+
+
+def minimizers() -> list[dict[str, Any]]:
+    """Return the minimizers."""
+    from transferzoo.minimizers import MINIMIZERS
+
+    rules = ((name, MINIMIZERS[name]()) for name in MINIMIZERS)
+    return [
+        {
+            "name": name,
+            "defaults": rule.spec,
+            "passes": f"{rule.passes:g}",
+            "source": rule.paper,
+            "plugin": _plugin(MINIMIZERS, name),
+        }
+        for name, rule in rules
+    ]
+
+
+def defences() -> list[dict[str, Any]]:
+    """Return the defences."""
+    from transferzoo.defences import DEFENCES, show_defence
+
+    return [
+        {
+            "name": name,
+            "defaults": show_defence(name),
+            "source": DEFENCES[name].paper,
+            "plugin": _plugin(DEFENCES, name),
+        }
+        for name in DEFENCES
+    ]
+
+
+def formats() -> list[dict[str, Any]]:
+    """Return the layouts of images."""
+    from transferzoo.datasets import READERS
+
+    return [
+        {"name": name, "layout": READERS[name].layout, "plugin": _plugin(READERS, name)} for name in READERS
+    ]
+
+
+def sources() -> list[dict[str, Any]]:
+    """Return the examples of each form of a model's source."""
+    from transferzoo.zoo.model_source import SOURCES, forms
+
+    return [
+        {
+            "name": form.form,
+            "you have": one.have,
+            "you write": one.written,
+            "surrogate": one.surrogate,
+            "needs": one.needs or None,
+            "plugin": _plugin(SOURCES, form.form),
+        }
+        for form in forms()
+        for one in form.examples
+    ]
+
+
+def studies() -> list[dict[str, Any]]:
+    """Return the studies of the package."""
+    from transferzoo.studies.schema import built_in, find_study
+
+    return [
+        {
+            "name": s.name,
+            "dataset": s.dataset,
+            "surrogates": len(s.surrogates),
+            "seeds": len(s.seeds),
+            "claims": len(s.claims),
+            "question": s.about,
+        }
+        for s in map(find_study, built_in())
+    ]
+
+
+def architectures() -> list[dict[str, Any]]:
+    """Return the architectures."""
+    from transferzoo.models.architectures import ARCHITECTURES
+
+    entries = (ARCHITECTURES[name] for name in ARCHITECTURES)
+    return [
+        {
+            "name": a.name,
+            "family": a.family,
+            "width": a.defaults["width"],
+            "source": a.paper,
+            "plugin": _plugin(ARCHITECTURES, a.name),
+        }
+        for a in entries
+    ]
+
+
+def _plugin(registry: Registry[Any], name: str) -> str | None:
+    origin = registry.origin(name)
+    return None if origin is None else str(origin)
