@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from transferzoo.base.notes import Notes
@@ -13,7 +11,11 @@ from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from transferzoo.base.distributed import Team
+    from transferzoo.cli.attack_plan import Prepared
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.results.comparisons import Findings
@@ -22,109 +24,42 @@ if TYPE_CHECKING:
 @command(AttackRequest)
 def attack(request: AttackRequest) -> None:
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
-    from transferzoo.attacks.configure import configure
-    from transferzoo.base.distributed import join_team
-    from transferzoo.cli.attack_job import (
-        assumed_budget,
-        fits_batches,
-        following,
-        gain_of_bf16,
-        job_of,
-        models,
-        plan_of,
-        with_largest_batches,
-    )
-    from transferzoo.cli.attack_pack import for_pack, pack
-    from transferzoo.cli.auto_surrogates import to_train, train_surrogates
-    from transferzoo.cli.dry_run import lacking, unfetched
-    from transferzoo.cli.finetune import fine_tune, fine_tunings, with_tuned
-    from transferzoo.datasets.own import own_images, read_as_by
-    from transferzoo.datasets.sources import measured
-    from transferzoo.evaluation.job import weights_of
-    from transferzoo.evaluation.known_classes import note_classes, require_fitting, with_classes
+    from transferzoo.cli.attack_job import plan_of
+    from transferzoo.cli.attack_plan import find, prepare
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.models.resolve import named_dataset
     from transferzoo.results.writers import check_folder, check_output
-    from transferzoo.sync.on_this_machine import download_models
-    from transferzoo.zoo.reader import load_zoo
 
     files = [check_output(path) for path in request.output or []]
     if request.save_images is not None:
         check_folder(request.save_images)
-    if request.pack is not None:
-        request = for_pack(request)
-    records = load_zoo(request.zoo)
-    named = [*(request.surrogate or ()), *(request.targets or ())]
-    said = named_dataset(records, request.dataset, named)
     notes = Notes(log)
-    records, name, root = own_images(records, said, request.data, notes, notes, request.columns)
-    records, request = following(records, name, request)
-    fields = request.fields
-    records = measured(records, name, request.split, root)
-    crafted_on, tried_on = models(records, name, request)
-    if request.data is not None and root is None:
-        records, note = read_as_by(records, name, (*tried_on, *crafted_on))
-        notes(f"{note} {assumed_budget(records.dataset(name), request)}".rstrip())
-    if request.dry_run and (
-        absent := lacking(records.dataset(name), (*crafted_on, *tried_on), request.split, root)
-    ):
-        settle = partial(
-            configure, records, name, request.attack or (), flags=fields, max_gradients=request.max_gradients
-        )
-        dataset = records.dataset(name)
+    found = find(request, notes)
+    if request.dry_run and (known := found.lacks()) is not None:
         notes.tell()
-        show_json(unfetched(settle, dataset, crafted_on, tried_on, absent, request.finetune or []))
+        show_json(known)
         return
-    chosen = crafted_on
-    crafted_on, tried_on = download_models(crafted_on, tried_on, log)
-    request.unlisted.check_prompt((*crafted_on, *tried_on))
-    if request.classes is not None:
-        crafted_on = with_classes(crafted_on, records.dataset(name), request.classes)
-        tried_on = with_classes(tried_on, records.dataset(name), request.classes)
-    adapted, free = to_train(records, name, request, chosen)
-    if adapted:
-        require_fitting(records.dataset(name), tried_on)
-        request = replace(request, split=free)
-        fields = request.fields
-        crafted_on = (*crafted_on, *(one.model for one in adapted))
-        if request.pack is not None:
-            tried_on = crafted_on
-        if not request.dry_run:
-            notes.tell()
-            train_surrogates(adapted, request.jobs)
-    untrained = [one.model for one in adapted if not one.finished()]
-    tuned = fine_tunings(records, crafted_on, request.finetune or [], request.train_data)
-    if tuned:
-        crafted_on = with_tuned(records.dataset(name), crafted_on, tuned)
-    made = {one.model for one in tuned}
-    whole = [model for model in (*crafted_on, *tried_on) if model not in made and model not in untrained]
-    known = note_classes(records.dataset(name), whole, notes)
-    config = configure(
-        records,
-        name,
-        request.attack or (),
-        [m.full_name for m in crafted_on],
-        [m.full_name for m in tried_on],
-        fields,
-        request.max_gradients,
-        {m.full_name: len(weights_of(m, every=True)) for m in crafted_on},
-    )
-    job = job_of(records, config, crafted_on, tried_on, root, known, request)
-    notes.tell()
-    missing = [one for one in tuned if not one.finished()]
-    by_memory = fits_batches(request)
-    if by_memory and not missing and not untrained:
-        job = with_largest_batches(job)
+    run = prepare(found, notes)
     if request.dry_run:
-        unmade = missing or untrained
-        folder = None if unmade else RunFolder.of(request.runs, job.key, job.title)
-        show_json(plan_of(job, folder, tuned, missing, adapted))
+        folder = RunFolder.of(request.runs, run.job.key, run.job.title) if run.whole else None
+        show_json(plan_of(run.job, folder, run.tuned, run.missing, run.adapted))
         return
+    _attack(run, files)
+
+
+def _attack(run: Prepared, files: Sequence[Path]) -> None:
+    """Do what is not done yet, and print and write what was found."""
+    from transferzoo.base.distributed import join_team
+    from transferzoo.cli.attack_job import fits_batches, gain_of_bf16, with_largest_batches
+    from transferzoo.cli.attack_pack import pack
+    from transferzoo.cli.finetune import fine_tune
+    from transferzoo.evaluation.run_folder import RunFolder
+
+    request, job, missing = run.request, run.job, run.missing
     with join_team(None, request.runs) as team, report_once(team.fails_first):
         if missing and team.leads:
             fine_tune(job, missing, request.train_data)
         team.wait()
-        if by_memory and missing:
+        if missing and fits_batches(request):
             job = with_largest_batches(job)
         if request.precision is None and team.leads and (offer := gain_of_bf16(job)):
             log(offer)
