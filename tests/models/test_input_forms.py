@@ -18,7 +18,7 @@ from transferzoo.models.sources.keras_file import KerasFile, package
 from transferzoo.models.sources.onnx_file import OnnxFile
 from transferzoo.models.sources.torchvision_model import TorchvisionModel
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
-from transferzoo.zoo.model_source import InputForm
+from transferzoo.zoo.source_facts import InputForm
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -36,7 +36,8 @@ from helpers.oip_server import Served, serving
 from helpers.short_attack import TRY
 from transferzoo import load_model
 from transferzoo.models.sources.keras_file import package
-from transferzoo.zoo.model_source import Example, forms
+from transferzoo.zoo.model_source import forms
+from transferzoo.zoo.source_facts import Example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

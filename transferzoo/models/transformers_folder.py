@@ -12,7 +12,7 @@ from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.optional import import_optional
 from transferzoo.models.checkpoint import CONFIG, WEIGHTS
-from transferzoo.zoo.model_source import InputForm
+from transferzoo.zoo.source_facts import InputForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from transferzoo.base.errors import ModelError, TransferZooError, reason
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transferzoo.zoo.model_source import WebFile
+    from transferzoo.zoo.source_facts import WebFile
 
 _DIGEST = re.compile(r"-([0-9a-f]{8,})\.")
 """The start of the SHA-256 in the name of a weight file, as torch.hub reads it."""

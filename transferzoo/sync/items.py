@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from transferzoo.sync.inventory import State
-    from transferzoo.zoo.model_source import WebFile
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec, Role
+    from transferzoo.zoo.source_facts import WebFile
 
 GROUPS: dict[str, Role] = {"surrogates": "surrogate", "targets": "target", "validators": "validator"}
 

@@ -17,8 +17,9 @@ from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
 from transferzoo.models.sources.program_file import is_scripted
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
-from transferzoo.zoo.model_source import Example, InputForm, LoadableSource, model_source
+from transferzoo.zoo.model_source import LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec, WeightFile, assets
+from transferzoo.zoo.source_facts import Example, InputForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier
 from transferzoo.models.transformers_folder import is_transformers
-from transferzoo.zoo.model_source import Example, ModelSource, model_source
+from transferzoo.zoo.model_source import ModelSource, model_source
 from transferzoo.zoo.schema import NAMED_ON_HUB, ROLES, ModelSpec
+from transferzoo.zoo.source_facts import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable

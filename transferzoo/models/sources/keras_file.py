@@ -20,7 +20,8 @@ from transferzoo.base.foreign_files import parse_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.optional import import_optional
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import Example, InputForm, model_source
+from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.source_facts import Example, InputForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

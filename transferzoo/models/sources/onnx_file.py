@@ -19,7 +19,8 @@ from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import Example, InputForm, model_source
+from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.source_facts import Example, InputForm
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import Example, model_source
+from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.source_facts import Example
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.models.checkpoint import OPEN_CLIP_CONFIG
 from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
-from transferzoo.zoo.model_source import Example, ModelSource, model_source
+from transferzoo.zoo.model_source import ModelSource, model_source
+from transferzoo.zoo.source_facts import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable

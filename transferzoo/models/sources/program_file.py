@@ -18,7 +18,8 @@ from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.sources.at_path import AtPath
-from transferzoo.zoo.model_source import Example, model_source
+from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.source_facts import Example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

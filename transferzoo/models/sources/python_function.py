@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError, reason
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.zoo.model_source import Example, LoadableSource, model_source
+from transferzoo.zoo.model_source import LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec
+from transferzoo.zoo.source_facts import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

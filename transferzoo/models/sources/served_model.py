@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.zoo.model_source import Example, InputForm, LoadableSource, model_source
+from transferzoo.zoo.model_source import LoadableSource, model_source
 from transferzoo.zoo.schema import ModelSpec
+from transferzoo.zoo.source_facts import Example, InputForm
 
 if TYPE_CHECKING:
     from pathlib import Path

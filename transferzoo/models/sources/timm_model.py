@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.models.sources.hub_repository import HubRepository
-from transferzoo.zoo.model_source import Example, model_source
+from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.source_facts import Example
 
 if TYPE_CHECKING:
     from transferzoo.models.unlisted_options import UnlistedOptions

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError, reason
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.web_file import damaged, fetched
-from transferzoo.zoo.model_source import Example, InputForm, LoadableSource, WebFile, model_source
+from transferzoo.zoo.model_source import LoadableSource, model_source
 from transferzoo.zoo.schema import ROLES, ModelSpec
+from transferzoo.zoo.source_facts import Example, InputForm, WebFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.models.sources.at_path import AtPath
 from transferzoo.models.transformers_folder import is_transformers
-from transferzoo.zoo.model_source import Example, InputForm, model_source
+from transferzoo.zoo.model_source import model_source
+from transferzoo.zoo.source_facts import Example, InputForm
 
 if TYPE_CHECKING:
     from transferzoo.models.classifier import Classifier
