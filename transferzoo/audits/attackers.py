@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.models.fitting import fitting_surrogates, note_to_pull
+from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import select_models
 from transferzoo.sync.on_this_machine import on_this_machine
 from transferzoo.training.adaptations import adaptations
@@ -99,3 +100,17 @@ def trained(
     asked = request.attackers == "replica"
     teacher = Teacher(audited, zoo.dataset(dataset), request.queries) if asked else None
     return adaptations(zoo, dataset, split=request.split, is_here=on_this_machine, teacher=teacher)
+
+
+def agreements(surrogates: Sequence[ModelSpec], trainings: Sequence[Adaptation]) -> dict[str, float]:
+    """Return name of each replica, once trained → how often it answers as the model, on held-out images.
+
+    Args:
+        surrogates: the models that trainings become, in their order; any others without trainings.
+        trainings: of them.
+    """
+    return {
+        model.name: recipe["validation"]["accuracy"]
+        for model, one in zip(surrogates, trainings, strict=bool(trainings))
+        if one.labels and (recipe := read_recipe(one.folder))
+    }

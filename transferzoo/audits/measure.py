@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferzoo.audits.attackers import own_weights
+from transferzoo.audits.attackers import agreements, own_weights
 from transferzoo.audits.record import (
     Attacker,
     AuditedModel,
@@ -205,7 +205,7 @@ class _Outcome:
 
     def attackers(self) -> Iterator[Attacker]:
         """Yield the attackers that count."""
-        judgement, agreements = self.judgement, self.plan.agreements()
+        judgement, agreed_on = self.judgement, agreements(self.plan.surrogates, self.plan.trainings)
         best, max_rate = judgement.held_out, self.plan.request.max_rate
         limit = 1.0 if max_rate is None else max_rate
         failed = judgement.verdict is Verdict.FAIL
@@ -213,7 +213,7 @@ class _Outcome:
         bounds = zip(self.kept, judgement.uppers, judgement.lowers, strict=True)
         for at, (each, upper, lower) in enumerate(bounds):
             shown = failed and (lower > limit or at in above)
-            agreed = [agreements[one] for one in short(each.surrogate).split(" & ") if one in agreements]
+            agreed = [agreed_on[one] for one in short(each.surrogate).split(" & ") if one in agreed_on]
             yield Attacker.model_validate(
                 {
                     "kind": self.plan.kind,

@@ -21,7 +21,6 @@ from transferzoo.evaluation.pack_manifest import find_pack
 from transferzoo.evaluation.packs import pack_job, read_pack, with_packed
 from transferzoo.models.fitting import note_to_pull
 from transferzoo.models.load import identity
-from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.resolve import named_dataset, select_models
 from transferzoo.sync.on_this_machine import download_models
 from transferzoo.training.adapted import train_all
@@ -104,14 +103,6 @@ class Plan:
     def answers(self) -> int:
         """How many of the audited model's answers its surrogates are trained on."""
         return max((one.labels.queries for one in self.trainings if one.labels), default=0)
-
-    def agreements(self) -> dict[str, float]:
-        """Return name of each replica, once trained → how often it answers as the model, held out."""
-        return {
-            model.name: recipe["validation"]["accuracy"]
-            for model, one in zip(self.surrogates, self.trainings, strict=False)
-            if one.labels and (recipe := read_recipe(one.folder))
-        }
 
     @property
     def folder_name(self) -> str:
