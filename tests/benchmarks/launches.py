@@ -1,4 +1,4 @@
-"""What a GPU does in a step, and what its host waits for: `python tests/benchmarks/launches.py`, a minute.
+"""What a GPU does in a step, and what its host waits for: `python tests/benchmarks/launches.py`, minutes.
 
 The real code of attacks and minimizers runs on PyTorch's `meta` device, which has shapes and no numbers, in
 the place of a GPU: nothing is computed there, every call of an operator is counted, and a number that the
