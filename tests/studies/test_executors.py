@@ -19,8 +19,9 @@ from helpers.stripes import draw
 from transferzoo.base.environment import environment
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.cli.grids import run_cells
-from transferzoo.studies import cell_functions, executors, worker
+from transferzoo.studies import cell_functions, executors, running, worker
 from transferzoo.studies.cells import Cell, Grid
+from transferzoo.studies.running import run_grid
 from transferzoo.studies.schema import find_study
 from transferzoo.studies.store import Store
 from transferzoo.studies.worker import Task
@@ -68,9 +69,9 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[executors.ProcessExec
 def test_a_deadly_cell_fails_alone(
     processes: executors.ProcessExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "TRIES", 2)
+    monkeypatch.setattr(running, "TRIES", 2)
     finished: list[tuple[str, TransferZooError | None]] = []
-    failed = executors.run_grid(
+    failed = run_grid(
         Task("", tmp_path), grid().cells, processes, lambda cell, error: finished.append((cell.label, error))
     )
     assert [cell.label for cell, _ in failed] == [DEADLY]
@@ -172,20 +173,20 @@ def test_a_worker_of_a_cluster_that_always_dies_fails_its_cell(name: str, tmp_pa
     exceptions = pytest.importorskip("ray").exceptions
     kind = getattr(exceptions, name)
     cluster = Lost(kind() if name == "WorkerCrashedError" else kind("killed"))
-    failed = executors.run_grid(Task("", tmp_path), grid().cells, cluster, lambda *_: None)
+    failed = run_grid(Task("", tmp_path), grid().cells, cluster, lambda *_: None)
     assert len(failed) == len(grid().cells)
-    assert cluster.begun == executors.TRIES * len(failed)
+    assert cluster.begun == running.TRIES * len(failed)
     assert all(f"has died: got {name}" in str(error) for _, error in failed)
 
 
 def test_errors_of_a_cell_itself_come_back_from_a_cluster(tmp_path: Path) -> None:
     task_error: Any = pytest.importorskip("ray").exceptions.RayTaskError
     error_of_cell = task_error("run_cell", "", DataError("no images")).as_instanceof_cause()
-    failed = executors.run_grid(Task("", tmp_path), grid().cells, Lost(error_of_cell), lambda *_: None)
+    failed = run_grid(Task("", tmp_path), grid().cells, Lost(error_of_cell), lambda *_: None)
     assert [error for _, error in failed] == [error_of_cell] * len(grid().cells)
     defect = task_error("run_cell", "", ZeroDivisionError("zero")).as_instanceof_cause()
     with pytest.raises(ZeroDivisionError):
-        executors.run_grid(Task("", tmp_path), grid().cells, Lost(defect), lambda *_: None)
+        run_grid(Task("", tmp_path), grid().cells, Lost(defect), lambda *_: None)
 
 
 def test_a_cell_that_two_studies_need_at_once_is_done_once(
@@ -225,16 +226,14 @@ class Beside(executors.InProcessExecutor):
 def test_a_cell_that_another_command_computes_is_left_to_it_and_what_needs_it_waits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(executors, "PAUSE", 0.01)
+    monkeypatch.setattr(running, "PAUSE", 0.01)
     cells = grid().cells
     first = next(key for key, cell in cells.items() if cell.label == "one")
     beside, done = Beside("one"), list[str]()
     needing = Cell("attack", {}, environment(), (first,), "two")
     wanted = {key: cell for key, cell in cells.items() if cell.label in ("one", "three")}
     monkeypatch.setattr(f"{__name__}.grid", lambda: SimpleNamespace(cells={**wanted, needing.key: needing}))
-    failed = executors.run_grid(
-        Task("", tmp_path), grid().cells, beside, lambda cell, _: done.append(cell.label)
-    )
+    failed = run_grid(Task("", tmp_path), grid().cells, beside, lambda cell, _: done.append(cell.label))
     assert failed == []
     assert beside.asked == ["one", "three", "one", "one", "two"]
     assert done == ["three", "one", "two"]

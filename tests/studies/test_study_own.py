@@ -108,7 +108,7 @@ def test_a_worker_elsewhere_finds_relative_paths(
         tasks.append((task, cells))
         return []
 
-    monkeypatch.setattr("transferzoo.studies.executors.run_grid", remember)
+    monkeypatch.setattr("transferzoo.studies.running.run_grid", remember)
     if named == "by the variable":
         monkeypatch.setenv("TRANSFERZOO_ZOO", "zoo.yaml")
     option = ["--zoo", "zoo.yaml"] if named == "by the option" else []

@@ -60,8 +60,8 @@ def run_cells(
     Returns:
         The cells that failed, with their errors.
     """
-    from transferzoo.studies.executors import run_grid
     from transferzoo.studies.result_file import write_results
+    from transferzoo.studies.running import run_grid
 
     if executor.same_machine:
         task = replace(task, digests=tuple(found.grid.digests.items()))

@@ -1,13 +1,12 @@
-"""Running a grid: each cell once those it needs are done, in this process, several, or on a Ray cluster."""
+"""Where the cells of a grid run: in this process, in several of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import time
 import warnings
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import Pipe, get_all_start_methods, get_context
 from multiprocessing import connection as connections
@@ -21,18 +20,12 @@ from transferzoo.base.plugins import PluginWarning
 from transferzoo.base.processes import VISIBLE, own_devices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
     from multiprocessing.sharedctypes import Synchronized
 
-    from transferzoo.studies.cells import Cell
     from transferzoo.studies.worker import Task
-
-PAUSE = 0.2
-"""Seconds until a cell that another command computes is asked for again."""
-TRIES = 4
-"""How often a cell is tried whose worker process dies."""
 
 
 class Executor(Protocol):
@@ -59,105 +52,6 @@ class Executor(Protocol):
     def close(self) -> None:
         """Stop everything that was started."""
         ...
-
-
-def run_grid(
-    task: Task,
-    cells: Mapping[str, Cell],
-    executor: Executor,
-    on_done: Callable[[Cell, TransferZooError | None], None],
-) -> list[tuple[Cell, TransferZooError]]:
-    """Run cells; if one fails, those that need it are skipped, and the others go on.
-
-    A cell that another command computes is left to it, and asked for again every `PAUSE` seconds.
-
-    Args:
-        task: of their grid.
-        cells: by key; what else they need is there.
-        executor: it runs them.
-        on_done: called with every cell that is done or has failed.
-
-    Returns:
-        The cells that failed, with their errors.
-    """
-    todo = dict(cells)
-    unfinished = set(cells)
-    failed: dict[str, TransferZooError] = {}
-    running: dict[Future[bool], str] = {}
-    deaths: dict[str, int] = {}
-    elsewhere: set[str] = set()
-    while todo or running:
-        ready = [key for key in _ready_cells(todo, unfinished) if key not in elsewhere]
-        for key in _cells_to_start(ready, running.values(), deaths, executor):
-            running[executor.submit(task, key)] = key
-            del todo[key]
-        if not running and not elsewhere:
-            break  # all the rest needs a cell that failed
-        finished = wait(running, PAUSE if elsewhere else None, FIRST_COMPLETED).done if running else set()
-        if not finished:
-            time.sleep(0 if running else PAUSE)
-            elsewhere.clear()
-        for future in finished:
-            key = running.pop(future)
-            error = _cell_error(future, executor)
-            if error is None and not future.result():
-                todo[key] = cells[key]
-                elsewhere.add(key)
-                continue
-            if isinstance(error, WorkerDiedError):
-                deaths[key] = deaths.get(key, 0) + 1
-                if deaths[key] < TRIES:
-                    todo[key] = cells[key]
-                    continue
-            if error is None:
-                unfinished.remove(key)
-            else:
-                failed[key] = error
-            on_done(cells[key], error)
-    return [(cells[key], error) for key, error in failed.items()]
-
-
-def _ready_cells(todo: Mapping[str, Cell], unfinished: Collection[str]) -> list[str]:
-    return [key for key, cell in todo.items() if not any(need in unfinished for need in cell.needs)]
-
-
-def _cells_to_start(
-    ready: list[str], running: Collection[str], suspects: Collection[str], executor: Executor
-) -> list[str]:
-    """Return the cells to start now; with shared failure, a suspect runs alone, after the others.
-
-    Args:
-        ready: those whose needs are done.
-        running: those that run.
-        suspects: those that ran when a process died, which they may have caused.
-        executor: it runs them.
-    """
-    capacity = executor.capacity - len(running)
-    if not executor.shared_failure:
-        return ready[:capacity]
-    if any(key in suspects for key in running):
-        return []
-    others = [key for key in ready if key not in suspects]
-    return others[:capacity] if others or running else ready[:1]
-
-
-class WorkerDiedError(TransferZooError):
-    """The worker process of a cell died."""
-
-
-def _cell_error(future: Future[bool], executor: Executor) -> TransferZooError | None:
-    """Return the error of a cell, None if it has none; errors other than the user's are raised."""
-    try:
-        future.result()
-    except TransferZooError as error:
-        return error
-    except Exception as error:
-        if not executor.is_worker_death(error):
-            raise
-        return WorkerDiedError(
-            "its worker process has died", got=type(error).__name__, hint="run the same command again"
-        )
-    return None
 
 
 class InProcessExecutor:
