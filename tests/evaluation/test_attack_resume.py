@@ -198,6 +198,8 @@ def test_what_a_killed_process_leaves_the_others_do(
     first, second = team.processes
     _wait_for(lambda: first.is_alive() and second.is_alive(), lambda: _reached(tmp_path, 1))
     second.kill()
+    (run,) = (tmp_path / "runs").iterdir()
+    (run / "images" / ".0004.safetensors.00ff.tmp").write_bytes(b"half of a unit")
     done = team.outcome()
     assert done.codes == [0, -signal.SIGKILL], done.err
     assert "vgg" in done.out[0]

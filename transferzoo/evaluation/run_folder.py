@@ -178,8 +178,9 @@ class RunFolder:
         return path.exists()
 
     def tidy(self) -> None:
-        """Remove the claims of a run that is done."""
+        """Remove the claims of a run that is done, and what processes left that were killed meanwhile."""
         rmtree(self.path / CLAIMS, ignore_errors=True)
+        sweep(self.path)
 
     # ------------------------------------------------------------ adversarial images
 
