@@ -106,6 +106,14 @@ def test_processes_hold_the_weights_of_what_all_attack_together(cli: Run, few: P
     assert loaded().count("resnet50-sgd") == 1, "before the processes are forked"
 
 
+def test_processes_hold_the_weights_of_the_only_target_together(cli: Run, few: Path, calls: Any) -> None:
+    words = (*ATTACK, "--data", few, "--batch-size", 2)
+    assert cli(*words).code == 0
+    loaded = calls("models.load.load_classifier", load.load_classifier, lambda model, *_: model.name)
+    assert cli(*words, "--jobs", 2, "-a", "mi").code == 0
+    assert loaded() == ["resnet50-sgd", "vgg"], "before the processes are forked"
+
+
 @pytest.mark.parametrize("norm", [(), ("--norm", "l2", "--epsilon", "2")])
 def test_noise_is_drawn_once_for_all_targets(
     cli: Run, few: Path, tmp_path: Path, calls: Any, norm: tuple[str, ...]

@@ -83,14 +83,10 @@ def craft_all(
 
 
 def _shared_surrogates(job: Job, tasks: Sequence[CraftingTask], device: torch.device) -> list[Classifier]:
-    """Load what all tasks attack, if that is the same, so that forked processes hold its weights together.
-
-    Nothing where that is not safe: a GPU is lost to a forked process, and what is not PyTorch's own may have
-    threads.
-    """
+    """Load what all tasks attack, if that is the same, so that forked processes hold its weights together."""
     first = tasks[0]
     same = all((task.weights, _folds(task)) == (first.weights, _folds(first)) for task in tasks)
-    if not same or device.type != "cpu" or any(model.source.as_is for model in first.models):
+    if not same or not load.may_fork(first.models, device):
         return []
     with one_thread():
         return load_surrogates(job, first, device)

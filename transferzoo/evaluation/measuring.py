@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.base.claims import claimed, unfinished
-from transferzoo.base.processes import share, starts, tally
+from transferzoo.base.processes import one_thread, share, starts, tally
 from transferzoo.evaluation import candidates
 from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.crafting import crafted_units
@@ -99,8 +99,10 @@ def measure_all(
         before = items  # where a file system shows a file late, what was written may have been overwritten
         own = {m.full_name: parameters_digest(job, m, team.device) for m in job.surrogates}
         on_progress("measuring targets", 0, len(items))
+        load_target = partial(MeasuredTarget, job, selected, folder, own=own, device=team.device)
+        shared = _shared_target(items, load_target, team.device)
         share(
-            partial(_measure_items, job, selected, folder, team.device, kept, own, items),
+            partial(_measure_items, job, selected, folder, kept, items, shared, load_target),
             starts(len(items), jobs, team.rank, team.size),
             tally([1] * len(items), lambda n: on_progress("measuring targets", n, len(items))),
         )
@@ -161,14 +163,25 @@ def _is_missing(kept: KeptRecords, item: Item) -> bool:
     return any(kept.missing(item.target, item.pairs).values())
 
 
+def _shared_target(
+    items: Sequence[Item], load_target: Callable[[ModelSpec], MeasuredTarget], device: torch.device
+) -> MeasuredTarget | None:
+    """Load the target, if there is one alone, so that forked processes hold its weights together."""
+    target = items[0].target
+    if any(item.target != target for item in items) or not load.may_fork([target], device):
+        return None
+    with one_thread():
+        return load_target(target)
+
+
 def _measure_items(
     job: Job,
     selected: SelectedImages,
     folder: RunFolder,
-    device: torch.device,
     kept: KeptRecords,
-    own: Mapping[str, str | None],
     items: Sequence[Item],
+    shared: MeasuredTarget | None,
+    load_target: Callable[[ModelSpec], MeasuredTarget],
     start: float,
     send: Callable[[Message], None],
 ) -> None:
@@ -183,7 +196,7 @@ def _measure_items(
         lambda place: send((place, None)),
     )
     for target, places in groupby(mine, key=lambda place: items[place].target):
-        measured = MeasuredTarget(job, selected, folder, target, own, device)
+        measured = shared or load_target(target)
         for place in places:
             kept.add(measured.measure(kept.missing(target, items[place].pairs)))
             send((place, 1))

@@ -15,6 +15,7 @@ from transferzoo.models.class_map import map_classes
 from transferzoo.models.download import loadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import torch
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from transferzoo.models.class_map import ClassMap
     from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
+
+
+def may_fork(models: Iterable[ModelSpec], device: torch.device) -> bool:
+    """Return whether processes that are forked once models are loaded may use them; no GPU comes along."""
+    return device.type == "cpu" and all(loadable(model).forks for model in models)
 
 
 def load_classifier(model: ModelSpec, dataset: DatasetSpec, weights: Path | None = None) -> Classifier:

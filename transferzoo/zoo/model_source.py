@@ -151,7 +151,14 @@ class ModelSource(ABC):
 
 
 class LoadableSource(ModelSource):
-    """A source whose models can be loaded as they are."""
+    """A source whose models can be loaded as they are.
+
+    Attributes:
+        forks: whether what it loads is PyTorch's own modules alone, without threads or connections, so that
+            processes that are forked afterwards may use it and hold its weights together.
+    """
+
+    forks: ClassVar[bool] = False
 
     def download(
         self, weights: WeightFile | None, notify: Callable[[str], None] = lambda sentence: None

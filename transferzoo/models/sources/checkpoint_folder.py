@@ -38,6 +38,8 @@ PICKLES = (".pt", ".pth", ".pth.tar", ".th", ".bin", ".ckpt", ".pkl", ".pickle")
 class CheckpointFolder(LoadableSource):
     """A folder in timm's format: `model.safetensors` and `config.json`."""
 
+    forks: ClassVar[bool] = True
+
     @property
     @abstractmethod
     def folder(self) -> Path: ...

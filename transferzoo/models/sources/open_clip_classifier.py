@@ -31,6 +31,7 @@ class OpenClipFolder(AtPath):
     written: ClassVar[str] = ""
     installed: ClassVar[str] = "pip install 'transferzoo[open_clip]'"
     examples: ClassVar[tuple[Example, ...]] = (Example("a folder of open_clip", "./my-clip", installed),)
+    forks: ClassVar[bool] = True
     takes_prompt: ClassVar[bool] = True
 
     def asked_by(self, options: UnlistedOptions) -> Self:

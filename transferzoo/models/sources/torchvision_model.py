@@ -53,6 +53,7 @@ class TorchvisionModel(LoadableSource):
         Example("a pretrained classifier of torchvision", "torchvision:resnet50"),
         Example("one with other weights", "torchvision:resnet50:IMAGENET1K_V1"),
     )
+    forks: ClassVar[bool] = True
     state: ClassVar[State] = "web"
 
     @classmethod

@@ -25,6 +25,7 @@ class TransformersClassifier(AtPath):
     written: ClassVar[str] = ""
     installed: ClassVar[str] = "pip install 'transferzoo[transformers]'"
     examples: ClassVar[tuple[Example, ...]] = (Example("a folder of transformers", "./my-vit", installed),)
+    forks: ClassVar[bool] = True
 
     @classmethod
     def recognises(cls, written: str, options: UnlistedOptions) -> bool:
