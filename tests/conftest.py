@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
@@ -21,15 +20,12 @@ else:
 
 import pytest
 import torch
-import typer.main
 
 from helpers import hub_zoo
 from helpers.checkpoints import data_folder
 from helpers.hub_server import COMMIT, connect, running
 from helpers.stripes import TINY, config, draw, spec
 from transferzoo.base import plugins
-from transferzoo.cli import app
-from transferzoo.datasets import pixels
 from transferzoo.models.optimize import best_precision
 
 if TYPE_CHECKING:
@@ -37,16 +33,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from helpers.hub_server import Hub
-    from transferzoo.datasets.pixels import Fit
     from transferzoo.minimizers import Minimizer
     from transferzoo.zoo.schema import DatasetSpec
 
 
-pytest_plugins = ["helpers.slow_tests"]
+pytest_plugins = ["helpers.slow_tests", "helpers.time_savers"]
 
 # The first gradient of a process counts its devices. Libraries that a test imports later may name more, and
 # where there are any but the CPU, no process that is forked afterwards can take a gradient.
@@ -65,48 +59,6 @@ def any_processor() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transferzoo.models.optimize.best_precision", asked)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def decoded_once() -> Iterator[None]:
-    """Decode small files of images once: hundreds of tests read the built-in thousand."""
-    known: dict[tuple[bytes, int, int, str], NDArray[Any]] = {}
-
-    def content(encoded: bytes | Path) -> bytes:
-        if isinstance(encoded, bytes):
-            return encoded
-        return encoded.read_bytes() if encoded.is_file() and encoded.stat().st_size <= 2000 else b""
-
-    def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> NDArray[Any]:
-        small = content(encoded)
-        if not 0 < len(small) <= 2000:
-            return pixels.decode(encoded, spec, where, fit)
-        key = small, spec.channels, spec.size, fit
-        if key not in known:
-            known[key] = pixels.decode(encoded, spec, where, fit)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transferzoo.datasets.memory.decode", decode)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def options_read_once() -> Iterator[None]:
-    """Let Typer read the options of a command once: thousands of tests run one in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "_app", functools.cache(app._app))
-        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def short_forecasts() -> Iterator[None]:
-    """Time one step for a forecast, not a second of them: many commands make one."""
-    with pytest.MonkeyPatch.context() as patch:
-        for room in ("training", "studies"):
-            patch.setattr(f"transferzoo.{room}.estimate.LEAST_SECONDS", 1e-9)
         yield
 
 

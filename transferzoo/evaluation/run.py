@@ -20,7 +20,8 @@ from transferzoo.evaluation.crafting import craft_all
 from transferzoo.evaluation.examples import drawn_examples, predicted, shown_target
 from transferzoo.evaluation.image_files import read_unit, write_clean, write_unit
 from transferzoo.evaluation.kept_records import shown_places
-from transferzoo.evaluation.measuring import MeasuredTarget, measure_all
+from transferzoo.evaluation.measured_target import MeasuredTarget
+from transferzoo.evaluation.measuring import measure_all
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
 from transferzoo.evaluation.pictures import Captions, save_picture, save_sheet
 from transferzoo.evaluation.run_folder import CURVE, NOISE, RECORDS, RunFolder
