@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -97,3 +98,26 @@ def test_where_no_claim_can_be_written_everything_is_done(tmp_path: Path) -> Non
         0,
         2,
     ]
+
+
+def test_where_a_file_system_has_no_locks_markers_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def flock(file: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    def hold(path: Path) -> None:
+        with claimed(path):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with claimed(tmp_path / "1") as first, claimed(tmp_path / "1", wait=False) as second:
+        assert (first, second) == (True, False)
+    killed = get_context("fork").Process(target=hold, args=[tmp_path / "2"])
+    killed.start()
+    killed.join(60)
+    assert (tmp_path / "2").exists(), "the marker of the killed process"
+    with claimed(tmp_path / "2", wait=False) as third:
+        assert third

@@ -1,13 +1,15 @@
 """Work that processes share through a folder: each item is taken, when its turn comes, by whoever is free.
 
 A claim is a lock on a file (`filelock`): the system's own, which ends with the process that has it, however
-that ends; where a file system has no locks, a marker that names process and host. Nothing but time depends on
-it: whether an item is done its own files tell, which are whole or absent, and who does one that another did
-leaves the same bytes.
+that ends; where a file system has no locks, a marker that names process and host, which counts no longer once
+that process of this host is gone (another host's stays until it is removed by hand). Nothing but time depends
+on it: whether an item is done its own files tell, which are whole or absent, and who does one that another
+did leaves the same bytes.
 """
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,11 +33,13 @@ def claimed(path: Path, *, wait: bool = True) -> Iterator[bool]:
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=wait)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "flock not supported")  # the marker does
+            lock.acquire(blocking=wait)
     except Timeout:
         yield False
         return
-    except (OSError, NotImplementedError):
+    except OSError:
         yield True
         return
     try:

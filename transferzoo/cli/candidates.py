@@ -37,10 +37,10 @@ def technique_names(given: Sequence[str] | None, zoo: Path | None) -> list[str]:
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.zoo.reader import load_zoo
 
+    records = load_zoo(zoo)
+    others = {*records.presets, *records.aliases, *records.suites}
     for name in given or ():
-        records = load_zoo(zoo)
-        preset = spelled(name, records) in {*records.presets, *records.aliases, *records.suites}
-        if name not in TECHNIQUES and (preset or "+" in name or ":" in name):
+        if name not in TECHNIQUES and (spelled(name, records) in others or "+" in name or ":" in name):
             raise UsageError(
                 f"'{name}' is no single technique by its defaults",
                 expected="a technique of `transferzoo list attacks`",
