@@ -114,6 +114,23 @@ def test_processes_hold_the_weights_of_the_only_target_together(cli: Run, few: P
     assert loaded() == ["resnet50-sgd", "vgg"], "before the processes are forked"
 
 
+@pytest.mark.parametrize(("target", "jobs"), [("vgg", 2), ("users_code:predict", 1)])
+def test_code_of_a_user_is_forked_only_if_he_says_so(
+    cli: Run, few: Path, tmp_path: Path, calls: Any, monkeypatch: pytest.MonkeyPatch, target: str, jobs: int
+) -> None:
+    """It may take several threads, for which a forked process waits for ever."""
+    from transferzoo.evaluation.crafting import craft_all
+
+    (tmp_path / "users_code.py").write_text(
+        "from transferzoo import load_model\n\ndef predict(images):\n    return load_model('vgg')(images)\n"
+    )
+    monkeypatch.setattr("transferzoo.evaluation.run.usual_jobs", lambda: 2)
+    used = calls("evaluation.run.craft_all", craft_all, lambda *given: given[-1])
+    words = (*ATTACK[:3], "-t", target, "--allow-code", "--data", few, "--steps", 1, "--images", 4)
+    assert cli(*words).code == 0
+    assert used() == [jobs]
+
+
 @pytest.mark.parametrize("norm", [(), ("--norm", "l2", "--epsilon", "2")])
 def test_noise_is_drawn_once_for_all_targets(
     cli: Run, few: Path, tmp_path: Path, calls: Any, norm: tuple[str, ...]

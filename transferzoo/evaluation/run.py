@@ -73,7 +73,10 @@ def run(
         TransferZooError: the folder cannot be written, or a process of this machine was killed.
     """
     team = team or Team()
-    alone = job.config.compile or team.size > 1  # torch.compile, or a launcher, has processes of its own
+    # torch.compile, or a launcher, has processes of its own; code of a user may hold threads, or take several
+    # in a forked process, where those of the first one are gone, and wait for ever
+    code = any(model.source.runs_code for model in (*job.surrogates, *job.targets))
+    alone = job.config.compile or team.size > 1 or code
     if jobs is None:
         jobs = 1 if alone else usual_jobs()
     folder.begin(job.content, command)
