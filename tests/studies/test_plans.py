@@ -173,11 +173,11 @@ def test_a_table_names_studies_with_the_same_trainings(
     assert tables(found, judge(found))[0].caption.endswith(" Shares trainings with other: a.")
 
 
-def test_a_table_tells_how_many_seeds_are_finished() -> None:
+def test_a_table_tells_how_much_is_measured() -> None:
     found = results(RATES, [TWO])
     for seeds, sentence in (
         ((0, 1, 2), ""),
-        ((0, 1, 2, 3, 4), " So far 3 of 5 training seeds are finished."),
+        ((0, 1, 2, 3, 4), " So far 6 of 10 pairs of surrogate and seed are measured."),
     ):
         partial = replace(found, study=found.study.model_copy(update={"seeds": seeds}))
         caption = tables(partial, judge(partial))[0].caption

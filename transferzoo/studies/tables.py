@@ -58,18 +58,16 @@ def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
 
 
 def _progress(results: Results) -> str:
-    """Return how many of the study's trainings are finished, in a sentence; nothing if all are."""
+    """Return how many of the study's surrogates are measured, in a sentence; nothing if all are."""
     planned = {
         (name, seed)
         for name, entry in results.study.surrogates.items()
         for seed in ((0,) if entry.model else entry.seeds or results.study.seeds)
     }
     found = {(line.surrogate, line.seed) for line in results.lines}
-    missing = {seed for _, seed in planned - found}
-    if not missing:
+    if planned <= found:
         return ""
-    every = {seed for _, seed in planned}
-    return f" So far {len(every - missing)} of {len(every)} training seeds are finished."
+    return f" So far {len(planned & found)} of {len(planned)} pairs of surrogate and seed are measured."
 
 
 def sharing_sentence(shared: Mapping[str, Sequence[str]]) -> str:
