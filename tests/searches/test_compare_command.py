@@ -172,6 +172,9 @@ def test_images_that_choose_are_not_reported() -> None:
     ("arguments", "sentence"),
     [
         (("momentun",), "unknown technique 'momentun'"),
+        (("VMII",), "; did you mean vmi"),
+        (("",), "'' is no single technique"),
+        (("MI-FGSM", "--alone", "-s", "nobody"), "unknown surrogate 'nobody'"),
         (("flat-sign",), "or one that --plugin FILE brings"),
         (("mi+di",), "'mi+di' is no single technique by its defaults: expected a technique of"),
         (("di:p=1",), "'di:p=1' is no single technique by its defaults"),

@@ -44,7 +44,7 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
     """
     techniques: list[str] = []
     budget: dict[str, Any] = {}
-    for term in _without_aliases(spec, zoo):
+    for term in without_aliases(spec, zoo):
         preset = zoo.presets.get(term.name)
         if preset is None:
             if term.name not in TECHNIQUES:
@@ -66,7 +66,7 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
     return compose("+".join(techniques)), budget
 
 
-def _without_aliases(spec: str, zoo: Zoo) -> Iterator[Term]:
+def without_aliases(spec: str, zoo: Zoo) -> Iterator[Term]:
     """Yield the terms of a spec, those of an alias in its place.
 
     Raises:

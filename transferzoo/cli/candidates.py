@@ -23,7 +23,7 @@ CHOSEN = "Chosen among"
 
 
 def technique_names(given: Sequence[str] | None, zoo: Path | None) -> list[str]:
-    """Return the names of techniques that a user gives, all where none is given; it does not need torch.
+    """Return the names of techniques that a user gives, in whatever spelling, all where none is given.
 
     Args:
         given: names.
@@ -33,21 +33,23 @@ def technique_names(given: Sequence[str] | None, zoo: Path | None) -> list[str]:
         UnknownNameError: one is no name.
         UsageError: one is a composition, has options, or is a preset.
     """
-    from transferzoo.attacks.configure import spelled
+    from transferzoo.attacks.configure import without_aliases
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
-    others = {*records.presets, *records.aliases, *records.suites}
-    for name in given or ():
-        if name not in TECHNIQUES and (spelled(name, records) in others or "+" in name or ":" in name):
+    names = []
+    for said in given or TECHNIQUES:
+        terms = tuple(without_aliases(said, records))
+        if len(terms) != 1 or terms[0].options or terms[0].name in {*records.presets, *records.suites}:
             raise UsageError(
-                f"'{name}' is no single technique by its defaults",
+                f"'{said}' is no single technique by its defaults",
                 expected="a technique of `transferzoo list attacks`",
                 hint="`attack -a ONE -a OTHER --max-gradients 50` compares presets and compositions",
             )
-        TECHNIQUES[name]
-    return list(given or TECHNIQUES)
+        TECHNIQUES[terms[0].name]
+        names.append(terms[0].name)
+    return names
 
 
 def check_yaml(path: Path | None, what: str) -> None:
