@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @command(AttackRequest)
 def attack(request: AttackRequest) -> None:
     """Craft adversarial images on surrogates and try them on targets; the same command resumes."""
-    from transferzoo.cli.attack_job import plan_of
-    from transferzoo.cli.attack_plan import find, prepare
-    from transferzoo.evaluation.run_folder import RunFolder
+    from transferzoo.cli.attack_plan import find, plan_of, prepare
     from transferzoo.results.writers import check_folder, check_output
 
     files = [check_output(path) for path in request.output or []]
@@ -40,8 +38,7 @@ def attack(request: AttackRequest) -> None:
         return
     run = prepare(found, notes)
     if request.dry_run:
-        folder = RunFolder.of(request.runs, run.job.key, run.job.title) if run.whole else None
-        show_json(plan_of(run.job, folder, run.tuned, run.missing, run.adapted))
+        show_json(plan_of(run))
         return
     _attack(run, files)
 

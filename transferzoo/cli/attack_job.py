@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.auto_surrogates import fitting, without_auto
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from transferzoo.base.attack_config import AttackConfig
     from transferzoo.cli.attack_request import AttackRequest
     from transferzoo.evaluation.job import Job
-    from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.training.adaptations import Adaptation
-    from transferzoo.training.finetuned import FineTuning
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
@@ -185,40 +182,6 @@ def job_of(
         allow_inaccurate=request.allow_inaccurate,
         noiseless=of_labels_only(others, dataset, log),
     )
-
-
-def plan_of(
-    job: Job,
-    folder: RunFolder | None,
-    tuned: list[FineTuning],
-    missing: list[FineTuning],
-    adapted: Sequence[Adaptation],
-) -> dict[str, Any]:
-    """Return what a run would do; its folder is known only once every surrogate is trained."""
-    from transferzoo.cli.auto_surrogates import plan_of as training_of
-    from transferzoo.cli.finetune import plan_of as tuning_of
-    from transferzoo.evaluation.queries import expected_queries
-
-    made = [*(one.model for one in missing), *(one.model for one in adapted if not one.finished())]
-    content = {
-        "config": job.config.model_dump(mode="json"),
-        "attacks": [a.canonical for a in job.attacks],
-    }
-    costs = {task.pair: task.cost for task in job.crafting_tasks}
-    queries = [one.to_json() for one in expected_queries(job, complete=folder is not None)]
-    return {
-        **(job.content if folder else content),
-        "run_folder": str(folder.path) if folder else None,
-        "exists": folder is not None and folder.path.exists(),
-        **({"fine_tunes": [tuning_of(one, one in missing) for one in tuned]} if tuned else {}),
-        **({"trains": [training_of(one) for one in adapted]} if adapted else {}),
-        "gradient_evaluations": {
-            "per_image": [{**asdict(pair), "gradients": cost} for pair, cost in costs.items()],
-            "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
-        },
-        **({"queries": queries} if queries else {}),
-        "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},
-    }
 
 
 def fits_batches(request: AttackRequest) -> bool:

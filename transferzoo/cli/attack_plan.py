@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.cli.output import log
@@ -75,16 +75,22 @@ class Prepared:
         job: what is done.
         adapted: surrogates that were trained for it, or would be by a dry run.
         tuned: surrogates that are fine-tuned for it, or were.
-        missing: those of them that are not there yet.
-        whole: whether all surrogates are there, so that the run has its folder.
     """
 
     request: AttackRequest
     job: Job
     adapted: Sequence[Adaptation]
-    tuned: list[FineTuning]
-    missing: list[FineTuning]
-    whole: bool
+    tuned: Sequence[FineTuning]
+
+    @cached_property
+    def missing(self) -> list[FineTuning]:
+        """The fine-tuned surrogates that are not there yet."""
+        return [one for one in self.tuned if not one.finished()]
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all surrogates are there, so that the run has its folder."""
+        return not self.missing and all(one.finished() for one in self.adapted)
 
 
 def find(request: AttackRequest, notes: Notes) -> Found:
@@ -168,11 +174,41 @@ def prepare(found: Found, notes: Notes) -> Prepared:
     )
     job = job_of(zoo, config, crafted_on, tried_on, found.root, known, request)
     notes.tell()
-    missing = [one for one in tuned if not one.finished()]
-    whole = not missing and not untrained
-    if whole and fits_batches(request):
-        job = with_largest_batches(job)
-    return Prepared(request, job, adapted, tuned, missing, whole)
+    prepared = Prepared(request, job, adapted, tuned)
+    if prepared.whole and fits_batches(request):
+        return replace(prepared, job=with_largest_batches(job))
+    return prepared
+
+
+def plan_of(run: Prepared) -> dict[str, Any]:
+    """Return what a run would do; its folder is known only once every surrogate is trained."""
+    from transferzoo.cli.auto_surrogates import plan_of as training_of
+    from transferzoo.cli.finetune import plan_of as tuning_of
+    from transferzoo.evaluation.queries import expected_queries
+    from transferzoo.evaluation.run_folder import RunFolder
+
+    job, missing = run.job, run.missing
+    folder = RunFolder.of(run.request.runs, job.key, job.title).path if run.whole else None
+    made = [*(one.model for one in missing), *(one.model for one in run.adapted if not one.finished())]
+    content = {
+        "config": job.config.model_dump(mode="json"),
+        "attacks": [a.canonical for a in job.attacks],
+    }
+    costs = {task.pair: task.cost for task in job.crafting_tasks}
+    queries = [one.to_json() for one in expected_queries(job, complete=run.whole)]
+    return {
+        **(job.content if folder else content),
+        "run_folder": folder and str(folder),
+        "exists": folder is not None and folder.exists(),
+        **({"fine_tunes": [tuning_of(one, one in missing) for one in run.tuned]} if run.tuned else {}),
+        **({"trains": [training_of(one) for one in run.adapted]} if run.adapted else {}),
+        "gradient_evaluations": {
+            "per_image": [{**asdict(pair), "gradients": cost} for pair, cost in costs.items()],
+            "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
+        },
+        **({"queries": queries} if queries else {}),
+        "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},
+    }
 
 
 def _train(

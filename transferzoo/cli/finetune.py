@@ -8,6 +8,7 @@ from transferzoo.base.errors import DataError, UsageError
 from transferzoo.cli.output import log, progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from transferzoo.datasets import Batch
@@ -52,7 +53,7 @@ def with_tuned(
     return (*kept, *(one.model for one in tuned))
 
 
-def fine_tune(job: Job, missing: list[FineTuning], data: Path | None) -> None:
+def fine_tune(job: Job, missing: Sequence[FineTuning], data: Path | None) -> None:
     """Fine-tune surrogates, from where an earlier run stopped; what is wrong is told before the first step.
 
     Raises:
