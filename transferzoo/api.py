@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.engine import Attack
-from transferzoo.audits import formats, wording
+from transferzoo.audits import formats
 from transferzoo.audits.audit import finish, prepare
 from transferzoo.audits.plan import Talk, plan
 from transferzoo.audits.record import read_audit
@@ -291,7 +291,7 @@ def audit(
     found = plan(request, talk)
     place = None if folder is None else formats.place(Path(folder), found.folder_name, request.baseline)
     prepared = prepare(found, talk, jobs, began)
-    notify(wording.cost(found.audited.name, prepared.cost))
+    notify(prepared.announcement)
     if place is not None:
         formats.begin(place)
     record = finish(prepared, talk, earlier, request.command(place, jobs))

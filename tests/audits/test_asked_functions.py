@@ -65,6 +65,8 @@ def test_functions_are_asked_as_often_as_is_said_and_filed_apart(
     again = cli("audit", "first_net:net", *words)
     assert (again.code, again.out, folder(again)) == (0, first.out, folder(first))
     assert counted == [], "what it has answered is kept"
+    assert "Cost: " not in again.err
+    assert re.search(r"^This audit of net is finished; it is read from runs/audit-\S+\.$", again.err, re.M)
 
     second = cli("audit", "second_net:net", *words)
     assert second.code == 0, second.err

@@ -115,6 +115,8 @@ def test_a_pack_takes_no_gradient(cli: Run, monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert record.pack is not None and record.pack.sha256.startswith(digest)
     assert {one.kind for one in record.attackers} == {"pack"} and record.gradients == 0
+    again = cli("audit", "vgg", "--pack", f"{PACK}@{digest}", "--images", 60, "--max-rate", "100%")
+    assert again.out == done.out and "This audit of vgg is finished" in again.err
     made_on = {one.surrogate for one in record.attackers}
     assert not made_on & {one.name for one in record.controls.references}
     scored = cli("score", PACK, "-t", "vgg", "--images-correct-for", "target", "--json")

@@ -114,9 +114,17 @@ def test_processes_hold_the_weights_of_the_only_target_together(cli: Run, few: P
     assert loaded() == ["resnet50-sgd", "vgg"], "before the processes are forked"
 
 
+@pytest.mark.parametrize("asked", [(), ("--jobs", 2)])
 @pytest.mark.parametrize(("target", "jobs"), [("vgg", 2), ("users_code:predict", 1)])
-def test_code_of_a_user_is_forked_only_if_he_says_so(
-    cli: Run, few: Path, tmp_path: Path, calls: Any, monkeypatch: pytest.MonkeyPatch, target: str, jobs: int
+def test_code_of_a_user_is_never_forked(
+    cli: Run,
+    few: Path,
+    tmp_path: Path,
+    calls: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    jobs: int,
+    asked: tuple[str | int, ...],
 ) -> None:
     """It may take several threads, for which a forked process waits for ever."""
     from transferzoo.evaluation.crafting import craft_all
@@ -127,8 +135,10 @@ def test_code_of_a_user_is_forked_only_if_he_says_so(
     monkeypatch.setattr("transferzoo.evaluation.run.usual_jobs", lambda: 2)
     used = calls("evaluation.run.craft_all", craft_all, lambda *given: given[-1])
     words = (*ATTACK[:3], "-t", target, "--allow-code", "--data", few, "--steps", 1, "--images", 4)
-    assert cli(*words).code == 0
+    done = cli(*words, *asked)
+    assert done.code == 0
     assert used() == [jobs]
+    assert ("one process instead of 2, since 'predict' is code" in done.err) == (jobs == 1 and bool(asked))
 
 
 @pytest.mark.parametrize("norm", [(), ("--norm", "l2", "--epsilon", "2")])

@@ -6,16 +6,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from transferzoo.audits import wording
 from transferzoo.audits.cost import LEAST_IMAGES, Cost, cost_of, measured_speed, within
-from transferzoo.audits.measure import audited, measure_jobs, measure_pack
+from transferzoo.audits.measure import audited, is_finished, measure_jobs, measure_pack, run_folder
 from transferzoo.audits.verdicts import fewest_to_pass
+from transferzoo.base.distributed import Team
 from transferzoo.base.durations import duration
-from transferzoo.base.processes import usual_jobs
+from transferzoo.evaluation.run import processes_for
 
 if TYPE_CHECKING:
     from transferzoo.audits.plan import Plan, Talk
     from transferzoo.audits.record import AuditRecord
     from transferzoo.evaluation.job import Job
+    from transferzoo.evaluation.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Prepared:
         plan: what it is about.
         jobs: on as many images as there is time for.
         cost: of these.
+        folders: of the jobs.
+        finished: whether they have all that is to be measured.
         processes: that share the work.
         began: when it was asked for, by `time.monotonic`.
     """
@@ -33,8 +38,17 @@ class Prepared:
     plan: Plan
     jobs: tuple[Job, ...]
     cost: Cost
+    folders: tuple[RunFolder, ...]
+    finished: bool
     processes: int
     began: float
+
+    @property
+    def announcement(self) -> str:
+        """What it costs, in a sentence, or that it is finished."""
+        if self.finished:
+            return wording.finished(self.plan.audited.name, [folder.path for folder in self.folders])
+        return wording.cost(self.plan.audited.name, self.cost)
 
 
 def prepare(plan: Plan, talk: Talk, processes: int | None, began: float) -> Prepared:
@@ -51,7 +65,7 @@ def prepare(plan: Plan, talk: Talk, processes: int | None, began: float) -> Prep
         TransferZooError: the time limit is too short.
     """
     request, jobs = plan.request, plan.jobs(talk)
-    processes = processes or usual_jobs()
+    processes = processes_for(jobs[0], processes, Team(), talk.notify)
     given = len(plan.pack.rows) if plan.pack else 0
     speed, asking = measured_speed(jobs, processes, request.runs)
     cost = cost_of(jobs, speed, asking, given, plan.answers)
@@ -64,7 +78,9 @@ def prepare(plan: Plan, talk: Talk, processes: int | None, began: float) -> Prep
             limit = duration(request.time_limit)
             talk.notify(f"Images: {fewer.images} instead of {cost.images}, for a limit of {limit}.")
         cost = fewer
-    return Prepared(plan, tuple(jobs), cost, processes, began)
+    folders = tuple(run_folder(plan, job) for job in jobs)
+    finished = all(is_finished(plan, job, folder) for job, folder in zip(jobs, folders, strict=True))
+    return Prepared(plan, tuple(jobs), cost, folders, finished, processes, began)
 
 
 def finish(prepared: Prepared, talk: Talk, baseline: AuditRecord | None, command: str) -> AuditRecord:
@@ -79,11 +95,12 @@ def finish(prepared: Prepared, talk: Talk, baseline: AuditRecord | None, command
     Raises:
         ModelError, DataError, TransferZooError: see `measure.measure_jobs` and `measure.audited`.
     """
-    plan, jobs = prepared.plan, prepared.jobs
+    plan, jobs, folders = prepared.plan, prepared.jobs, prepared.folders
     if plan.pack is not None:
-        found = [measure_pack(jobs[0], plan.pack, plan.request.runs, command)]
+        found = [measure_pack(jobs[0], plan.pack, folders[0], command)]
     else:
         with talk.progress("starting") as advance:
-            found = measure_jobs(jobs, plan.request.runs, prepared.processes, command, advance, talk.notify)
+            found = measure_jobs(jobs, folders, prepared.processes, command, advance, talk.notify)
     minutes = (time.monotonic() - prepared.began) / 60
-    return audited(plan, jobs, found, prepared.cost, baseline, command, minutes)
+    measured = tuple(zip(folders, found, strict=True))
+    return audited(plan, jobs, measured, prepared.cost, baseline, command, minutes)

@@ -26,6 +26,7 @@ from transferzoo.base.digests import tensors_digest
 from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import DataError
 from transferzoo.base.file_names import file_name
+from transferzoo.evaluation.kept_records import intact
 from transferzoo.evaluation.run import measure_given, run
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.results.comparisons import budget_of, noise_beside
@@ -33,7 +34,6 @@ from transferzoo.results.records import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -48,37 +48,48 @@ if TYPE_CHECKING:
     OnProgress = Callable[[str, int, int], None]
 
 
+def run_folder(plan: Plan, job: Job) -> RunFolder:
+    """Return the folder of what is done of a job of an audit."""
+    runs, pack = plan.request.runs, plan.pack
+    if pack is None:
+        return RunFolder.of(runs, job.key, f"audit-{job.title}")
+    return RunFolder.of(runs, {**job.key, "pack": pack.sha256}, f"audit-{file_name(pack.name)}")
+
+
+def is_finished(plan: Plan, job: Job, folder: RunFolder) -> bool:
+    """Return whether all of a job is measured."""
+    attacks = job.crafting_tasks if plan.pack is None else plan.pack.rows
+    return len(intact(folder.records)) == len(attacks) * len(job.targets)
+
+
 def measure_jobs(
     jobs: Sequence[Job],
-    runs: Path,
-    processes: int | None,
+    folders: Sequence[RunFolder],
+    processes: int,
     command: str,
     on_progress: OnProgress,
     warn: Callable[[str], None],
-) -> list[tuple[RunFolder, Findings]]:
-    """Do what is not done yet of jobs on the same images, and return what each found, with its folder.
+) -> list[Findings]:
+    """Do what is not done yet of jobs on the same images, and return what each found.
 
     Raises:
         ModelError, DataError, TransferZooError: see `evaluation.run.run`.
     """
     found = []
-    for job in jobs:
-        folder = RunFolder.of(runs, job.key, f"audit-{job.title}")
+    for job, folder in zip(jobs, folders, strict=True):
         notes = warn if job is jobs[0] else lambda note: None
-        findings = run(job, folder, jobs=processes, command=command, on_progress=on_progress, warn=notes)
-        found.append((folder, findings))
+        found.append(run(job, folder, jobs=processes, command=command, on_progress=on_progress, warn=notes))
     return found
 
 
-def measure_pack(job: Job, pack: Pack, runs: Path, command: str) -> tuple[RunFolder, Findings]:
-    """Return what the images of a pack found, by forward passes alone, with the folder that keeps it.
+def measure_pack(job: Job, pack: Pack, folder: RunFolder, command: str) -> Findings:
+    """Return what the images of a pack found, by forward passes alone.
 
     Raises:
         ModelError, DataError: see `evaluation.run.measure_given`.
     """
-    folder = RunFolder.of(runs, {**job.key, "pack": pack.sha256}, f"audit-{file_name(pack.name)}")
     folder.begin(job.content, command)
-    return folder, measure_given(job, folder, pack.rows, this_device())
+    return measure_given(job, folder, pack.rows, this_device())
 
 
 def audited(

@@ -11,6 +11,9 @@ from transferzoo.results.comparisons import brief, percent
 from transferzoo.results.records import short
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from transferzoo.audits.cost import Cost
     from transferzoo.audits.record import Attacker, AuditRecord, Share
 
@@ -28,6 +31,11 @@ def cost(model: str, spent: Cost) -> str:
         f"evaluations, {spent.queries:,} images that {model} classifies{told}; "
         f"about {duration(spent.seconds)}."
     )
+
+
+def finished(model: str, folders: Sequence[Path]) -> str:
+    """Return that all of an audit of a model is measured, and where that is read from."""
+    return f"This audit of {model} is finished; it is read from {' and '.join(map(str, folders))}."
 
 
 def _count(number: int, noun: str) -> str:

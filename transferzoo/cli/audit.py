@@ -258,11 +258,10 @@ def audit(request: AuditCommand) -> None:
         show_json({"trains": [plan_of(one) for one in found.trainings]})
         return
     prepared = prepare(found, talk, request.jobs, began)
-    said = wording.cost(found.audited.name, prepared.cost)
     if request.dry_run:
-        show_json(asdict(prepared.cost)) if request.json else show_line(said)
+        show_json(asdict(prepared.cost)) if request.json else show_line(prepared.announcement)
         return
-    log(said)
+    log(prepared.announcement)
     formats.begin(folder)
     record = finish(prepared, talk, baseline, as_written())
     write_audit(record, folder)

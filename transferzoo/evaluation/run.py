@@ -60,11 +60,11 @@ def run(
         folder: where everything is kept.
         team: the processes that a launcher started together; None for this one alone. These, and whoever
             else runs the same job in the same folder, share the work, each returning when all of it is done.
-        jobs: processes of this machine for each of the team, in one thread each; None for `usual_jobs`.
+        jobs: processes of this machine for each of the team, in one thread each; see `processes_for`.
         ssim: measure the structural similarity of the images too.
         command: what the user wrote, which is kept.
         on_progress: called with what is being done, how much is done and how much there is.
-        warn: called with a sentence on a model whose clean accuracy is doubtful.
+        warn: called with a sentence on a model whose clean accuracy is doubtful, or that is not forked.
 
     Raises:
         ModelError: a model cannot be loaded, or does not classify the images; a technique does not fit it; or
@@ -73,19 +73,39 @@ def run(
         TransferZooError: the folder cannot be written, or a process of this machine was killed.
     """
     team = team or Team()
-    # torch.compile, or a launcher, has processes of its own; code of a user may hold threads, or take several
-    # in a forked process, where those of the first one are gone, and wait for ever
-    code = any(model.source.runs_code for model in (*job.surrogates, *job.targets))
-    alone = job.config.compile or team.size > 1 or code
-    if jobs is None:
-        jobs = 1 if alone else usual_jobs()
+    warn = warn if team.leads else lambda warning: None
+    jobs = processes_for(job, jobs, team, warn)
     folder.begin(job.content, command)
-    selected = select(job, folder, team, on_progress, jobs, warn if team.leads else lambda warning: None)
+    selected = select(job, folder, team, on_progress, jobs, warn)
     craft_all(job, selected, folder, team, on_progress, jobs)
     _keep_clean(job, selected, folder)
     found = measure_all(job, selected, folder, team, on_progress, jobs, ssim=ssim)
     folder.tidy()
     return Findings(found[RECORDS], found.get(CURVE, []), folder.seconds(), folder.visibility(), found[NOISE])
+
+
+def processes_for(job: Job, asked: int | None, team: Team, warn: Callable[[str], None]) -> int:
+    """Return how many processes of this machine share a job, for each of a team.
+
+    torch.compile, or a launcher, has processes of its own. Code of a user may have started threads, which are
+    gone in a forked process, and wait for them there for ever.
+
+    Args:
+        job: what they share.
+        asked: how many the user wants; None for `usual_jobs`.
+        team: the processes of a launcher.
+        warn: called with a sentence where they are fewer than the user wants.
+    """
+    code = [model.name for model in (*job.surrogates, *job.targets) if model.source.runs_code]
+    if asked is None:
+        return 1 if code or job.config.compile or team.size > 1 else usual_jobs()
+    if asked > 1 and code:
+        warn(
+            f"Note: one process instead of {asked}, since '{code[0]}' is code of your own, which may wait "
+            "for ever in a forked one; the same command, given elsewhere meanwhile, shares the work."
+        )
+        return 1
+    return asked
 
 
 def measure_given(
