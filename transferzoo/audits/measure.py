@@ -275,11 +275,12 @@ def _hits(records: Sequence[Record]) -> NDArray[np.bool_]:
 
 
 def _images(job: Job, folder: RunFolder) -> tuple[Image, ...]:
-    ids, labels = folder.selected()
-    names = folder.names() or [""] * len(ids)
+    selection = folder.selected()
     places = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
-    digests = [tensors_digest(job.data.images[places[identity]]) for identity in ids]
+    digests = [tensors_digest(job.data.images[places[identity]]) for identity in selection.ids]
     return tuple(
         Image(id=identity, label=label, name=name, sha256=digest)
-        for identity, label, name, digest in zip(ids, labels, names, digests, strict=True)
+        for identity, label, name, digest in zip(
+            selection.ids, selection.labels, selection.names, digests, strict=True
+        )
     )

@@ -170,8 +170,8 @@ def save_images(job: Job, folder: RunFolder, place: Path) -> None:
         DataError: a file of images is missing or damaged.
         TransferZooError: the folder cannot be written.
     """
-    ids, labels = folder.selected()
-    names = folder.names() or [""] * len(ids)
+    selection = folder.selected()
+    ids, labels = selection.ids, selection.labels
     shown = drawn_examples(labels, job.config.seed)
     known = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
     places = torch.tensor([known[identity] for identity in ids])
@@ -183,7 +183,7 @@ def save_images(job: Job, folder: RunFolder, place: Path) -> None:
             file = folder.unit_path(task.pair, unit)
             images = read_unit(file, attack.budget.steps, clean, job.data.ids[places[within]], attack)
             for image, at in zip(images, within.tolist(), strict=True):
-                save_picture(home, image, ids[at], names[at])
+                save_picture(home, image, ids[at], selection.names[at])
                 if at in shown:
                     examples[at] = image
         found = torch.stack([examples[at] for at in shown])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from transferzoo.base.atomic import write_text
@@ -14,6 +15,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images a run attacks.
+
+    Attributes:
+        ids: in order.
+        labels: their classes.
+        target_classes: None of an untargeted attack.
+        names: of their files, empty where they have none.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    target_classes: list[int] | None
+    names: list[str]
 
 
 def read_file(path: Path, parse: Callable[[str], T]) -> T:
@@ -53,10 +71,11 @@ def read_records(text: str) -> list[Record]:
     return records
 
 
-def ids_and_labels(text: str) -> tuple[list[int], list[int]]:
-    """Return the images that a selection names, and their labels."""
+def read_selection(text: str) -> Selection:
+    """Return the selection that a file holds."""
     content = parse_json(text)
-    return list(content["ids"]), list(content["labels"])
+    ids, names = list(content["ids"]), content.get("names")
+    return Selection(ids, list(content["labels"]), content.get("targets"), names or [""] * len(ids))
 
 
 def write_anew(path: Path, text: str) -> None:

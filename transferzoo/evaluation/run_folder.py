@@ -31,23 +31,18 @@ from transferzoo.base.atomic import sha256, sweep, write_json, write_text, writi
 from transferzoo.base.claims import claimed
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.file_names import file_name
-from transferzoo.base.foreign_files import parse_json, read_json
+from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.examples import Predictions, read_predictions
 from transferzoo.evaluation.run_files import (
-    ids_and_labels,
+    Selection,
     read_file,
     read_lines,
     read_records,
+    read_selection,
     write_anew,
 )
-from transferzoo.results.records import (
-    Record,
-    SurrogateAttack,
-    Timing,
-    Visibility,
-    read_line,
-)
+from transferzoo.results.records import Record, SurrogateAttack, Timing, Visibility, read_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,31 +121,13 @@ class RunFolder:
             content["names"] = list(names)
         write_anew(self._selection(), json.dumps(content, ensure_ascii=False) + "\n")
 
-    def selected(self) -> tuple[list[int], list[int]]:
-        """Return the ids of the images attacked, in order, and their labels.
+    def selected(self) -> Selection:
+        """Return which images are attacked.
 
         Raises:
             DataError: the file is missing or damaged.
         """
-        return read_file(self._selection(), ids_and_labels)
-
-    def names(self) -> list[str] | None:
-        """Return the names of the attacked images' files, None where they have none.
-
-        Raises:
-            DataError: the file is missing or damaged.
-        """
-        found: list[str] | None = read_file(self._selection(), lambda text: parse_json(text).get("names"))
-        return found
-
-    def target_classes(self) -> list[int] | None:
-        """Return the target classes of the attacked images, None of an untargeted attack.
-
-        Raises:
-            DataError: the file is missing or damaged.
-        """
-        found: list[int] | None = read_file(self._selection(), lambda text: parse_json(text).get("targets"))
-        return found
+        return read_file(self._selection(), read_selection)
 
     def selection(self) -> str:
         """Return the SHA-256 of which images are attacked, and at which classes."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from transferzoo.base.attack_config import AttackConfig
     from transferzoo.evaluation.job import CraftingTask, Job
+    from transferzoo.evaluation.run_files import Selection
     from transferzoo.evaluation.run_folder import RunFolder
 
 
@@ -67,14 +68,15 @@ def write_pack(file: Path, job: Job, folder: RunFolder, device: torch.device | N
         TransferZooError: the file cannot be written.
     """
     check_packable(job.config)
-    ids, labels = folder.selected()
+    selection = folder.selected()
+    ids = selection.ids
     known = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
     clean = job.data.images[torch.tensor([known[identity] for identity in ids])]
     content = {clean_name(identity): png(image) for identity, image in zip(ids, clean, strict=True)}
     for row, task in enumerate(job.crafting_tasks, start=1):
         images = _crafted(job, folder, task, clean, torch.tensor(ids))
         content |= {adversarial_name(row, one): png(image) for one, image in zip(ids, images, strict=True)}
-    content[LABELS] = _table(ids, labels, folder.target_classes(), folder.names())
+    content[LABELS] = _table(selection)
     manifest = _manifest(job, folder, device or torch.device("cpu"), content)
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     write_bytes(file, _zipped({MANIFEST: text.encode(), **content}))
@@ -94,15 +96,13 @@ def _crafted(job: Job, folder: RunFolder, task: CraftingTask, clean: Tensor, ids
     )
 
 
-def _table(
-    ids: Sequence[int], labels: Sequence[int], aimed_at: Sequence[int] | None, names: Sequence[str] | None
-) -> bytes:
+def _table(selection: Selection) -> bytes:
     stream = io.StringIO(newline="")
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(COLUMNS)
-    for at, (identity, label) in enumerate(zip(ids, labels, strict=True)):
-        target = "" if aimed_at is None else aimed_at[at]
-        rows.writerow((clean_name(identity), label, identity, target, names[at] if names else ""))
+    ids = selection.ids
+    aimed_at: Sequence[object] = selection.target_classes or [""] * len(ids)
+    rows.writerows(zip(map(clean_name, ids), selection.labels, ids, aimed_at, selection.names, strict=True))
     return stream.getvalue().encode()
 
 

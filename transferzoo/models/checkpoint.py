@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 WEIGHTS, CONFIG, RECIPE = "model.safetensors", "config.json", "recipe.json"
-OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-OPEN_CLIP_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-"""What zero-shot models of open_clip have instead; the tokenizer's files where it is not the usual one."""
 SAMPLES = "samples"
 SAMPLE = re.compile(SAMPLES + r"/\d{4}\.safetensors")
 """What the files of collected weights are called, within the checkpoint."""
@@ -53,11 +50,6 @@ def is_classifier(folder: Path) -> bool:
         return bool(config.get("num_classes", True))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True
-
-
-def is_open_clip(folder: Path) -> bool:
-    """Return whether a folder holds a model as open_clip publishes it."""
-    return all((folder / name).is_file() for name in (OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS))
 
 
 def save(

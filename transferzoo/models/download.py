@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo import hub
 from transferzoo.base.errors import ModelError
-from transferzoo.models import checkpoint, conversion
+from transferzoo.models import checkpoint, conversion, open_clip_files
 from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.transformers_folder import PROCESSOR, is_transformers
 from transferzoo.zoo.selection import published
@@ -82,12 +82,12 @@ def _no_model(repo: str, error: hub.MissingFileError) -> hub.MissingFileError:
 def _open_clip(repo: str, revision: str | None) -> Path | None:
     """Return the folder of a repository in open_clip's format, None where it is in another."""
     try:
-        config = hub.download_file(repo, checkpoint.OPEN_CLIP_CONFIG, revision=revision)
+        config = hub.download_file(repo, open_clip_files.CONFIG, revision=revision)
     except hub.MissingFileError:
         return None
     commit = hub.commit_of(config)
-    hub.download_file(repo, checkpoint.OPEN_CLIP_WEIGHTS, revision=commit)
-    for name in checkpoint.OPEN_CLIP_TOKENIZER:
+    hub.download_file(repo, open_clip_files.WEIGHTS, revision=commit)
+    for name in open_clip_files.TOKENIZER:
         with suppress(hub.MissingFileError):
             hub.download_file(repo, name, revision=commit)
     return config.parent

@@ -21,9 +21,9 @@ from transferzoo.base.errors import ModelError, UsageError, reason
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.optional import import_optional
-from transferzoo.models.checkpoint import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
 from transferzoo.models.class_map import words_of
 from transferzoo.models.classifier import Classifier
+from transferzoo.models.open_clip_files import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,8 +69,8 @@ def package() -> Any:
 
 def identity(folder: Path, prompt: str) -> tuple[str, str]:
     """Return the SHA-256 of the weights in a folder, and a fingerprint of its config and the prompt."""
-    described = {OPEN_CLIP_CONFIG: sha256(folder / OPEN_CLIP_CONFIG), "prompt": prompt}
-    return sha256(folder / OPEN_CLIP_WEIGHTS), fingerprint(described)
+    described = {CONFIG: sha256(folder / CONFIG), "prompt": prompt}
+    return sha256(folder / WEIGHTS), fingerprint(described)
 
 
 def load_open_clip(folder: Path, dataset: DatasetSpec, prompt: str) -> Classifier:
@@ -112,7 +112,7 @@ def load_open_clip(folder: Path, dataset: DatasetSpec, prompt: str) -> Classifie
     except Exception as error:  # whatever a damaged folder does to it
         raise ModelError(
             f"open_clip cannot load {folder}: {reason(error)}",
-            expected=f"{OPEN_CLIP_CONFIG} and {OPEN_CLIP_WEIGHTS} as open_clip publishes them",
+            expected=f"{CONFIG} and {WEIGHTS} as open_clip publishes them",
         ) from error
     read = open_clip.get_model_preprocess_cfg(network)
     size = (read["size"],) * 2 if isinstance(read["size"], int) else tuple(read["size"])
@@ -148,10 +148,10 @@ def _check_text_tower(folder: Path) -> None:
         ModelError: it would, or the config cannot be read.
     """
     try:
-        text = read_json(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]
+        text = read_json(folder / CONFIG)["model_cfg"]["text_cfg"]
         elsewhere = text.get("hf_model_name")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"cannot read {folder / OPEN_CLIP_CONFIG}: {reason(error)}") from None
+        raise ModelError(f"cannot read {folder / CONFIG}: {reason(error)}") from None
     if elsewhere:
         raise ModelError(
             f"the text tower of {folder} is another model, {elsewhere}",

@@ -145,7 +145,8 @@ def _shown(
     most = min(MOST_IMAGES, len(ids), max(budget // (rows * size), int(budget >= size)))
     if not most:
         return None, classes
-    every, labels = run.selected()
+    selection = run.selected()
+    every, labels = selection.ids, selection.labels
     places = [every.index(one) for one in ids[:most].tolist()]
     files = (run.unit_path(next(iter(cells.values())).pair, unit) for unit in count())
     adversarial: Pixels = read_places(files, every, places).numpy()
@@ -197,7 +198,7 @@ def _outcomes(
 ) -> tuple[str, ...]:
     """Return for each image whether the target was fooled, and what it predicted if that is known."""
     found = predicted((one for run in runs for one in run.predictions()), record)
-    every, _ = runs[0].selected()
+    every = runs[0].selected().ids
     marks = [OUTCOMES[record.outcomes[every.index(identity)]] for identity in ids]
     return tuple(
         f"{classes[found[identity]]}\n{mark}" if identity in found else mark

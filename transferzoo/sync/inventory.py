@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from transferzoo import hub
 from transferzoo.base.errors import ModelError
-from transferzoo.models import checkpoint
+from transferzoo.models import checkpoint, open_clip_files
 from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.models.transformers_folder import PROCESSOR, is_transformers
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 State = Literal["built-in", "local", "cached", "hub", "web", "train", "absent"]
 """In the package; in a local folder; downloaded; on the Hub only; yet to be trained; not found anywhere."""
 OPEN_CLIP = (
-    checkpoint.OPEN_CLIP_CONFIG,
-    checkpoint.OPEN_CLIP_WEIGHTS,
-    *checkpoint.OPEN_CLIP_TOKENIZER,
+    open_clip_files.CONFIG,
+    open_clip_files.WEIGHTS,
+    *open_clip_files.TOKENIZER,
 )
 """Files of a zero-shot model."""
 
@@ -62,7 +62,7 @@ class RequiredFiles:
     def cached_folder(self) -> Path | None:
         """Return the folder of the cache that has all of its files, None where one is missing."""
         folder = hub.cached_snapshot(self.repo, self.revision, self.repo_type)
-        if folder is not None and self.is_checkpoint and checkpoint.is_open_clip(folder):
+        if folder is not None and self.is_checkpoint and open_clip_files.is_open_clip(folder):
             return folder
         if folder is None or not all((folder / file).exists() for file in self.files):
             return None

@@ -11,7 +11,8 @@ from transferzoo.base.errors import UsageError, reason
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
-from transferzoo.models.checkpoint import CONFIG, is_open_clip
+from transferzoo.models.checkpoint import CONFIG
+from transferzoo.models.open_clip_files import is_open_clip
 from transferzoo.models.recipe_file import checked
 from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
 from transferzoo.models.sources.program_file import is_scripted

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from transferzoo.base.errors import UsageError
-from transferzoo.models.checkpoint import is_open_clip
+from transferzoo.models.open_clip_files import is_open_clip
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
 from transferzoo.models.sources.transformers_classifier import TransformersClassifier

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from transferzoo.base.errors import UnknownNameError, UsageError
-from transferzoo.models.checkpoint import OPEN_CLIP_CONFIG
+from transferzoo.models.open_clip_files import CONFIG
 from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
 from transferzoo.zoo.model_source import ModelSource, model_source
@@ -102,7 +102,7 @@ class OpenClipModel(ModelSource):
         if not name or "/" in name:
             raise UsageError(
                 f"the weights {self.place} of open_clip are not on the Hub",
-                expected=f"a repository with {OPEN_CLIP_CONFIG}",
+                expected=f"a repository with {CONFIG}",
                 hint="choose other weights",
             )
         return f"{owner}/{name}"

@@ -1,0 +1,17 @@
+"""The files of a zero-shot model as open_clip publishes it. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""Which are there where the tokenizer is not the usual one."""
+
+
+def is_open_clip(folder: Path) -> bool:
+    """Return whether a folder holds a model as open_clip publishes it."""
+    return all((folder / name).is_file() for name in (CONFIG, WEIGHTS))
