@@ -49,11 +49,9 @@ def twin(minimizer: Minimizer, spec: str, **options: float) -> Minimizer:
     return again
 
 
-def is_mean(mean: Tensor | None, one: Tensor | None, other: Tensor | None) -> bool:
-    """Return whether a tensor is the mean of two, up to rounding."""
-    assert mean is not None
-    assert one is not None
-    assert other is not None
+def is_mean(*tensors: Tensor | None) -> bool:
+    """Return whether the first of three tensors is the mean of the others, up to rounding."""
+    mean, one, other = (tensor for tensor in tensors if tensor is not None)
     return torch.allclose(mean, (one + other) / 2, rtol=1e-11, atol=1e-15)
 
 

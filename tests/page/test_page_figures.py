@@ -31,19 +31,25 @@ from transferzoo.page.study_curves import learning_rate_decays
 from transferzoo.results.statistics import crossed_difference
 from transferzoo.studies.claims import judge
 from transferzoo.studies.result_file import Outcomes, Value
-from transferzoo.studies.schema import read_study
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from transferzoo.page.charts import Figure
+    from transferzoo.studies.claims import Verdict
+    from transferzoo.studies.result_file import Results
+
+
+def drawn(found: Results, verdicts: Sequence[Verdict] = ()) -> dict[str, Figure]:
+    """Return the figures of results, by name."""
+    return {figure.name: figure for figure in study_report.study_figures(found, verdicts)}
 
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Figure]:
-    """Return the figures of the results by hand, by name."""
+    """Return the figures of the results by hand."""
     found = results()
-    return {figure.name: figure for figure in study_report.study_figures(found, judge(found))}
+    return drawn(found, judge(found))
 
 
 def test_each_figure_is_there_once(figures: dict[str, Figure]) -> None:
@@ -65,7 +71,7 @@ def test_the_matrix_stands_for_the_last_epoch(figures: dict[str, Figure]) -> Non
 def test_success_by_cost() -> None:
     """A line of the techniques that have several costs, a panel a surrogate; white boxes are in none."""
     found = compared_results()
-    (figure,) = [one for one in study_report.study_figures(found, ()) if one.name == "cost"]
+    figure = drawn(found)["cost"]
     chart = figure.chart
     assert isinstance(chart, Curves)
     assert chart.axis.log
@@ -104,16 +110,13 @@ def test_white_boxes_are_left_out_of_means() -> None:
     """With one seed of two it is the other one's cell; with both it is starred."""
     found = results(claims=[])
 
-    def drawn(*seeds: int) -> dict[str, Figure]:
+    def own(*seeds: int) -> dict[str, Figure]:
         outcomes = tuple(
             replace(o, white_box=o.surrogate == o.target and o.seed in seeds) for o in found.outcomes
         )
-        return {
-            figure.name: figure
-            for figure in study_report.study_figures(replace(found, outcomes=outcomes), ())
-        }
+        return drawn(replace(found, outcomes=outcomes))
 
-    one, both = drawn(0), drawn(*SEEDS)
+    one, both = own(0), own(*SEEDS)
     matrix, starred, bars, curves = (
         each.chart for each in (one["success"], both["success"], both["means"], both["epochs"])
     )
@@ -121,11 +124,11 @@ def test_white_boxes_are_left_out_of_means() -> None:
     assert isinstance(starred, Heatmap)
     assert isinstance(bars, Bars)
     assert isinstance(curves, Curves)
-    own, *others = ((STRONG["sgd"] + 0.5 + more) / IMAGES for more in TARGETS.values())
-    later = own + 0.5 / IMAGES
+    white, *others = ((STRONG["sgd"] + 0.5 + more) / IMAGES for more in TARGETS.values())
+    later = white + 0.5 / IMAGES
     assert matrix.cells[0] == pytest.approx((fmean([later, *others]), later, *others))
     assert matrix.white_box == frozenset()
-    assert starred.cells[0] == pytest.approx((fmean(others), own, *others))
+    assert starred.cells[0] == pytest.approx((fmean(others), white, *others))
     assert starred.white_box == {(0, 1)}
     assert "White box" in both["success"].caption
     assert numbers_table(both["success"]).rows[0][2].endswith("*")
@@ -199,15 +202,11 @@ def test_trainings_that_decay_elsewhere_have_a_figure_of_their_own() -> None:
         else v
         for v in found.values
     ]
-    drawn = [
-        f
-        for f in study_report.study_figures(replace(found, values=tuple(late)), ())
-        if f.name.startswith("epochs")
-    ]
-    charts = [figure.chart for figure in drawn if isinstance(figure.chart, Curves)]
+    epochs = [f for name, f in drawn(replace(found, values=tuple(late))).items() if name.startswith("epochs")]
+    charts = [figure.chart for figure in epochs if isinstance(figure.chart, Curves)]
     assert [chart.marks for chart in charts] == [(2.5,), (3.5,)]
     assert [list(chart.panels[0].lines) for chart in charts] == [["sgd", "l-sam"], ["sam"]]
-    assert drawn[1].title.endswith(": sam")
+    assert epochs[1].title.endswith(": sam")
 
 
 def test_radii_of_one_minimizer_are_a_line_and_sgd_a_level(figures: dict[str, Figure]) -> None:
@@ -232,7 +231,7 @@ def test_radii_of_one_minimizer_are_a_line_and_sgd_a_level(figures: dict[str, Fi
 )
 def test_other_trainings_are_not_on_the_line(changes: dict[str, object]) -> None:
     found = results(surrogates={**STUDY["surrogates"], "l-sam": changes}, claims=[])
-    assert "rho" not in {figure.name for figure in study_report.study_figures(found, ())}
+    assert "rho" not in drawn(found)
 
 
 def test_sharpness_is_ranked_against_success(figures: dict[str, Figure]) -> None:
@@ -265,25 +264,24 @@ def test_claims_are_drawn_in_points(figures: dict[str, Figure]) -> None:
 def test_nothing_empty_is_drawn() -> None:
     found = results(claims=[])
     nothing = replace(found, outcomes=(), values=())
-    assert study_report.study_figures(nothing, ()) == ()
+    assert drawn(nothing) == {}
     one = replace(nothing, outcomes=(Outcomes("sgd", 0, 4, "bim", "vgg", False, "1-0"),))
-    assert [figure.name for figure in study_report.study_figures(one, ())] == ["success", "means"]
-    curves = replace(found, outcomes=())
-    (epochs, rho) = study_report.study_figures(curves, ())
-    assert isinstance(epochs.chart, Curves)
-    assert epochs.chart.panels[0].axis.label == "Clean accuracy"
-    assert rho.name == "rho"
+    assert list(drawn(one)) == ["success", "means"]
+    curves = drawn(replace(found, outcomes=()))
+    assert list(curves) == ["epochs", "rho"]
+    chart = curves["epochs"].chart
+    assert isinstance(chart, Curves)
+    assert chart.panels[0].axis.label == "Clean accuracy"
 
 
 def test_many_attacks_share_figures() -> None:
     """A few have a matrix each; of many, the first does, and all stand in the matrix of means."""
     few = results(attacks=["bim", "mi"], claims=[])
-    names = [figure.name for figure in study_report.study_figures(few, ())]
-    assert names[:4] == ["attacks", "success-bim", "success-mi", "means"]
+    assert list(drawn(few))[:4] == ["attacks", "success-bim", "success-mi", "means"]
     many = results(attacks=["bim", "mi", "di", "ti", "ni", "si", "vt"], claims=[])
-    drawn = {figure.name: figure.chart for figure in study_report.study_figures(many, ())}
-    assert [name for name in drawn if name.startswith(("success", "attacks"))] == ["attacks", "success-bim"]
-    matrix, bars = drawn["attacks"], drawn["means"]
+    charts = {name: figure.chart for name, figure in drawn(many).items()}
+    assert [name for name in charts if name.startswith(("success", "attacks"))] == ["attacks", "success-bim"]
+    matrix, bars = charts["attacks"], charts["means"]
     assert isinstance(matrix, Heatmap)
     assert isinstance(bars, Bars)
     assert (len(matrix.rows), matrix.columns, matrix.mean_column) == (7, tuple(STRONG), False)
@@ -300,15 +298,3 @@ def test_every_figure_has_a_description_and_its_numbers(figures: dict[str, Figur
     assert "highest: l-sam, mean" in describe(figures["success"])
     assert "l-sam goes from" in describe(figures["epochs"])
     assert "rank correlation -1.00" in describe(figures["sharpness"])
-
-
-def test_a_study_is_written_out_so_that_it_can_be_read_again(tmp_path: Path) -> None:
-    found = results()
-    part = study_report.study_part(found)
-    ((name, text),) = part.configuration.items()
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    assert read_study(tmp_path / name) == found.study
-    assert part.commands == ("transferzoo study by-hand.yaml --data PATH",)
-
-
-# ---------------------------------------------------------------- runs

@@ -1,4 +1,4 @@
-"""How to repeat a run: the command on its page finds the run again, whatever its models are."""
+"""How to repeat a run or a study: the command on its page finds the run again, whatever its models are."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ import pytest
 from helpers.checkpoints import BUILTIN
 from helpers.hub_server import connect, running
 from helpers.hub_zoo import model_files
+from helpers.pages import results
+from transferzoo.page.study_report import study_part
+from transferzoo.studies.schema import read_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,3 +80,12 @@ def test_the_command_of_a_page_finds_its_run(
         with running(model_files("owner/target", "vgg")) as served:
             connect(monkeypatch, served, tmp_path / "hub")
             _repeat(cli, tmp_path, monkeypatch, "-s", "resnet50-sgd", "-t", "hf-hub:owner/target", *data)
+
+
+def test_a_study_is_written_out_so_that_it_can_be_read_again(tmp_path: Path) -> None:
+    found = results()
+    part = study_part(found)
+    ((name, text),) = part.configuration.items()
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert read_study(tmp_path / name) == found.study
+    assert part.commands == ("transferzoo study by-hand.yaml --data PATH",)
