@@ -15,6 +15,7 @@ from transferzoo.base.atomic import sha256, write_bytes, write_json
 from transferzoo.base.distributed import Team
 from transferzoo.base.environment import environment, versions
 from transferzoo.base.errors import UsageError
+from transferzoo.base.heap import kept_heap
 from transferzoo.datasets import Batch
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import load_checkpoint
@@ -76,7 +77,7 @@ def train(
         TransferZooError: the loss is no longer finite, or the folder cannot be written.
     """
     team = team or Team()
-    with usual_threads(dataset):
+    with usual_threads(dataset), kept_heap():
         feed = Memory(data, dataset, config) if isinstance(data, Batch) else data
         run = _Run(config, dataset, feed, folder, start, dict(validators or {}), team)
         recipe = finished(folder, run.state.work)
