@@ -12,8 +12,8 @@ from pydantic import Field
 from transferzoo.attacks.techniques import TECHNIQUES, Patch
 from transferzoo.attacks.techniques.layers import hooked, on_output, unhooked
 from transferzoo.attacks.techniques.ranges import Weight
-from transferzoo.attacks.techniques.work_unit import carried
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.on_device import carried
 from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:

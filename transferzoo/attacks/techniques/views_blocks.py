@@ -18,7 +18,8 @@ from transferzoo.attacks.techniques.strips import (
     of_blocks,
     strips_until,
 )
-from transferzoo.attacks.techniques.work_unit import carried, sent
+from transferzoo.attacks.techniques.work_unit import sent
+from transferzoo.base.on_device import carried
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ from transferzoo.attacks.techniques import TECHNIQUES, View
 from transferzoo.attacks.techniques.oracles import mean, through
 from transferzoo.attacks.techniques.ranges import Count, Few
 from transferzoo.attacks.techniques.strips import block_numbers, of_blocks, strips_until
-from transferzoo.attacks.techniques.work_unit import carried, sent
+from transferzoo.attacks.techniques.work_unit import sent
+from transferzoo.base.on_device import carried
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from transferzoo.attacks.techniques import TECHNIQUES, Draw
-from transferzoo.attacks.techniques.work_unit import carried
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.on_device import carried
 from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:

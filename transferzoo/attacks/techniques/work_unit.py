@@ -8,6 +8,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.on_device import carried
 
 if TYPE_CHECKING:
     import torch
@@ -33,14 +34,6 @@ class Pool:
 def sent(draws: Tensor, like: Tensor) -> Tensor:
     """Return draws from the CPU in the precision and on the device of images; a GPU is not waited for."""
     return carried(draws.to(like.dtype), like.device)
-
-
-def carried(values: Tensor, device: torch.device) -> Tensor:
-    """Return values on a device, which is not waited for if they come from the CPU."""
-    if device.type == "cuda" and values.device.type == "cpu":
-        values = values.pin_memory()
-    late = device.type == "mps"  # it would read what is freed by then
-    return values.to(device, non_blocking=not late)
 
 
 @dataclass(eq=False)
