@@ -53,6 +53,8 @@ class LookSam(Rule):
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
         """Use g_s, or g with the remembered direction."""
+        import torch
+
         loss = closure()
         rho = self.rho * minimizer.rho_factor
         if rho == 0:
@@ -67,8 +69,7 @@ class LookSam(Rule):
             minimizer.remember(rejection(perturbed, plain))
             weights.give(perturbed)
             return loss
-        length = norm(minimizer.memory)
-        if length > 0:
-            plain = weights.take()
-            weights.give(combined(plain, minimizer.memory, self.alpha * norm(plain) / length))
+        plain, length = weights.take(), norm(minimizer.memory)
+        share = torch.where(length > 0, self.alpha * norm(plain) / length, length)  # a GPU need not tell
+        weights.give(combined(plain, minimizer.memory, share))
         return loss
