@@ -41,7 +41,12 @@ def usual_jobs() -> int:
     """
     if sys.platform != "linux" or this_device().type != "cpu":
         return 1
-    return len(os.sched_getaffinity(0))
+    return processors()
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def own_devices() -> list[str]:

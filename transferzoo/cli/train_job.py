@@ -59,7 +59,7 @@ def run(
     root: Path | None,
     folder: Path,
     team: Team,
-    workers: int,
+    workers: int | None,
 ) -> dict[str, Any]:
     """Train into a folder, or go on there, with what is trained and how far it is on stderr.
 
@@ -70,15 +70,17 @@ def run(
         root: the user's own images; None for the data set's.
         folder: of the checkpoint.
         team: the processes that share the work.
-        workers: processes that read images from disk.
+        workers: processes that read images from disk; None for `usual_workers`.
 
     Returns:
         The content of `recipe.json`; of a search for rho its choice too.
     """
     from transferzoo.models.recipe_file import note_images
     from transferzoo.training.rho_search import train_or_tune
+    from transferzoo.training.threads import usual_workers
 
-    images, test = training_images(dataset, root, what.config, workers)
+    read_by = usual_workers() if workers is None else workers
+    images, test = training_images(dataset, root, what.config, read_by)
     if what.labels:
         images = _labelled(what.labels, images, dataset, team)
     plan = plan_sentence(what.config, recipe, dataset, root)

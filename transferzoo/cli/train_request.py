@@ -226,8 +226,14 @@ class TrainRequest(ImagesRequest, ZooRequest):
         bool | None, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=SPEED)
     ] = None
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=SPEED)
-    ] = 2
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that read images.",
+            show_default="one a processor, at most 16",
+            rich_help_panel=SPEED,
+        ),
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option(
