@@ -6,12 +6,14 @@ code asks for is made up. A launch is such a call; views and allocations are non
 of one dtype (`_foreach`) is one. A copy goes from the host to the device. The host waits for copies, unless
 the code says `non_blocking`, and whenever it asks for a number.
 
-Counted is a step in full swing, of ResNet-50 at 224 pixels and of a small network. Goals are marked.
+Counted is a step in full swing, of ResNet-50 at 224 pixels and of a small network; of minimizers their own
+part alone, and of some a whole step of a training, with what is done to images in memory. Goals are marked.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,9 +29,15 @@ from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, perturb
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.budget import Budget
+from transferzoo.base.distributed import Team
+from transferzoo.base.train_config import TrainConfig
+from transferzoo.datasets import Batch
 from transferzoo.minimizers import Minimizer, read_rule
 from transferzoo.minimizers.perturbation import TINY
 from transferzoo.models.build import create
+from transferzoo.training.feeds import Memory
+from transferzoo.training.loop import Loop
+from transferzoo.training.untrained import untrained
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
@@ -38,8 +46,18 @@ if TYPE_CHECKING:
 ATTACKS = ("", "mi", "di", "vt", "ssa", "dem+mi", "sia", "bsr", "admix")
 MINIMIZERS = ("sgd", "sam", "asam", "gsam", "looksam")
 NETWORKS = {"resnet50": 224, "small_resnet18:width=8": 28}
+SMALL = "fashion-mnist"
+TRAININGS: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "looksam": {"minimizer": "looksam"},
+    "mixed sam": {"minimizer": "sam", "mixup": 0.2, "cutmix": 1.0},
+    "4 parts": {"minimizer": "sam", "micro_batch": 16},
+    "bf16": {"precision": "bf16"},
+}
 WAITS, SAM, GSAM = 1, 1.05, 1.4
 """Goals: waits of an attack's step, launches of SAM over a bare one's, and of GSAM over SAM's."""
+STEPS = 40
+"""Of a training, an epoch."""
 PERIOD = 5
 """Steps that minimizers are counted for: some do not do the same in each."""
 FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh"}
@@ -109,7 +127,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def network(name: str) -> tuple[nn.Module, int]:
     """Return a network on the device, and its number of channels."""
-    dataset = load_zoo().dataset("imagenet" if name == "resnet50" else "fashion-mnist")
+    dataset = load_zoo().dataset("imagenet" if name == "resnet50" else SMALL)
     with torch.device("meta"):
         return create(name, dataset)[0].to("meta"), dataset.channels
 
@@ -144,6 +162,24 @@ def training_step(step: Callable[[], object]) -> Counts:
             step()
         after: Counts = device.counts
     return after.since(before, PERIOD)
+
+
+def whole_step(**changes: Any) -> Counts:
+    """Return what a step of a training does in the mean of an epoch, on small images that fit into memory.
+
+    Args:
+        changes: fields of its configuration, more than data set and architecture.
+    """
+    config = TrainConfig.of(dataset=SMALL, architecture="small_resnet18:width=8", epochs=1, **changes)
+    dataset, count = load_zoo().dataset(SMALL), STEPS * config.batch_size
+    images = torch.zeros(count, dataset.channels, dataset.size, dataset.size, dtype=torch.uint8)
+    data = Batch(images, torch.zeros(count, dtype=torch.int64), torch.arange(count))
+    classifier = untrained(config, dataset, None).classifier.to("meta")
+    loop = Loop(config, classifier, Memory(data, dataset, config), Team(device=torch.device("meta")))
+    with Device() as device, patch("torch.autocast", lambda *_, **__: nullcontext()):  # it has no meta
+        loop.epoch(0, lambda at: None, lambda number: None)
+    counts: Counts = device.counts
+    return counts.since(Counts(), STEPS)
 
 
 def losses(model: nn.Module, shape: tuple[int, ...]) -> Callable[[], Tensor]:
@@ -221,6 +257,10 @@ def main() -> None:
                 "gsam": [("over SAM", found[spec].launches / found.get("sam", bare).launches, GSAM)],
             }
             show(spec, found[spec], *goals.get(spec, []))
+    print(f"\ntrainings of the small network, {batch} images of {SMALL}, a step of an epoch of {STEPS}")
+    for name, changes in TRAININGS.items():
+        counts = whole_step(batch_size=batch, **changes)
+        show(name, counts, ("waits", counts.waits, WAITS))
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def _doom(kind: str) -> None:
 
     undisturbed, epochs = Memory.epoch, []
 
-    def epoch(self: Memory, seed: int, *shares: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self: Memory, seed: int, *shares: Any) -> Iterator[tuple[Tensor, Tensor]]:
         epochs.append(seed)
         for step, (images, labels) in enumerate(undisturbed(self, seed, *shares), 1):
             doomed = (len(epochs), step) == (2, 2)

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from transferzoo.base.on_device import carried
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+CPU = torch.device("cpu")
 
 
 class Augmenter:
@@ -27,13 +31,20 @@ class Augmenter:
         padded = F.pad(images, (self._pad,) * 4)
         self._pixels = padded.permute(0, 2, 3, 1).contiguous()
 
-    def batch(self, indices: Tensor, generator: torch.Generator, part: slice = slice(None)) -> Tensor:
+    def batch(
+        self,
+        indices: Tensor,
+        generator: torch.Generator,
+        part: slice = slice(None),
+        device: torch.device = CPU,
+    ) -> Tensor:
         """Return augmented images.
 
         Args:
-            indices: positions (B,).
-            generator: source of the draws; three a batch, of B numbers each.
+            indices: positions (B,), on the CPU.
+            generator: source of the draws, on the CPU; three a batch, of B numbers each.
             part: which of the images are made; the draws do not depend on it.
+            device: where they are made, and all images kept from now on.
 
         Returns:
             uint8 (B, C, H, W), or fewer where `part` says so, channels-last in memory.
@@ -42,8 +53,10 @@ class Augmenter:
         top = torch.randint(0, 2 * self._pad + 1, (count, 1), generator=generator)
         left = torch.randint(0, 2 * self._pad + 1, (count, 1), generator=generator)
         mirrored = torch.rand((count, 1), generator=generator) < (0.5 if self._flips else 0.0)
-        indices, top, left, mirrored = indices[part], top[part], left[part], mirrored[part]
-        rows = top + torch.arange(self._height)
-        columns = torch.arange(self._width).expand(len(indices), -1)
-        columns = left + torch.where(mirrored, columns.flip(1), columns)
-        return self._pixels[indices[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        self._pixels = self._pixels.to(device)
+        draws = carried(torch.cat([indices[:, None], top, left, mirrored], 1)[part], device)
+        indices, top, left, mirrored = draws.split(1, 1)
+        rows = top + torch.arange(self._height, device=device)
+        columns = torch.arange(self._width, device=device).expand(len(draws), -1)
+        columns = left + torch.where(mirrored > 0, columns.flip(1), columns)
+        return self._pixels[indices[:, :, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.base.distributed import Team
+from transferzoo.training.augment import CPU
 from transferzoo.training.loop import Loop
 from transferzoo.training.threads import usual_threads
 from transferzoo.training.untrained import untrained
@@ -51,6 +52,7 @@ def step_seconds(config: TrainConfig, dataset: DatasetSpec, start: Path | None) 
         classifier = untrained(config, dataset, start).classifier.to(team.device)
         classifier.to(memory_format=torch.channels_last)
         loop = Loop(config.model_copy(update=timed), classifier, noise, team)
+        loop.read_every = 1  # each step is timed by itself, so that a GPU must have done it
         loop.epoch(0, lambda at: None, lambda number: None)
     return sum(noise.seconds) / len(noise.seconds) * config.batch_size / size
 
@@ -75,11 +77,13 @@ class _Noise:
         self._shape = (size, dataset.channels, dataset.size, dataset.size)
         self._classes = len(dataset.classes)
 
-    def epoch(self, seed: int, rank: int, size: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, seed: int, rank: int, size: int, skip: int = 0, device: torch.device = CPU
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the same batch until enough is known."""
         generator = torch.Generator().manual_seed(seed)
-        images = torch.rand(self._shape, generator=generator)
-        labels = torch.randint(0, self._classes, self._shape[:1], generator=generator)
+        images = torch.rand(self._shape, generator=generator).to(device)
+        labels = torch.randint(0, self._classes, self._shape[:1], generator=generator).to(device)
         yield images, labels
         while sum(self.seconds) < LEAST_SECONDS:
             started = time.monotonic()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from transferzoo.base.errors import DataError, UsageError
-from transferzoo.training.augment import Augmenter
+from transferzoo.base.on_device import carried
+from transferzoo.training.augment import CPU, Augmenter
 from transferzoo.training.pipeline import mixed, mixing
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class Feed(Protocol):
     held: Batch | None
     identity: dict[str, Any]
 
-    def epoch(self, seed: int, rank: int, size: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, seed: int, rank: int, size: int, skip: int = 0, device: torch.device = CPU
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this process's share of every batch of an epoch.
 
         Args:
@@ -42,10 +45,11 @@ class Feed(Protocol):
             rank: of this process, 0..size-1.
             size: number of processes; together they see every batch whole.
             skip: batches to leave out at the beginning; the others are as they would be.
+            device: where the batches are wanted. Images go there in 8 bits, and it is not waited for.
 
         Yields:
             Images in [0, 1], float32 (B, C, H, W), and targets: classes int64 (B,), or probabilities
-            float32 (B, K).
+            float32 (B, K); both on `device`.
         """
         ...
 
@@ -79,8 +83,12 @@ class Memory:
         self._mixup = mixing(config, dataset)
         self._labels = data.labels
 
-    def epoch(self, seed: int, rank: int, size: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, seed: int, rank: int, size: int, skip: int = 0, device: torch.device = CPU
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Feed.epoch`; order, augmentation and mixture are drawn for whole batches, whoever sees them.
+
+        All images are kept on the device, so that no batch has to go there; draws alone do.
 
         Raises:
             UsageError: images are mixed and the part has an odd number of them.
@@ -93,9 +101,10 @@ class Memory:
         for number, start in enumerate(starts):
             chosen = order[start : start + self._batch_size]
             if number < skip:
-                self._augmenter.batch(chosen, generator, slice(0))  # its draws alone
+                self._augmenter.batch(chosen, generator, slice(0), device)  # its draws alone
                 continue
-            images, labels = self._augmenter.batch(chosen, generator, part), self._labels[chosen[part]]
+            images = self._augmenter.batch(chosen, generator, part, device)
+            labels = carried(self._labels[chosen[part]], device)
             if self._mixup:
                 yield mixed(self._mixup, images, labels, seed, number)
             else:

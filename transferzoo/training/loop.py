@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from transferzoo.training.feeds import Feed
 
 
+READ_EVERY = defaultdict(lambda: 20, cpu=1)
+"""Steps from one time that losses and hits are read to the next, by kind of device: a GPU is waited for."""
+
+
 class Loop:
     """The model, the minimizer and the feed of a training run.
 
@@ -43,6 +48,7 @@ class Loop:
 
     Attributes:
         sums: of the epoch so far.
+        read_every: steps from one time that losses and hits are read to the next.
 
     Raises:
         UsageError: the batch cannot be shared by the processes and micro-batches.
@@ -73,6 +79,7 @@ class Loop:
             average=None if config.sync_perturbation else team.average,
         )
         self.sums = EpochSums()
+        self.read_every = READ_EVERY[team.device.type]
         self._random: list[Tensor] = []
         self._attack = attack_of(config.adversarial)
         self.steps_per_epoch = feed.count // config.batch_size
@@ -91,9 +98,9 @@ class Loop:
 
         Args:
             epoch: which.
-            on_progress: called after every step.
+            on_progress: called after every step, or after those alone whose numbers are read.
             on_collect: called with the number of weights collected so far, whenever there is one more.
-            after_step: called when everything a step changes is as the next one will find it.
+            after_step: called as often, when everything a step changes is as the next one will find it.
 
         Raises:
             TransferZooError: the loss is no longer finite, or memory runs out.
@@ -109,7 +116,7 @@ class Loop:
                 team.set_random_states(self._random)
                 self._random = []
             seed = seed_of(config.seed, f"epoch {epoch}")
-            for batch in self.feed.epoch(seed, team.rank, team.size, sums.steps):
+            for batch in self.feed.epoch(seed, team.rank, team.size, sums.steps, team.device):
                 step = epoch * self.steps_per_epoch + sums.steps
                 self._set_rates(step)
                 try:
@@ -118,7 +125,11 @@ class Loop:
                     if is_out_of_memory(error):
                         raise self._too_large() from None
                     raise
-                if self._collects(step):
+                collects, last = self._collects(step), sums.steps == self.steps_per_epoch
+                if not (collects or last) and sums.steps % self.read_every:
+                    continue
+                self._read()
+                if collects:
                     self._share_statistics()
                     self.minimizer.collect()
                     on_collect(self.minimizer.averaged)
@@ -128,6 +139,7 @@ class Loop:
                 on_progress(
                     Progress(epoch + 1, self.epochs, step + 1, total, sums.mean_loss, accuracy, speed)
                 )
+        self._read()
         accuracy_of_all = sums.hits / (share * sums.steps)
         self._share_statistics(accuracy_of_all)
         self.sums = EpochSums()
@@ -203,11 +215,21 @@ class Loop:
         index = step % self.steps_per_epoch
         return (index + 1) * times // self.steps_per_epoch > index * times // self.steps_per_epoch
 
-    def _step(self, images: Tensor, targets: Tensor) -> tuple[float, Tensor]:
-        """Make one step; return the mean loss and the number of hits in this process's share."""
-        device = self.team.device
+    def _read(self) -> None:
+        """Read the numbers of the steps since the last time.
+
+        Raises:
+            TransferZooError: a loss is not finite.
+        """
+        losses = self.sums.read()
+        for step, loss in enumerate(losses, self.minimizer.steps - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise self.diverged(f"the loss is {loss}", step)
+
+    def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Make one step; return the mean loss and the number of hits in this process's share, scalars."""
         dtype = torch.float64 if self.config.precision == "fp64" else torch.float32
-        images, targets = images.to(device, dtype), targets.to(device)
+        images = images.to(dtype)
         if self._attack is not None:  # in evaluation mode, which needs the statistics of all processes
             self._share_statistics()
             ids = torch.zeros(len(images), dtype=torch.int64)
@@ -220,10 +242,7 @@ class Loop:
         closures = [self._closure(*part, hits, number) for number, part in enumerate(parts)]
         if self.config.sync_perturbation:
             closures = [self._joint(closures)]
-        loss = float(self.minimizer.step(*closures))
-        if not math.isfinite(loss):
-            raise self.diverged(f"the loss is {loss}")
-        return loss, torch.stack(list(hits.values())).sum().cpu()
+        return self.minimizer.step(*closures), torch.stack(list(hits.values())).sum()
 
     def _closure(self, images: Tensor, targets: Tensor, hits: dict[int, Tensor], number: int) -> Closure:
         """Return the closure of a micro-batch; its first pass leaves the number of hits."""
@@ -251,10 +270,10 @@ class Loop:
 
         return closure
 
-    def diverged(self, sign: str) -> TransferZooError:
-        """Return the error that ends a run whose numbers are no longer finite."""
+    def diverged(self, sign: str, step: int | None = None) -> TransferZooError:
+        """Return the error that ends a run whose numbers are no longer finite since a step, the last one."""
         return TransferZooError(
-            f"training diverged at step {self.minimizer.steps}: {sign}",
+            f"training diverged at step {step or self.minimizer.steps}: {sign}",
             hint="lower the learning rate or rho; the state kept last, if any, stays",
         )
 
@@ -288,7 +307,7 @@ class Loop:
     def _recompute_statistics(self) -> None:
         seed = seed_of(self.config.seed, "statistics")
         dtype = self.classifier.mean.dtype
-        batches = ((i.to(self.team.device, dtype), t) for i, t in self.feed.epoch(seed, 0, 1))
+        batches = ((i.to(dtype), t) for i, t in self.feed.epoch(seed, 0, 1, 0, self.team.device))
         with self.team.seeded(seed):
             update_bn(batches, self.classifier)
 

@@ -100,7 +100,7 @@ def _collated(items: Sequence[tuple[Tensor, int] | str]) -> tuple[Tensor, Tensor
             return item
         images.append(item[0].permute(1, 2, 0))
         labels.append(item[1])
-    room = _room((len(images), *images[0].shape), torch.uint8)
+    room = _room((len(images), *images[0].shape), torch.uint8, images[0].device)
     return torch.stack(images, out=room).permute(0, 3, 1, 2), torch.tensor(labels)
 
 
@@ -175,15 +175,18 @@ def mixing(config: TrainConfig, dataset: DatasetSpec) -> Mix | None:
 def floats(pixels: Tensor) -> Tensor:
     """Return uint8 pixels (B, C, S, S) as float32 in [0, 1], channels-last in memory."""
     channels_last = pixels.permute(0, 2, 3, 1)
-    return _room(channels_last.shape, torch.float32).copy_(channels_last).div_(255).permute(0, 3, 1, 2)
+    room = _room(channels_last.shape, torch.float32, pixels.device)
+    return room.copy_(channels_last).div_(255).permute(0, 3, 1, 2)
 
 
-def _room(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Return an empty tensor in memory that is mapped for it alone.
+def _room(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return an empty tensor, on a CPU in memory that is mapped for it alone.
 
     Batches of some megabytes from glibc's heap leave gaps that the next does not fit into, and the process
     grows by hundreds of megabytes.
     """
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=device)
     count = math.prod(shape)
     return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(*shape)
 
@@ -195,8 +198,8 @@ def mixed(mix: Mix, pixels: Tensor, labels: Tensor, seed: int, number: int) -> t
 
     Args:
         mix: timm's.
-        pixels: uint8 (B, C, S, S), an even number of them.
-        labels: int64 (B,).
+        pixels: uint8 (B, C, S, S), an even number of them; they are mixed on their device.
+        labels: int64 (B,), on the same device.
         seed: of the epoch; with `number` it is what the share of a batch is drawn by.
         number: of the batch in the epoch.
 
@@ -214,12 +217,13 @@ def mixed(mix: Mix, pixels: Tensor, labels: Tensor, seed: int, number: int) -> t
             got=f"{count}",
             hint="change --batch-size, or leave out --mixup and --cutmix",
         )
-    there = torch.cat([torch.arange(0, count, 2), torch.arange(1, count, 2).flip(0)])
+    places = torch.arange(count, device=pixels.device)
+    there = torch.cat([places[0::2], places[1::2].flip(0)])
     back = there.argsort()
     with seeded(seed, number, 1):
         images, targets = mix(floats(pixels[there]), labels[there])
     images = images.permute(0, 2, 3, 1)
-    room = _room(images.shape, images.dtype)
+    room = _room(images.shape, images.dtype, images.device)
     return torch.index_select(images, 0, back, out=room).permute(0, 3, 1, 2), targets[back]
 
 

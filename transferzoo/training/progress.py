@@ -61,19 +61,34 @@ class EpochSums:
 
     Attributes:
         steps: that were made.
-        losses: sum of the steps' mean losses, over all processes.
-        hits: images of this process's share that were classified correctly, a scalar.
+        losses: sum of the steps' mean losses, over all processes, as far as they were read.
+        hits: images of this process's share that were classified correctly, likewise: a scalar on the CPU.
     """
 
     steps: int = 0
     losses: float = 0.0
     hits: Tensor = field(default_factory=lambda: torch.zeros(()))
 
-    def add(self, loss: float, hits: Tensor) -> None:
-        """Count another step."""
-        self.steps, self.losses, self.hits = self.steps + 1, self.losses + loss, self.hits + hits
+    _unread: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def add(self, loss: Tensor, hits: Tensor) -> None:
+        """Count another step, with scalars on any device: they are not read yet."""
+        self.steps += 1
+        self._unread.append((loss, hits))
+
+    def read(self) -> list[float]:
+        """Add what was not read yet, and return its losses, one a step. A GPU is waited for."""
+        if not self._unread:
+            return []
+        losses, hits = zip(*self._unread, strict=True)
+        self._unread = []
+        found: list[float] = torch.stack(losses).tolist()
+        for loss in found:  # one by one: since Python 3.12 `sum` adds otherwise
+            self.losses += loss
+        self.hits = self.hits + torch.stack(hits).sum().cpu()
+        return found
 
     @property
     def mean_loss(self) -> float:
-        """Over the steps so far."""
+        """Over the steps so far, all of them read."""
         return self.losses / self.steps

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from transferzoo.base.errors import DataError
+from transferzoo.base.on_device import carried
 from transferzoo.datasets import Batch, disk, shards
 from transferzoo.training import pipeline
+from transferzoo.training.augment import CPU
 from transferzoo.training.feeds import HELD_OUT, left_to_train
 
 if TYPE_CHECKING:
@@ -122,7 +124,9 @@ class Stream:
         self._kept = np.setdiff1d(np.arange(count), held, assume_unique=True)
         self.held = _decoded(source, held, dataset, workers) if config.validation else None
 
-    def epoch(self, seed: int, rank: int, size: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, seed: int, rank: int, size: int, skip: int = 0, device: torch.device = CPU
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Feed.epoch`; every process sees a contiguous part of each batch.
 
         Raises:
@@ -134,7 +138,8 @@ class Stream:
         rows = order[skip:, rank * share : (rank + 1) * share].reshape(-1)
         view = pipeline.View(self._source, rows, self._dataset.channels, seed)
         loader = pipeline.data_loader(view, self._transform, self._dataset, share, self._workers)
-        for number, (pixels, labels) in enumerate(pipeline.batches(loader), skip):
+        for number, batch_read in enumerate(pipeline.batches(loader), skip):
+            pixels, labels = (carried(values, device) for values in batch_read)
             if self._mixup:
                 yield pipeline.mixed(self._mixup, pixels, labels, seed, number)
             else:
