@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from conftest import set_bf16
+from helpers.fixtures import set_bf16
 from make_readme import BLOCK, FIGURE, PICTURES, README, READMES
 from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
 from transferzoo.studies.schema import built_in, find_study
@@ -71,7 +71,7 @@ def test_bfloat16_changes_nothing_in_the_first_command(
     outcomes = []
     for able in (True, False):
         set_bf16(monkeypatch, able)
-        done = cli(*shlex.split(FIRST)[1:], "--images", 60, "--runs", f"runs {able}", "--json")
+        done = cli(*shlex.split(FIRST)[1:], "--images", 20, "--runs", f"runs {able}", "--json")
         assert done.code == 0, done.err
         outcomes.append([(one["target"], one["outcomes"]) for one in json.loads(done.out)["records"]])
     assert outcomes[0] == outcomes[1]
