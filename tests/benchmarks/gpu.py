@@ -9,20 +9,22 @@ one that is not. `--tiny` does the same in seconds, on a CPU too, without a comp
 from __future__ import annotations
 
 import argparse
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import timm
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from helpers.processes import start_command
 from transferzoo import load_images, load_model, read_attack
 from transferzoo.attacks.engine import craft
 from transferzoo.attacks.techniques.work_unit import Pool
@@ -146,27 +148,26 @@ def training(spec: str, network: nn.Module, images: Tensor, labels: Tensor, devi
 
 def resumed(size: Size) -> None:
     """Print whether an attack that is killed after its first work unit, and begun again, ends as another."""
-    command = [sys.executable, "-P", "-m", "transferzoo", "attack", "-s", SURROGATE, "-t", TARGET, "-a", "mi"]
-    command += ["--images", str(size.images), "--batch-size", str(size.images // 8), "--jobs", "1"]
+    command = ["attack", "-s", SURROGATE, "-t", TARGET, "-a", "mi", "--images", str(size.images)]
+    command += ["--batch-size", str(size.images // 8), "--jobs", "1"]
     found = []
     with tempfile.TemporaryDirectory() as place:
         for kills in (False, True):
             folder = Path(place) / str(kills)
             folder.mkdir()
-            environment = {**os.environ, "TRANSFERZOO_CACHE": str(folder / "cache")}
-
-            def start(folder=folder, environment=environment) -> subprocess.Popen[bytes]:  # type: ignore[no-untyped-def]
-                return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-
+            start = partial(start_command, command, folder, TRANSFERZOO_CACHE=str(folder / "cache"))
             if kills:
                 killed = start()
-                while not [*folder.rglob("runs/*/images/**/*.safetensors")] and killed.poll() is None:
+                while not [*folder.rglob("runs/*/images/**/*.safetensors")] and killed.is_alive():
                     time.sleep(0.01)
-                killed.send_signal(signal.SIGKILL)
-                if killed.wait() != -signal.SIGKILL:
+                killed.kill()
+                killed.join()
+                if killed.exitcode != -signal.SIGKILL:
                     sys.exit("it was over before it could be killed: give it more images")
-            if start().wait():
-                sys.exit("the attack failed")
+            ended = start()
+            ended.join()
+            if ended.exitcode:
+                sys.exit(f"the attack failed: {(folder / 'said.err').read_text()}")
             files = sorted((*folder.rglob("runs/*/images/**/*.safetensors"), *folder.rglob("records.jsonl")))
             found.append([file.read_bytes() for file in files])
     same = "the same bytes" if found[0] == found[1] else "OTHER BYTES"
