@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader, BufferedWriter
     from pathlib import Path
-    from typing import BinaryIO
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SIZES = [(360, False), (360, True), (1440, False), (1440, True)]
@@ -47,13 +47,15 @@ class Browser:
 
     Attributes:
         events: what the browser has told of the page so far, in its order.
+        rest: what was read of it and is no event yet.
     """
 
-    writes: BinaryIO
-    reads: BinaryIO
+    writes: BufferedWriter
+    reads: BufferedReader
     session: str = ""
     number: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
+    rest: bytes = b""
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result."""
@@ -69,27 +71,27 @@ class Browser:
         return dict(answer["result"])
 
     def _next(self) -> dict[str, Any]:
-        parts = []
-        while (byte := self.reads.read(1)) != b"\0":
-            assert byte, "the browser has gone"
-            parts.append(byte)
-        return dict(json.loads(b"".join(parts)))
+        parts = [self.rest]
+        while b"\0" not in parts[-1]:
+            parts.append(self.reads.read1())
+            assert parts[-1], "the browser has gone"
+        answer, _, self.rest = b"".join(parts).partition(b"\0")
+        return dict(json.loads(answer))
 
     def open(self, address: str, width: int, height: int = 900, *, dark: bool = False) -> None:
         """Open an address in a window of a size, and wait until it is loaded."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        self.resize(width, height)
         self.events.clear()
         self.call("Page.navigate", url=address)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Give the window another size, in pixels."""
+        size = {"width": width, "height": height}
+        self.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
 
     def tell(self, expression: str) -> Any:
         """Return the value of an expression in the page."""

@@ -78,13 +78,9 @@ def test_the_page_is_quiet_and_drawn(shown: tuple[Browser, int, bool], address: 
         assert each["height"] > 50
         assert 0 <= each["left"] < each["right"] <= width
         assert each["smallest"] >= 8.5, f"{each['name']} cannot be read"
+    _check_labels(browser)
     browser.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 20_000
-
-
-def test_labels_do_not_run_into_each_other(shown: tuple[Browser, int, bool]) -> None:
-    browser, *_ = shown
-    _check_labels(browser)
 
 
 @pytest.mark.parametrize("file", sorted(RESULTS.glob(f"*{SUFFIX}")), ids=lambda file: file.name)
@@ -92,8 +88,9 @@ def test_the_packages_own_studies_are_pages(file: Path, browser: Browser, tmp_pa
     path = tmp_path / "page.html"
     path.write_text(render_page([study_report.study_part(read_results(file))]), encoding="utf-8")
     assert path.stat().st_size < LARGEST
+    browser.open(path.as_uri(), 360)
     for width in (360, 1440):
-        browser.open(path.as_uri(), width)
+        browser.resize(width)
         check_quiet(browser, path.as_uri(), width)
         _check_labels(browser)
 
