@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -39,11 +40,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 NORM_BUDGETS = {"linf": Fraction(16, 255), "l2": Fraction(3, 2)}
 
 
-def cases(written: Callable[[str], str]) -> list[tuple[str, str]]:
-    """Return every technique, and some that go together, in every ball.
+def cases(written: Callable[[str], str], *balls: str) -> list[tuple[str, str]]:
+    """Return every technique, and some that go together, in balls.
 
     Args:
         written: name of a technique → its spec.
+        balls: norms; none for all.
     """
     single = {name: written(name) for name in TECHNIQUES if TECHNIQUES[name].stage is not Stage.ENSEMBLES}
     single |= {
@@ -52,7 +54,20 @@ def cases(written: Callable[[str], str]) -> list[tuple[str, str]]:
     several = ["", "mi+di+ti:kernel=5", "rs+mi:decay=0.5+di:p=0.9,ratio=1.3"]
     specs = {**single, **{spec: spec for spec in several}}
     refused = ("pi-patch", "l2")  # it is for L∞
-    return [(spec, norm) for name, spec in specs.items() for norm in NORM_BUDGETS if (name, norm) != refused]
+    return [
+        (spec, norm)
+        for name, spec in specs.items()
+        for norm in balls or NORM_BUDGETS
+        if (name, norm) != refused
+    ]
+
+
+def in_turn(every: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return every spec in one of its balls, in turn: what is shown of it is no matter of the ball."""
+    balls = defaultdict(list)
+    for spec, norm in every:
+        balls[spec].append(norm)
+    return [(spec, norms[number % len(norms)]) for number, (spec, norms) in enumerate(balls.items())]
 
 
 # ---------------------------------------------------------------- every technique
@@ -71,7 +86,7 @@ def _state(model: nn.Module) -> list[object]:
     return [tensors, parts, flags, [(p.requires_grad, p.grad) for p in model.parameters()]]
 
 
-@pytest.mark.parametrize(("spec", "norm"), cases(payable))
+@pytest.mark.parametrize(("spec", "norm"), [*cases(payable, "linf"), *cases(cheap, "l2")])
 def test_box_budget_and_clean_inputs(spec: str, norm: str) -> None:
     attack = make_attack(spec, norm, NORM_BUDGETS[norm], step=NORM_BUDGETS[norm] * 2 / 3, steps=2)
     batch = random_images(3)
@@ -84,7 +99,7 @@ def test_box_budget_and_clean_inputs(spec: str, norm: str) -> None:
     assert torch.equal(batch.images, before)
 
 
-@pytest.mark.parametrize(("spec", "norm"), cases(cheap))
+@pytest.mark.parametrize(("spec", "norm"), in_turn(cases(cheap)))
 class TestEvery:
     def test_together_alone_and_again(self, spec: str, norm: str) -> None:
         """An image ends the same, whatever is attacked with it or before it; nothing else changes."""

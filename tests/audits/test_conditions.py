@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = ("-s", "resnet50-sgd", "-a", "fgsm", "--images", 50, "--max-rate", "100%")
-OWN = "import transferzoo\ndef labels(images): return transferzoo.load_model('vgg')(images).argmax(1)\n"
+OWN = """
+import transferzoo
+vgg = transferzoo.load_model('vgg')
+def labels(images): return vgg(images).argmax(1)
+"""
 
 
 @pytest.fixture(scope="module")

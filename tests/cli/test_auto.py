@@ -31,8 +31,8 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Train two small networks for a few epochs, into a cache of the test's own."""
     monkeypatch.setenv("TRANSFERZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(adaptations, "FRESH", ("small_vgg:width=8", "small_resnet18:width=8"))
-    row = USUAL[1]._replace(most=1e9, epochs=10, batch_size=16, learning_rate=0.05)
+    monkeypatch.setattr(adaptations, "FRESH", ("small_vgg:width=4", "small_resnet18:width=8"))
+    row = USUAL[1]._replace(most=1e9, epochs=8, batch_size=16, learning_rate=0.05)
     monkeypatch.setattr("transferzoo.training.own_data.USUAL", (row,))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.context import ForkServerProcess
 
-KILLS = 10
+KILLS = 5
 
 
 class Place:
@@ -95,7 +95,7 @@ def test_results_are_what_the_cells_found(undisturbed: Place) -> None:
     assert {v.measure for v in found.values if v.epoch == 2} >= {"learning_rate", "loss"}
 
 
-def test_killed_ten_times_at_random(undisturbed: Place, tmp_path: Path) -> None:
+def test_killed_at_random(undisturbed: Place, tmp_path: Path) -> None:
     moments, disturbed, ends = random.Random(0), Place(tmp_path / "killed"), []
     for _ in range(KILLS):
         process = disturbed.start()

@@ -131,11 +131,10 @@ def test_killed_at_every_save(bench: Bench, undisturbed: bytes) -> None:
     assert sorted(file.name for file in folder.iterdir()) == finished
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random(bench: Bench, undisturbed: bytes, seed: int) -> None:
+def test_killed_at_random(bench: Bench, undisturbed: bytes) -> None:
     """Anywhere, of a training that keeps the state after every step: while it computes, or writes."""
     epoch = json.loads((bench.folder / "undisturbed" / "recipe.json").read_text())["seconds"] / EPOCHS
-    generator, output, ends, begins = random.Random(seed), f"random{seed}", [], []
+    generator, output, ends, begins = random.Random(0), "random", [], []
     for _ in range(3):
         process = bench.start(output, every_step=True)
         bench.wait_for_save(output, process)
@@ -192,9 +191,9 @@ METHODS = {
     "tune": ["--tune", "rho=0.05,0.2", "--minimizer", "sam", "--validation", "64", "--epochs", "1"],
 }
 FATES = {
-    "select": ["step 3", "after 6", "step 6", "before"],
-    "collect": ["step 4", "after 5", "step 7", "after 2", "step 3"],
-    "tune": ["step 3", "step 2", "after 3", "step 2", "after 6"],
+    "select": ["step 3", "after 6", "before"],
+    "collect": ["step 4", "after 5", "step 3"],
+    "tune": ["step 3", "after 3", "after 6"],
 }
 """When a process is killed: in its third step, for example, or after the sixth file it wrote."""
 

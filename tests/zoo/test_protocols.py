@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from helpers.refusals import Run
 
 ZOO = load_zoo()
-FEW = ("-s", "resnet50-sam", "--images", 8, "--batch-size", 4)
+FEW = ("-s", "resnet50-sam", "--images", 4, "--batch-size", 2)
 
 
 def attacked(cli: Run, *words: object) -> dict[str, Any]:
