@@ -13,9 +13,9 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from transferzoo.attacks.engine import perturb
-from transferzoo.base.errors import ModelError, TransferZooError, UsageError
+from transferzoo.base.errors import ModelError, UsageError
 from transferzoo.minimizers import Minimizer, read_rule
-from transferzoo.models.batches import is_out_of_memory
+from transferzoo.training.failures import diverged, within_memory
 from transferzoo.training.objective import objective
 from transferzoo.training.progress import EpochSums, Progress
 from transferzoo.training.schedules import learning_rate, rho_factor
@@ -59,7 +59,8 @@ class Loop:
         self.model: nn.Module = classifier.model
         self.classifier = classifier
         self.m = perturbed_together(config, team)
-        self._micro_batch = config.micro_batch or config.batch_size // team.size
+        self._share = config.batch_size // team.size
+        self._micro_batch = config.micro_batch or self._share
         if config.precision == "fp64":
             classifier.double()
         if config.compile:
@@ -105,26 +106,15 @@ class Loop:
         Raises:
             TransferZooError: the loss is no longer finite, or memory runs out.
         """
-        config, team, sums = self.config, self.team, self.sums
-        total = self.epochs * self.steps_per_epoch
+        team, sums, seed = self.team, self.sums, seed_of(self.config.seed, f"epoch {epoch}")
         self.model.train()
         begun, started = sums.steps, time.monotonic()
-        share = config.batch_size // team.size
-        worker = f" of {team.rank}" if team.rank else ""
-        with team.seeded(seed_of(config.seed, f"dropout {epoch}{worker}")):
-            if self._random:
-                team.set_random_states(self._random)
-                self._random = []
-            seed = seed_of(config.seed, f"epoch {epoch}")
+        with self._seeded(epoch):
             for batch in self.feed.epoch(seed, team.rank, team.size, sums.steps, team.device):
                 step = epoch * self.steps_per_epoch + sums.steps
                 self._set_rates(step)
-                try:
+                with within_memory(self.minimizer.steps + 1, self._micro_batch, self._share):
                     sums.add(*self._step(*batch))
-                except RuntimeError as error:
-                    if is_out_of_memory(error):
-                        raise self._too_large() from None
-                    raise
                 collects, last = self._collects(step), sums.steps == self.steps_per_epoch
                 if not (collects or last) and sums.steps % self.read_every:
                     continue
@@ -134,13 +124,10 @@ class Loop:
                     self.minimizer.collect()
                     on_collect(self.minimizer.averaged)
                 after_step()
-                speed = team.size * share * (sums.steps - begun) / max(time.monotonic() - started, 1e-9)
-                accuracy = float(sums.hits) / (share * sums.steps)
-                on_progress(
-                    Progress(epoch + 1, self.epochs, step + 1, total, sums.mean_loss, accuracy, speed)
-                )
+                speed = (sums.steps - begun) / max(time.monotonic() - started, 1e-9)
+                on_progress(self._progress(epoch, self.config.batch_size * speed))
         self._read()
-        accuracy_of_all = sums.hits / (share * sums.steps)
+        accuracy_of_all = sums.hits / (self._share * sums.steps)
         self._share_statistics(accuracy_of_all)
         self.sums = EpochSums()
         return {
@@ -149,6 +136,29 @@ class Loop:
             "loss": round(sums.mean_loss, 6),
             "train_accuracy": round(float(accuracy_of_all), 6),
         }
+
+    @contextmanager
+    def _seeded(self, epoch: int) -> Iterator[None]:
+        """Seed what layers such as dropout draw from, for an epoch, or take it up where a state was kept."""
+        worker = f" of {self.team.rank}" if self.team.rank else ""
+        with self.team.seeded(seed_of(self.config.seed, f"dropout {epoch}{worker}")):
+            if self._random:
+                self.team.set_random_states(self._random)
+                self._random = []
+            yield
+
+    def _progress(self, epoch: int, speed: float) -> Progress:
+        """Return how far the run is, within an epoch from 0, at so many images a second."""
+        sums, every = self.sums, self.steps_per_epoch
+        return Progress(
+            epoch + 1,
+            self.epochs,
+            epoch * every + sums.steps,
+            self.epochs * every,
+            sums.mean_loss,
+            float(sums.hits) / (self._share * sums.steps),
+            speed,
+        )
 
     def own_state(self) -> dict[str, Any]:
         """Return what of an unfinished epoch is this process's own, on the CPU."""
@@ -224,7 +234,7 @@ class Loop:
         losses = self.sums.read()
         for step, loss in enumerate(losses, self.minimizer.steps - len(losses) + 1):
             if not math.isfinite(loss):
-                raise self.diverged(f"the loss is {loss}", step)
+                raise diverged(f"the loss is {loss}", step)
 
     def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Make one step; return the mean loss and the number of hits in this process's share, scalars."""
@@ -236,7 +246,7 @@ class Loop:
             try:
                 images = perturb(self._attack, self.classifier, images, targets, ids, dtype=dtype)
             except ModelError:
-                raise self.diverged("the gradient at the images is not finite") from None
+                raise diverged("the gradient at the images is not finite", self.minimizer.steps) from None
         hits: dict[int, Tensor] = {}
         parts = zip(images.split(self._micro_batch), targets.split(self._micro_batch), strict=True)
         closures = [self._closure(*part, hits, number) for number, part in enumerate(parts)]
@@ -269,23 +279,6 @@ class Loop:
             return loss
 
         return closure
-
-    def diverged(self, sign: str, step: int | None = None) -> TransferZooError:
-        """Return the error that ends a run whose numbers are no longer finite since a step, the last one."""
-        return TransferZooError(
-            f"training diverged at step {step or self.minimizer.steps}: {sign}",
-            hint="lower the learning rate or rho; the state kept last, if any, stays",
-        )
-
-    def _too_large(self) -> TransferZooError:
-        """Return the error of a step that memory was too small for; what would fit is another training."""
-        share, size = self.config.batch_size // self.team.size, self._micro_batch
-        smaller = next((n for n in range(size // 2, 0, -1) if share % n == 0), 0)
-        parts = f"add --micro-batch {smaller}: the gradients of such parts of a batch are averaged"
-        return TransferZooError(
-            f"memory runs out at step {self.minimizer.steps + 1}, with {size} images at once",
-            hint=parts if smaller else "choose a smaller network or smaller images",
-        )
 
     @contextmanager
     def usable(self) -> Iterator[None]:

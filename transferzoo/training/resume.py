@@ -25,6 +25,7 @@ from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.base.train_config import TrainConfig
 from transferzoo.models import checkpoint
 from transferzoo.models.recipe_file import read_recipe
+from transferzoo.training.failures import diverged
 from transferzoo.training.progress import Position
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class State:
             TransferZooError: one is not finite; what was kept before stays.
         """
         if not all(bool(tensor.isfinite().all()) for tensor in self._loop.model.state_dict().values()):
-            raise self._loop.diverged("a weight is not finite")
+            raise diverged("a weight is not finite", self._loop.minimizer.steps)
 
     def start_clock(self) -> None:
         """Count seconds from now on."""

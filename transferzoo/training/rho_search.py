@@ -73,18 +73,23 @@ def train_or_tune(
     curve = {rho: run(trial, folder / TRIALS / _name(rho)) for rho, trial in trials.items()}
     if not team.leads:
         return {}
+    return _keep_best(folder, curve)
+
+
+def _keep_best(folder: Path, curve: Mapping[float, dict[str, Any]]) -> dict[str, Any]:
+    """Copy the checkpoint of the radius that transfers best into the folder, and return its recipe.
+
+    Args:
+        folder: that holds the trials.
+        curve: the recipe of each radius.
+    """
     best = max(curve, key=lambda rho: (curve[rho]["validation"]["transfer"]["rate"], -rho))
-    recipe = {
-        **curve[best],
-        "tuning": {
-            "chosen": {"rho": best},
-            "by": "mean success rate on the validation targets",
-            "curve": [
-                {"rho": rho, **one["validation"], "test": one["accuracy"], "seconds": one["seconds"]}
-                for rho, one in curve.items()
-            ],
-        },
-    }
+    tried = [
+        {"rho": rho, **one["validation"], "test": one["accuracy"], "seconds": one["seconds"]}
+        for rho, one in curve.items()
+    ]
+    by = "mean success rate on the validation targets"
+    recipe = {**curve[best], "tuning": {"chosen": {"rho": best}, "by": by, "curve": tried}}
     chosen = folder / TRIALS / _name(best)
     for name in (checkpoint.CONFIG, checkpoint.WEIGHTS):
         with (chosen / name).open("rb") as trained, replacing(folder / name) as stream:
