@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer.main
 
+from helpers.checkpoints import BUILTIN
+from helpers.kept_networks import Kept
 from transferzoo.cli import app
 from transferzoo.datasets import pixels
+from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import nn
 
     from transferzoo.datasets.pixels import Fit
     from transferzoo.zoo.schema import DatasetSpec
@@ -42,6 +47,29 @@ def decoded_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transferzoo.datasets.memory.decode", decode)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def networks_read_once() -> Iterator[None]:
+    """Build the networks in the package and read their weights once: tests load one thousands of times."""
+    known: dict[tuple[Path, int, Path | None], tuple[Kept, dict[str, Any]]] = {}
+    load = checkpoint.load_network
+
+    def load_network(
+        folder: Path, classes: int, weights: Path | None = None
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        if not folder.is_relative_to(BUILTIN):
+            return load(folder, classes, weights)
+        key = folder, classes, weights
+        if key not in known:
+            network, reads = load(folder, classes, weights)
+            known[key] = Kept(network), reads
+        kept, reads = known[key]
+        return kept.copy(), copy.deepcopy(reads)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "load_network", load_network)
         yield
 
 

@@ -140,14 +140,19 @@ def test_a_screen_reader_gets_the_figures(browser: Browser, address: str) -> Non
     assert len(claims) == 1, "the claims stay a table where they are laid out as blocks"
 
 
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("compared") / "page.html"
+    path.write_text(render_page([study_report.study_part(compared_results())]), encoding="utf-8")
+    return path.as_uri()
+
+
 @pytest.mark.parametrize(("width", "dark"), SIZES)
 def test_success_by_cost_is_drawn_and_beside_it_a_table(
-    width: int, dark: bool, browser: Browser, tmp_path: Path
+    width: int, dark: bool, browser: Browser, compared: str
 ) -> None:
-    path = tmp_path / "page.html"
-    path.write_text(render_page([study_report.study_part(compared_results())]), encoding="utf-8")
-    browser.open(path.as_uri(), width, dark=dark)
-    check_quiet(browser, path.as_uri(), width)
+    browser.open(compared, width, dark=dark)
+    check_quiet(browser, compared, width)
     _check_labels(browser)
     (drawn,) = [each for each in browser.tell(BOXES) if "--cost-" in each["name"]]
     assert 0 <= drawn["left"] < drawn["right"] <= width
