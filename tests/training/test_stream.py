@@ -24,7 +24,7 @@ from helpers.streams import (
 )
 from transferzoo.base.errors import DataError
 from transferzoo.datasets import disk, shards
-from transferzoo.training import stream, trainer
+from transferzoo.training import pipeline, stream, trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -242,3 +242,15 @@ def test_training_goes_on_where_it_was_stopped(
         assert recipe["validation"]["n"] == 4
         weights.append(load_file(folder / "model.safetensors"))
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize(
+    ("processors", "started", "expected"),
+    [(2, "", 2), (8, "1", 8), (8, "3", 2), (64, "", 16), (64, "8", 8), (2, "4", 1), (2, "0", 2), (2, "x", 2)],
+)
+def test_one_process_a_processor_reads_images(
+    monkeypatch: pytest.MonkeyPatch, processors: int, started: str, expected: int
+) -> None:
+    monkeypatch.setattr("transferzoo.training.pipeline.processors", lambda: processors)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", started)
+    assert pipeline.usual_workers() == expected

@@ -11,7 +11,7 @@ from helpers.stripes import config, draw
 from transferzoo.models import checkpoint
 from transferzoo.models.classifier import Classifier
 from transferzoo.training.estimate import step_seconds
-from transferzoo.training.threads import usual_threads, usual_workers
+from transferzoo.training.threads import usual_threads
 from transferzoo.training.trainer import train
 
 if TYPE_CHECKING:
@@ -76,15 +76,3 @@ def test_a_gpu_changes_no_threads(stripes: DatasetSpec, monkeypatch: pytest.Monk
     monkeypatch.setattr("transferzoo.training.threads.this_device", lambda: torch.device("cuda"))
     with usual_threads(stripes):
         assert torch.get_num_threads() == SEVERAL
-
-
-@pytest.mark.parametrize(
-    ("processors", "started", "expected"),
-    [(2, "", 2), (8, "1", 8), (8, "3", 2), (64, "", 16), (64, "8", 8), (2, "4", 1), (2, "0", 2), (2, "x", 2)],
-)
-def test_one_process_a_processor_reads_images(
-    monkeypatch: pytest.MonkeyPatch, processors: int, started: str, expected: int
-) -> None:
-    monkeypatch.setattr("transferzoo.training.threads.processors", lambda: processors)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", started)
-    assert usual_workers() == expected

@@ -20,7 +20,7 @@ MEASURED = 5000
 
 
 def training_images(
-    dataset: DatasetSpec, root: Path | None, config: TrainConfig, workers: int
+    dataset: DatasetSpec, root: Path | None, config: TrainConfig, workers: int | None
 ) -> tuple[Batch | Feed, Batch | None]:
     """Return training images and those to measure the accuracy on; None, with a note, where there are none.
 
@@ -55,7 +55,7 @@ def _in_memory(dataset: DatasetSpec, root: Path | None) -> tuple[Batch, Batch | 
 
 
 def _streamed(
-    dataset: DatasetSpec, root: Path | None, config: TrainConfig, workers: int
+    dataset: DatasetSpec, root: Path | None, config: TrainConfig, workers: int | None
 ) -> tuple[Feed, Batch | None]:
     from transferzoo.training.stream import open_stream, sample
 

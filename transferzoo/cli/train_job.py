@@ -70,17 +70,15 @@ def run(
         root: the user's own images; None for the data set's.
         folder: of the checkpoint.
         team: the processes that share the work.
-        workers: processes that read images from disk; None for `usual_workers`.
+        workers: processes that read images from disk; None for one a processor.
 
     Returns:
         The content of `recipe.json`; of a search for rho its choice too.
     """
     from transferzoo.models.recipe_file import note_images
     from transferzoo.training.rho_search import train_or_tune
-    from transferzoo.training.threads import usual_workers
 
-    read_by = usual_workers() if workers is None else workers
-    images, test = training_images(dataset, root, what.config, read_by)
+    images, test = training_images(dataset, root, what.config, workers)
     if what.labels:
         images = _labelled(what.labels, images, dataset, team)
     plan = plan_sentence(what.config, recipe, dataset, root)

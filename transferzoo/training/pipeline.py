@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from timm.data.transforms_factory import create_transform
 from torch.utils.data import Dataset
 
 from transferzoo.base.errors import DataError, UsageError
+from transferzoo.base.processes import processors
 from transferzoo.datasets import disk
 
 if TYPE_CHECKING:
@@ -31,6 +33,20 @@ if TYPE_CHECKING:
 
     Transform = Callable[[Any], NDArray[np.uint8] | Tensor]
     Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+MOST_WORKERS = 16
+"""Each holds two batches ahead."""
+
+
+def usual_workers() -> int:
+    """Return how many processes read images where nobody says: one a processor, at most `MOST_WORKERS`.
+
+    Processes that a launcher started on this machine share its processors.
+    """
+    here = os.environ.get("LOCAL_WORLD_SIZE", "")
+    sharing = int(here) if here.isdecimal() else 1
+    return min(MOST_WORKERS, max(1, processors() // max(1, sharing)))
 
 
 class View(Dataset[Any]):
@@ -67,7 +83,7 @@ class View(Dataset[Any]):
 
 
 def data_loader(
-    view: View, transform: Transform, dataset: DatasetSpec, size: int, workers: int
+    view: View, transform: Transform, dataset: DatasetSpec, size: int, workers: int | None
 ) -> DataLoader[Any]:
     """Return timm's loader of a view, in the view's own order.
 
@@ -76,14 +92,14 @@ def data_loader(
         transform: Pillow image → uint8 (C, S, S).
         dataset: gives channels and size.
         size: images a batch; the last may be smaller.
-        workers: processes that decode, 0 for none.
+        workers: processes that decode, 0 for none; None for `usual_workers`.
     """
     loader: DataLoader[Any] = create_loader(
         view,  # type: ignore[arg-type]  # nothing more is asked of it
         (dataset.channels, dataset.size, dataset.size),
         size,
         use_prefetcher=False,
-        num_workers=workers,
+        num_workers=usual_workers() if workers is None else workers,
         persistent_workers=False,
         collate_fn=_collated,
     )

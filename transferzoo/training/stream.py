@@ -44,7 +44,7 @@ def streams(dataset: DatasetSpec) -> bool:
 
 
 def open_stream(
-    dataset: DatasetSpec, split: str, root: Path | None, config: TrainConfig, *, workers: int = 2
+    dataset: DatasetSpec, split: str, root: Path | None, config: TrainConfig, *, workers: int | None = None
 ) -> Stream:
     """Return the feed of a split on disk: class folders, or Parquet files in the Hub's layout.
 
@@ -53,7 +53,8 @@ def open_stream(
         split: one of `dataset.splits`.
         root: the user's own folder or Parquet file; without it, `dataset.splits[split]` is tried in order.
         config: says how images are augmented and how many are held out.
-        workers: processes that decode; 0 to decode in this one. Nothing but the speed depends on it.
+        workers: processes that decode; 0 to decode in this one, None for `pipeline.usual_workers`. The speed
+            alone depends on it.
 
     Raises:
         UnknownNameError: no such split.
@@ -70,7 +71,7 @@ def sample(
     count: int,
     *,
     apart_from: Stream | None = None,
-    workers: int = 2,
+    workers: int | None = None,
 ) -> Batch:
     """Decode `count` images of a split, always the same, or all where there are no more, to measure with.
 
@@ -80,7 +81,7 @@ def sample(
         root: as for `open_stream`.
         count: how many.
         apart_from: what is trained on.
-        workers: processes that decode.
+        workers: likewise.
 
     Returns:
         uint8 (count, C, S, S): resized to 8/7 of S, cropped to the centre; ids are positions in the index.
@@ -104,14 +105,16 @@ class Stream:
         config: `augment` "crop-flip" crops a random part of 8 to 100 % of the area, scales it to the data
             set's size and flips half of the images; "crop" does not flip; "none" is resize and centre crop.
             `auto_augment` is timm's policy on top, `mixup` and `cutmix` mix neighbours of a batch.
-        workers: processes that decode, each two batches ahead; 0 for none.
+        workers: processes that decode, each two batches ahead; 0 for none, None for `pipeline.usual_workers`.
 
     Raises:
         UsageError: an option of the augmentation is wrong, or no image would be left to train on.
         DataError: fewer images than a batch has, or a held-out image cannot be read.
     """
 
-    def __init__(self, source: ImageIndex, dataset: DatasetSpec, config: TrainConfig, workers: int) -> None:
+    def __init__(
+        self, source: ImageIndex, dataset: DatasetSpec, config: TrainConfig, workers: int | None
+    ) -> None:
         count = len(source.labels)
         seen_as = dataset.model_dump(mode="json", include={"classes", "mean", "std", "size"})
         self.identity: dict[str, Any] = {"n": count, "index": source.digest, **seen_as}
@@ -173,7 +176,7 @@ def _drawn(source: ImageIndex, count: int, purpose: str) -> NDArray[np.int64]:
     return np.sort(np.lexsort((place, shuffled, place // TOGETHER))[:count])
 
 
-def _decoded(source: ImageIndex, rows: NDArray[np.int64], dataset: DatasetSpec, workers: int) -> Batch:
+def _decoded(source: ImageIndex, rows: NDArray[np.int64], dataset: DatasetSpec, workers: int | None) -> Batch:
     """Decode images with the evaluation transform."""
     images = torch.empty((len(rows), dataset.channels, dataset.size, dataset.size), dtype=torch.uint8)
     loader = pipeline.data_loader(

@@ -1,32 +1,18 @@
-"""How many threads a training, and a measurement of what came of it, computes in; how many read images."""
+"""How many threads a training, and a measurement of what came of it, computes in."""
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from transferzoo.base.distributed import this_device
-from transferzoo.base.processes import one_thread, processors
+from transferzoo.base.processes import one_thread
 from transferzoo.training.stream import streams
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from transferzoo.zoo.schema import DatasetSpec
-
-MOST_WORKERS = 16
-"""Each holds two batches ahead."""
-
-
-def usual_workers() -> int:
-    """Return how many processes read images where nobody says: one a processor, at most `MOST_WORKERS`.
-
-    Processes that a launcher started on this machine share its processors.
-    """
-    here = os.environ.get("LOCAL_WORLD_SIZE", "")
-    sharing = int(here) if here.isdecimal() else 1
-    return min(MOST_WORKERS, max(1, processors() // max(1, sharing)))
 
 
 def usual_threads(dataset: DatasetSpec) -> AbstractContextManager[None]:
