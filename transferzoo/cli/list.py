@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferzoo.base.errors import UsageError
+from transferzoo.base.table import Table
 from transferzoo.cli import list_entries
 from transferzoo.cli.options import Dataset, Json, Plugins, ZooFile
-from transferzoo.cli.output import show, show_json, terminal_width
+from transferzoo.cli.output import show, show_json
+from transferzoo.cli.tables import print_tables
 
 if TYPE_CHECKING:
     from transferzoo.zoo.reader import Zoo
@@ -62,8 +64,6 @@ def list_(
 
     Models of the default data set, and how many others there are; all of them with --dataset or --match.
     """
-    from transferzoo.base.table import Table
-    from transferzoo.cli.tables import render
     from transferzoo.zoo.reader import load_zoo
 
     records = load_zoo(zoo)
@@ -83,88 +83,32 @@ def list_(
     filled = {key: any(entry[key] for entry in entries) for key in (entries[0] if entries else ())}
     columns = tuple(key for key in filled if filled[key] or key != "plugin") or ("name",)
     rows = tuple(tuple(_text(entry[column]) for column in columns) for entry in entries)
-    show(render(Table(kind.value, columns, rows), terminal_width()))
+    print_tables(Table(kind.value, columns, rows))
 
 
 def _show_models(kind: Kind, entries: list[dict[str, Any]], only: str | None) -> None:
     """Print models by data set; of all but one of the data sets, if one is named, a line."""
     from rich.text import Text
 
-    from transferzoo.base.table import Table
     from transferzoo.cli.models import elsewhere, tables
-    from transferzoo.cli.tables import render
 
     shown = [entry for entry in entries if only in (None, entry["dataset"])]
-    for table in list(tables(kind.value, shown)) or [Table(kind.value, ("name",), ())]:
-        show(render(table, terminal_width()))
+    print_tables(*(list(tables(kind.value, shown)) or [Table(kind.value, ("name",), ())]))
     others = dict.fromkeys(entry["dataset"] for entry in entries if entry not in shown)
     for name in others:
         show(Text(elsewhere(kind.value, [entry for entry in entries if entry["dataset"] == name])))
 
 
 def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
-    match kind:
-        case Kind.models | Kind.surrogates | Kind.targets:
-            from transferzoo.cli.models import facts
+    if kind in MODELS:
+        from transferzoo.cli.models import facts
 
-            role = {Kind.surrogates: "surrogate", Kind.targets: "target"}.get(kind)
-            chosen = [m for m in zoo.models.values() if dataset in (None, m.dataset)]
-            return [facts(m, zoo) for m in chosen if role is None or role in m.roles]
-        case Kind.datasets:
-            return [
-                {
-                    "name": n,
-                    "classes": len(d.classes),
-                    "pixels": f"{d.size}×{d.size}×{d.channels}",
-                    "splits": ", ".join(d.splits),
-                    "epsilon": d.attack.epsilon,
-                    "licence": d.licence,
-                }
-                for n, d in zoo.datasets.items()
-                if dataset in (None, n)
-            ]
-        case Kind.protocols:
-            return [
-                {
-                    "name": n,
-                    "attacks": ", ".join(p.attacks),
-                    "budget": ", ".join(f"{key} {value}" for key, value in p.said.items()),
-                    "images": p.images,
-                    "counted": p.images_correct_for,
-                    "source": p.about,
-                }
-                for n, p in zoo.protocols.items()
-            ]
-        case Kind.recipes:
-            return [
-                {
-                    "name": n,
-                    "dataset": r.dataset,
-                    "architecture": r.architecture,
-                    "minimizer": r.minimizer,
-                    "epochs": r.epochs,
-                }
-                for n, r in zoo.recipes.items()
-                if dataset in (None, r.dataset)
-            ]
-        case Kind.studies:
-            return [entry for entry in list_entries.studies() if dataset in (None, entry["dataset"])]
-        case Kind.attacks:
-            return list_entries.attacks(zoo)
-        case Kind.packs:
-            from transferzoo.cli.packs import entries
-
-            return [entry for entry in entries() if dataset in (None, entry["dataset"])]
-        case Kind.minimizers:
-            return list_entries.minimizers()
-        case Kind.architectures:
-            return list_entries.architectures()
-        case Kind.defences:
-            return list_entries.defences()
-        case Kind.formats:
-            return list_entries.formats()
-        case Kind.sources:
-            return list_entries.sources()
+        role = {Kind.surrogates: "surrogate", Kind.targets: "target"}.get(kind)
+        models = [m for m in zoo.models.values() if dataset in (None, m.dataset)]
+        return [facts(m, zoo) for m in models if role is None or role in m.roles]
+    entries = list_entries.ENTRIES[kind.value](zoo)
+    column = "name" if kind is Kind.datasets else "dataset"
+    return entries if dataset is None else [entry for entry in entries if entry[column] == dataset]
 
 
 def _text(value: object) -> str:

@@ -1,10 +1,12 @@
-"""What `list` says of what is registered, and of studies: an entry each, by column."""
+"""What `list` says of all but models: an entry each, by column."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transferzoo.base.registry import Registry
     from transferzoo.zoo.reader import Zoo
 
@@ -13,50 +15,78 @@ def attacks(zoo: Zoo) -> list[dict[str, Any]]:
     """Return the presets, suites and techniques, these by their stage."""
     from transferzoo.attacks.techniques import TECHNIQUES
 
-    presets = [
-        {
-            "name": name,
-            "kind": "preset",
-            "spec": p.spec or "(no technique)",
-            "stage": None,
-            "cost": None,
-            "source": p.about,
-            "plugin": None,
-        }
-        for name, p in zoo.presets.items()
-    ]
-    suites = [
-        {
-            "name": name,
-            "kind": "suite",
-            "spec": ", ".join(specs),
-            "stage": None,
-            "cost": None,
-            "source": "attacks to compare",
-            "plugin": None,
-        }
-        for name, specs in zoo.suites.items()
-    ]
+    composed = [(name, "preset", p.spec or "(no technique)", p.about) for name, p in zoo.presets.items()]
+    composed += [(n, "suite", ", ".join(specs), "attacks to compare") for n, specs in zoo.suites.items()]
     techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
-    return (
-        presets
-        + suites
-        + [
-            {
-                "name": name,
-                "kind": "technique",
-                "spec": cls().spec,
-                "stage": cls.stage.name.lower(),
-                "cost": cls().cost,
-                "source": cls.paper,
-                "plugin": _plugin(TECHNIQUES, name),
-            }
-            for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
-        ]
-    )
+    return [
+        {
+            "name": name,
+            "kind": kind,
+            "spec": spec,
+            "stage": None,
+            "cost": None,
+            "source": source,
+            "plugin": None,
+        }
+        for name, kind, spec, source in composed
+    ] + [
+        {
+            "name": name,
+            "kind": "technique",
+            "spec": cls().spec,
+            "stage": cls.stage.name.lower(),
+            "cost": cls().cost,
+            "source": cls.paper,
+            "plugin": _plugin(TECHNIQUES, name),
+        }
+        for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
+    ]
 
 
-def minimizers() -> list[dict[str, Any]]:
+def datasets(zoo: Zoo) -> list[dict[str, Any]]:
+    """Return the data sets."""
+    return [
+        {
+            "name": name,
+            "classes": len(d.classes),
+            "pixels": f"{d.size}×{d.size}×{d.channels}",
+            "splits": ", ".join(d.splits),
+            "epsilon": d.attack.epsilon,
+            "licence": d.licence,
+        }
+        for name, d in zoo.datasets.items()
+    ]
+
+
+def protocols(zoo: Zoo) -> list[dict[str, Any]]:
+    """Return the protocols."""
+    return [
+        {
+            "name": name,
+            "attacks": ", ".join(p.attacks),
+            "budget": ", ".join(f"{key} {value}" for key, value in p.said.items()),
+            "images": p.images,
+            "counted": p.images_correct_for,
+            "source": p.about,
+        }
+        for name, p in zoo.protocols.items()
+    ]
+
+
+def recipes(zoo: Zoo) -> list[dict[str, Any]]:
+    """Return the recipes of trainings."""
+    columns = ("dataset", "architecture", "minimizer", "epochs")
+    return [{"name": name, **{key: getattr(r, key) for key in columns}} for name, r in zoo.recipes.items()]
+
+
+def packs(_: Zoo) -> list[dict[str, Any]]:
+    """Return the packs."""
+    from transferzoo.cli.packs import entries
+
+    return entries()
+
+
+def minimizers(_: Zoo) -> list[dict[str, Any]]:
     """Return the minimizers."""
     from transferzoo.minimizers import MINIMIZERS
 
@@ -73,7 +103,7 @@ def minimizers() -> list[dict[str, Any]]:
     ]
 
 
-def defences() -> list[dict[str, Any]]:
+def defences(_: Zoo) -> list[dict[str, Any]]:
     """Return the defences."""
     from transferzoo.defences import DEFENCES, show_defence
 
@@ -88,7 +118,7 @@ def defences() -> list[dict[str, Any]]:
     ]
 
 
-def formats() -> list[dict[str, Any]]:
+def formats(_: Zoo) -> list[dict[str, Any]]:
     """Return the layouts of images."""
     from transferzoo.datasets import READERS
 
@@ -97,7 +127,7 @@ def formats() -> list[dict[str, Any]]:
     ]
 
 
-def sources() -> list[dict[str, Any]]:
+def sources(_: Zoo) -> list[dict[str, Any]]:
     """Return the examples of each form of a model's source."""
     from transferzoo.zoo.model_source import SOURCES, forms
 
@@ -115,7 +145,7 @@ def sources() -> list[dict[str, Any]]:
     ]
 
 
-def studies() -> list[dict[str, Any]]:
+def studies(_: Zoo) -> list[dict[str, Any]]:
     """Return the studies of the package."""
     from transferzoo.studies.schema import built_in, find_study
 
@@ -132,7 +162,7 @@ def studies() -> list[dict[str, Any]]:
     ]
 
 
-def architectures() -> list[dict[str, Any]]:
+def architectures(_: Zoo) -> list[dict[str, Any]]:
     """Return the architectures."""
     from transferzoo.models.architectures import ARCHITECTURES
 
@@ -152,3 +182,19 @@ def architectures() -> list[dict[str, Any]]:
 def _plugin(registry: Registry[Any], name: str) -> str | None:
     origin = registry.origin(name)
     return None if origin is None else str(origin)
+
+
+ENTRIES: dict[str, Callable[[Zoo], list[dict[str, Any]]]] = {
+    "datasets": datasets,
+    "attacks": attacks,
+    "minimizers": minimizers,
+    "architectures": architectures,
+    "defences": defences,
+    "formats": formats,
+    "packs": packs,
+    "protocols": protocols,
+    "sources": sources,
+    "recipes": recipes,
+    "studies": studies,
+}
+"""What is listed → its entries."""
