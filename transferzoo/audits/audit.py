@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from transferzoo.audits import wording
 from transferzoo.audits.cost import LEAST_IMAGES, Cost, cost_of, measured_speed, within
-from transferzoo.audits.measure import audited, is_finished, measure_jobs, measure_pack, run_folder
+from transferzoo.audits.measure import audited, is_finished, measure_jobs, run_folder
 from transferzoo.audits.verdicts import fewest_to_pass
-from transferzoo.base.distributed import Team
+from transferzoo.base.distributed import Team, this_device
 from transferzoo.base.durations import duration
-from transferzoo.evaluation.run import processes_for
+from transferzoo.evaluation.run import measure_given, processes_for
 
 if TYPE_CHECKING:
     from transferzoo.audits.plan import Plan, Talk
@@ -93,11 +93,11 @@ def finish(prepared: Prepared, talk: Talk, baseline: AuditRecord | None, command
         command: what asks for the same again.
 
     Raises:
-        ModelError, DataError, TransferZooError: see `measure.measure_jobs` and `measure.audited`.
+        ModelError, DataError, TransferZooError: see `evaluation.run` and `measure.audited`.
     """
     plan, jobs, folders = prepared.plan, prepared.jobs, prepared.folders
     if plan.pack is not None:
-        found = [measure_pack(jobs[0], plan.pack, folders[0], command)]
+        found = [measure_given(jobs[0], folders[0], plan.pack.rows, this_device(), command)]
     else:
         with talk.progress("starting") as advance:
             found = measure_jobs(jobs, folders, prepared.processes, command, advance, talk.notify)

@@ -23,11 +23,10 @@ from transferzoo.audits.record import (
 )
 from transferzoo.audits.verdicts import compare, held_out, judge, share_of, worse_of
 from transferzoo.base.digests import tensors_digest
-from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import DataError
 from transferzoo.base.file_names import file_name
 from transferzoo.evaluation.kept_records import intact
-from transferzoo.evaluation.run import measure_given, run
+from transferzoo.evaluation.run import run
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.results.comparisons import budget_of, noise_beside
 from transferzoo.results.records import short
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from transferzoo.audits.plan import Plan
     from transferzoo.audits.verdicts import Judgement
     from transferzoo.evaluation.job import Job
-    from transferzoo.evaluation.packs import Pack
     from transferzoo.results.comparisons import Findings
     from transferzoo.results.records import Record
 
@@ -80,16 +78,6 @@ def measure_jobs(
         notes = warn if job is jobs[0] else lambda note: None
         found.append(run(job, folder, jobs=processes, command=command, on_progress=on_progress, warn=notes))
     return found
-
-
-def measure_pack(job: Job, pack: Pack, folder: RunFolder, command: str) -> Findings:
-    """Return what the images of a pack found, by forward passes alone.
-
-    Raises:
-        ModelError, DataError: see `evaluation.run.measure_given`.
-    """
-    folder.begin(job.content, command)
-    return measure_given(job, folder, pack.rows, this_device())
 
 
 def audited(

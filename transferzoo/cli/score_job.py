@@ -117,8 +117,7 @@ def scored(
     pair = SurrogateAttack(f"{spec.name}/{label}", noise_name(budget).replace("noise", "given", 1))
     key = {**job.key, "given": tensors_digest(adversarial)}
     run = RunFolder.of(request.runs, key, re.sub(r"[^a-z0-9+._-]+", "-", f"score-{label}".lower()))
-    run.begin(job.content, as_written())
-    found = measure_given(job, run, [GivenImages(pair, adversarial, {})], this_device())
+    found = measure_given(job, run, [GivenImages(pair, adversarial, {})], this_device(), as_written())
     log(f"Run folder: {run.path}")
     return found
 

@@ -76,7 +76,6 @@ def score_pack(
     log(f"Pack: {pack.name}, SHA-256 {pack.sha256[:12]}, {images}.")
     title = re.sub(r"[^a-z0-9+._-]+", "-", f"score-{pack.name}".lower())
     run = RunFolder.of(request.runs, {**job.key, "pack": pack.sha256}, title)
-    run.begin(job.content, as_written())
-    found = measure_given(job, run, pack.rows, this_device())
+    found = measure_given(job, run, pack.rows, this_device(), as_written())
     log(f"Run folder: {run.path}")
     return found

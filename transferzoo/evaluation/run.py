@@ -113,6 +113,7 @@ def measure_given(
     folder: RunFolder,
     given: Sequence[GivenImages],
     device: torch.device,
+    command: str = "",
 ) -> Findings:
     """Return the success of adversarial images that are there, and of noise beside it: forward passes alone.
 
@@ -123,12 +124,13 @@ def measure_given(
         folder: where the selection, the noise and the records are kept; its key names the given images.
         given: a row each.
         device: where the targets compute.
+        command: what the user wrote, which is kept.
 
     Raises:
         ModelError: a target cannot be loaded, or gives no numbers.
         DataError: no image is left after the selection.
     """
-    folder.begin(job.content)
+    folder.begin(job.content, command)
     selected = select(job, folder, Team(device=device), lambda *_: None)
     visibility = []
     _keep_clean(job, selected, folder)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """Which are there where the tokenizer is not the usual one."""
+FILES = (CONFIG, WEIGHTS, *TOKENIZER)
 
 
 def is_open_clip(folder: Path) -> bool:

@@ -13,11 +13,10 @@ from huggingface_hub import constants
 from transferzoo import hub
 from transferzoo.base.errors import TransferZooError
 from transferzoo.base.threads import run_in_threads
-from transferzoo.models import checkpoint
+from transferzoo.models import checkpoint, open_clip_files
 from transferzoo.models.download import download_checkpoint
 from transferzoo.models.transformers_folder import PROCESSOR
 from transferzoo.models.web_file import fetched
-from transferzoo.sync.inventory import OPEN_CLIP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -149,7 +148,7 @@ def _plan(item: Item) -> PlannedDownload:
                 required.repo,
                 required.files,
                 optional=optional,
-                instead=OPEN_CLIP if required.is_checkpoint else (),
+                instead=open_clip_files.FILES if required.is_checkpoint else (),
                 revision=required.revision,
                 repo_type=required.repo_type,
             )

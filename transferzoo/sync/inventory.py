@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 State = Literal["built-in", "local", "cached", "hub", "web", "train", "absent"]
 """In the package; in a local folder; downloaded; on the Hub only; yet to be trained; not found anywhere."""
-OPEN_CLIP = (
-    open_clip_files.CONFIG,
-    open_clip_files.WEIGHTS,
-    *open_clip_files.TOKENIZER,
-)
-"""Files of a zero-shot model."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class RequiredFiles:
         paths = [folder / file for file in self.files]
         if self.is_checkpoint:
             paths += [folder / checkpoint.RECIPE, folder / PROCESSOR, *checkpoint.samples(folder)]
-            paths += [folder / name for name in OPEN_CLIP]
+            paths += [folder / name for name in open_clip_files.FILES]
         return [path for path in paths if path.is_file()]
 
 
