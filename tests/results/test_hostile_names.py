@@ -6,17 +6,16 @@ import csv
 import io
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from helpers.records import record
+from helpers.reports import written
 from transferzoo.base.printable import printable
 from transferzoo.page.html import render_page
 from transferzoo.page.parts import Part
 from transferzoo.results.comparisons import Findings
 from transferzoo.results.tables import tables
-from transferzoo.results.writers import render
 
 HOSTILE = {
     "title of the window": "\x1b]0;own\x07",
@@ -38,7 +37,7 @@ def _found(name: str) -> Findings:
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("suffix", [".json", ".csv", ".md", ".tex"])
 def test_a_report_is_printable(suffix: str, kind: str) -> None:
-    text = render(Path(f"t{suffix}"), _found(HOSTILE[kind]))
+    text = written(f"t{suffix}", _found(HOSTILE[kind]))
     assert printable(text) == text
     if suffix == ".json":
         assert json.loads(text)["records"][0]["surrogate"] == f"toys/{HOSTILE[kind]}"
@@ -56,5 +55,5 @@ def test_a_page_is_printable(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "@SUM(A1)", 'a"b,c'])
 def test_a_name_is_in_the_csv_as_it_is(name: str) -> None:
-    rows = list(csv.DictReader(io.StringIO(render(Path("t.csv"), _found(name)))))
+    rows = list(csv.DictReader(io.StringIO(written("t.csv", _found(name)))))
     assert rows[0]["surrogate"] == f"toys/{name}"

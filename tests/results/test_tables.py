@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
 from helpers.records import record
+from helpers.reports import written
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.base.table import Mark, Marked, Table
 from transferzoo.cli.tables import render as render_table
@@ -19,7 +20,10 @@ from transferzoo.results.comparisons import Findings, brief, paired_tests
 from transferzoo.results.records import Record
 from transferzoo.results.statistics import mcnemar, wilson
 from transferzoo.results.tables import tables
-from transferzoo.results.writers import check_output, render, to_json, to_markdown
+from transferzoo.results.writers import check_output, to_json, to_markdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ONE = [record("a", "a", "1111"), record("a", "b", "1100"), record("a", "c", "1000")]
 MATRIX = [
@@ -113,7 +117,7 @@ def test_data_sets_cannot_share_a_table() -> None:
 
 
 def test_json_is_complete() -> None:
-    content = json.loads(render(Path("x.json"), Findings(MATRIX, seconds={MATRIX[0].pair: 0.5})))
+    content = json.loads(written("x.json", Findings(MATRIX, seconds={MATRIX[0].pair: 0.5})))
     assert [r.pop("seconds") for r in content["records"]] == [0.5, 0.5, None, None]
     assert [Record(**r) for r in content["records"]] == MATRIX
     assert len(content["paired_tests"]) == 1
@@ -122,7 +126,7 @@ def test_json_is_complete() -> None:
 
 
 def test_csv_is_complete() -> None:
-    rows = list(csv.DictReader(io.StringIO(render(Path("x.csv"), Findings(MATRIX)))))
+    rows = list(csv.DictReader(io.StringIO(written("x.csv", Findings(MATRIX)))))
     assert [row["target"] for row in rows] == [r.target for r in MATRIX]
     assert rows[0].keys() == asdict(MATRIX[0]).keys() - {"versions"}
     assert float(rows[0]["high"]) == MATRIX[0].high
@@ -143,8 +147,8 @@ def test_markdown() -> None:
 
 @pytest.mark.parametrize("name", ["t.json", "t.csv", "t.md", "t.tex"])
 def test_formats(tmp_path: Path, name: str) -> None:
-    path = check_output(tmp_path / "new" / "folder" / name)
-    assert "toys" in render(path, Findings(MATRIX))
+    check_output(tmp_path / "new" / "folder" / name)
+    assert "toys" in written(name, Findings(MATRIX))
     assert not (tmp_path / "new").exists()
 
 

@@ -15,9 +15,10 @@ from transferzoo.audits.request import IMAGES as IMAGE_COUNT
 from transferzoo.base.errors import UsageError
 from transferzoo.cli.completion import complete_attacks, complete_surrogates, complete_targets, one_of
 from transferzoo.cli.options import IMAGES, RESULTS, ClassNumbers, Jobs, ShowNoise
-from transferzoo.cli.output import as_written, log, progress, show, show_json, show_line, terminal_width
+from transferzoo.cli.output import as_written, log, progress, show_json, show_line
 from transferzoo.cli.parameters import command
 from transferzoo.cli.requests import ImagesRequest, TransferRequest
+from transferzoo.cli.tables import print_tables
 from transferzoo.models.unlisted_options import UnlistedOptions
 
 ATTACKERS = "Attackers"
@@ -246,7 +247,6 @@ def audit(request: AuditCommand) -> None:
     from transferzoo.audits.plan import Talk, plan
     from transferzoo.audits.record import read_audit
     from transferzoo.cli.auto_surrogates import plan_of, train_surrogates
-    from transferzoo.cli.tables import render
     from transferzoo.page.audit_report import write_audit
 
     began, asked = time.monotonic(), request.asked
@@ -268,7 +268,7 @@ def audit(request: AuditCommand) -> None:
     if request.json:
         show_json(record.model_dump(mode="json"))
     else:
-        show(render(wording.attackers_table(record), terminal_width()))
+        print_tables(wording.attackers_table(record))
         for sentence in wording.sentences(record):
             show_line(sentence)
     log(f"Written: {folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ import typer
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.completion import complete_reports
 from transferzoo.cli.options import Json, Output, Visible
-from transferzoo.cli.output import log, progress_bar, show, show_json, terminal_width
+from transferzoo.cli.output import log, progress_bar
+from transferzoo.cli.tables import publish_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,19 +107,11 @@ def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility
         UsageError: the records do not fit one table.
         TransferZooError: a file cannot be written.
     """
-    from transferzoo.base.atomic import write_text
-    from transferzoo.cli.tables import render as render_table
     from transferzoo.results.tables import tables
-    from transferzoo.results.writers import render, to_json
+    from transferzoo.results.writers import csv_lines, to_json
 
-    if as_json:
-        show_json(to_json(found))
-    else:
-        width = terminal_width()
-        show(*(render_table(table, width) for table in tables(found, visibility=visibility)))
-    for path in files:
-        write_text(path, render(path, found, visibility=visibility))
-        log(f"Written: {path}")
+    shown = tables(found, visibility=visibility)
+    publish_tables(shown, partial(to_json, found), partial(csv_lines, found), files, as_json=as_json)
 
 
 def _draw(inputs: ReportInputs, html: Path | None, figures: Path | None) -> None:

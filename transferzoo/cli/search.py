@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Table
 from transferzoo.cli.candidates import Trials, check_yaml, technique_names
-from transferzoo.cli.output import log, show, show_json, show_line, terminal_width
+from transferzoo.cli.output import log, show_json, show_line
 from transferzoo.cli.parameters import command
 from transferzoo.cli.search_request import SearchRequest
+from transferzoo.cli.tables import print_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from rich.console import RenderableType
 
     from transferzoo.searches.moves import Candidate
     from transferzoo.searches.search import Round
@@ -41,7 +40,7 @@ def search(request: SearchRequest) -> None:
     if request.json:
         show_json(_as_json(request.name, best, rate, curve, rounds))
     else:
-        show(*_tables(rounds, curve))
+        print_tables(*_tables(rounds, curve))
         for line in ("attacks:", *lines):
             show_line(line)  # whole, as a zoo file needs it
     log(
@@ -82,10 +81,8 @@ class _Rounds:
         )
 
 
-def _tables(rounds: _Rounds, curve: Mapping[Candidate, float]) -> list[RenderableType]:
+def _tables(rounds: _Rounds, curve: Mapping[Candidate, float]) -> tuple[Table, Table]:
     """Return the rounds, and what the attack reaches at less cost."""
-    from transferzoo.cli.tables import render
-
     steps = Table(
         "Search",
         ("round", "move", "tried", "best attack so far", "success"),
@@ -101,7 +98,7 @@ def _tables(rounds: _Rounds, curve: Mapping[Candidate, float]) -> list[Renderabl
         tuple((str(one.gradients), str(one.steps), f"{100 * rate:.1f}") for one, rate in curve.items()),
         "The attack that was found, with fewer steps, on the same images; in %.",
     )
-    return [render(table, terminal_width()) for table in (steps, points)]
+    return steps, points
 
 
 def _as_json(

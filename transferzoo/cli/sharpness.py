@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
 from transferzoo.base.notes import Notes
-from transferzoo.cli.output import log, show, show_json, terminal_width
+from transferzoo.cli.output import log
 from transferzoo.cli.parameters import command
 from transferzoo.cli.sharpness_request import BELONGS, SharpnessRequest
+from transferzoo.cli.tables import publish_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +25,13 @@ def sharpness(request: SharpnessRequest) -> None:
     """Measure how sharp the loss is around models, between two, or on a plane; the same command resumes."""
     from transferzoo.attacks.configure import resolve
     from transferzoo.attacks.engine import Attack
-    from transferzoo.base.atomic import write_text
     from transferzoo.cli.landscapes import report_line, report_models, report_slice
-    from transferzoo.cli.tables import render
     from transferzoo.datasets.own import own_images, read_as_by
     from transferzoo.datasets.sources import measured
     from transferzoo.evaluation.known_classes import note_classes, with_classes
     from transferzoo.models.resolve import named_dataset, select_models
     from transferzoo.models.unlisted_options import UnlistedOptions
-    from transferzoo.results.writers import check_output, formatted
+    from transferzoo.results.writers import check_output
     from transferzoo.sharpness.plots import check_plot_path
     from transferzoo.sync.on_this_machine import download_models
     from transferzoo.zoo.reader import load_zoo
@@ -76,14 +75,7 @@ def sharpness(request: SharpnessRequest) -> None:
         )
     else:
         found = report_slice(setup, chosen[0], request.points, request.radius, request.runs, request.picture)
-    if request.json:
-        show_json(found.content)
-    else:
-        width = terminal_width()
-        show(*(render(table, width) for table in found.tables))
-    for path in files:
-        write_text(path, formatted(path, found.content, found.rows, found.tables))
-        log(f"Written: {path}")
+    publish_tables(found.tables, lambda: found.content, lambda: found.rows, files, as_json=request.json)
     log(f"Results are saved in {found.folder}")
 
 

@@ -10,11 +10,10 @@ import typer
 from transferzoo.cli.completion import complete_names, names_of_all
 from transferzoo.cli.flags import AUTO
 from transferzoo.cli.options import AllowCode, Json, Plugins, ZooFile
-from transferzoo.cli.output import log, show_json, show_line, terminal_width
-from transferzoo.cli.output import show as print_tables
+from transferzoo.cli.output import log, show_json, show_line
 from transferzoo.cli.show_parts import registered
 from transferzoo.cli.show_tables import tables, texts
-from transferzoo.cli.tables import render
+from transferzoo.cli.tables import print_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +53,7 @@ def show(
         show_json(found)
         return
     for entry in found:
-        print_tables(*(render(table, terminal_width()) for table in tables(entry)))
+        print_tables(*tables(entry))
         for text in texts(entry):
             show_line(f"{text}\n")
 

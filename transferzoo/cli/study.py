@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,8 @@ from transferzoo.cli.options import (
     ResultFile,
     ZooFile,
 )
-from transferzoo.cli.output import log, show, show_json, terminal_width
+from transferzoo.cli.output import log, show_json
+from transferzoo.cli.tables import print_tables, publish_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,29 +191,20 @@ def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool
         as_json: print JSON.
         brief: of tables the first alone, the verdicts where there are claims.
     """
-    from transferzoo.base.atomic import write_text
-    from transferzoo.cli.tables import render
-    from transferzoo.results.writers import formatted
     from transferzoo.studies.claims import judge
     from transferzoo.studies.result_file import csv_rows
     from transferzoo.studies.tables import tables, to_json
 
     verdicts = judge(found)
     shown = tables(found, verdicts)[: 1 if brief else None]
-    if as_json:
-        show_json(to_json(found, verdicts))
-    else:
-        show(*(render(table, terminal_width()) for table in shown))
-    for path in files:
-        write_text(path, formatted(path, to_json(found, verdicts), csv_rows(found), shown))
-        log(f"Written: {path}")
+    content, lines = partial(to_json, found, verdicts), partial(csv_rows, found)
+    publish_tables(shown, content, lines, files, as_json=as_json)
 
 
 def _plan(
     found: Finished, missing: Mapping[str, Cell], task: Task, zoo: Zoo, jobs: int, *, as_json: bool
 ) -> None:
     """Print the cells to do, how long they take, and how wide the intervals of claims will be."""
-    from transferzoo.cli.tables import render
     from transferzoo.studies.estimate import estimate_seconds
     from transferzoo.studies.plan import make_plan
     from transferzoo.studies.preflight import count_attacked, count_images
@@ -228,7 +221,7 @@ def _plan(
     if as_json:
         show_json(plan.to_json())
     else:
-        show(*(render(table, terminal_width()) for table in plan.tables()))
+        print_tables(*plan.tables())
 
 
 def _incomplete(failed: list[tuple[Cell, TransferZooError]], grid: Grid) -> TransferZooError:

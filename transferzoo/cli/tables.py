@@ -1,4 +1,4 @@
-"""Tables on the terminal: wide ones are cut into blocks of columns that fit."""
+"""Tables on the terminal, where wide ones are cut into blocks of columns that fit, and in files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from transferzoo.base.atomic import write_text
 from transferzoo.base.table import Mark
+from transferzoo.cli.output import log, show, show_json, terminal_width
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
     from rich.console import JustifyMethod, RenderableType
 
     from transferzoo.base.table import Table
@@ -26,6 +31,43 @@ _SENTENCE = 28
 """Columns that a folded sentence takes at least."""
 _KEPT = "\xa0"
 """A space at which no line is broken."""
+
+
+def print_tables(*tables: Table) -> None:
+    """Print tables on stdout, as wide as the terminal."""
+    width = terminal_width()
+    show(*(render(table, width) for table in tables))
+
+
+def publish_tables(
+    tables: Sequence[Table],
+    content: Callable[[], object],
+    lines: Callable[[], Sequence[Mapping[str, object]]],
+    files: Sequence[Path],
+    *,
+    as_json: bool,
+) -> None:
+    """Print tables, or JSON, on stdout, and write the same to files.
+
+    Args:
+        tables: for people.
+        content: gives what JSON has.
+        lines: gives those of a CSV file.
+        files: each of one of the formats of `writers.formatted`.
+        as_json: print JSON.
+
+    Raises:
+        TransferZooError: a file cannot be written.
+    """
+    from transferzoo.results.writers import formatted
+
+    if as_json:
+        show_json(content())
+    else:
+        print_tables(*tables)
+    for path in files:
+        write_text(path, formatted(path, content(), lines(), tables))
+        log(f"Written: {path}")
 
 
 def render(table: Table, width: int) -> RenderableType:

@@ -8,9 +8,9 @@ from shlex import join
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.notes import Notes
-from transferzoo.cli.output import log, report_once, show, show_json, show_line, terminal_width
+from transferzoo.cli.output import log, report_once, show_json, show_line
 from transferzoo.cli.parameters import command
-from transferzoo.cli.tables import render
+from transferzoo.cli.tables import print_tables
 from transferzoo.cli.train_job import check_architecture, run
 from transferzoo.cli.train_request import TrainRequest
 from transferzoo.cli.train_tables import choice_table, facts, measured_on, plan_table, time_first
@@ -38,7 +38,7 @@ def train(request: TrainRequest) -> None:
     if request.dry_run:
         found = facts(what, dataset, root, folder)
         notes.tell()
-        show_json(found) if request.json else show(render(plan_table(found), terminal_width()))
+        show_json(found) if request.json else print_tables(plan_table(found))
         return
     notes.tell()
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -111,7 +111,7 @@ def _planned(request: TrainRequest, notes: Notes) -> tuple[Plan, str | None, Dat
 def _show(result: dict[str, Any], folder: Path, own: Path | None) -> None:
     """Print what came of a training; `own` are images that no zoo file names."""
     if "tuning" in result:
-        show(render(choice_table(result["tuning"]), terminal_width()))
+        print_tables(choice_table(result["tuning"]))
     accuracy = measured_on(result, own=own is not None)
     show_line(f"{folder}: {accuracy}, {result['seconds']:.0f} s of training")
 

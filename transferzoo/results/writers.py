@@ -17,7 +17,6 @@ from transferzoo.results.comparisons import Findings, paired_tests, rows_of
 from transferzoo.results.conclusion import conclusion, notes
 from transferzoo.results.latex import to_latex
 from transferzoo.results.ranking import rankings
-from transferzoo.results.tables import tables
 from transferzoo.results.trainings import to_dict, trainings
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def to_json(found: Findings) -> dict[str, Any]:
     }
 
 
-def _lines(found: Findings) -> list[dict[str, object]]:
+def csv_lines(found: Findings) -> list[dict[str, object]]:
     """Return one line a record, then one of noise, then one a point of the curve, the versions left out."""
     records = (*found.records, *found.noise, *found.curve)
     return [{k: v for k, v in asdict(r).items() if k != "versions"} for r in records]
@@ -81,11 +80,6 @@ def _markdown(table: Table) -> str:
         line(cell(row, column) for column in range(len(table.columns))) for row in range(len(table.rows))
     )
     return f"**{table.title}**\n\n{line(table.columns)}\n{rule}\n{body}\n\n{table.caption}\n"
-
-
-def render(path: Path, found: Findings, *, visibility: bool = False) -> str:
-    """Return the report in the format that the suffix of a checked path asks for."""
-    return formatted(path, to_json(found), _lines(found), tables(found, visibility=visibility))
 
 
 def formatted(
