@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import transferzoo
 from helpers.refusals import ATTACK
 from transferzoo.attacks import noise
 from transferzoo.attacks.engine import craft
@@ -138,6 +139,18 @@ def test_code_of_a_user_is_never_forked(
     assert done.code == 0
     assert used() == [jobs]
     assert ("one process instead of 2, since 'predict' is code" in done.err) == (jobs == 1 and bool(asked))
+
+
+@pytest.mark.parametrize("function", [False, True])
+def test_a_function_in_memory_is_never_forked(calls: Any, function: bool) -> None:
+    from transferzoo.evaluation.crafting import craft_all
+
+    used = calls("evaluation.run.craft_all", craft_all, lambda *given: given[-1])
+    data, vgg = transferzoo.load_images().select(range(4)), transferzoo.load_model("vgg")
+    target = (lambda images: vgg(images)) if function else vgg
+    attack, surrogate = transferzoo.read_attack("bim", steps=1), transferzoo.load_model("resnet50-sgd")
+    transferzoo.evaluate(attack, surrogate, {"mine": target}, data.images, data.labels, jobs=2)
+    assert used() == [1 if function else 2]
 
 
 def test_noise_is_drawn_once_for_all_targets(cli: Run, few: Path, tmp_path: Path, calls: Any) -> None:

@@ -73,6 +73,12 @@ class InMemory(LoadableSource):
         return (state_digest(self.model) if self.model.state_dict() else itself), itself
 
 
+class HeldCode(InMemory):
+    """A function, or a session of another library, that a program holds."""
+
+    runs_code: ClassVar[bool] = True
+
+
 @dataclass(frozen=True)
 class Held:
     """Models and images of a call.
@@ -125,13 +131,17 @@ def held_still(surrogates: Mapping[str, Model], targets: Mapping[str, Model], da
             if (home := _device(model)) is not None:
                 still.callback(model.to, home)
         classes = _classes(every, data)
-        for predictor in _uncounted(every):
-            predictor.classes = classes
-            still.callback(setattr, predictor, "classes", None)
+        for predictor in (part for _, model in every for part in _predictors(model)):
+            if predictor.classes is None:  # it does not say how many classes it knows
+                predictor.classes = classes
+                still.callback(setattr, predictor, "classes", None)
         dataset = DatasetSpec.model_construct(
             name="", classes=tuple(map(str, range(classes))), channels=data.images.shape[1]
         )
-        sources = {id(model): InMemory(model, number) for number, (_, model) in enumerate(every)}
+        sources = {
+            id(model): (HeldCode if _predictors(model) else InMemory)(model, number)
+            for number, (_, model) in enumerate(every)
+        }
         specs = [ModelSpec(name=name, roles=ROLES, source=sources[id(model)]) for name, model in every]
         behind = [name.partition("|")[2].strip() for name in (*surrogates, *targets)]
         specs = [defended(one, spec) if spec else one for one, spec in zip(specs, behind, strict=True)]
@@ -150,10 +160,9 @@ def _networks(models: Sequence[tuple[str, Model]], channels: int) -> list[tuple[
     return [(name, known[id(model)]) for name, model in models]
 
 
-def _uncounted(models: Sequence[tuple[str, nn.Module]]) -> list[Predictor]:
-    """Return what answers for models that do not say how many classes they know."""
-    parts = [part for _, model in models for part in model.modules()]
-    return [part for part in parts if isinstance(part, Predictor) and part.classes is None]
+def _predictors(model: nn.Module) -> list[Predictor]:
+    """Return what answers for a model that is not of PyTorch."""
+    return [part for part in model.modules() if isinstance(part, Predictor)]
 
 
 def _device(model: nn.Module) -> torch.device | None:

@@ -89,7 +89,8 @@ def evaluate(
             target does, or none of this.
         most_images: attack at most so many, drawn by the seed; all where none is given.
         batch_size: images at a time.
-        jobs: processes, in one thread each; None for one a processor.
+        jobs: processes, in one thread each, but one alone where a function or a session is among the models;
+            None for one a processor.
         on_progress: called with what is being done, how much is done and how much there is.
 
     Raises:
