@@ -15,6 +15,7 @@ from transferzoo.base.environment import environment, versions
 from transferzoo.base.plugins import used
 from transferzoo.defences import DEFENCES, read_defence
 from transferzoo.models.download import loadable
+from transferzoo.models.kept_predictions import KeptPredictions
 from transferzoo.models.load import classes_of, identity
 from transferzoo.results.comparisons import brief
 from transferzoo.results.records import SurrogateAttack
@@ -94,7 +95,12 @@ class Job:
         ]
         return re.sub(r"[^a-z0-9+._-]+", "-", "-".join(parts).lower()).strip("-.")[:LONGEST_TITLE]
 
-    def prediction_key(self, model: ModelSpec) -> dict[str, Any]:
+    def predictions(self, model: ModelSpec) -> KeptPredictions:
+        """Return the classes of the candidates that a model predicts, kept for all runs."""
+        key = self._prediction_key(model)
+        return KeptPredictions(model, self.dataset, self.data, key, self.cache, self.remembered)
+
+    def _prediction_key(self, model: ModelSpec) -> dict[str, Any]:
         """Return all that a model's predictions on the candidates depend on."""
         return {
             "weights": self.content["models"][model.full_name],

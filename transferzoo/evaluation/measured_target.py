@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.evaluation import candidates
-from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.crafting import crafted_units
 from transferzoo.evaluation.examples import Predictions
 from transferzoo.evaluation.kept_records import Measured, shown_places
@@ -48,7 +47,7 @@ class MeasuredTarget:
         self.own = own
         self.examples: list[Predictions] = []
         self.model = load.load_on(device, target, job.dataset)
-        self.weights = parameters_digest(job, target, device)
+        self.weights = job.predictions(target).parameters_digest(device)
         self.tasks = {task.pair: task for task in job.crafting_tasks}
 
     def measure(self, missing: Mapping[str, Sequence[Row]]) -> Measured:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.claims import claimed, unfinished
 from transferzoo.base.processes import one_thread, share, starts, tally
-from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.crafting import crafted_units
 from transferzoo.evaluation.kept_records import KeptRecords, intact
 from transferzoo.evaluation.measured_target import MeasuredTarget
@@ -91,7 +90,7 @@ def measure_all(
     kept, before = KeptRecords(job, selected, folder), list[Item]()
     while (items := [item for item in _items(job, kept) if _is_missing(kept, item)]) and items != before:
         before = items  # where a file system shows a file late, what was written may have been overwritten
-        own = {m.full_name: parameters_digest(job, m, team.device) for m in job.surrogates}
+        own = {m.full_name: job.predictions(m).parameters_digest(team.device) for m in job.surrogates}
         on_progress("measuring targets", 0, len(items))
         load_target = partial(MeasuredTarget, job, selected, folder, own=own, device=team.device)
         shared = _shared_target(items, load_target, team.device)

@@ -14,7 +14,6 @@ import torch
 
 from transferzoo.defences import read_defence
 from transferzoo.evaluation.candidates import drawn_order
-from transferzoo.evaluation.clean_predictions import are_known
 from transferzoo.evaluation.kept_records import measured_rows
 from transferzoo.evaluation.run_folder import NOISE
 from transferzoo.evaluation.select_images import next_look
@@ -85,7 +84,7 @@ def expected_queries(job: Job, *, complete: bool) -> list[Queries]:
     for target in job.targets:
         if not loadable(target).takes_queries():
             continue
-        new = not (complete and are_known(job, target, at))
+        new = not (complete and job.predictions(target).are_known(at))
         counts = counted(target, job.dataset, job.config, job.crafting_tasks, images, new * len(at))
         if target.full_name in job.noiseless:
             counts = replace(counts, noise=0)

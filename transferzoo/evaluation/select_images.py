@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,22 +16,21 @@ from transferzoo.base.claims import claimed, unfinished
 from transferzoo.base.errors import DataError
 from transferzoo.base.processes import share, shares, tally
 from transferzoo.evaluation import candidates
-from transferzoo.evaluation.clean_predictions import are_known, claim, clean_predictions, found_here, keep
 from transferzoo.models.accuracy_gate import require_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from transferzoo.base.distributed import Team
-    from transferzoo.evaluation.clean_predictions import Found
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.zoo.schema import ModelSpec
 
     OnProgress = Callable[[str, int, int], None]
-    Answer = tuple[int, Found | None]
+    Answer = tuple[int, dict[str, NDArray[Any]] | None]
 
 FIRST_LOOK = 256
 """Candidates that every model is asked about at least: fewer say little of whether it classifies."""
@@ -110,7 +109,7 @@ def select(
         aimed_at,
         accuracy,
         len(asked),
-        {m.full_name: clean_predictions(job, m, places, team.device) for m in job.targets},
+        {m.full_name: job.predictions(m).ask(places, team.device) for m in job.targets},
         torch.arange(len(places)).split(job.config.batch_size),
     )
     names = [job.data.names[place] for place in places.tolist()] if job.data.names else None
@@ -134,24 +133,26 @@ def _ask(
     job: Job, models: Sequence[ModelSpec], at: Tensor, team: Team, on_progress: OnProgress, jobs: int
 ) -> None:
     """Ask all models about candidates, each process some of them; the answers lie in the cache then."""
-    every = [place for place, model in enumerate(models) if not are_known(job, model, at)]
+    every = [place for place, model in enumerate(models) if not job.predictions(model).are_known(at)]
     first = team.rank * len(every) // team.size
     unknown = [*every[first:], *every[:first]]
 
     def ask(some: Sequence[int], send: Callable[[Answer], None]) -> None:
         for place in unfinished(
             some,
-            lambda place: claim(job, models[place]),
-            lambda place: are_known(job, models[place], at),
+            lambda place: job.predictions(models[place]).claim,
+            lambda place: job.predictions(models[place]).are_known(at),
             on_done=lambda place: send((place, None)),
         ):
-            clean_predictions(job, models[place], at, team.device)
-            send((place, found_here(job, models[place])))
+            kept = job.predictions(models[place])
+            kept.ask(at, team.device)
+            send((place, {name: tensor.numpy() for name, tensor in kept.remembered.items()}))
 
     def hear(answer: Answer) -> None:
         place, found = answer
         if found is not None:
-            keep(job, models[place], found)
+            tensors = {name: torch.from_numpy(array) for name, array in found.items()}
+            job.predictions(models[place]).remember(tensors)  # the cache may not have taken them
         show((unknown.index(place), 1))
 
     show = tally([1] * len(unknown), lambda n: on_progress("predicting clean images", n, len(unknown)))
@@ -159,13 +160,14 @@ def _ask(
         on_progress("predicting clean images", 0, len(unknown))
         share(ask, shares(unknown, jobs), hear)
     if job.config.targeted == "least-likely":
-        with claimed(claim(job, job.surrogates[0])):
-            clean_predictions(job, job.surrogates[0], at, team.device, "least_likely")
+        kept = job.predictions(job.surrogates[0])
+        with claimed(kept.claim):
+            kept.ask(at, team.device, "least_likely")
 
 
 def _eligible(job: Job, at: Tensor, device: torch.device) -> Tensor:
     """Return which candidates may be attacked, bool (M,)."""
-    predictions = {m.full_name: clean_predictions(job, m, at, device) for m in job.targets}
+    predictions = {m.full_name: job.predictions(m).ask(at, device) for m in job.targets}
     return candidates.eligible(
         job.config, job.data.labels[at], predictions.values(), _target_classes(job, at, device)
     )
@@ -178,7 +180,7 @@ def _target_classes(job: Job, at: Tensor, device: torch.device) -> Tensor | None
         job.data.labels[at],
         len(job.dataset.classes),
         None if job.target_classes is None else job.target_classes[at],
-        lambda: clean_predictions(job, job.surrogates[0], at, device, "least_likely"),
+        lambda: job.predictions(job.surrogates[0]).ask(at, device, "least_likely"),
     )
 
 
@@ -190,7 +192,7 @@ def _accuracy(
     Raises:
         ModelError: it does not classify, and is not known to be right all the same.
     """
-    predictions, labels = clean_predictions(job, model, at, device), job.data.labels[at]
+    predictions, labels = job.predictions(model).ask(at, device), job.data.labels[at]
     if model.full_name in job.trusted:
         return float((predictions == labels).float().mean())
     accuracy, warning = require_accuracy(

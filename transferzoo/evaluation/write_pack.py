@@ -14,7 +14,6 @@ import torch
 from transferzoo.base.atomic import write_bytes
 from transferzoo.base.budget import WrittenBudget
 from transferzoo.base.errors import UsageError
-from transferzoo.evaluation.clean_predictions import parameters_digest
 from transferzoo.evaluation.image_files import read_unit
 from transferzoo.evaluation.pack_manifest import (
     COLUMNS,
@@ -111,7 +110,7 @@ def _manifest(job: Job, folder: RunFolder, device: torch.device, content: Mappin
     rows = []
     for task in job.crafting_tasks:
         record = records[task.pair]
-        digests = [parameters_digest(job, model, device) for model in task.models]
+        digests = [job.predictions(model).parameters_digest(device) for model in task.models]
         rows.append(
             PackedImages(
                 surrogate=record.surrogate,
