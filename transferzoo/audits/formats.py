@@ -112,10 +112,8 @@ def _judged(name: str, verdict: Verdict, record: AuditRecord) -> ElementTree.Ele
 
 def summary(record: AuditRecord) -> str:
     """Return the audit in Markdown, for a comment or a file of evidence."""
-    tables = [wording.attackers_table(record)]
-    tables += [wording.references_table(record)] if record.controls.references else []
     said = "\n\n".join(printable(one) for one in wording.sentences(record))
-    return f"# Audit of {printable(record.model.name)}\n\n{said}\n\n{to_markdown(tables)}"
+    return f"# Audit of {printable(record.model.name)}\n\n{said}\n\n{to_markdown(wording.tables(record))}"
 
 
 def repeat(record: AuditRecord) -> str:

@@ -246,6 +246,11 @@ def attackers_table(record: AuditRecord) -> Table:
     )
 
 
+def tables(record: AuditRecord) -> list[Table]:
+    """Return the attackers, and the reference models where there are any."""
+    return [attackers_table(record), *([references_table(record)] if record.controls.references else [])]
+
+
 def references_table(record: AuditRecord) -> Table:
     """Return the reference models and the audited one, the least fooled first."""
     rows = [(one.rate, 1, short(one.name)) for one in record.controls.references]

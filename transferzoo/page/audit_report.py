@@ -30,8 +30,6 @@ def write_audit(record: AuditRecord, folder: Path) -> None:
 def audit_part(record: AuditRecord) -> Part:
     """Return the part of a page about an audit: its verdict, what it was about, tables, how to repeat it."""
     verdict, *others = wording.sentences(record)
-    tables = [wording.attackers_table(record)]
-    tables += [wording.references_table(record)] if record.controls.references else []
     facts = {
         "Model": (short(record.model.name),),
         "Weights": (f"{record.model.place}, SHA-256 {record.model.sha256[:12]}",),
@@ -50,7 +48,7 @@ def audit_part(record: AuditRecord) -> Part:
         facts=facts,
         verdicts=(),
         figures=(),
-        tables=tuple(tables),
+        tables=tuple(wording.tables(record)),
         examples=(),
         commands=(record.command,),
         configuration={},
