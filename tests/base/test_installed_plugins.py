@@ -124,7 +124,7 @@ def test_what_all_techniques_and_minimizers_keep_is_tested_of_a_plugins(package:
     done = subprocess.run(program, env=variables, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     (passed,) = re.findall(r"(\d+) passed", done.stdout)
-    assert int(passed) >= 20, done.stdout
+    assert int(passed) >= 15, done.stdout
 
 
 def test_a_broken_plugin_is_a_note_to_who_asks_for_names(package: Installed, tmp_path: Path) -> None:
