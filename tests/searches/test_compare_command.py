@@ -172,7 +172,7 @@ def test_images_that_choose_are_not_reported() -> None:
     ("arguments", "sentence"),
     [
         (("momentun",), "unknown technique 'momentun'"),
-        (("VMII",), "; did you mean vmi"),
+        (("VMII",), "; did you mean mi or emi"),
         (("",), "'' is no single technique"),
         (("MI-FGSM", "--alone", "-s", "nobody"), "unknown surrogate 'nobody'"),
         (("flat-sign",), "or one that --plugin FILE brings"),
