@@ -24,7 +24,6 @@ from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw, Starter
 from transferzoo.attacks.techniques.work_unit import WorkUnit
 from transferzoo.base.fixed_math import fixed_math
-from transferzoo.base.heap import kept_heap
 from transferzoo.base.spec_strings import require
 from transferzoo.models.classifier import frozen
 from transferzoo.models.wrap import as_network
@@ -179,7 +178,6 @@ def perturb(
     attack.composition.check(len(surrogates))
     with ExitStack() as block:
         block.enter_context(fixed_math(images.device))
-        block.enter_context(kept_heap())
         for technique in attack.composition.of(Draw):
             surrogates = tuple(technique.draw(surrogates, unit))
         for model in surrogates:
