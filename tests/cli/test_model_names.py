@@ -89,7 +89,7 @@ class Opened:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folders: list[Path] = []
-        for name in ("digest", "restore"):
+        for name in ("digest", "restore", "load_network"):
             self._watch(monkeypatch, name)
 
     def _watch(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
