@@ -1,7 +1,7 @@
 """What PyTorch frees on a CPU, kept for the next step instead of being given back to the system.
 
 The allocator of glibc maps large blocks one by one and unmaps them when they are freed, so that every step
-faults its activations in anew; `tests/benchmarks/heap.py` prints what that costs.
+of a training faults its activations in anew; `tests/benchmarks/heap.py` prints what that costs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _blocks = 0
 def kept_heap() -> Iterator[None]:
     """Keep what is freed in this process until the last such block ends; nothing happens without glibc.
 
-    No value that is computed depends on it, and the peak of the memory is the same. Blocks may be nested, and
-    in several threads.
+    No value that is computed depends on it. The memory of some tensors more is held: one that is freed may be
+    a little too small for the next of its size. Blocks may be nested, and in several threads.
     """
     global _blocks
     with _lock:

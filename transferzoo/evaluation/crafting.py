@@ -14,7 +14,6 @@ from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw
 from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.claims import unfinished
-from transferzoo.base.heap import kept_heap
 from transferzoo.base.processes import one_thread, share, starts, tally
 from transferzoo.evaluation.image_files import is_whole, read_unit, write_unit
 from transferzoo.models import load
@@ -71,10 +70,9 @@ def craft_all(
         )
         for task, places in groupby(mine, key=lambda place: missing[place][0]):
             models = shared or load_surrogates(job, task, team.device)
-            with kept_heap():
-                for place in places:
-                    advance = partial(_tell, send, place)
-                    _craft_unit(job, selected, folder, models, missing[place], advance)
+            for place in places:
+                advance = partial(_tell, send, place)
+                _craft_unit(job, selected, folder, models, missing[place], advance)
             del models  # before those of the next task are loaded
 
     names = list(dict.fromkeys(short(task.pair.surrogate) for task, _ in missing))
