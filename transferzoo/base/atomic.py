@@ -42,9 +42,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary, stream = _new_file(path)
-        try:
-            with stream:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        try:  # before there is a file: Ctrl-C may come at any moment
+            with _locked_file(temporary) as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -71,13 +71,12 @@ def sweep(folder: Path) -> None:
                 leftover.unlink()
 
 
-def _new_file(path: Path) -> tuple[Path, BinaryIO]:
-    """Return a new file beside `path`, locked where the file system has locks, and open for writing."""
+def _locked_file(path: Path) -> BinaryIO:
+    """Return a new file, locked where the file system has locks, and open for writing."""
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        stream = temporary.open("xb")
+        stream = path.open("wb")
         if _lock(stream) is not False and os.fstat(stream.fileno()).st_nlink:
-            return temporary, stream
+            return stream
         stream.close()  # swept before it was locked
 
 
