@@ -12,8 +12,8 @@ import torch
 
 import transferzoo
 from helpers.data_layouts import as_structs, encoded, picture, pixels, write_table
+from helpers.hf_datasets_folders import CLASSES, LABELS, as_library_reads, class_folders, made, read
 from helpers.hub_server import connect, running
-from helpers.library_datasets import CLASSES, LABELS, as_library_reads, class_folders, made, read
 from helpers.refusals import refused
 from transferzoo.base.errors import DataError, TransferZooError, UsageError
 from transferzoo.datasets.hf_datasets import Columns
