@@ -15,7 +15,7 @@ def fill_disk(patch: pytest.MonkeyPatch, *names: str) -> None:
 
     def open_file(path: Path, *arguments: Any, **options: Any) -> Any:
         stream = undisturbed(path, *arguments, **options)
-        if not any(path.match(f".{name}.*.tmp") for name in names) or stream.mode != "xb":
+        if not any(path.match(f".{name}.*.tmp") for name in names) or stream.mode != "wb":
             return stream
         stream.close()
         return Path("/dev/full").open("wb")
