@@ -18,6 +18,7 @@ from transferzoo.base.distributed import this_device
 from transferzoo.base.environment import ARITHMETIC, environment
 from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.options import _ADDED, Options, added
+from transferzoo.base.plugins import used
 from transferzoo.base.train_config import Adversarial, Collection, TrainConfig
 from transferzoo.defences import DEFENCES
 from transferzoo.minimizers import MINIMIZERS
@@ -44,23 +45,49 @@ def defaults() -> dict[str, dict[str, object]]:
             fields_of = dataclasses.fields(registry[name])
             kept = {f.name: f.default for f in fields_of if not f.metadata.get(_ADDED)}
             found[f"{registry.kind} {name}"] = json.loads(json.dumps(kept))
+            if (revision := registry[name].revision) > 1:
+                found[""][f"{registry.kind} {name}"] = revision
     return found
 
 
 def test_no_default_changes_in_silence() -> None:
     """A key leaves defaults out, so another default is other arithmetic; a new option of a term is `added`.
 
-    After raising `ARITHMETIC`, or with a new term or field of a configuration, pin anew:
+    After raising `ARITHMETIC` or a revision, or with a new term or field of a configuration, pin anew:
     `python tests/base/test_keys.py`.
     """
     pinned, now = json.loads(PINNED.read_text(encoding="utf-8")), defaults()
     if pinned[""] != now[""]:
-        pytest.fail("ARITHMETIC was raised: pin the defaults anew")
+        pytest.fail("ARITHMETIC or a revision was raised: pin the defaults anew")
     for name, options in pinned.items():
-        assert now[name].items() >= options.items(), f"{name}: a default changed; raise ARITHMETIC"
+        assert now[name].items() >= options.items(), (
+            f"{name}: a default changed; raise its revision, or ARITHMETIC"
+        )
     for name, options in now.items():
         new = sorted(options.keys() - pinned.get(name, {}).keys())
         assert name in pinned and not new, f"{name} {new}: `added` for an option of a term, then pin anew"
+
+
+def test_a_revision_is_in_the_keys_of_what_uses_it_alone(
+    few: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folders() -> list[str]:
+        attacks = (
+            ["attack", "-s", "resnet18", "-t", "vgg", "--data", few, "-a", name] for name in ("ti", "di")
+        )
+        trainings = (
+            ["train", "--architecture", "small_vgg", "--minimizer", name] for name in ("asam", "sam")
+        )
+        plans = [json.loads(cli(*command, "--dry-run", "--json").out) for command in (*attacks, *trainings)]
+        return [plan.get("run_folder") or plan["output"] for plan in plans]
+
+    before = folders()
+    monkeypatch.setattr(TECHNIQUES["ti"], "revision", 2)
+    monkeypatch.setattr(MINIMIZERS["asam"], "revision", 2)
+    changed = [one != other for one, other in zip(before, folders(), strict=True)]
+    assert changed == [True, False, True, False]
+    assert used(*TECHNIQUES.origins("mi+ti")) == {"revisions": {"technique ti": 2}}
+    assert used(*TECHNIQUES.origins("mi+di")) == {}
 
 
 class Old(FrozenModel):

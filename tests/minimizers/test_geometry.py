@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from helpers.minimizers import DECAY, RATE, Bowl, Net, closure_of, closure_on, flat, make, walk, weights
 from transferzoo.base.errors import UsageError
-from transferzoo.minimizers.perturbation import Weights, copies, dot, rejection
+from transferzoo.minimizers.perturbation import Weights, copies, dot, norm, rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ def test_vectors_are_reckoned_with_to_the_last_bit_as_their_tensors_would_be_one
     one, other = ([torch.randn(size, 3, generator=generator) for size in (1, 50, 7)] for _ in range(2))
     products = [(a * b).sum() for a, b in zip(one, other, strict=True)]
     assert torch.equal(dot([*one, None], [*other, one[0]]), torch.stack(products).sum())
-    share = dot(one, other) / dot(other, other)
+    share = dot(one, other) / norm(other).square()
     expected = [a + b * -share for a, b in zip(one, other, strict=True)]
     found = torch.cat([part for part in rejection([*one], [*other]) if part is not None])
     assert torch.equal(found, torch.cat(expected))

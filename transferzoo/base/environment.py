@@ -14,7 +14,10 @@ from transferzoo.base.distributed import this_device
 from transferzoo.base.version import __version__
 
 ARITHMETIC = 1
-"""Raised whenever the same configuration comes to give other bytes: a formula, a draw, a default."""
+"""Raised when all results come to have other bytes: a formula, a draw, a default of engine or trainer.
+
+What changes those of one technique, minimizer or defence raises its `revision`.
+"""
 
 
 class Environment(NamedTuple):

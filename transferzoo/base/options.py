@@ -25,6 +25,7 @@ from typing import (
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.plugins import Plugin, Revision
 from transferzoo.base.registry import Registry
 from transferzoo.base.spec_strings import parse_number, parse_terms
 
@@ -70,6 +71,8 @@ class Options:
     Attributes:
         kind: what it is, as an error names it: "minimizer"; its registry's.
         name: what it is registered under: "sam".
+        revision: raised when the same options come to give other bytes: a formula, a draw, a default. Keys
+            have it from 2 on, so that what an earlier one computed is not used again, and only that.
 
     Raises:
         UnknownNameError: made with an option that it does not have, or with none of an option's words.
@@ -78,6 +81,7 @@ class Options:
 
     kind: ClassVar[str] = "term"
     name: ClassVar[str] = ""
+    revision: ClassVar[int] = 1
 
     def __new__(cls, *args: object, **given: object) -> Self:
         """Check what is given; defaults are taken as they are."""
@@ -248,6 +252,16 @@ class Terms(Registry[type[T]]):
             return cls
 
         return decorate
+
+    def origins(self, spec: str) -> list[Plugin | Revision | None]:
+        """Return what `plugins.used` tells of the names of a spec string: plug-ins and revisions.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        terms = [self[term.name] for term in parse_terms(spec) if term.name in self]
+        revised = [Revision(f"{one.kind} {one.name}", one.revision) for one in terms if one.revision > 1]
+        return [*super().origins(spec), *revised]
 
     def read(self, spec: str) -> T:
         """Return what a single term stands for.

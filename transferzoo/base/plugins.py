@@ -58,6 +58,19 @@ class Plugin:
         return f"{self.name} {self.version}".rstrip()
 
 
+@dataclass(frozen=True)
+class Revision:
+    """A term that came to compute something else than its first version does.
+
+    Attributes:
+        term: kind and name: "minimizer gsam".
+        number: from 2 on.
+    """
+
+    term: str
+    number: int
+
+
 class PluginWarning(UserWarning):
     """An installed plug-in cannot be loaded; nothing of it is there."""
 
@@ -72,10 +85,15 @@ _files: dict[str, Path] = {}
 _searched = False
 
 
-def used(*plugins: Plugin | None) -> dict[str, Any]:
-    """Return what a key says of the plug-ins that a result depends on: nothing where all is built in."""
-    known = {one.name: {"version": one.version, "sha256": one.sha256} for one in plugins if one}
-    return {"plugins": known} if known else {}
+def used(*origins: Plugin | Revision | None) -> dict[str, Any]:
+    """Return what a key says of what a result depends on: nothing where all is built in, as it ever was."""
+    plugins, revised = dict[str, Any](), dict[str, int]()
+    for one in origins:
+        if isinstance(one, Revision):
+            revised[one.term] = one.number
+        elif one:
+            plugins[one.name] = {"version": one.version, "sha256": one.sha256}
+    return {**({"plugins": plugins} if plugins else {}), **({"revisions": revised} if revised else {})}
 
 
 def is_built_in(module: str) -> bool:

@@ -19,7 +19,7 @@ from transferzoo.base.spec_strings import parse_terms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from transferzoo.base.plugins import Plugin
+    from transferzoo.base.plugins import Plugin, Revision
 
 T = TypeVar("T")
 
@@ -108,8 +108,8 @@ class Registry(Generic[T]):
         """Return the plug-in that a name comes from; None for what is built in, or no name of this kind."""
         return plugins.owner(self._modules[name]) if name in self else None
 
-    def origins(self, spec: str) -> list[Plugin | None]:
-        """Return the plug-ins that the names of a spec string come from.
+    def origins(self, spec: str) -> list[Plugin | Revision | None]:
+        """Return what `plugins.used` tells of the names of a spec string.
 
         Raises:
             UsageError: it cannot be read.

@@ -173,8 +173,8 @@ class Job:
             },
             "environment": environment(fixed=True)._asdict(),
             **used(
-                *(plugin for spec in self.config.attacks for plugin in TECHNIQUES.origins(spec.techniques)),
-                *(plugin for model in self.targets for plugin in DEFENCES.origins(model.defence)),
+                *(one for spec in self.config.attacks for one in TECHNIQUES.origins(spec.techniques)),
+                *(one for model in self.targets for one in DEFENCES.origins(model.defence)),
             ),
             "versions": versions(*self._packages) | needed,
         }

@@ -52,6 +52,7 @@ class Gsam(Rule):
     base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 2
+    revision: ClassVar[int] = 2
     paper: ClassVar[str] = "Zhuang et al. 2022, arXiv 2203.08065"
     schedule: ClassVar[dict[str, Any]] = {"rho_schedule": "rate", "rho_floor": 0.5}
 
@@ -88,6 +89,7 @@ class Agsam(Rule):
     base: BaseOptimizer = "sgd"
 
     passes: ClassVar[float] = 2
+    revision: ClassVar[int] = 2
     paper: ClassVar[str] = "Zhuang et al. 2022, arXiv 2203.08065"
 
     def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:

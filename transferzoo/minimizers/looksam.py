@@ -44,6 +44,7 @@ class LookSam(Rule):
     alpha: NonNegative = 0.7
     base: BaseOptimizer = "sgd"
 
+    revision: ClassVar[int] = 2
     paper: ClassVar[str] = "Liu et al. 2022, arXiv 2203.02714"
 
     @property

@@ -247,7 +247,7 @@ def rejection(vector: Vector, other: Vector) -> Vector:
     """Return the part of a vector that is orthogonal to another, v − (⟨v, o⟩ / ⟨o, o⟩) o; v where o is 0."""
     import torch
 
-    square = dot(other, other)
+    square = norm(other).square()  # a call for all, where the sum of a product is one a tensor
     share = torch.where(square > 0, dot(vector, other) / square, square)  # a GPU need not tell which it is
     return combined(vector, other, -share)
 

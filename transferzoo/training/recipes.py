@@ -200,7 +200,7 @@ def with_rho(minimizer: str, rho: float) -> str:
 
 
 def plugins_of(config: TrainConfig) -> dict[str, Any]:
-    """Return what a key of a training says of the plug-ins that it uses; nothing where it uses none."""
+    """Return what a key of a training says of plug-ins and revisions; nothing where all is as it ever was."""
     return used(*MINIMIZERS.origins(config.minimizer), *ARCHITECTURES.origins(config.architecture))
 
 
