@@ -157,9 +157,9 @@ def test_images_that_are_elsewhere(cli: Run, tmp_path: Path) -> None:
     assert told["images"] == "all of stripes; they are not on this machine: give their folder with --data"
     assert told["time"] == f"about 0.25 s a step {HERE}"
     assert told["steps"] == "10 epochs, 16 images a step"
-    hub = json.loads(cli("train", "--recipe", "resnet50-sam", "--dry-run", "--json").out)
+    hub = json.loads(cli("train", "--recipe", "cifar10-resnet18-sgd", "--dry-run", "--json").out)
     assert (hub["images"], hub["images_state"]) == (None, "hub")
-    assert hub["downloads"] == ["zalando-datasets/fashion_mnist/fashion_mnist/train-00000-of-00001.parquet"]
+    assert hub["downloads"] == ["uoft-cs/cifar10/plain_text/train-00000-of-00001.parquet"]
     write_idx(tmp_path / "data", "train", draw(15, 0))
     few = cli(*PLAN, "--data", "data")
     assert (few.code, few.out) == (1, "")
