@@ -162,7 +162,8 @@ def test_flat_neighbours() -> None:
     check("mef:copies=3+mi:decay=0.5", literal)
 
 
-def test_integrated_gradients() -> None:
+@pytest.mark.parametrize("floor", [0.0, 0.3])
+def test_integrated_gradients(floor: float) -> None:
     def coarser(walk: Walk, image: Tensor) -> Tensor:
         """Every value becomes the highest bound of its channel that does not exceed it."""
         parts = torch.rand(image.shape[0], 2, generator=walk.generator, dtype=torch.float64)
@@ -182,11 +183,19 @@ def test_integrated_gradients() -> None:
                 baseline = coarser(walk, image)
                 path = image - baseline
                 assert (path >= 0).all()
-                total += walk.slope(baseline + 0.7 * path) * path
+                total += walk.slope(baseline + 0.7 * path) * torch.where(path < floor, floor, path)
             image = walk.boxed(image + STEP * total.sign())
         return image
 
-    check("mumodig:copies=2,regions=3,position=0.7", literal)
+    check(f"mumodig:copies=2,regions=3,position=0.7,floor={floor}", literal)
+
+
+@pytest.mark.parametrize(("spec", "moves"), [("mumodig:copies=1", True), ("mumodig:copies=1,floor=0", False)])
+def test_a_channel_of_one_colour_has_no_path_and_moves_by_the_floor(spec: str, moves: bool) -> None:
+    batch = random_images(2)
+    batch.images[:, 0] = 0.2
+    moved = (perturb(make_attack(spec), small_cnn(), batch) - batch.images)[:, 0].abs().max().item()
+    assert (moved > 1e-9) is moves, moved
 
 
 # ---------------------------------------------------------------- limits

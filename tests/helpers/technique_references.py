@@ -124,7 +124,11 @@ REFERENCES = {
     "gra": Checked("test_estimators", LITERAL, "the step's mask is a technique of its own"),
     "rap": Checked("test_estimators", LITERAL, "the box is that of L∞ in L2, too"),
     "mef": Checked("test_estimators", LITERAL),
-    "mumodig": Checked("test_estimators", LITERAL, "no transforms of its own: views do that part"),
+    "mumodig": Checked(
+        "test_estimators",
+        LITERAL,
+        "no transforms of its own: views do that part; without a path a gradient counts a little, see floor",
+    ),
     "ops": Checked(
         "test_operators",
         "torchvision's and torch's own functions, image by image",
