@@ -42,6 +42,7 @@ from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 ATTACKS = ("", "mi", "di", "vt", "ssa", "dem+mi", "sia", "bsr", "admix")
 MINIMIZERS = ("sgd", "sam", "asam", "gsam", "looksam")
@@ -153,15 +154,15 @@ def attack_step(spec: str, model: nn.Module, shape: tuple[int, ...]) -> Counts:
     return seen[1].since(seen[0])
 
 
-def training_step(step: Callable[[], object]) -> Counts:
+def training_step(step: Callable[[], object], steps: int = PERIOD) -> Counts:
     """Return what a step of a training does in the mean, once its memory is there."""
     with Device() as device:
         step()
         before = device.counts
-        for _ in range(PERIOD):
+        for _ in range(steps):
             step()
         after: Counts = device.counts
-    return after.since(before, PERIOD)
+    return after.since(before, steps)
 
 
 def whole_step(**changes: Any) -> Counts:
@@ -263,6 +264,13 @@ def main() -> None:
         show(name, counts, ("waits", counts.waits, WAITS))
 
 
+def as_on_a_gpu() -> AbstractContextManager[object]:
+    """Let `meta` have PyTorch's operators for many tensors inside the block, as a GPU has."""
+    return patch(
+        "torch.utils._foreach_utils._get_foreach_kernels_supported_devices", lambda: ["meta", "cuda"]
+    )
+
+
 if __name__ == "__main__":
-    with patch("torch.utils._foreach_utils._get_foreach_kernels_supported_devices", lambda: ["meta", "cuda"]):
+    with as_on_a_gpu():
         main()

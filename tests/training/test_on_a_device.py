@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import launches
 from benchmarks.launches import Device
 from helpers import streams
 from helpers.stripes import config, draw, save_every_step
 from transferzoo.base.distributed import Team
 from transferzoo.base.errors import TransferZooError
+from transferzoo.minimizers import Minimizer, read_rule
 from transferzoo.training.augment import Augmenter
 from transferzoo.training.feeds import Memory
 from transferzoo.training.loop import READ_EVERY, Loop
@@ -30,6 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 META = torch.device("meta")
 TRAIN = draw(160, 0)
+SMALL_NETWORK = "small_resnet18:width=8"
 
 
 def sent_for(feed: Feed) -> tuple[int, int, float]:
@@ -107,3 +111,20 @@ def test_a_loss_read_late_is_told_with_its_step_and_not_kept(
         train(config(), stripes, TRAIN, None, tmp_path)
     assert len(calls) == 8
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["position"]["step"] == 4
+
+
+def test_what_minimizers_launch() -> None:
+    """The goals that `launches.py` prints, on its small network: over a bare SAM, and over SAM."""
+    side = launches.NETWORKS[SMALL_NETWORK]
+    model, channels = launches.network(SMALL_NETWORK)
+    closure = launches.losses(model.train(), (2, channels, side, side))
+
+    def launched(spec: str) -> float:
+        minimizer = Minimizer(read_rule(spec), model, launches.sgd(model))
+        return launches.training_step(partial(minimizer.step, closure), 1).launches
+
+    with launches.as_on_a_gpu():
+        bare = launches.training_step(launches.bare_sam(model, closure), 1).launches
+        sam, gsam = launched("sam"), launched("gsam")
+    assert bare < sam <= launches.SAM * bare
+    assert sam < gsam <= launches.GSAM * sam
