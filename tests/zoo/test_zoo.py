@@ -38,9 +38,9 @@ def test_default_data_set_is_built_in() -> None:
 
 @pytest.mark.parametrize("name", ZOO.presets)
 def test_presets_compose_and_configure(name: str) -> None:
-    composition, _ = expand(name, ZOO)
-    assert composition.cost(1) >= 1
-    for dataset in ZOO.datasets:
+    for dataset, about in ZOO.datasets.items():
+        composition, _ = expand(name, ZOO, about.size)
+        assert composition.cost(1) >= 1
         config = configure(ZOO, dataset, [name], ["a"], ["b"], {}, weights={"a": 2})
         attack = Attack.of(config.attacks[0], config.seed)
         assert (config.attacks[0].techniques, attack.composition) == (composition.spec, composition)

@@ -122,8 +122,12 @@ class Composition:
         return prod(technique.cost for technique in active)
 
 
-def compose(spec: str) -> Composition:
+def compose(spec: str, size: int | None = None) -> Composition:
     """Read a spec string of techniques, such as "mi+di:p=0.7".
+
+    Args:
+        spec: the spec string.
+        size: of the images, in pixels a side, for the defaults that depend on it; None for the others.
 
     Raises:
         UsageError: it cannot be read, an option is out of range, a name stands twice, or two techniques
@@ -134,7 +138,7 @@ def compose(spec: str) -> Composition:
     names = [term.name for term in terms]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"technique '{min(repeated)}' stands twice in '{spec}'", expected="each name once")
-    built = [TECHNIQUES[term.name].of(term) for term in terms]
+    built = [TECHNIQUES[term.name].for_images(term, size) for term in terms]
     for group in SINGLE:
         rivals = [technique.name for technique in built if technique.stage in group]
         if len(rivals) > 1:

@@ -32,8 +32,13 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import Preset
 
 
-def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
+def expand(spec: str, zoo: Zoo, size: int | None = None) -> tuple[Composition, dict[str, Any]]:
     """Replace preset names by their techniques.
+
+    Args:
+        spec: the spec string.
+        zoo: what names mean.
+        size: of the images, as of `compose`.
 
     Returns:
         The techniques, and the parts of the budget that the presets set.
@@ -63,7 +68,7 @@ def expand(spec: str, zoo: Zoo) -> tuple[Composition, dict[str, Any]]:
                 raise UsageError(
                     f"the presets of '{spec}' disagree on the {key}", got=f"{budget[key]} and {value}"
                 )
-    return compose("+".join(techniques)), budget
+    return compose("+".join(techniques), size), budget
 
 
 def without_aliases(spec: str, zoo: Zoo) -> Iterator[Term]:
@@ -220,8 +225,9 @@ def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> At
     """
     if not attack.strip():
         raise UsageError("an attack is empty", expected="a name; 'bim' for one without techniques")
-    composition, preset = expand(attack, zoo)
-    defaults = zoo.dataset(dataset).attack
+    images = zoo.dataset(dataset)
+    composition, preset = expand(attack, zoo, images.size or None)
+    defaults = images.attack
     flags = {key: value for key, value in given.items() if key in PARTS}
     values = {**defaults.model_dump(include={*PARTS}), **preset, **flags}
     if values["norm"] not in BALLS:

@@ -50,9 +50,14 @@ def registered(name: str, attack: str) -> Iterator[dict[str, Any]]:
 
 
 def _technique(technique: type[Technique]) -> dict[str, Any]:
+    from transferzoo.attacks.techniques import SMALL
+    from transferzoo.base.spec_strings import Term
+
     usual = technique()
+    small = technique.for_images(Term(technique.name, {}), SMALL - 1)
     return {
         "defaults": usual.spec,
+        **({f"defaults below {SMALL} pixels a side": small.spec} if technique.small else {}),
         "source": technique.paper,
         "stage": technique.stage.name.lower(),
         "gradient evaluations": usual.cost,

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.composition import compose
-from transferzoo.attacks.techniques import TECHNIQUES
+from transferzoo.attacks.techniques import SMALL, TECHNIQUES
 from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.results import statistics
@@ -242,7 +242,8 @@ def _presets() -> dict[str, str]:
     presets = {
         name: p for name, p in read_zoo(None).presets.items() if p.model_fields_set <= fields and p.spec
     }
-    return {compose(preset.spec).canonical: name for name, preset in reversed(presets.items())}
+    sizes = (SMALL - 1, SMALL)  # techniques have other defaults on small images
+    return {compose(p.spec, size).canonical: name for name, p in reversed(presets.items()) for size in sizes}
 
 
 def attack_name(attack: str) -> str:

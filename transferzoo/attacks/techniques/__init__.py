@@ -16,19 +16,22 @@ reductions are per image.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from transferzoo.base.options import Options, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
+    from typing import Self
 
     from torch import Tensor, nn
 
     from transferzoo.attacks.techniques.work_unit import WorkUnit
+    from transferzoo.base.spec_strings import Term
 
     Oracle = Callable[[Tensor], Tensor]
     Logits = Callable[[Tensor], Tensor]
@@ -61,6 +64,10 @@ class Stage(IntEnum):
     START = 13
 
 
+SMALL = 64
+"""Images of fewer pixels a side are small."""
+
+
 @dataclass(frozen=True)
 class Technique(Options, ABC):
     """What every technique declares; what it leaves out is as here.
@@ -72,6 +79,7 @@ class Technique(Options, ABC):
         place: the part of the model that it wants for itself, in a few words: two of the same place exclude
             each other.
         alone: it changes the surrogate for the sake of an image, so the engine attacks images one by one.
+        small: options that have another default on `SMALL` images; none that its cost depends on.
     """
 
     stage: ClassVar[Stage]
@@ -79,6 +87,24 @@ class Technique(Options, ABC):
     needs: ClassVar[Stage | None] = None
     place: ClassVar[str] = ""
     alone: ClassVar[bool] = False
+    small: ClassVar[MappingProxyType[str, Any]] = MappingProxyType({})
+
+    @classmethod
+    def for_images(cls, term: Term, size: int | None) -> Self:
+        """Make what a term of a spec string stands for, with the defaults for images of a size.
+
+        Args:
+            term: the term.
+            size: pixels a side; None for the defaults that do not depend on it.
+
+        Raises:
+            UnknownNameError: no such option, or none of its words.
+            UsageError: a value is of the wrong type or out of range.
+        """
+        made = cls.of(term)
+        if size is None or size >= SMALL:
+            return made
+        return replace(made, **{key: value for key, value in cls.small.items() if key not in term.options})
 
     @property
     def cost(self) -> int:

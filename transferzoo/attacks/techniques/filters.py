@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -25,7 +26,7 @@ class TranslationInvariance(Filter):
     To first order this is the mean gradient over shifted images. W is the outer product of w with itself,
     w_i ∝ exp(−x_i²/2) at `kernel` points x_i evenly from −sigma to sigma, Σ W = 1; outside the image the
     gradient counts as 0. The attack turns from fine texture to coarse shape: stronger on robust targets,
-    often weaker on ordinary ones. The default 15 is meant for 299 pixels; small images want less.
+    often weaker on ordinary ones. The default 15 is meant for 299 pixels; small images have 7.
 
     Attributes:
         kernel: side of W in pixels, odd; it may exceed the image.
@@ -33,6 +34,7 @@ class TranslationInvariance(Filter):
     """
 
     paper: ClassVar[str] = "Dong et al. 2019, https://arxiv.org/abs/1904.02884"
+    small = MappingProxyType({"kernel": 7})
 
     kernel: Annotated[int, Field(ge=1, description="an odd number of pixels"), ODD] = 15
     sigma: Annotated[float, Field(gt=0, le=10)] = 3.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -51,6 +52,7 @@ class BlockShuffle(View):
     """
 
     paper: ClassVar[str] = "Wang et al. 2024, https://arxiv.org/abs/2308.10299"
+    small = MappingProxyType({"angle": 6.0})
 
     splits: Few = 2
     angle: Annotated[float, Field(ge=0, le=180, description="in degrees")] = 24.0

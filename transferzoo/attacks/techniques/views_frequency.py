@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -41,6 +42,7 @@ class SpectrumSimulation(View):
     """
 
     paper: ClassVar[str] = "Long et al. 2022, https://arxiv.org/abs/2207.05382"
+    small = MappingProxyType({"rho": 0.25})
 
     rho: Annotated[float, Field(ge=0, le=1)] = 0.5
     copies: Count = 20

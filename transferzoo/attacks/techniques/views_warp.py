@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -42,6 +43,7 @@ class DeformationWarp(View):
     """
 
     paper: ClassVar[str] = "Lin et al. 2024, https://arxiv.org/abs/2402.03951"
+    small = MappingProxyType({"noise": 0.2})
 
     mesh: Annotated[int, Field(ge=3, le=16, description="points a side")] = 3
     noise: Annotated[float, Field(ge=0, le=2)] = 1.0
