@@ -38,7 +38,7 @@ NAMES = {
     "surrogates": [m.name for m in ZOO.models.values() if "surrogate" in m.roles],
     "targets": [m.name for m in ZOO.models.values() if "target" in m.roles],
     "datasets": list(ZOO.datasets),
-    "attacks": [*ZOO.presets, *ZOO.suites, *TECHNIQUES],
+    "attacks": [*ZOO.presets, *ZOO.suites, *ZOO.aliases, *TECHNIQUES],
     "minimizers": list(MINIMIZERS),
     "architectures": list(ARCHITECTURES),
     "defences": list(DEFENCES),
@@ -78,7 +78,7 @@ def test_list_filters(cli: Run) -> None:
     ]
     assert names("datasets", "--dataset", "cifar10") == ["cifar10"]
     assert names("recipes", "--dataset", "fashion-mnist", "--match", "vgg") == ["validator-vgg", "vgg"]
-    assert cli("list", "models", "--match", "nothing").code == 0
+    assert names("attacks", "--match", "mi-FGSM") == ["MI-FGSM", "EMI-FGSM", "VMI-FGSM", "S2I-MI-FGSM"]
 
 
 @pytest.mark.parametrize("name", [names[-1] for names in NAMES.values()] + ["fashion-mnist/vgg"])

@@ -137,7 +137,7 @@ def test_folder_that_cannot_be_written(cli: Run, tmp_path: Path, few: Path) -> N
 
 def test_folder_that_cannot_be_read(cli: Run, tmp_path: Path, few: Path) -> None:
     refused(cli(*ATTACK, "--data", "nowhere"), 1, "nowhere", "check --data")
-    refused(cli("report", "nowhere"), 1, "nowhere is not a run folder", "transferzoo attack")
+    refused(cli("report", "nowhere"), 2, "unknown run or study 'nowhere'", "transferzoo attack")
     assert cli(*ATTACK, "--data", few).code == 0
     (run,) = (tmp_path / "runs").iterdir()
     records = (run / "records.jsonl").read_text()

@@ -54,7 +54,7 @@ def expand(spec: str, zoo: Zoo, size: int | None = None) -> tuple[Composition, d
         if preset is None:
             if term.name not in TECHNIQUES:
                 known = [*zoo.presets, *TECHNIQUES]
-                raise UnknownNameError("attack", term.name, known, others=plugins.NAMED)
+                raise UnknownNameError("attack", term.name, known, others=plugins.NAMED, aliases=zoo.aliases)
             techniques.append(_write(term))
             continue
         if term.options:

@@ -19,6 +19,12 @@ def few(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(" ".join(name.split()) for name in names[:most]) + (", …" if len(names) > most else "")
 
 
+def near_names(name: str, known: Iterable[str], likeness: float = 0.5) -> list[str]:
+    """Return up to three names that are like one, whatever its capitals are; the likest first."""
+    small = {one.lower(): one for one in known}
+    return [small[one] for one in get_close_matches(name.lower(), small, n=3, cutoff=likeness)]
+
+
 class TransferZooError(Exception):
     """A failure with a sentence for the user; exit code 1.
 
@@ -66,14 +72,22 @@ class UnknownNameError(UsageError):
         name: the name that came.
         known: the names that exist.
         others: what else may be written, besides names.
+        aliases: names that are understood too, which are offered where they are near.
         meant: what may have been meant, besides near names.
     """
 
     def __init__(
-        self, kind: str, name: str, known: Iterable[str], *, others: str = "", meant: Sequence[str] = ()
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        *,
+        others: str = "",
+        aliases: Iterable[str] = (),
+        meant: Sequence[str] = (),
     ) -> None:
         names = sorted(set(known))
-        near = [*meant, *get_close_matches(name, names, n=3, cutoff=0.5)]
+        near = [*meant, *near_names(name, [*names, *aliases])]
         hint = f"did you mean {' or '.join(near)}?" if near else ""
         noun, of, whole = kind.partition(" of ")
         expected = (f"one of {few(names, 40)}" if names else "none") + (f"; or {others}" if others else "")

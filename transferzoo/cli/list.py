@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.table import Table
-from transferzoo.cli import list_entries
+from transferzoo.cli.completion import one_of
+from transferzoo.cli.list_entries import ENTRIES
 from transferzoo.cli.options import Dataset, Json, Plugins, ZooFile
 from transferzoo.cli.output import show, show_json
 from transferzoo.cli.tables import print_tables
@@ -18,43 +18,24 @@ if TYPE_CHECKING:
     from transferzoo.zoo.reader import Zoo
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    models = "models"
-    surrogates = "surrogates"
-    targets = "targets"
-    datasets = "datasets"
-    attacks = "attacks"
-    minimizers = "minimizers"
-    architectures = "architectures"
-    defences = "defences"
-    formats = "formats"
-    packs = "packs"
-    protocols = "protocols"
-    sources = "sources"
-    recipes = "recipes"
-    studies = "studies"
-
-
-MODELS = (Kind.models, Kind.surrogates, Kind.targets)
-PARTS = (
-    Kind.protocols,
-    Kind.attacks,
-    Kind.minimizers,
-    Kind.architectures,
-    Kind.defences,
-    Kind.formats,
-    Kind.sources,
-)
+ROLES = {"models": None, "surrogates": "surrogate", "targets": "target"}
+"""What is listed of models → the role that they have; None for any."""
+KINDS = (*ROLES, *ENTRIES)
+PARTS = ("protocols", "attacks", "minimizers", "architectures", "defences", "formats", "sources")
 """Kinds that belong to no data set."""
 
 
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.models,
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help=f"One of {', '.join(KINDS)}.", autocompletion=one_of(*KINDS)),
+    ] = "models",
     dataset: Dataset = None,
     match: Annotated[
-        str | None, typer.Option(help="Only names that hold this text.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Only names that hold this text, in capitals or not.", show_default=False
+        ),
     ] = None,
     json: Json = False,
     zoo: ZooFile = None,
@@ -66,49 +47,62 @@ def list_(
     """
     from transferzoo.zoo.reader import load_zoo
 
+    if kind not in KINDS:
+        raise UnknownNameError("kind", kind, KINDS)
     records = load_zoo(zoo)
     if dataset is not None:
         records.dataset(dataset)
         if kind in PARTS:
-            raise UsageError(
-                f"{kind.value} belong to no data set", expected=f"`list {kind.value}` without --dataset"
-            )
-    entries = [e for e in _entries(kind, records, dataset) if match is None or match in str(e["name"])]
+            raise UsageError(f"{kind} belong to no data set", expected=f"`list {kind}` without --dataset")
+    entries = _entries(kind, records, dataset)
+    if match is not None:
+        entries = _matching(match, kind, entries)
     if json:
         show_json(entries)
         return
-    if kind in MODELS:
+    if kind in ROLES:
         _show_models(kind, entries, None if dataset or match else records.default_dataset)
         return
     filled = {key: any(entry[key] for entry in entries) for key in (entries[0] if entries else ())}
     columns = tuple(key for key in filled if filled[key] or key != "plugin") or ("name",)
     rows = tuple(tuple(_text(entry[column]) for column in columns) for entry in entries)
-    print_tables(Table(kind.value, columns, rows))
+    print_tables(Table(kind, columns, rows))
 
 
-def _show_models(kind: Kind, entries: list[dict[str, Any]], only: str | None) -> None:
+def _show_models(kind: str, entries: list[dict[str, Any]], only: str | None) -> None:
     """Print models by data set; of all but one of the data sets, if one is named, a line."""
     from rich.text import Text
 
     from transferzoo.cli.models import elsewhere, tables
 
     shown = [entry for entry in entries if only in (None, entry["dataset"])]
-    print_tables(*(list(tables(kind.value, shown)) or [Table(kind.value, ("name",), ())]))
+    print_tables(*(list(tables(kind, shown)) or [Table(kind, ("name",), ())]))
     others = dict.fromkeys(entry["dataset"] for entry in entries if entry not in shown)
     for name in others:
-        show(Text(elsewhere(kind.value, [entry for entry in entries if entry["dataset"] == name])))
+        show(Text(elsewhere(kind, [entry for entry in entries if entry["dataset"] == name])))
 
 
-def _entries(kind: Kind, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
-    if kind in MODELS:
+def _entries(kind: str, zoo: Zoo, dataset: str | None) -> list[dict[str, Any]]:
+    if kind in ROLES:
         from transferzoo.cli.models import facts
 
-        role = {Kind.surrogates: "surrogate", Kind.targets: "target"}.get(kind)
         models = [m for m in zoo.models.values() if dataset in (None, m.dataset)]
-        return [facts(m, zoo) for m in models if role is None or role in m.roles]
-    entries = list_entries.ENTRIES[kind.value](zoo)
-    column = "name" if kind is Kind.datasets else "dataset"
+        return [facts(m, zoo) for m in models if ROLES[kind] in (None, *m.roles)]
+    entries = ENTRIES[kind](zoo)
+    column = "name" if kind == "datasets" else "dataset"
     return entries if dataset is None else [entry for entry in entries if entry[column] == dataset]
+
+
+def _matching(text: str, kind: str, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries whose name holds a text, in capitals or not.
+
+    Raises:
+        UnknownNameError: there are none.
+    """
+    found = [entry for entry in entries if text.lower() in entry["name"].lower()]
+    if not found:
+        raise UnknownNameError(f"part of a name of {kind}", text, [entry["name"] for entry in entries])
+    return found
 
 
 def _text(value: object) -> str:

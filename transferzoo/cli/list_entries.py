@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 def attacks(zoo: Zoo) -> list[dict[str, Any]]:
-    """Return the presets, suites and techniques, these by their stage."""
+    """Return the presets, suites, other names and techniques, these by their stage."""
     from transferzoo.attacks.techniques import TECHNIQUES
 
     composed = [(name, "preset", p.spec or "(no technique)", p.about) for name, p in zoo.presets.items()]
     composed += [(n, "suite", ", ".join(specs), "attacks to compare") for n, specs in zoo.suites.items()]
+    composed += [(n, "another name", spec, "as papers call it") for n, spec in zoo.aliases.items()]
     techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
     return [
         {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from math import ceil
 from pathlib import PurePosixPath
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.norms import NORMS
 from transferzoo.base.budget import Ball, Budget
-from transferzoo.base.errors import DataError
+from transferzoo.base.errors import DataError, near_names
 from transferzoo.base.spec_strings import require
 from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.datasets.files import walk
@@ -84,7 +83,7 @@ class ImageFolder:
             DataError: it is not there, or holds no image.
         """
         if not place.expanduser().exists():
-            near = get_close_matches(str(place), built_in_packs())
+            near = near_names(str(place), built_in_packs())
             raise DataError(
                 f"there is no {place}",
                 expected="a folder or archive of PNGs, or a pack",

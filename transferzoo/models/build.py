@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import UnknownNameError, UsageError, reason
+from transferzoo.base.errors import UnknownNameError, UsageError, near_names, reason
 from transferzoo.base.plugins import NAMED
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.models.architectures import ARCHITECTURES
@@ -135,7 +134,7 @@ def build(name: str, classes: int | None, arguments: Mapping[str, Any]) -> nn.Mo
     if (
         not timm.is_model(name) and name not in ARCHITECTURES
     ):  # a plug-in's is known to timm once it is loaded
-        near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        near = near_names(name, timm.list_models())
         known = {*ARCHITECTURES, *near}  # timm knows too many to list
         raise UnknownNameError("architecture", name, known, others=NAMED)
     for key in _LOADING & arguments.keys():

@@ -8,11 +8,10 @@ code.
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.errors import UnknownNameError, UsageError, near_names
 from transferzoo.defences import show_defence
 from transferzoo.models.unlisted_options import NO_OPTIONS, UnlistedOptions
 from transferzoo.zoo.model_source import SOURCES, forms, written_forms
@@ -155,7 +154,7 @@ def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] 
     if explicit:
         raise UsageError(f"there is no '{name}'", expected=written_forms(paths=True), hint="check its path")
     if colon:
-        near = get_close_matches(prefix, [*SOURCES], n=1)
+        near = near_names(prefix, SOURCES, likeness=0.6)
         raise UsageError(
             f"'{prefix}:' in '{name}' is neither a form of a model's name nor a module here",
             expected=written_forms(),

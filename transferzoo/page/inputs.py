@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import DataError, TransferZooError, UsageError
+from transferzoo.base.errors import DataError, TransferZooError, UnknownNameError, UsageError
 from transferzoo.evaluation.run_folder import CURVE, NOISE, open_run
 from transferzoo.results.comparisons import Findings, rows_of
 from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results, with_shared
@@ -60,7 +59,8 @@ def read_inputs(names: Sequence[str]) -> ReportInputs:
             The name of a study goes before a folder of that name.
 
     Raises:
-        TransferZooError: nothing of that name, or nothing else than folders that are left out.
+        UnknownNameError: nothing of that name.
+        TransferZooError: nothing else than folders that are left out.
         DataError: something cannot be read, or the package has no results of a study.
     """
     runs: list[RunFolder] = []
@@ -121,7 +121,12 @@ def merge_findings(runs: Sequence[RunFolder]) -> Findings:
 
 
 def _results_file(name: str) -> Path | None:
-    """Return the result file that a name stands for, None for a run folder."""
+    """Return the result file that a name stands for, None for a run folder.
+
+    Raises:
+        UnknownNameError: nothing of that name.
+        DataError: the package has no results of a study.
+    """
     known = {path.name.removesuffix(SUFFIX): path for path in RESULTS.glob(f"*{SUFFIX}")}
     if name in known:
         return known[name]
@@ -135,9 +140,5 @@ def _results_file(name: str) -> Path | None:
             f"the package has no results of the study '{name}'",
             hint=f"run `transferzoo study {name} --results FILE{SUFFIX}` and report that file",
         )
-    raise TransferZooError(
-        f"{name} is not a run folder, nor a file, nor a study",
-        expected="a folder that `transferzoo attack` wrote, a file that `transferzoo study --results` wrote"
-        + (f", or one of {', '.join(sorted(known))}" if known else ""),
-        hint=f"did you mean {near[0]}" if (near := get_close_matches(name, known, n=1)) else "",
-    )
+    written = "a folder that `transferzoo attack` wrote, a file that `transferzoo study --results` wrote"
+    raise UnknownNameError("run or study", name, known, others=written)

@@ -102,9 +102,8 @@ def check_licence(licence: str) -> str:
     if not licence:
         raise UsageError("the model has no licence", expected="an identifier of the Hub such as mit")
     if licence not in LICENCES:
-        meant = [licence.lower()] if licence.lower() in LICENCES else []
         raise UnknownNameError(
-            "licence of the Hub", licence, LICENCES, others="'other' for any that is not listed", meant=meant
+            "licence of the Hub", licence, LICENCES, others="'other' for any that is not listed"
         )
     return licence
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.errors import UnknownNameError, UsageError, near_names
 from transferzoo.models.sources.hub_repository import HubRepository
 from transferzoo.zoo.model_source import model_source
 from transferzoo.zoo.source_facts import Example
@@ -59,7 +58,7 @@ def _default(name: str) -> str:
     import timm
 
     if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        near = near_names(name, timm.list_models())
         raise UnknownNameError("model of timm", name, near)  # timm knows too many to list
     found = timm.get_pretrained_cfg(name) if timm.list_pretrained(name) else None
     if found is None or not found.hf_hub_id:
