@@ -220,6 +220,7 @@ def test_of_many_folders_what_is_there_is_reported(cli: Run, run: Path, tmp_path
     assert [line.partition(":")[0] for line in found.err.splitlines()] == ["Left out"] * 2
     refused(cli("report", run, other, "--json"), 2, "of runs that share a table", "2 of them")
     refused(cli("report", unfinished, foreign), 1, "is not finished", "run its attack command again")
+    refused(cli("report", run, "--verdicts"), 2, "--verdicts is of studies")
     made = cli("report", run, other, "--html", "page.html")
     assert made.code == 0, made.err
     assert (tmp_path / "page.html").read_text().count("Attack run") >= 2
@@ -254,7 +255,8 @@ def test_json_and_files_are_of_one_thing(cli: Run, file: Path, tmp_path: Path) -
 def test_what_cannot_be_reported_is_refused(cli: Run, file: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     refused(cli("report", "notes.txt"), 1, "notes.txt", "transferzoo study --results")
-    refused(cli("report", "minimisers"), 1, "minimisers is not a run folder, nor a file, nor a study")
+    refused(cli("report", "minimisers"), 2, "unknown run or study 'minimisers'", "transferzoo attack")
+    refused(cli("report", file, "--visibility"), 2, "--visibility is of runs")
     refused(cli("report", tmp_path), 1, "is not a run folder")
     refused(cli("report", file, "--html", tmp_path), 1, "a folder")
     refused(cli("report", file, "--html", "notes.txt/page.html"), 1, "notes.txt")

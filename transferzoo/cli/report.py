@@ -61,6 +61,12 @@ def report(
 
         import_optional("matplotlib", "plots", "figures need")
     inputs = read_inputs(names)
+    for flag, asked, of, there in (
+        ("--verdicts", verdicts, "studies", inputs.studies),
+        ("--visibility", visibility, "runs", inputs.runs),
+    ):
+        if asked and not there:
+            raise UsageError(f"{flag} is of {of}, and none of them is named", hint="leave it out")
     for sentence in inputs.left_out:
         log(f"Left out: {sentence}")
     _publish(inputs, files, as_json=json, visibility=visibility, brief=verdicts)
