@@ -39,7 +39,7 @@ def test_the_command_line_stays_light() -> None:
         "    sys.argv = ['transferzoo', *command]\n"
         "    try: main()\n"
         "    except SystemExit as stop: assert not stop.code, command\n"
-        "refused = [['compare', 'momentun'], ['compare', 'strong'], ['search', '--technique', 'momentun']]\n"
+        "refused = [['compare', 'momentun'], ['compare', 'strong'], ['search', 'momentun']]\n"
         "for option in ('--surrogate', '--validator'):\n"
         "    refused += [['compare', 'di', '--alone', option, 'nobody'], ['search', option, 'nobody']]\n"
         "for command in refused:\n"

@@ -79,6 +79,15 @@ def test_attacks(offered: Offered) -> None:
     assert all(expand(name, ZOO) for name in offered("transferzoo sharpness --between a b -a "))
 
 
+@pytest.mark.parametrize("command", ["search", "compare"])
+def test_techniques(offered: Offered, command: str) -> None:
+    assert offered(f"transferzoo {command} mi mumo") == ["mumodig"]
+
+
+def test_kinds_to_list(offered: Offered) -> None:
+    assert offered("transferzoo list stu") == ["studies"]
+
+
 @pytest.mark.parametrize("command", ["train --minimizer ", "attack --finetune "])
 def test_minimizers(offered: Offered, command: str) -> None:
     names = offered(f"transferzoo {command}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 IMAGES, GRADIENTS = 6, 2
 ASKED = ("search", "--images", IMAGES, "--max-gradients", GRADIENTS, "--jobs", 1, "--name", "mine")
-TECHNIQUES = ("--technique", "mi", "--technique", "vt", "--technique", "sgm")
+TECHNIQUES = ("mi", "vt", "sgm")
 
 OWN = 'datasets: {own: {classes: [a, b], splits: {test: ["local:images"]}}}'
 
@@ -108,7 +108,7 @@ def test_what_vt_costs_is_more_than_the_gradients(whole: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--technique", "momentun"), "unknown technique 'momentun'"),
+        (("momentun",), "unknown technique 'momentun'"),
         (("--zoo", "own.yaml", "--dataset", "own"), "'own' has no default surrogate"),
         (("--zoo", "own.yaml", "--dataset", "own", "-s", "any"), "'own' has no validation targets"),
         (("--validator", "nobody"), "nobody"),
@@ -116,7 +116,7 @@ def test_what_vt_costs_is_more_than_the_gradients(whole: dict[str, Any]) -> None
         (("--name", "a+b"), "the preset cannot have this name"),
         (("--save", "README"), "cannot write the preset to README: expected a name in .yaml"),
         (("--save", "found.txt"), "cannot write the preset to found.txt: expected a name in .yaml"),
-        (("--technique", "mi+di"), "'mi+di' is no single technique"),
+        (("mi+di",), "'mi+di' is no single technique"),
     ],
 )
 def test_wrong_requests(

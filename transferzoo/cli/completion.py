@@ -146,6 +146,13 @@ def complete_one_attack(incomplete: str) -> list[str]:
     return [name for name in complete_attacks(incomplete) if name not in _zoo().suites]
 
 
+def complete_techniques(incomplete: str) -> list[str]:
+    """Complete the name of a technique."""
+    from transferzoo.attacks.techniques import TECHNIQUES
+
+    return _starting(TECHNIQUES, incomplete)
+
+
 def complete_architectures(incomplete: str) -> list[str]:
     """Complete an architecture's name."""
     from transferzoo.models.architectures import ARCHITECTURES

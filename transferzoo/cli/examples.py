@@ -48,7 +48,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("The strongest attack of 50 gradients an image", "transferzoo search --max-gradients 50"),
         (
             "Of two techniques, from a model of yours, into a zoo file",
-            "transferzoo search -s ./NAME --technique mi --technique di --save my.yaml",
+            "transferzoo search mi di -s ./NAME --save my.yaml",
         ),
     ),
     "compare": (

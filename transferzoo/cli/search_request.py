@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from transferzoo.cli.completion import complete_models
+from transferzoo.cli.completion import complete_models, complete_techniques
 from transferzoo.cli.options import (
     IMAGES,
     MODELS,
@@ -30,6 +30,15 @@ STUDY = "techniques"
 class CandidatesRequest(ZooRequest):
     """What tries attacks on validation targets."""
 
+    technique: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TECHNIQUE",
+            help="Names of techniques.",
+            show_default="all",
+            autocompletion=complete_techniques,
+        ),
+    ] = None
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,10 +86,6 @@ class SearchRequest(CandidatesRequest):
     max_gradients: Annotated[
         int, typer.Option("--max-gradients", min=1, metavar="N", help="Gradient evaluations an image.")
     ] = 50
-    technique: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Techniques to choose from.", show_default="all"),
-    ] = None
     images: Annotated[
         int,
         typer.Option(
@@ -105,10 +110,6 @@ class SearchRequest(CandidatesRequest):
 class CompareRequest(CandidatesRequest):
     """The parameters of one call of the command, as they were parsed."""
 
-    technique: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="TECHNIQUE", help="Names of techniques.", show_default="all"),
-    ] = None
     beside: Annotated[
         str | None,
         typer.Option(
