@@ -142,7 +142,9 @@ def test_code_of_a_user_is_never_forked(
 
 
 @pytest.mark.parametrize("function", [False, True])
-def test_a_function_in_memory_is_never_forked(calls: Any, function: bool) -> None:
+def test_a_function_in_memory_is_never_forked(
+    calls: Any, function: bool, recwarn: pytest.WarningsRecorder
+) -> None:
     from transferzoo.evaluation.crafting import craft_all
 
     used = calls("evaluation.run.craft_all", craft_all, lambda *given: given[-1])
@@ -151,6 +153,8 @@ def test_a_function_in_memory_is_never_forked(calls: Any, function: bool) -> Non
     attack, surrogate = transferzoo.read_attack("bim", steps=1), transferzoo.load_model("resnet50-sgd")
     transferzoo.evaluate(attack, surrogate, {"mine": target}, data.images, data.labels, jobs=2)
     assert used() == [1 if function else 2]
+    told = [one.filename for one in recwarn if "one process instead of 2" in str(one.message)]
+    assert told == [__file__] * function
 
 
 def test_noise_is_drawn_once_for_all_targets(cli: Run, few: Path, tmp_path: Path, calls: Any) -> None:

@@ -6,6 +6,7 @@ keeps on the way lies in a temporary folder.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,8 +90,8 @@ def evaluate(
             target does, or none of this.
         most_images: attack at most so many, drawn by the seed; all where none is given.
         batch_size: images at a time.
-        jobs: processes, in one thread each, but one alone where a function or a session is among the models;
-            None for one a processor.
+        jobs: processes, in one thread each, but one alone where a function or a session is among the models,
+            as a warning says; None for one a processor.
         on_progress: called with what is being done, how much is done and how much there is.
 
     Raises:
@@ -126,7 +127,8 @@ def evaluate(
         precision = " & ".join(sorted(map(_precision, held.surrogates)))
         config = config.model_copy(update={"precision": precision})
         with _working(held, config, target_classes) as (job, folder):
-            return run(job, folder, team=Team(device=held.device), jobs=jobs, on_progress=on_progress)
+            team = Team(device=held.device)
+            return run(job, folder, team=team, jobs=jobs, on_progress=on_progress, warn=_warn)
 
 
 def measure(
@@ -194,6 +196,10 @@ def measure(
             name = SurrogateAttack(surrogate, noise_name(budget).replace("noise", attack, 1))
             given = GivenImages(name, adversarial, {"gradients": gradients})
             return measure_given(job, folder, [given], held.device)
+
+
+def _warn(note: str) -> None:
+    warnings.warn(note, stacklevel=5)  # where `evaluate` is called
 
 
 def _ids(images: Tensor, ids: Tensor | None) -> Tensor:

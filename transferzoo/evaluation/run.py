@@ -102,7 +102,7 @@ def processes_for(job: Job, asked: int | None, team: Team, warn: Callable[[str],
     if asked > 1 and code:
         warn(
             f"Note: one process instead of {asked}, since '{code[0]}' is code of your own, which may wait "
-            "for ever in a forked one; the same command, given elsewhere meanwhile, shares the work."
+            "for ever in a forked one."
         )
         return 1
     return asked
