@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import TransferZooError
@@ -11,12 +12,21 @@ from transferzoo.models.batches import is_out_of_memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from transferzoo.minimizers import Rule
 
-def diverged(sign: str, step: int) -> TransferZooError:
-    """Return the error that ends a run whose numbers are no longer finite after a step, from 1."""
+
+def diverged(sign: str, step: int, rule: Rule) -> TransferZooError:
+    """Return the error that ends a run whose numbers are no longer finite after a step, from 1.
+
+    Args:
+        sign: what shows it.
+        step: which.
+        rule: the minimizer's, which may have a radius to lower.
+    """
+    radii = [option.name for option in fields(rule) if option.name.startswith("rho")]
     return TransferZooError(
         f"training diverged at step {step}: {sign}",
-        hint="lower the learning rate or rho; the state kept last, if any, stays",
+        hint=f"lower {' or '.join(['the learning rate', *radii])}; the state kept last, if any, stays",
     )
 
 

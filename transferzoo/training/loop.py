@@ -234,7 +234,7 @@ class Loop:
         losses = self.sums.read()
         for step, loss in enumerate(losses, self.minimizer.steps - len(losses) + 1):
             if not math.isfinite(loss):
-                raise diverged(f"the loss is {loss}", step)
+                raise diverged(f"the loss is {loss}", step, self.minimizer.rule)
 
     def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Make one step; return the mean loss and the number of hits in this process's share, scalars."""
@@ -246,7 +246,8 @@ class Loop:
             try:
                 images = perturb(self._attack, self.classifier, images, targets, ids, dtype=dtype)
             except ModelError:
-                raise diverged("the gradient at the images is not finite", self.minimizer.steps) from None
+                sign, done = "the gradient at the images is not finite", self.minimizer.steps
+                raise diverged(sign, done, self.minimizer.rule) from None
         hits: dict[int, Tensor] = {}
         parts = zip(images.split(self._micro_batch), targets.split(self._micro_batch), strict=True)
         closures = [self._closure(*part, hits, number) for number, part in enumerate(parts)]

@@ -70,7 +70,8 @@ class State:
             TransferZooError: one is not finite; what was kept before stays.
         """
         if not all(bool(tensor.isfinite().all()) for tensor in self._loop.model.state_dict().values()):
-            raise diverged("a weight is not finite", self._loop.minimizer.steps)
+            minimizer = self._loop.minimizer
+            raise diverged("a weight is not finite", minimizer.steps, minimizer.rule)
 
     def start_clock(self) -> None:
         """Count seconds from now on."""
