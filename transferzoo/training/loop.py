@@ -18,7 +18,7 @@ from transferzoo.minimizers import Minimizer, read_rule
 from transferzoo.training.failures import diverged, within_memory
 from transferzoo.training.objective import objective
 from transferzoo.training.progress import EpochSums, Progress
-from transferzoo.training.schedules import learning_rate, rho_factor
+from transferzoo.training.schedules import collects, rho_factor, step_rate
 from transferzoo.training.setup import attack_of, base_optimizer, check_collections, perturbed_together
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class Loop:
         Raises:
             TransferZooError: the loss is no longer finite, or memory runs out.
         """
-        team, sums, seed = self.team, self.sums, seed_of(self.config.seed, f"epoch {epoch}")
+        team, sums, rule = self.team, self.sums, self.minimizer.rule
+        seed = seed_of(self.config.seed, f"epoch {epoch}")
         self.model.train()
         begun, started = sums.steps, time.monotonic()
         with self._seeded(epoch):
@@ -115,11 +116,12 @@ class Loop:
                 self._set_rates(step)
                 with within_memory(self.minimizer.steps + 1, self._micro_batch, self._share):
                     sums.add(*self._step(*batch))
-                collects, last = self._collects(step), sums.steps == self.steps_per_epoch
-                if not (collects or last) and sums.steps % self.read_every:
+                collected = collects(self.config, rule.averaging, step, self.steps_per_epoch)
+                last = sums.steps == self.steps_per_epoch
+                if not (collected or last) and sums.steps % self.read_every:
                     continue
                 self._read()
-                if collects:
+                if collected:
                     self._share_statistics()
                     self.minimizer.collect()
                     on_collect(self.minimizer.averaged)
@@ -202,28 +204,10 @@ class Loop:
     def _set_rates(self, step: int) -> None:
         """Set learning rate and radius for a step."""
         at = step / self.steps
-        averaging = self.minimizer.rule.averaging
         self.minimizer.rho_factor = rho_factor(self.config, at) if at < 1 else 1.0
-        if step >= self.steps and self.config.collect:
-            rate = self.config.collect.lr
-        elif averaging and averaging.rate and at >= averaging.start:
-            rate = averaging.rate
-        else:
-            rate = learning_rate(self.config, at)
+        rate = step_rate(self.config, self.minimizer.rule.averaging, at)
         for group in self.minimizer.optimizer.param_groups:
             group["lr"] = rate
-
-    def _collects(self, step: int) -> bool:
-        """Return whether the weights after a step, from 0, belong to the mean."""
-        averaging, collect = self.minimizer.rule.averaging, self.config.collect
-        if averaging and step / self.steps >= averaging.start:
-            times = averaging.per_epoch
-        elif collect and step >= self.steps:
-            times = collect.per_epoch
-        else:
-            return False
-        index = step % self.steps_per_epoch
-        return (index + 1) * times // self.steps_per_epoch > index * times // self.steps_per_epoch
 
     def _read(self) -> None:
         """Read the numbers of the steps since the last time.

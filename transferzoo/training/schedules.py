@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transferzoo.base.train_config import TrainConfig
+    from transferzoo.minimizers import Averaging
 
 SHAPES: dict[str, Callable[[TrainConfig, float], float]] = {
     "constant": lambda config, at: 1.0,
@@ -40,6 +41,41 @@ def learning_rate(config: TrainConfig, at: float) -> float:
     if config.schedule != "step":
         at = (at - config.warmup) / (1 - config.warmup)
     return config.learning_rate * SHAPES[config.schedule](config, at)
+
+
+def step_rate(config: TrainConfig, averaging: Averaging | None, at: float) -> float:
+    """Return the learning rate of a step, also where weights are averaged or collected at one of its own.
+
+    Args:
+        config: the training.
+        averaging: the minimizer's.
+        at: fraction of the training that is done; from 1 on weights are collected.
+    """
+    if config.collect and at >= 1:
+        return config.collect.lr
+    if averaging and averaging.rate and at >= averaging.start:
+        return averaging.rate
+    return learning_rate(config, at)
+
+
+def collects(config: TrainConfig, averaging: Averaging | None, step: int, steps_per_epoch: int) -> bool:
+    """Return whether the weights after a step, from 0, are averaged or collected.
+
+    Args:
+        config: the training.
+        averaging: the minimizer's.
+        step: which.
+        steps_per_epoch: how many an epoch has.
+    """
+    at = step / (steps_per_epoch * config.epochs)
+    if averaging and at >= averaging.start:
+        times = averaging.per_epoch
+    elif config.collect and at >= 1:
+        times = config.collect.per_epoch
+    else:
+        return False
+    index = step % steps_per_epoch
+    return (index + 1) * times // steps_per_epoch > index * times // steps_per_epoch
 
 
 def rho_factor(config: TrainConfig, at: float) -> float:
