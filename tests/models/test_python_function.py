@@ -209,7 +209,7 @@ def test_a_run_follows_the_weights_and_the_code(written: Written, monkeypatch: p
 @pytest.mark.parametrize(
     ("body", "name", "words"),
     [
-        ("return {}['x']", "make", ("'own_models:make' fails: KeyError: 'x'", "shows where")),
+        ("return {}['x']", "make", ("'own_models:make' fails: KeyError: 'x'", "no arguments")),
         ("raise SystemExit(3)", "make", ("'own_models:make' fails: SystemExit: 3",)),
         ("raise ValueError('two\\nlines.')", "make", ("fails: ValueError: two lines; `python -c",)),
         ("return nn.Linear", "make", ("returns no model", "got Linear")),
@@ -269,6 +269,7 @@ def test_a_function_of_images_is_no_surrogate(cli: Run, few: Path, written: Writ
     result = cli("attack", "-s", f"{own}:scores", "-t", "vgg", "--data", few, "--allow-code")
     assert result.code == 2
     assert "Error: 'scores' is no surrogate: no gradient comes back from it" in result.err
+    assert "or name a function that takes no arguments and returns a network (torch.nn.Module)." in result.err
     fine = cli(
         "attack", "-s", f"{own}:surrogate", "-t", "vgg", "--data", few, "--allow-code", "--finetune", "sam"
     )

@@ -140,6 +140,7 @@ EXTRAS = [
 CODE = [
     Wrong("-t own:make", "'own:make' is code, which is not run unasked", "add --allow-code"),
     Wrong("-t python:own --allow-code", "'own' is no function", "MODULE:FUNCTION"),
+    Wrong("-t own.py:make --allow-code", "'own.py' is a file", "did you mean own:make?"),
     Wrong("-t own:mak --allow-code", "unknown function 'mak' of own", "did you mean make"),
     Wrong("-t own:number --allow-code", "'own:number' is no function", "one that returns a model", 1),
     Wrong("-t own:nothing --allow-code", "'own:nothing' returns no model", "a function of images", 1),

@@ -120,12 +120,13 @@ def require_gradients(model: ModelSpec) -> None:
         UsageError: no gradient comes back from it.
         ModelError: its own code fails.
     """
-    if not loadable(model).gives_gradients():
+    source = loadable(model)
+    if not source.gives_gradients():
         raise UsageError(
             f"'{model.name}' is no surrogate: no gradient comes back from it",
             expected="a model that gives gradients, as `transferzoo list sources` has them",
             got=str(model.source),
-            hint="use it as a target",
+            hint=" or ".join(filter(None, ("use it as a target", source.with_gradients))),
         )
 
 

@@ -156,9 +156,12 @@ class LoadableSource(ModelSource):
     Attributes:
         forks: whether what it loads is PyTorch's own modules alone, without threads or connections, so that
             processes that are forked afterwards may use it and hold its weights together.
+        with_gradients: what to do for a model of this form that gives gradients, where one does not; empty
+            for nothing.
     """
 
     forks: ClassVar[bool] = False
+    with_gradients: ClassVar[str] = ""
 
     def download(
         self, weights: WeightFile | None, notify: Callable[[str], None] = lambda sentence: None

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 _NAME = re.compile(r"[\w.]+:[\w.]+")
+NETWORK = "takes no arguments and returns a network (torch.nn.Module)"
+"""What a function does that stands for a surrogate."""
 
 
 @model_source("python")
@@ -67,6 +69,7 @@ class PythonFunction(LoadableSource):
         Example("one of images → labels", "own.models:classify --allow-code", surrogate="no"),
     )
     runs_code: ClassVar[bool] = True
+    with_gradients: ClassVar[str] = f"name a function that {NETWORK}"
 
     @classmethod
     def parse(cls, place: str) -> Self:
@@ -93,7 +96,12 @@ class PythonFunction(LoadableSource):
             source = cls.parse(written)
         except ValueError:
             raise UsageError(f"'{written}' is no function", expected=cls.pattern) from None
-        name = written.partition(":")[2]
+        module, _, name = written.partition(":")
+        if module.endswith(".py") and Path(module).is_file():
+            meant = f"{module.removesuffix('.py')}:{name}"
+            raise UsageError(
+                f"'{module}' is a file", expected=cls.pattern, got=written, hint=f"did you mean {meant}?"
+            )
         return ModelSpec(name=name, dataset=dataset.name, roles=ROLES, source=source)
 
     @property
@@ -208,7 +216,7 @@ def _made(name: str) -> nn.Module | Callable[[Tensor], object]:
         raise UnknownNameError(f"function of {module.__name__}", path, known) from None
     if _reads_images(function, name):
         return function  # type: ignore[no-any-return]
-    with watching(f"'{name}' fails", name):
+    with watching(f"'{name}' fails", name, besides=f"; what stands for a surrogate {NETWORK}"):
         made = function()
     if isinstance(made, type) or not callable(made):
         raise ModelError(
@@ -265,13 +273,14 @@ def _watched(name: str, predict: Callable[[Tensor], object]) -> Callable[[Tensor
 
 
 @contextmanager
-def watching(what: str, name: str, *, called: bool = True) -> Iterator[None]:
+def watching(what: str, name: str, *, called: bool = True, besides: str = "") -> Iterator[None]:
     """Run code of the user's: its exceptions become a sentence, and what it prints goes to stderr.
 
     Args:
         what: the sentence, which the exception follows.
         name: "package.module:function".
         called: whether a call of it without arguments shows what is wrong.
+        besides: what the hint says then too.
 
     Raises:
         ModelError: the block raised an exception or left the program.
@@ -285,7 +294,7 @@ def watching(what: str, name: str, *, called: bool = True) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         raise ModelError(
             f"{what}: {reason(error)}",
-            hint=f"`python -c 'import {module} as m; m.{function}()'` shows where"
+            hint=f"`python -c 'import {module} as m; m.{function}()'` shows where{besides}"
             if called
             else "call it on torch.rand of that shape to see where",
         ) from error
