@@ -144,7 +144,7 @@ def cli(
     from transferzoo.cli.app import main
 
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["transferzoo", *map(str, arguments)])
@@ -158,7 +158,8 @@ def cli(
         return Result(code if isinstance(code, int) else 0, printed.out, printed.err)
 
     yield run
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from concurrent.futures import Future
 from dataclasses import replace
@@ -99,11 +100,14 @@ def test_a_task_of_a_cluster_states_its_gpu(
     device: str, gpus: int, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray hides the GPUs from a task that states none."""
+    heard = signal.getsignal(signal.SIGTERM)
     ray = Mock(cluster_resources=lambda: {"CPU": 8.0, "GPU": 2.0})
+    ray.init.side_effect = lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN)
     monkeypatch.setattr(executors, "import_optional", lambda *_: ray)
     monkeypatch.setattr(executors, "this_device", lambda: torch.device(device))
     assert executors.RayExecutor("here").capacity == capacity
     assert ray.remote.call_args.kwargs == {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0}
+    assert signal.getsignal(signal.SIGTERM) == heard
 
 
 @pytest.mark.parametrize("near", [True, False])

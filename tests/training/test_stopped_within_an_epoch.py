@@ -222,14 +222,16 @@ def test_how_often(
 # ---------------------------------------------------------------- what is told
 
 
-def interrupted(cli: Callable[..., Any], step: int, *options: object) -> str:
+def interrupted(
+    cli: Callable[..., Any], step: int, *options: object, by: signal.Signals = signal.SIGINT
+) -> str:
     """Interrupt a training in one of its steps, as Ctrl-C does, and return the last sentence."""
     made = itertools.count(1)
     with pytest.MonkeyPatch.context() as patch:
 
         def gradients(*arguments: Any) -> Any:
             if next(made) == step:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), by)
             return walk(*arguments)
 
         walk = Minimizer.gradients
@@ -245,7 +247,7 @@ def interrupted(cli: Callable[..., Any], step: int, *options: object) -> str:
         )
         places = ("--zoo", "stripes.yaml", "--data", "data", "--output", "run")
         result = cli(*command, "--epochs", 2, "--batch-size", 32, *places, *options)
-    assert (result.code, result.out) == (130, "")
+    assert (result.code, result.out) == (128 + by, "")
     return str(result.err.splitlines()[-1])
 
 
@@ -256,8 +258,9 @@ def data(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("data")
-def test_nothing_is_kept_yet(cli: Callable[..., Any], tmp_path: Path) -> None:
-    said = interrupted(cli, 3)
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_kept_yet(cli: Callable[..., Any], tmp_path: Path, by: signal.Signals) -> None:
+    said = interrupted(cli, 3, by=by)
     assert said == "Interrupted; nothing was kept yet, and the same command starts anew."
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""The root command and the error boundary: one sentence on stderr, exit code 1, 2 or 130."""
+"""The root command and the error boundary: one sentence on stderr, exit code 1, 2, 130 or 143."""
 
 from __future__ import annotations
 
@@ -93,17 +93,20 @@ def main() -> None:
     ready_streams()
     if sys.argv[1:2] == ["train"] and follows():
         silence()
-    interrupted = False
+    interrupted, own = 0, os.getpid()
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
         nonlocal interrupted
-        interrupted = True
+        interrupted = 128 + number
+        if os.getpid() != own:  # forked a moment ago; this process ends it, or hears the signal too
+            os._exit(interrupted)
         if _is_half_imported("torch"):  # its C++ aborts on an exception from here; nothing is begun yet
             os.write(2, f"{SENTENCE}\n".encode())
-            os._exit(130)
+            os._exit(interrupted)
         raise Interrupted
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     _note_plugins()
     try:
         named = [name for name in sys.argv[1:2] if name in COMMANDS]
@@ -111,7 +114,7 @@ def main() -> None:
     except BaseException as error:
         if interrupted:  # whatever it has become: an import that is interrupted raises errors of its own
             log(sentence(error))
-            sys.exit(130)
+            sys.exit(interrupted)
         _end(error)
 
 

@@ -19,9 +19,9 @@ How do adversarial examples, crafted on one image classifier, fool others?
 Every command has --help, with examples. Commands: {commands}."""
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 failed, with the reason on stderr; 2 the request is wrong; 130 interrupted, and "
-    "the same command goes on; of an audit also 3 fail and 4 cannot tell. Data goes to stdout, talk to "
-    "stderr."
+    "Exit codes: 0 done; 1 failed, with the reason on stderr; 2 the request is wrong; 130 interrupted "
+    "(by SIGTERM 143), and the same command goes on; of an audit also 3 fail and 4 cannot tell. Data goes "
+    "to stdout, talk to stderr."
 )
 
 EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {

@@ -1,4 +1,4 @@
-"""Ctrl-C: what it raises, and the sentence that ends the command."""
+"""Ctrl-C and SIGTERM: what they raise, and the sentence that ends the command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ SENTENCE = "Interrupted; the same command goes on from here."
 
 
 class Interrupted(BaseException):
-    """Ctrl-C; no `Exception`, so that nothing on the way up takes it for a failure of its own.
+    """Ctrl-C or SIGTERM; no `Exception`, so that nothing on the way up takes it for a failure of its own.
 
     A command that knows more than `SENTENCE` says adds its own as a note.
     """

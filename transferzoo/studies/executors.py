@@ -180,6 +180,7 @@ class RayExecutor:
         ray = import_optional("ray", "ray", "--ray needs")
         from transferzoo.studies.worker import run_cell
 
+        heard = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
@@ -189,6 +190,7 @@ class RayExecutor:
                 f"the Ray cluster {address} cannot be reached: {str(error).splitlines()[0]}",
                 hint="check --ray ADDRESS, or start one with `ray start --head`",
             ) from None
+        signal.signal(signal.SIGTERM, heard)  # Ray's own leaves with a code that says nothing
         self._ray = ray
         resources: dict[str, float] = ray.cluster_resources()
         gpus = int(this_device().type == "cuda")  # without one Ray hides it
