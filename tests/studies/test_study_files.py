@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -12,11 +13,14 @@ import torch
 from helpers.refusals import refused
 from helpers.studies import results, write_study
 from transferzoo.base.errors import DataError, TransferZooError
+from transferzoo.cli.interrupted import Interrupted
+from transferzoo.cli.study import complete
 from transferzoo.studies import estimate
 from transferzoo.studies.cells import Grid
 from transferzoo.studies.result_file import Outcomes, Value, read_results, write_results
 from transferzoo.studies.schema import built_in, find_study
 from transferzoo.studies.tables import tables
+from transferzoo.studies.worker import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,6 +159,19 @@ def test_where_results_go_is_checked_before_anything_runs(
     done = cli(*write_study(tmp_path), "--results", name)
     refused(done, 2 if name == "found.csv" else 1, name, "expected")
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("end", [Interrupted, ZeroDivisionError])
+def test_what_ends_a_study_loses_no_results(
+    end: type[BaseException], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file is written once a minute; cells that ended since are in it all the same."""
+    path, found = tmp_path / "found.jsonl.gz", results({"a": ["10"]})
+    monkeypatch.setattr("transferzoo.cli.study.run_cells", Mock(side_effect=end))
+    finished = Mock(results=lambda: found)
+    with pytest.raises(end):
+        complete(Task("", tmp_path), finished, {}, Mock(), path, [], as_json=False)
+    assert read_results(path) == found
 
 
 @pytest.mark.parametrize(

@@ -282,3 +282,5 @@ def test_ctrl_c_is_clean(tmp_path: Path) -> None:
     messages = (place.folder / "said.err").read_text()
     assert messages.splitlines()[-1] == "Interrupted; the same command goes on from here."
     assert "Traceback" not in messages
+    found = read_results(place.folder / "found.jsonl.gz")
+    assert {line.cell for line in found.lines} <= {key.partition("/")[2] for key in place.cells()}

@@ -146,7 +146,12 @@ def complete(
 
     if results is not None:
         found.check_keeps(results)
-    failed = run_cells(task, found, missing, executor, results)
+    try:
+        failed = run_cells(task, found, missing, executor, results)
+    except BaseException:  # Ctrl-C too: cells may have ended since the file was written last
+        if results is not None:
+            write_results(found.results(), results)
+        raise
     all_found = found.results()
     if results is not None:
         write_results(all_found, results)
