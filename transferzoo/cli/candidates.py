@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import UsageError
@@ -169,12 +170,17 @@ class Trials:
             self.failed[cell.label] = str(error)
         return rates(candidates, found.results())
 
-    def grid(self, study: Study, notify: Callable[[str], None] = lambda _: None) -> Grid:
-        """Return the grid of a study of theirs, see `build_grid`."""
+    @property
+    def build(self) -> Callable[..., Grid]:
+        """`build_grid`, of a study of theirs."""
         from transferzoo.studies.grid import build_grid
 
         root, allow_code = self.paths["root"], self.paths["allow_code"]
-        grid = build_grid(study, self.zoo, root, notify=notify, allow_code=allow_code, digests=self.digests)
+        return partial(build_grid, zoo=self.zoo, root=root, allow_code=allow_code)
+
+    def grid(self, study: Study, notify: Callable[[str], None] = lambda _: None) -> Grid:
+        """Return the grid of a study of theirs, see `build_grid`."""
+        grid = self.build(study, notify=notify, digests=self.digests)
         self.digests.update(grid.digests)
         return grid
 

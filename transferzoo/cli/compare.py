@@ -73,7 +73,7 @@ def _compare(
         tried = [one.at(number, step) for one, number in chosen for step in STEPS]
         _save(request.save, study_text(study, trials.how(tried), rows))
     own = request.results or RESULTS / f"{(base or study).name}{SUFFIX}"
-    found = read_finished(grid, Store(task.store), own)
+    found = read_finished(grid, Store(task.store), own, trials.build)
     complete(task, found, found.missing(), trials.executor, request.results, files, as_json=request.json)
 
 

@@ -25,7 +25,7 @@ from transferzoo.cli.output import log, show_json
 from transferzoo.cli.tables import print_tables, publish_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from transferzoo.studies.cells import Cell, Grid
     from transferzoo.studies.executors import Executor
@@ -98,13 +98,13 @@ def study(
         plugins.files(),
         allow_code=allow_code,
     )
-    grid = build_grid(chosen, records, task.root, notify=log, allow_code=allow_code)
+    build = partial(build_grid, zoo=records, root=task.root, allow_code=allow_code)
+    grid = build(chosen, notify=log)
     check_architectures(grid, records.dataset(chosen.dataset))
     cell_store = Store(task.store)
     cell_store.check()
-    found = read_finished(
-        grid, cell_store, None if ignore_records else results or RESULTS / f"{name}{SUFFIX}"
-    )
+    own = None if ignore_records else results or RESULTS / f"{name}{SUFFIX}"
+    found = read_finished(grid, cell_store, own, build)
     missing = found.missing()
     if dry_run:
         _plan(found, missing, task, records, jobs, as_json=json)
@@ -162,16 +162,18 @@ def complete(
         raise _incomplete(failed, found.grid)
 
 
-def read_finished(grid: Grid, store: Store, own: Path | None) -> Finished:
+def read_finished(grid: Grid, store: Store, own: Path | None, build: Callable[..., Grid]) -> Finished:
     """Return what is finished of a grid: in the store, and in result files, the package's and the own.
 
     Args:
         grid: the grid.
         store: the store.
         own: file of the study's results, which may be absent; None to use no result files at all.
+        build: see `why_unknown`.
     """
     from transferzoo.studies.finished import Finished, RecordedCells
     from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
+    from transferzoo.studies.unknown_records import why_unknown
 
     if own is None:
         return Finished(grid, store, RecordedCells())
@@ -179,11 +181,8 @@ def read_finished(grid: Grid, store: Store, own: Path | None) -> Finished:
     files = {path: read_results(path) for path in paths if path.is_file()}
     found = Finished(grid, store, RecordedCells.of(files.values()))
     if own in files and (strangers := found.strangers(files[own])):
-        count = len(files[own].lines)
-        log(
-            f"Not used: {strangers} of {count} records in {own}, whose cells have no key or another: of "
-            "other images, another configuration, arithmetic or kind of device."
-        )
+        why = why_unknown(files[own], grid, build)
+        log(f"Not used: {strangers} of {len(files[own].lines)} records in {own}: {why}.")
     return found
 
 
