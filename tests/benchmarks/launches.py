@@ -48,11 +48,11 @@ ATTACKS = ("", "mi", "di", "vt", "ssa", "dem+mi", "sia", "bsr", "admix")
 MINIMIZERS = ("sgd", "sam", "asam", "gsam", "looksam")
 NETWORKS = {"resnet50": 224, "small_resnet18:width=8": 28}
 SMALL = "fashion-mnist"
-TRAININGS: dict[str, dict[str, Any]] = {
+TRAININGS: dict[str, dict[str, Any]] = {  # a micro-batch as a share of the batch
     "sgd": {},
     "looksam": {"minimizer": "looksam"},
     "mixed sam": {"minimizer": "sam", "mixup": 0.2, "cutmix": 1.0},
-    "4 parts": {"minimizer": "sam", "micro_batch": 16},
+    "2 parts": {"minimizer": "sam", "micro_batch": 0.5},
     "bf16": {"precision": "bf16"},
 }
 WAITS, SAM, GSAM = 1, 1.05, 1.4
@@ -260,6 +260,8 @@ def main() -> None:
             show(spec, found[spec], *goals.get(spec, []))
     print(f"\ntrainings of the small network, {batch} images of {SMALL}, a step of an epoch of {STEPS}")
     for name, changes in TRAININGS.items():
+        if share := changes.get("micro_batch"):
+            changes = {**changes, "micro_batch": int(batch * share)}
         counts = whole_step(batch_size=batch, **changes)
         show(name, counts, ("waits", counts.waits, WAITS))
 
