@@ -11,8 +11,9 @@ import typer.main
 
 from helpers.checkpoints import BUILTIN
 from helpers.kept_networks import Kept
+from transferzoo.base.foreign_files import unpack_gzip
 from transferzoo.cli import app
-from transferzoo.datasets import pixels
+from transferzoo.datasets import idx, pixels
 from transferzoo.models import checkpoint
 
 if TYPE_CHECKING:
@@ -47,6 +48,19 @@ def decoded_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transferzoo.datasets.memory.decode", decode)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unpacked_once() -> Iterator[None]:
+    """Unpack what is installed with the system once: each plan of a training counts its 60,000 images."""
+    known = functools.cache(unpack_gzip)
+
+    def unpack(path: Path) -> bytes:
+        return known(path) if path.is_relative_to("/usr/share") else unpack_gzip(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idx, "unpack_gzip", unpack)
         yield
 
 
