@@ -68,14 +68,17 @@ def test_images_on_disk_are_sent_in_eight_bits(tmp_path: Path, mixed: dict[str, 
 def test_steps_are_not_waited_for(
     stripes: DatasetSpec, monkeypatch: pytest.MonkeyPatch, minimizer: str
 ) -> None:
-    """Twice every 20 steps, for losses and hits, and once for the images."""
+    """Twice as often as losses and hits are read, after 20 steps, here after 2; and once for the images."""
+    assert READ_EVERY["meta"] == READ_EVERY["cuda"] == 20
+    monkeypatch.setitem(READ_EVERY, "meta", 2)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no meta
     wanted = config(minimizer=minimizer, batch_size=4)
     classifier = untrained(wanted, stripes, None).classifier.to(META)
-    loop, seen = Loop(wanted, classifier, Memory(TRAIN, stripes, wanted), Team(device=META)), list[int]()
+    images = TRAIN.select(range(16))
+    loop, seen = Loop(wanted, classifier, Memory(images, stripes, wanted), Team(device=META)), list[int]()
     with Device() as device:
         loop.epoch(0, lambda at: seen.append(at.step), lambda number: None)
-    assert seen == [20, 40]
+    assert seen == [2, 4]
     assert device.counts.waits == 2 * 2 + 1
 
 
