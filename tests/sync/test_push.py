@@ -233,6 +233,8 @@ model = timm.create_model("hf-hub:someone/plain", pretrained=True).eval()
 assert "transferzoo" not in sys.modules
 with torch.no_grad():
     print(model(torch.linspace(0, 1, 1024).view(1, 1, 32, 32)).flatten().tolist())
+import transferzoo
+print(timm.create_model("small_resnet50", num_classes=10, in_chans=1, width=12).num_features)
 """
 
 
@@ -256,4 +258,6 @@ def test_an_architecture_of_timm_needs_timm_alone(
     model = load_checkpoint(folder, spec(tmp_path)).model
     with torch.no_grad():
         expected = model(torch.linspace(0, 1, 1024).view(1, 1, 32, 32)).flatten()
-    assert json.loads(done.stdout) == pytest.approx(expected.tolist(), abs=1e-5)
+    found, features = done.stdout.splitlines()
+    assert json.loads(found) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert int(features) == timm.create_model("small_resnet50", width=12).num_features, "imported after timm"
