@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,45 +24,50 @@ if TYPE_CHECKING:
     from helpers.refusals import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-transformers: Any = import_module("transformers")  # whose own types say less than they claim
+
+
+@cache
+def transformers() -> Any:
+    """Return the library, whose own types say less than they claim."""
+    return import_module("transformers")
 
 
 def resnet() -> Any:
     shape = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
-    return transformers.ResNetForImageClassification(transformers.ResNetConfig(**shape, **REVERSED))
+    return transformers().ResNetForImageClassification(transformers().ResNetConfig(**shape, **REVERSED))
 
 
 def convnext() -> Any:
     shape = {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2}
-    return transformers.ConvNextForImageClassification(transformers.ConvNextConfig(**shape, **REVERSED))
+    return transformers().ConvNextForImageClassification(transformers().ConvNextConfig(**shape, **REVERSED))
 
 
 PLAIN = {"size": {"height": 28, "width": 28}}
 MADE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-    "vit": (lambda: small_vit(28), lambda: transformers.ViTImageProcessor(**PLAIN)),
+    "vit": (lambda: small_vit(28), lambda: transformers().ViTImageProcessor(**PLAIN)),
     "vit, larger": (
         lambda: small_vit(35),
-        lambda: transformers.ViTImageProcessor(size={"height": 35, "width": 35}, resample=3),
+        lambda: transformers().ViTImageProcessor(size={"height": 35, "width": 35}, resample=3),
     ),
     "resnet": (
         resnet,
-        lambda: transformers.ConvNextImageProcessor(
+        lambda: transformers().ConvNextImageProcessor(
             size={"shortest_edge": 28}, crop_pct=0.875, image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]
         ),
     ),
     "convnext": (
         convnext,
-        lambda: transformers.CLIPImageProcessor(
+        lambda: transformers().CLIPImageProcessor(
             size={"shortest_edge": 32}, crop_size={"height": 28, "width": 28}
         ),
     ),
     "without normalisation": (
         lambda: small_vit(28),
-        lambda: transformers.ViTImageProcessor(**PLAIN, do_normalize=False),
+        lambda: transformers().ViTImageProcessor(**PLAIN, do_normalize=False),
     ),
     "from -1 to 1": (
         lambda: small_vit(28),
-        lambda: transformers.ViTImageProcessor(
+        lambda: transformers().ViTImageProcessor(
             **PLAIN, rescale_factor=1 / 127.5, image_mean=[1.0] * 3, image_std=[1.0] * 3
         ),
     ),
@@ -73,7 +79,7 @@ def made(kind: str, folder: Path, few: Path) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model, processor = model_of(), processor_of()
     fit_transformers(model, processor, few)
-    transformers.utils.logging.disable_progress_bar()
+    transformers().utils.logging.disable_progress_bar()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return model.eval(), processor
@@ -111,7 +117,7 @@ def test_it_attacks_and_is_attacked(cli: Run, few: Path, folder: Path) -> None:
     found = records(cli, few, "-s", folder, "-t", folder)
     white = found["mine", "mine"]
     assert white["white_box"]
-    assert white["versions"]["transformers"] == transformers.__version__
+    assert white["versions"]["transformers"] == transformers().__version__
     assert white["outcomes"].count("1") > found["resnet50-sgd", "mine"]["outcomes"].count("1")
 
 
@@ -146,8 +152,8 @@ def changed(folder: Path, file: str, **values: object) -> None:
 
 
 def without_head(folder: Path) -> None:
-    config = transformers.ViTConfig(image_size=28, patch_size=7, **SMALL_VIT)
-    transformers.ViTModel(config).save_pretrained(folder)
+    config = transformers().ViTConfig(image_size=28, patch_size=7, **SMALL_VIT)
+    transformers().ViTModel(config).save_pretrained(folder)
 
 
 def code_of_its_own(folder: Path) -> None:

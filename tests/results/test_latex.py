@@ -7,6 +7,7 @@ import shutil
 import string
 import subprocess
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,10 @@ from transferzoo.studies.claims import judge
 from transferzoo.studies.tables import tables as study_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from transferzoo.studies.result_file import Results
 
 TEX = shutil.which("pdflatex")
 needs_tex = pytest.mark.skipif(TEX is None, reason="there is no pdflatex on this machine")
@@ -48,25 +52,40 @@ def two_attacks() -> Findings:
     return replace(found, records=[*found.records, *grid(["a", "b"], ["c", "d"], attack=LONG).records])
 
 
-STUDY = results()
-CASES: dict[str, list[Table]] = {
-    "one surrogate": tables(Findings([record("a", "a", "1111"), record("a", "b", "1100")])),
-    "a matrix": tables(grid(["a", "b"], ["c", "d"])),
-    "twelve targets": tables(grid(["sgd", "sam"], [f"wide-resnet{at}" for at in range(12)])),
-    "long names": tables(grid(NAMES, [f"{name}|jpeg:quality=75" for name in NAMES])),
-    "two attacks": tables(two_attacks()),
-    "forty surrogates": tables(grid([*(f"resnet-{at}" for at in range(37)), *NAMES], ["c", "d"])),
-    "a study": study_tables(STUDY, judge(STUDY)),
-    "figures": [numbers_table(figure) for figure in study_part(STUDY).figures],
-    "200 rows": [Table("t", ("name", "value"), tuple((f"n{at}", f"{at}\n[0–9]") for at in range(200)))],
-    "60 columns": [Table("t", tuple(f"c{at}" for at in range(60)), (("1.25",) * 60,))],
-    "brackets first": [Table("t", ("[a]", "b"), (("[9–2]", "1"), ("*x", "[2]\n[3]"), ("c\n*d", "4")))],
-    "no rows": [Table("t", ("name", "value"), ())],
-    "words without an end": [Table("t", ("x" * 90, "y" * 90), (("W" * 90, "m" * 90),), "z: " + "w=" * 90)],
-    "all signs": [
+@cache
+def study() -> Results:
+    return results()
+
+
+CASES: dict[str, Callable[[], list[Table]]] = {
+    "one surrogate": lambda: tables(Findings([record("a", "a", "1111"), record("a", "b", "1100")])),
+    "a matrix": lambda: tables(grid(["a", "b"], ["c", "d"])),
+    "twelve targets": lambda: tables(grid(["sgd", "sam"], [f"wide-resnet{at}" for at in range(12)])),
+    "long names": lambda: tables(grid(NAMES, [f"{name}|jpeg:quality=75" for name in NAMES])),
+    "two attacks": lambda: tables(two_attacks()),
+    "forty surrogates": lambda: tables(grid([*(f"resnet-{at}" for at in range(37)), *NAMES], ["c", "d"])),
+    "a study": lambda: study_tables(study(), judge(study())),
+    "figures": lambda: [numbers_table(figure) for figure in study_part(study()).figures],
+    "200 rows": lambda: [
+        Table("t", ("name", "value"), tuple((f"n{at}", f"{at}\n[0–9]") for at in range(200)))
+    ],
+    "60 columns": lambda: [Table("t", tuple(f"c{at}" for at in range(60)), (("1.25",) * 60,))],
+    "brackets first": lambda: [
+        Table("t", ("[a]", "b"), (("[9–2]", "1"), ("*x", "[2]\n[3]"), ("c\n*d", "4")))
+    ],
+    "no rows": lambda: [Table("t", ("name", "value"), ())],
+    "words without an end": lambda: [
+        Table("t", ("x" * 90, "y" * 90), (("W" * 90, "m" * 90),), "z: " + "w=" * 90)
+    ],
+    "all signs": lambda: [
         Table(" ".join(SIGNS), (SIGNS,), ((SIGNS,), (" ".join(SIGNS),)), f"{SIGNS} {string.printable[:95]}")
     ],
 }
+
+
+@cache
+def tables_of(case: str) -> list[Table]:
+    return CASES[case]()
 
 
 def tabulars(text: str) -> list[list[list[str]]]:
@@ -115,7 +134,7 @@ $<$0.1 & $-$2$\uparrow$ \\
 
 @pytest.mark.parametrize("case", CASES)
 def test_all_is_there(case: str) -> None:
-    shown = CASES[case]
+    shown = tables_of(case)
     text = to_latex(shown, "t")
     labels = [f"tab:t{f'-{at}' if at > 1 else ''}" for at in range(1, len(shown) + 1)]
     assert re.findall(r"\\label\{(.*?)\}", text) == labels
@@ -132,8 +151,8 @@ def test_all_is_there(case: str) -> None:
 
 
 def test_intervals_are_smaller_and_the_highest_bold() -> None:
-    rows = tabulars(to_latex(CASES["a matrix"], "t"))[0]
-    rate, interval = CASES["a matrix"][0].rows[1][2].split("\n")
+    rows = tabulars(to_latex(tables_of("a matrix"), "t"))[0]
+    rate, interval = tables_of("a matrix")[0].rows[1][2].split("\n")
     assert [row[2] for row in rows[3:5]] == [
         rf"\textbf{{{escape(rate)}}}",
         rf"{{\scriptsize {escape(interval)}}}",
@@ -141,13 +160,13 @@ def test_intervals_are_smaller_and_the_highest_bold() -> None:
 
 
 def test_no_line_is_an_option_of_the_one_before() -> None:
-    text = to_latex(CASES["brackets first"], "t")
+    text = to_latex(tables_of("brackets first"), "t")
     for line in ("{}[a] & b", "{}[9--2] & 1", r"{}*x & [2]", r"{\scriptsize *d} & "):
         assert f"\n{line} \\\\\n" in text
 
 
 def test_wide_tables_are_cut_into_blocks() -> None:
-    blocks = tabulars(to_latex(CASES["twelve targets"][:1], "t"))
+    blocks = tabulars(to_latex(tables_of("twelve targets")[:1], "t"))
     assert len(blocks) > 1
     (names,) = {tuple(row[0] for row in rows) for rows in blocks}
     assert names[:6] == ("", "surrogate", "sgd", "", "sam", "")
@@ -172,7 +191,7 @@ def compiled(folder: Path, content: str) -> str:
 @needs_tex
 @pytest.mark.parametrize("case", CASES)
 def test_tables_fit_the_text_block(case: str, tmp_path: Path) -> None:
-    log = compiled(tmp_path, to_latex(CASES[case], "t"))
+    log = compiled(tmp_path, to_latex(tables_of(case), "t"))
     for trouble in ("Overfull", "too large", "multiply defined", "Missing character", "LaTeX Error"):
         assert trouble not in log
 
