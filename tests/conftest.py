@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from helpers.garbage import pytest_collection_finish as pytest_collection_finish
@@ -21,10 +23,20 @@ pytest_plugins = ["helpers.slow_tests"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Import the fixtures, and with them PyTorch, where tests are run."""
+    """Import the fixtures, and with them PyTorch, where tests are run.
+
+    Clean predictions are kept where no other run of the tests, and no user, has any.
+    """
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         for name in ("helpers.fixtures", "helpers.time_savers"):
             config.pluginmanager.import_plugin(name)
+        cache = TemporaryDirectory()
+        config.add_cleanup(cache.cleanup)
+        os.environ["TRANSFERZOO_CACHE"] = cache.name
+        if sys.platform == "linux":  # elsewhere the first test that needs the server starts it
+            from helpers.processes import start_server
+
+            start_server()
 
 
 @dataclass(frozen=True)

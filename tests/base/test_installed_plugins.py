@@ -14,7 +14,6 @@ import pytest
 from helpers.plugins import (
     ATTACK,
     REGISTERED,
-    ROOT,
     SOURCE,
     STUDY_OF_PLUGIN,
     TECHNIQUE,
@@ -86,7 +85,7 @@ def test_an_installed_plugin_trains_attacks_and_studies_in_several_processes(
     assert known["zoo-extras"]["version"] == "1.0"
     package.fork(*ATTACK, "--jobs", 2, **where)
     assert run_plugins(hostile) == known
-    package.run(*study, "--jobs", 2, **where)
+    package.fork(*study, "--jobs", 2, **where)  # its workers come from a fork server in a new interpreter
     assert cell_plugins(hostile) == [known] * 4
     listed = json.loads(package.run("list", "attacks", "--json", **where).stdout)
     assert {entry["name"] for entry in listed if entry["plugin"]} == {"flat-sign"}
@@ -109,22 +108,9 @@ def test_what_a_script_imports_or_defines_is_known_by_where_it_comes_from(
 def test_what_all_techniques_and_minimizers_keep_is_tested_of_a_plugins(package: Installed) -> None:
     """As its README says: what is installed is among the cases of the tests in a checkout."""
     files = ["tests/attacks/test_engine.py", "tests/minimizers/test_minimizers.py"]
-    program = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *files,
-        "-k",
-        "flat-sign or half-sgd",
-    ]
-    variables = {k: v for k, v in environment(str(package.folder)).items() if not k.startswith("PYTEST")}
-    done = subprocess.run(program, env=variables, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    (passed,) = re.findall(r"(\d+) passed", done.stdout)
-    assert int(passed) >= 15, done.stdout
+    done = package.test("-q", "-p", "no:cacheprovider", *files, "-k", "flat-sign or half-sgd")
+    (passed,) = re.findall(r"(\d+) passed", done)
+    assert int(passed) >= 15, done
 
 
 def test_a_broken_plugin_is_a_note_to_who_asks_for_names(package: Installed, tmp_path: Path) -> None:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers.process_teams import Team, command
-from helpers.processes import start_command
+from helpers.processes import Forked, start_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from multiprocessing.context import ForkServerProcess
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 UNITS, SOURCES = 3, 2
@@ -47,7 +46,7 @@ def _command(few: Path) -> list[str]:
     ]
 
 
-def _end(process: ForkServerProcess, folder: Path) -> tuple[int | None, str, str]:
+def _end(process: Forked, folder: Path) -> tuple[int | None, str, str]:
     """Wait for a command to end; return its exit code and what it said."""
     process.join(120)
     out, error = ((folder / f"said.{stream}").read_text() for stream in ("out", "err"))

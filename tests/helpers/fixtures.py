@@ -96,14 +96,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep clean predictions where no other run of the tests, and no user, has any."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRANSFERZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a test a cache of its own: archives, converted weights and clean predictions lie in it."""

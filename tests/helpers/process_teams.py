@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from helpers.processes import CONTEXT
+from helpers.processes import Forked
 from helpers.stripes import ZOO, begin_process, config, draw, save_every_step, write_idx
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Team:
         self._store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # as torchrun has one
         port = self._store.port
         self.processes = [
-            CONTEXT.Process(target=member, args=(rank, size, port, self._files[rank], job, *arguments))
+            Forked(target=member, args=(rank, size, port, self._files[rank], job, *arguments))
             for rank in range(size)
         ]
         for process in self.processes:

@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
 import traceback
+import warnings
 from importlib import import_module
-from multiprocessing import util
+from multiprocessing import forkserver, util
+from multiprocessing.context import ForkServerProcess
+from runpy import run_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import torch
 
 from helpers.stripes import begin_process, run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from multiprocessing.context import ForkServerProcess
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "timm",
-        "accelerate",
-        "scipy.stats",
-        "transferzoo.training.rho_search",
-        "transferzoo.evaluation.run",
-        "transferzoo.sharpness.measurement",
-        "transferzoo.studies.worker",
-        "transferzoo.studies.claims",
-        "transferzoo.cli.app",
-        "transferzoo.cli.train_job",
-        "transferzoo.cli.attack_job",
-    ]
-)
+PRELOADED = [
+    "timm",
+    "accelerate",
+    "scipy.stats",
+    "transferzoo.training.rho_search",
+    "transferzoo.evaluation.run",
+    "transferzoo.sharpness.measurement",
+    "transferzoo.studies.worker",
+    "transferzoo.studies.claims",
+    "transferzoo.cli.app",
+    "transferzoo.cli.train_job",
+    "transferzoo.cli.attack_job",
+]
+multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
 
 
-def start_command(
-    arguments: list[str], folder: Path, said: str = "said", **variables: str
-) -> ForkServerProcess:
+class Forked(ForkServerProcess):
+    """A process of the server, with the environment of the test that starts it."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[object, ...], **keywords: object) -> None:
+        super().__init__(target=target, args=args, kwargs=keywords)
+        self._environment = dict(os.environ)
+
+    def run(self) -> None:
+        """Be the process."""
+        os.environ.clear()
+        os.environ.update(self._environment)
+        super().run()
+
+
+def start_server() -> None:
+    """Fork the server from this process, before it runs a test or has threads: nothing is imported again."""
+    for module in PRELOADED:
+        import_module(module)
+    with patch.object(util, "spawnv_passfds", _forking(util.spawnv_passfds)):
+        forkserver.ensure_running()
+
+
+def start_command(arguments: list[str], folder: Path, said: str = "said", **variables: str) -> Forked:
     """Start a command line in a folder, as a process group of its own.
 
     What it says goes to files in the folder, or to what is there already, as the link to a terminal is.
@@ -47,9 +71,9 @@ def start_command(
         arguments: what follows `transferzoo`.
         folder: where it works.
         said: name of the files, but for .out and .err.
-        variables: of its environment, beside those of the first process that a test has started.
+        variables: of its environment, beside those of this process.
     """
-    process = CONTEXT.Process(target=_be_command, args=(arguments, folder, said, variables))
+    process = Forked(target=_be_command, args=(arguments, folder, said, variables))
     process.start()
     return process
 
@@ -76,6 +100,11 @@ def _forking(start: Callable[..., int]) -> Callable[..., int]:
             return start(path, arguments, files)
         if child := os.fork():
             return child
+        forkserver._forkserver.__init__()  # type: ignore[misc]  # this process has none yet, and its lock is held
+        torch.set_num_threads(1)
+        gc.enable()
+        for usual in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", usual)
         before = 3
         for file in (*sorted(files), os.sysconf("SC_OPEN_MAX")):  # others would keep their pipes open
             os.closerange(before, file)
@@ -90,26 +119,53 @@ def _forking(start: Callable[..., int]) -> Callable[..., int]:
     return fork
 
 
-def start_module(module: str, arguments: list[str], output: Path) -> ForkServerProcess:
-    """Start the `main` of a module in the folder of `output`, as `python -m` would.
+def start_launcher(module: str, arguments: list[str], output: Path) -> Forked:
+    """Start the `main` of a launcher in the folder of `output`, as `python -m` would.
 
-    What it says goes to `output`.out and `output`.err.
+    What it says goes to `output`.out and `output`.err. The interpreters that it starts are forked from it.
     """
-    process = CONTEXT.Process(target=_be_module, args=(module, arguments, output))
+    process = Forked(target=_be_launcher, args=(module, arguments, output))
     process.start()
     return process
 
 
-def _be_module(module: str, arguments: list[str], output: Path) -> None:
+def _be_launcher(module: str, arguments: list[str], output: Path) -> None:
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
+
     begin_process(output)
     os.chdir(output.parent)
     sys.argv = [module, *arguments]
-    sys.exit(import_module(module).main())
+    with patch.object(subprocess_handler, "Popen", _Interpreter):
+        sys.exit(import_module(module).main())
+
+
+class _Interpreter:
+    """What torchrun asks of `subprocess.Popen`, of a fork that runs a module as the interpreter would."""
+
+    def __init__(self, args: Sequence[str], env: Mapping[str, str], **_: object) -> None:
+        self._process = multiprocessing.get_context("fork").Process(target=_interpret, args=(args, env))
+        self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._process.join(timeout)
+        return self.poll()
+
+
+def _interpret(words: Sequence[str], environment: Mapping[str, str]) -> None:
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
+    module, *sys.argv[1:] = words[words.index("-m") + 1 :]
+    run_module(module, run_name="__main__", alter_sys=True)
 
 
 def printed(program: str, folder: Path) -> str:
     """Return what a program prints that is run in a folder, as `python -c` would; it must end well."""
-    process = CONTEXT.Process(target=_be_program, args=(program, folder))
+    process = Forked(target=_be_program, args=(program, folder))
     process.start()
     process.join(120)
     out, error = ((folder / f"said.{stream}").read_text() for stream in ("out", "err"))

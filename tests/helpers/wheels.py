@@ -11,8 +11,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.processes import CONTEXT
-from helpers.stripes import run_command
+import pytest
+
+from helpers.processes import Forked
+from helpers.stripes import begin_process, run_command
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,27 @@ class Installed:
 
     def fork(self, *command: object, cwd: Path, path: str = "") -> None:
         """Run a command line as `run` does, but in a process that has PyTorch already; it must succeed."""
-        process = CONTEXT.Process(target=_be_command, args=(list(map(str, command)), cwd, self._path(path)))
+        process = Forked(target=_be_command, args=(list(map(str, command)), cwd, self._path(path)))
         process.start()
         process.join(200)
         assert process.exitcode == 0, (cwd / "said.err").read_text()
+
+    def test(self, *words: str) -> str:
+        """Run tests of this checkout, which must pass, in a process that has PyTorch already.
+
+        Args:
+            words: what follows `pytest`.
+
+        Returns:
+            What was printed.
+        """
+        said = self.folder / "tests"
+        process = Forked(target=_be_pytest, args=(list(words), self._path(""), said))
+        process.start()
+        process.join(200)
+        printed = said.with_suffix(".out").read_text()
+        assert process.exitcode == 0, printed
+        return printed
 
     def _path(self, before: str) -> str:
         return os.pathsep.join(filter(None, [before, str(self.folder)]))
@@ -58,6 +77,16 @@ def _be_command(arguments: list[str], folder: Path, path: str) -> None:
     sys.path[:0] = path.split(os.pathsep)
     os.chdir(folder)
     run_command(arguments, folder / "said", "")
+
+
+def _be_pytest(words: list[str], path: str, output: Path) -> None:
+    begin_process(output)
+    for name in [name for name in os.environ if name.startswith("PYTEST")]:
+        del os.environ[name]
+    os.environ |= environment(path)
+    sys.path[:0] = path.split(os.pathsep)
+    os.chdir(Path(__file__).parents[2])
+    sys.exit(pytest.main(words))
 
 
 def environment(path: str) -> dict[str, str]:

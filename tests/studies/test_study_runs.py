@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers.processes import start_command
+from helpers.processes import Forked, start_command
 from helpers.studies import ATTACKS, SHARPNESSES, STUDY, TRAININGS, write_study
 from transferzoo.studies.entries import OF_ATTACK
 from transferzoo.studies.result_file import read_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from multiprocessing.context import ForkServerProcess
 
 KILLS = 5
 
@@ -33,7 +32,7 @@ class Place:
         folder.mkdir(exist_ok=True)
         self.command = write_study(folder, study)
 
-    def start(self, *options: str) -> ForkServerProcess:
+    def start(self, *options: str) -> Forked:
         return start_command([*self.command, *options], self.folder)
 
     def run(self, *options: str) -> str:
@@ -128,11 +127,10 @@ def _wait_for_a_cell(is_alive: Callable[[], bool], place: Place) -> None:
         time.sleep(0.01)
 
 
-def _worker_of(process: ForkServerProcess, shared: Place) -> int:
+def _worker_of(process: Forked, shared: Place) -> int:
     """Wait until a cell is done, and return a process that works for another."""
     _wait_for_a_cell(process.is_alive, shared)
-    servers = [one for one in _children(process.pid or 0) if b"forkserver" in _line(one)]
-    return next(one for server in servers for one in _children(server))
+    return next(one for server in _children(process.pid or 0) for one in _children(server))
 
 
 def _children(pid: int) -> list[int]:

@@ -13,11 +13,10 @@ import pytest
 import torch
 
 from helpers.process_teams import Bench, Outcome
-from helpers.processes import start_module
+from helpers.processes import Forked, start_launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from multiprocessing.context import ForkServerProcess
 
 
 EPOCHS = ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
@@ -49,12 +48,11 @@ def bench(plain_folder: Path) -> Bench:
     return Bench(plain_folder)
 
 
-def launch(bench: Bench, launcher: list[str], output: str) -> ForkServerProcess:
-    """Start a launcher in a process that has PyTorch already; it starts interpreters."""
+def launch(bench: Bench, launcher: list[str], output: str) -> Forked:
+    """Start a launcher in a process that has PyTorch already, as have those that it starts."""
     module, *arguments = launcher
-    return start_module(
-        module, [*arguments, *bench.arguments(output)], bench.folder / f"by launcher {output}"
-    )
+    words, place = [*arguments, *bench.arguments(output)], bench.folder / f"by launcher {output}"
+    return start_launcher(module, words, place)
 
 
 def said(bench: Bench, output: str) -> tuple[str, str]:
@@ -141,7 +139,7 @@ def test_bf16(states: tuple[Path, Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def accelerated(bench: Bench) -> Iterator[ForkServerProcess]:
+def accelerated(bench: Bench) -> Iterator[Forked]:
     """A run by `accelerate launch`, under way, whose processes torchrun's own agent starts and watches."""
     process = launch(bench, ACCELERATE, "accelerated")
     yield process
@@ -149,7 +147,7 @@ def accelerated(bench: Bench) -> Iterator[ForkServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def launched(bench: Bench, accelerated: ForkServerProcess) -> Outcome:
+def launched(bench: Bench, accelerated: Forked) -> Outcome:
     """What an undisturbed run says, by processes that have PyTorch already."""
     done = bench.command("launched", "--log-with", "tensorboard")
     assert done.codes == [0, 0], done.err
@@ -181,9 +179,7 @@ def test_tensorboard_has_the_curve(bench: Bench, launched: Outcome) -> None:
         assert [(line["epoch"], line[key]) for line in curve] == logged
 
 
-def test_accelerate_launch_does_the_same(
-    bench: Bench, launched: Outcome, accelerated: ForkServerProcess
-) -> None:
+def test_accelerate_launch_does_the_same(bench: Bench, launched: Outcome, accelerated: Forked) -> None:
     accelerated.join(150)
     out, err = said(bench, "accelerated")
     assert accelerated.exitcode == 0, err
@@ -232,12 +228,9 @@ def test_stopped_within_an_epoch_they_go_on_after_the_last_step(bench: Bench, la
 
 
 def second(launcher: int) -> int:
-    """Return the process of rank 1 among the children of a launcher."""
-    for children in Path(f"/proc/{launcher}/task").glob("*/children"):
-        for child in children.read_text().split():
-            if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes():
-                return int(child)
-    raise LookupError("no such process")
+    """Return the process of rank 1 among the children of a launcher, which starts them in order."""
+    _, last = map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split())
+    return last
 
 
 # ---------------------------------------------------------------- how they end

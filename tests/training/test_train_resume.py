@@ -15,12 +15,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from helpers.processes import CONTEXT
+from helpers.processes import Forked
 from helpers.stripes import ZOO, draw, run_command, validators, write_idx
 from transferzoo.training.resume import _digest
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
 EPOCHS = 3
@@ -48,16 +47,14 @@ class Bench:
         places = ["--zoo", self.folder / "zoo.yaml", "--data", self.folder / data]
         return ["train", *model, *map(str, places), "--output", str(self.folder / output)]
 
-    def start(self, output: str, *options: str, data: str = "data", **how: Any) -> ForkServerProcess:
+    def start(self, output: str, *options: str, data: str = "data", **how: Any) -> Forked:
         return self.launch([*self.arguments(output, data), *options], output, **how)
 
     def launch(
         self, arguments: list[str], output: str, fate: str = "", *, every_step: bool = False
-    ) -> ForkServerProcess:
-        how = {"every_step": every_step}
-        process = CONTEXT.Process(
-            target=run_command, args=(arguments, self.folder / output, fate), kwargs=how
-        )
+    ) -> Forked:
+        given = (arguments, self.folder / output, fate)
+        process = Forked(target=run_command, args=given, every_step=every_step)
         process.start()
         return process
 
@@ -81,7 +78,7 @@ class Bench:
     def weights(self, output: str) -> bytes:
         return (self.folder / output / "model.safetensors").read_bytes()
 
-    def wait_for_save(self, output: str, process: ForkServerProcess) -> None:
+    def wait_for_save(self, output: str, process: Forked) -> None:
         """Return as soon as the training has kept another state, or ended."""
         kept, before = self.folder / output / "resume.pt", self._changed(output)
         while process.is_alive() and (not kept.exists() or self._changed(output) == before):
