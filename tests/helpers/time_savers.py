@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import typer.main
@@ -14,17 +15,22 @@ from helpers.kept_networks import Kept
 from transferzoo.base.foreign_files import unpack_gzip
 from transferzoo.cli import app
 from transferzoo.datasets import idx, pixels
-from transferzoo.models import checkpoint
+from transferzoo.models import checkpoint, optimize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from transferzoo.datasets.pixels import Fit
+    from transferzoo.models.classifier import Classifier
     from transferzoo.zoo.schema import DatasetSpec
+
+
+READ: WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], list[object]]] = WeakKeyDictionary()
+"""Networks of the package as they were read: which, and their `state`."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,10 +86,43 @@ def networks_read_once() -> Iterator[None]:
             network, reads = load(folder, classes, weights)
             known[key] = Kept(network), reads
         kept, reads = known[key]
-        return kept.copy(), copy.deepcopy(reads)
+        network = kept.copy()
+        READ[network] = key, state(network)
+        return network, copy.deepcopy(reads)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "load_network", load_network)
+        yield
+
+
+def state(network: nn.Module) -> list[object]:
+    """Return what tells whether a network is still as it was read: its tensors, and what listens to it."""
+    tensors = [(each.data_ptr(), each._version) for each in (*network.parameters(), *network.buffers())]
+    return [
+        *tensors,
+        *(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in network.modules()),
+    ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folded_once() -> Iterator[None]:
+    """Fold the batch norm of the networks in the package once: every attack from one of them does."""
+    known: dict[tuple[object, ...], Kept] = {}
+    fold = optimize.folded
+
+    def folded(classifier: Classifier, pixels: Tensor) -> Classifier:
+        key, before = READ.get(classifier.model, ((), []))
+        if not before or before != state(classifier.model):
+            return fold(classifier, pixels)
+        if key not in known:
+            known[key] = Kept(fold(classifier, pixels).model)
+        twin = copy.copy(classifier)
+        vars(twin).update({name: part.copy() for name, part in vars(twin).items() if isinstance(part, dict)})
+        twin.model = known[key].copy()
+        return twin
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimize, "folded", folded)
         yield
 
 
