@@ -72,13 +72,10 @@ def test_a_revision_is_in_the_keys_of_what_uses_it_alone(
     few: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def folders() -> list[str]:
-        attacks = (
-            ["attack", "-s", "resnet18", "-t", "vgg", "--data", few, "-a", name] for name in ("ti", "di")
-        )
-        trainings = (
-            ["train", "--architecture", "small_vgg", "--minimizer", name] for name in ("asam", "sam")
-        )
-        plans = [json.loads(cli(*command, "--dry-run", "--json").out) for command in (*attacks, *trainings)]
+        attack = ("attack", "-s", "resnet18", "-t", "vgg", "--data", few, "--dry-run", "--json", "-a")
+        train = ("train", "--architecture", "small_vgg", "--dry-run", "--json", "--minimizer")
+        asked = [(*attack, "ti"), (*attack, "di"), (*train, "asam"), (*train, "sam")]
+        plans = [json.loads(cli(*command).out) for command in asked]
         return [plan.get("run_folder") or plan["output"] for plan in plans]
 
     before = folders()

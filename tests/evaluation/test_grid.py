@@ -62,7 +62,7 @@ def selection(folder: Path) -> dict[str, list[int]]:
 def test_every_attack_on_every_surrogate(cli: Run, few: Path) -> None:
     whole = records(cli, few, "-s", "resnet50-sam", "-t", "resnet18", "-a", "bim", "-a", "mi", "-a", "ti")
     names = [(r["surrogate"], r["attack"].partition("@")[0], r["target"]) for r in whole]
-    attacks = ["bim", "mi:decay=1,normalise=mean", "ti:kernel=15,sigma=3"]
+    attacks = ["bim", "mi:decay=1,normalise=mean", "ti:kernel=7,sigma=3"]
     victims = ["fashion-mnist/vgg", "fashion-mnist/resnet18"]
     assert names == [(s, a, t) for s in (ONE, TWO) for a in attacks for t in victims]
     assert [r["gradients"] for r in whole] == [2] * 12
