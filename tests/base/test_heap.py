@@ -50,4 +50,4 @@ def test_memory_that_is_freed_is_used_again_inside_the_block_alone(tmp_path: Pat
     inside, given_back, after = map(float, printed(MEASURED, tmp_path).split())
     assert inside < 16
     assert given_back > 32
-    assert after > 200
+    assert after > 48  # the first of the four for sure: a hole may be left in the heap that the others find

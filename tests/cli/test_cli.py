@@ -213,7 +213,7 @@ def test_table_files_and_report_agree(cli: Run, few: Path, tmp_path: Path) -> No
 def test_every_attack_runs(cli: Run, few: Path, joins: bool) -> None:
     """Those of one surrogate in one run, those that join several in another."""
     named = [*ZOO.presets, "mi", "di", "ti", "rs", "pgd+mi", "fgsm+di:p=1", "ti+di+mi+rs"]
-    read = {name: expand(name, ZOO)[0] for name in named}
+    read = {name: expand(name, ZOO, 28)[0] for name in named}
     joined = {name: one for name, one in read.items() if one.joins == joins}
     costs = {one.canonical: one.cost(2, 2 if joins else 1) for one in joined.values()}
     asked = [word for name in joined for word in ("-a", name)]
