@@ -11,7 +11,6 @@ import warnings
 from importlib import import_module
 from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerProcess
-from runpy import run_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -21,7 +20,7 @@ import torch
 from helpers.stripes import begin_process, run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
 PRELOADED = [
@@ -122,7 +121,7 @@ def _forking(start: Callable[..., int]) -> Callable[..., int]:
 def start_launcher(module: str, arguments: list[str], output: Path) -> Forked:
     """Start the `main` of a launcher in the folder of `output`, as `python -m` would.
 
-    What it says goes to `output`.out and `output`.err. The interpreters that it starts are forked from it.
+    What it says goes to `output`.out and `output`.err.
     """
     process = Forked(target=_be_launcher, args=(module, arguments, output))
     process.start()
@@ -130,37 +129,10 @@ def start_launcher(module: str, arguments: list[str], output: Path) -> Forked:
 
 
 def _be_launcher(module: str, arguments: list[str], output: Path) -> None:
-    from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
-
     begin_process(output)
     os.chdir(output.parent)
     sys.argv = [module, *arguments]
-    with patch.object(subprocess_handler, "Popen", _Interpreter):
-        sys.exit(import_module(module).main())
-
-
-class _Interpreter:
-    """What torchrun asks of `subprocess.Popen`, of a fork that runs a module as the interpreter would."""
-
-    def __init__(self, args: Sequence[str], env: Mapping[str, str], **_: object) -> None:
-        self._process = multiprocessing.get_context("fork").Process(target=_interpret, args=(args, env))
-        self._process.start()
-        self.pid = self._process.pid
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        self._process.join(timeout)
-        return self.poll()
-
-
-def _interpret(words: Sequence[str], environment: Mapping[str, str]) -> None:
-    os.setsid()
-    os.environ.clear()
-    os.environ.update(environment)
-    module, *sys.argv[1:] = words[words.index("-m") + 1 :]
-    run_module(module, run_name="__main__", alter_sys=True)
+    sys.exit(import_module(module).main())
 
 
 def printed(program: str, folder: Path) -> str:
