@@ -160,6 +160,7 @@ def read_attack(
     steps: int | None = None,
     seed: int = 0,
     dataset: str | None = None,
+    size: int | None = None,
 ) -> Attack:
     """Read an attack as the command line does.
 
@@ -171,6 +172,8 @@ def read_attack(
         steps: number of steps.
         seed: of its random draws.
         dataset: whose budget it has; the default one where none is given.
+        size: of the images, in pixels a side, where it is not the data set's: below 64 some techniques have
+            other defaults.
 
     Raises:
         UsageError: it cannot be read, or something is out of range.
@@ -180,7 +183,7 @@ def read_attack(
     given = {
         key: value if key == "steps" else str(value) for key, value in budget.items() if value is not None
     }
-    return Attack.of(resolve(zoo, dataset or zoo.default_dataset, spec, given), seed)
+    return Attack.of(resolve(zoo, dataset or zoo.default_dataset, spec, given, size), seed)
 
 
 def audit(

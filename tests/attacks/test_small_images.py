@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from transferzoo import read_attack
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.techniques import SMALL, TECHNIQUES
@@ -30,3 +31,8 @@ def test_they_follow_the_data_set_inside_presets_too(dataset: str, kernel: int) 
     preset = resolve(zoo, dataset, "TI-DIM", {}).techniques
     assert term in preset.split("+")
     assert attack_name(preset) == "mi-di-ti"
+
+
+def test_python_may_say_the_size() -> None:
+    assert read_attack("ti").composition == compose("ti", SMALL - 1)
+    assert read_attack("ti", size=SMALL).composition == compose("ti")

@@ -214,11 +214,20 @@ def _reaching(spec: AttackSpec) -> AttackSpec:
     return spec.model_copy(update={"step": show_step(step, budget.epsilon)})
 
 
-def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> AttackSpec:
+def resolve(
+    zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any], size: int | None = None
+) -> AttackSpec:
     """Return an attack with its budget: from what is given, else the preset, else the data set.
 
     Where a number of steps is asked for without their size, a step is at least ε divided by that number, so
     that few steps can still reach the border of the ball.
+
+    Args:
+        zoo: what names mean.
+        dataset: whose defaults it has.
+        attack: a spec string.
+        given: parts of the budget, over all others.
+        size: of the images, in pixels a side; the data set's where none is given.
 
     Raises:
         UsageError: it cannot be read, or something is out of range.
@@ -226,7 +235,7 @@ def resolve(zoo: Zoo, dataset: str, attack: str, given: Mapping[str, Any]) -> At
     if not attack.strip():
         raise UsageError("an attack is empty", expected="a name; 'bim' for one without techniques")
     images = zoo.dataset(dataset)
-    composition, preset = expand(attack, zoo, images.size or None)
+    composition, preset = expand(attack, zoo, size or images.size or None)
     defaults = images.attack
     flags = {key: value for key, value in given.items() if key in PARTS}
     values = {**defaults.model_dump(include={*PARTS}), **preset, **flags}
