@@ -30,7 +30,7 @@ from transferzoo.base.registry import Registry
 from transferzoo.base.spec_strings import parse_number, parse_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from transferzoo.base.spec_strings import Term
@@ -105,12 +105,20 @@ class Options:
     @property
     def spec(self) -> str:
         """The term with every option filled in, `added` ones unless at their default: "sam:rho=0.05"."""
-        pairs = [
-            f"{field.name}={_show(getattr(self, field.name))}"
+        return self._written(
+            field
             for field in dataclasses.fields(self)
             if not (field.metadata.get(_ADDED) and getattr(self, field.name) == field.default)
-        ]
-        return f"{self.name}:{','.join(pairs)}" if pairs else self.name
+        )
+
+    @property
+    def whole_spec(self) -> str:
+        """The term with every option filled in, for people."""
+        return self._written(dataclasses.fields(self))
+
+    def _written(self, fields: Iterable[dataclasses.Field[Any]]) -> str:
+        pairs = ",".join(f"{field.name}={_show(getattr(self, field.name))}" for field in fields)
+        return f"{self.name}:{pairs}" if pairs else self.name
 
     @classmethod
     @cache

@@ -34,7 +34,7 @@ def attacks(zoo: Zoo) -> list[dict[str, Any]]:
         {
             "name": name,
             "kind": "technique",
-            "spec": cls().spec,
+            "spec": cls().whole_spec,
             "stage": cls.stage.name.lower(),
             "cost": cls().cost,
             "source": cls.paper,
@@ -95,7 +95,7 @@ def minimizers(_: Zoo) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "defaults": rule.spec,
+            "defaults": rule.whole_spec,
             "passes": f"{rule.passes:g}",
             "source": rule.paper,
             "plugin": _plugin(MINIMIZERS, name),

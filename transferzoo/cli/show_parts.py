@@ -56,8 +56,8 @@ def _technique(technique: type[Technique]) -> dict[str, Any]:
     usual = technique()
     small = technique.for_images(Term(technique.name, {}), SMALL - 1)
     return {
-        "defaults": usual.spec,
-        **({f"defaults below {SMALL} pixels a side": small.spec} if technique.small else {}),
+        "defaults": usual.whole_spec,
+        **({f"defaults below {SMALL} pixels a side": small.whole_spec} if technique.small else {}),
         "source": technique.paper,
         "stage": technique.stage.name.lower(),
         "gradient evaluations": usual.cost,
@@ -66,11 +66,11 @@ def _technique(technique: type[Technique]) -> dict[str, Any]:
 
 def _minimizer(rule: type[Rule]) -> dict[str, Any]:
     usual = rule()
-    return {"defaults": usual.spec, "source": usual.paper, "passes a step": usual.passes}
+    return {"defaults": usual.whole_spec, "source": usual.paper, "passes a step": usual.passes}
 
 
 def _defence(defence: type[Defence]) -> dict[str, Any]:
-    return {"defaults": defence().spec, "source": defence.paper}
+    return {"defaults": defence().whole_spec, "source": defence.paper}
 
 
 def _architecture(entry: Architecture) -> dict[str, Any]:
