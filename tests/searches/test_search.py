@@ -127,6 +127,12 @@ def test_neighbours_change_one_thing() -> None:
     assert not any("p=2" in one for candidate in near for one in candidate.techniques)  # a probability
 
 
+@pytest.mark.parametrize(("size", "halved"), [(28, 3), (224, 7), (None, 7)])
+def test_what_is_halved_is_the_default_for_images_of_that_size(size: int | None, halved: int) -> None:
+    best = Candidate(("ti",), "ε/10", 50, size)
+    assert (f"ti:kernel={halved}",) in {one.techniques for one in neighbours(best)}
+
+
 def test_step_sizes_that_meet_are_one_attack() -> None:
     assert Candidate(("mi",), "2.5 ε/T", 10).attack == Candidate(("mi",), "ε/4", 10).attack
     assert Candidate(("mi",), "2.5 ε/T", 20).attack != Candidate(("mi",), "ε/4", 20).attack

@@ -32,7 +32,8 @@ def search(request: SearchRequest) -> None:
     trials = Trials.of(request, request.images, request.surrogate)
     rounds = _Rounds(trials)
     try:
-        best, rate = run_search(names, request.max_gradients, trials.measure, rounds.on_round)
+        size = trials.zoo.dataset(trials.asked["dataset"]).size
+        best, rate = run_search(names, request.max_gradients, trials.measure, rounds.on_round, size)
         curve = trials.measure(curve_of(best))
     finally:
         trials.executor.close()

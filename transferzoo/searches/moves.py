@@ -42,11 +42,13 @@ class Candidate:
         techniques: terms of a spec string, in the order in which they were added.
         step: name in `STEP_SIZES`.
         gradients: evaluations an image, at most.
+        size: of the images, in pixels a side, which some defaults depend on; None for those of large images.
     """
 
     techniques: tuple[str, ...]
     step: str
     gradients: int
+    size: int | None = None
 
     @cached_property
     def composition(self) -> Composition:
@@ -55,7 +57,7 @@ class Candidate:
         Raises:
             UsageError: they do not go together.
         """
-        return compose("+".join(self.techniques))
+        return compose("+".join(self.techniques), self.size)
 
     @property
     def name(self) -> str:
@@ -121,16 +123,16 @@ def neighbours(best: Candidate) -> Iterator[Candidate]:
     yield from (best.with_step(step) for step in STEP_SIZES if step != best.step)
     for place, text in enumerate(best.techniques):
         rest = best.techniques
-        for other in ((), *((changed,) for changed in _changed(text))):
+        for other in ((), *((changed,) for changed in _changed(text, best.size))):
             candidate = best.with_techniques((*rest[:place], *other, *rest[place + 1 :]))
             if candidate.fits:
                 yield candidate
 
 
-def _changed(text: str) -> Iterator[str]:
+def _changed(text: str, size: int | None) -> Iterator[str]:
     """Yield a term with one of its numbers halved, and doubled, where its technique takes that."""
     (term,) = parse_terms(text)
-    technique = TECHNIQUES[term.name].of(term)
+    technique = TECHNIQUES[term.name].for_images(term, size)
     for field in dataclasses.fields(technique):
         value = getattr(technique, field.name)
         if isinstance(value, bool) or not isinstance(value, int | float):

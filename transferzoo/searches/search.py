@@ -40,7 +40,11 @@ class Round:
 
 
 def search(
-    names: Sequence[str], gradients: int, measure: Measure, on_round: Callable[[Round], None]
+    names: Sequence[str],
+    gradients: int,
+    measure: Measure,
+    on_round: Callable[[Round], None],
+    size: int | None = None,
 ) -> tuple[Candidate, float]:
     """Return the strongest attack that was found, and its success on the images of the search.
 
@@ -53,9 +57,10 @@ def search(
         gradients: evaluations an image, at most.
         measure: candidates → success of those that can be measured, in [0, 1]; the same whenever it is asked.
         on_round: called after each round.
+        size: of the images, in pixels a side.
     """
     walk = _Walk(measure, on_round)
-    walk.round("step size", [Candidate((), step, gradients) for step in STEP_SIZES])
+    walk.round("step size", [Candidate((), step, gradients, size) for step in STEP_SIZES])
     left = list(names)
     while left:
         tried = {candidate: candidate.techniques[-1] for candidate in additions(walk.best, left)}
