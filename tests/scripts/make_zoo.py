@@ -1,6 +1,6 @@
 """Make the built-in zoo: `python tests/scripts/make_zoo.py CHECKPOINTS [--data PATH] [--jobs 2]`.
 
-Trains every built-in model of zoo.yaml by its recipe into CHECKPOINTS/NAME, the validation targets first,
+Trains every built-in model of zoo.yaml by its recipe into CHECKPOINTS/FOLDER, the validation targets first,
 copies it into the package and writes the manifest: digest, licence, recipe and accuracy of each. What is
 finished, in the package or in CHECKPOINTS, is taken as it is. Every training has one thread, so that the
 bytes do not depend on the number of processors.
@@ -45,10 +45,12 @@ def train(recipe: str, folder: Path, data: Path | None, *flags: str) -> None:
 
 
 def install(model: ModelSpec, folder: Path) -> None:
-    """Copy a checkpoint into the package."""
+    """Copy a checkpoint into the package; what it was trained on is the data set, wherever that lay."""
     model.folder.mkdir(parents=True, exist_ok=True)
-    for name in (checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.RECIPE):
+    for name in (checkpoint.WEIGHTS, checkpoint.CONFIG):
         shutil.copyfile(folder / name, model.folder / name)
+    recipe = read_recipe(folder) or {}
+    write_json(model.folder / checkpoint.RECIPE, {key: recipe[key] for key in recipe if key != "images"})
 
 
 def line(model: ModelSpec) -> dict[str, Any]:
@@ -75,14 +77,15 @@ def main() -> None:
 
     def make(model: ModelSpec) -> None:
         if not in_the_package(model):
-            folder = asked.checkpoints / model.name
+            folder = asked.checkpoints / model.folder.name
             train(str(model.recipe), folder, asked.data)
             install(model, folder)
 
     with ThreadPoolExecutor(asked.jobs) as pool:
         judges = [m for m in models.values() if "validator" in m.roles]
         list(pool.map(make, judges))
-        list(pool.map(make, (m for m in models.values() if m not in judges)))
+        folders = {m.folder: m for m in models.values() if m not in judges}  # some have two names
+        list(pool.map(make, folders.values()))
     lines = {name: line(model) for name, model in models.items()}
     for name, entry in lines.items():
         print(f"{name}: {entry['accuracy']:.2%}, {entry['bytes']:,} bytes")

@@ -63,7 +63,7 @@ def test_surrogates_and_targets() -> None:
     surrogates = select_models(ZOO, ["all"], "fashion-mnist", "surrogate")
     targets = select_models(ZOO, ["all"], "fashion-mnist", "target")
     kinds = ["sgd", "early", "swa", "sam", "asam", "gsam", "agsam", "wasam", "looksam"]
-    assert [m.name for m in surrogates] == [f"resnet50-{kind}" for kind in (*kinds, "lsam", "lgsam", "sat")]
+    assert [m.name for m in surrogates] == [f"resnet50-{kind}" for kind in (*kinds, "lsam", "lgsam", "sat", "ir", "ir-sam")]
     families = {
         ARCHITECTURES[parse_terms(ZOO.recipe(str(m.recipe)).architecture)[0].name].family for m in targets
     }
@@ -84,8 +84,7 @@ def test_built_in_model_is_what_the_manifest_says(name: str) -> None:
     assert (entry["licence"], entry["recipe"]) == ("MIT", model.recipe)
     assert entry["n"] == 10_000
     assert entry["accuracy"] == recipe["accuracy"]["accuracy"] == entry["correct"] / entry["n"]
-    costly = {"resnet50-early", "resnet50-lsam", "resnet50-lgsam", "resnet50-sat"}
-    assert entry["accuracy"] >= (0.885 if name.rpartition("/")[2] in costly else 0.90)
+    assert entry["accuracy"] >= (0.86 if "early" in name else 0.90)
     written, wanted = TrainConfig(**recipe["config"]), ZOO.recipe(str(model.recipe))
     assert written.model_copy(update={"minimizer": ""}) == wanted.model_copy(update={"minimizer": ""})
     assert read_rule(written.minimizer) == read_rule(wanted.minimizer)
@@ -151,7 +150,11 @@ def test_selection() -> None:
     assert names("resnet50-sam", "resnet50-sgd,resnet50-sam") == ["resnet50-sam", "resnet50-sgd"]
     assert names("fashion-mnist/resnet50-sam") == ["resnet50-sam"]
     fashion = [m for m in ZOO.models.values() if m.dataset == "fashion-mnist"]
-    assert names("resnet50-*") == [m.name for m in fashion if "surrogate" in m.roles]
+    further = names("resnet50-*@*")
+    assert names("resnet50-*") == [
+        m.name for m in fashion if "surrogate" in m.roles and m.name not in further
+    ]
+    assert len(further) == 4 * 3
     assert names("all") == names("*")
     assert names("vgg") == ["vgg"], "a model that is named may serve in any role"
     with pytest.raises(UnknownNameError, match=r"unknown surrogate 'v\?\?\?'"):

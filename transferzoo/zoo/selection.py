@@ -32,7 +32,7 @@ def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
         zoo: where they are looked up.
         name: "all" (every model with the role that is not `extra`), a model's name, its full name
             ("cifar10/resnet18") or a glob ("resnet50-*"; "resnet50-sam@*" for further trainings by a recipe,
-            which no glob without "@" stands for).
+            for which neither "all" nor a glob without "@" stands).
         dataset: the data set they classify.
         role: what patterns and "all" are limited to; a named model may be used in any role.
 
@@ -45,7 +45,7 @@ def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
     """
     serving = [m for m in zoo.models.values() if m.dataset == dataset and role in m.roles and m.is_published]
     if name == "all":
-        return [m for m in serving if not m.extra]
+        return [m for m in serving if not m.extra and "@" not in m.name]
     if model := zoo.models.get(f"{dataset}/{name}"):
         return [published(model)]
     matching = [m for m in serving if fnmatchcase(m.name, name) and ("@" in name or "@" not in m.name)]
