@@ -81,6 +81,17 @@ def test_list_filters(cli: Run) -> None:
     assert names("attacks", "--match", "mi-FGSM") == ["MI-FGSM", "EMI-FGSM", "VMI-FGSM", "S2I-MI-FGSM"]
 
 
+def test_surrogates_of_one_minimizer_are_told_apart(cli: Run) -> None:
+    lines = {line.split()[0]: line for line in cli("list", "surrogates").out.splitlines() if "small_" in line}
+    for name, words in {
+        "resnet50-sgd": "sgd  ",
+        "resnet50-early": "sgd, stopped by transfer ",
+        "resnet50-sat": "sgd, adversarial l2:0.1 ",
+        "resnet50-ir": "sgd, input gradient 0.1 ",
+    }.items():
+        assert f"=8   {words}" in lines[name]
+
+
 @pytest.mark.parametrize("name", [names[-1] for names in NAMES.values()] + ["fashion-mnist/vgg"])
 def test_show(cli: Run, name: str) -> None:
     found = json.loads(cli("show", name, "--json").out)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transferzoo.base.table import Table
+    from transferzoo.base.train_config import TrainConfig
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec
 
@@ -27,6 +28,7 @@ def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
         "role": ", ".join(model.roles),
         "architecture": described,
         "minimizer": recipe.minimizer if recipe else None,
+        "beside": _beside(recipe) if recipe else "",
         "accuracy": measured(model),
         "claimed": claimed(model),
         "state": state,
@@ -36,6 +38,20 @@ def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
         "extra": model.extra,
         "source": str(model.source),
     }
+
+
+def _beside(recipe: TrainConfig) -> str:
+    """Return what a training has beside its minimizer, "adversarial l2:0.1": what surrogates are chosen for."""
+    ball = recipe.adversarial
+    parts = {
+        "stopped by": recipe.select if recipe.select != "last" else "",
+        "adversarial": ball and f"{ball.norm}:{ball.epsilon}",
+        "input gradient": recipe.input_gradient,
+        "mixup": recipe.mixup,
+        "cutmix": recipe.cutmix,
+        "labels from": recipe.labels_from,
+    }
+    return ", ".join(f"{key} {value}" for key, value in parts.items() if value)
 
 
 def train_command(model: ModelSpec) -> str:
@@ -99,7 +115,9 @@ def _table(title: str, entries: Sequence[dict[str, Any]]) -> Table:
         "name": [entry["name"] for entry in entries],
         "role": [entry["role"] for entry in entries],
         "architecture": [entry["architecture"] or "–" for entry in entries],
-        "minimizer": [entry["minimizer"] or "–" for entry in entries],
+        "minimizer": [
+            ", ".join(filter(None, (entry["minimizer"], entry["beside"]))) or "–" for entry in entries
+        ],
         "top-1 %": [_accuracy(entry) for entry in entries],
         "state": [entry["state"] for entry in entries],
         "licence": [f"{entry['licence']}{'†' if entry['non_commercial'] else ''}" for entry in entries],
