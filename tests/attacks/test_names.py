@@ -109,7 +109,7 @@ def test_a_users_own_names(tmp_path: Path) -> None:
         (expand("vmi", ZOO)[0].canonical, "vmi", "vmi"),
         (expand("pgd+mi", ZOO)[0].canonical, expand("pgd+mi", ZOO)[0].canonical, "mi+rs"),
         ("bim", "bim", "bim"),
-        (expand("strong", ZOO)[0].canonical, expand("strong", ZOO)[0].canonical, "dem+mi"),
+        (expand("strong", ZOO)[0].canonical, expand("strong", ZOO)[0].canonical, "dem+ti+mi"),
     ],
 )
 def test_printed_names(attack: str, name: str, short: str) -> None:

@@ -2,7 +2,7 @@
 
 `python tests/scripts/table_techniques.py [--jobs 2] [--runs DIR]`
 
-Attacks from two built-in surrogates by every technique alone (the suite `singles`) and by `strong`, all with
+Attacks from two built-in surrogates by every technique alone (the suite `singles`) and by `dem+mi`, all with
 the same number of gradient evaluations an image, tries the images on all targets, and prints for each the
 mean success rate with its interval, and the paired difference to plain BIM. A run folder that is kept goes
 on where it was.
@@ -58,7 +58,7 @@ def cells(records: list[Record]) -> dict[str, tuple[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--surrogates", nargs="+", default=["resnet50-sgd", "resnet50-lsam"])
-    parser.add_argument("--attacks", nargs="+", default=["singles", "strong"])
+    parser.add_argument("--attacks", nargs="+", default=["singles", "dem+mi"])
     parser.add_argument("--gradients", type=int, default=200)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1)

@@ -39,7 +39,7 @@ def few_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
         "CHOSEN_AT": (2,),
         "REPORTED_AT": 2,
         "LEADERS_AT": (4,),
-        "PRESETS_AT": (4,),
+        "PRESET_AT": 8,
     }.items():
         monkeypatch.setattr(comparison, name, value)
 
@@ -95,7 +95,8 @@ def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
     assert own == {"flat-sign, 2 gradients", "mi+flat-sign, 2 gradients", "mi+flat-sign, 4 gradients"}
     assert all("flat-sign" in cell["label"] for cell in _cells(tmp_path)), "nothing else is computed again"
     assert len(found["verdicts"]) == 1, "whether it beats momentum"
-    assert len(more["verdicts"]) == 1 + 2
+    rivals = {found["study"]["attacks"][0]["name"], "mi, 2 gradients"}
+    assert len(more["verdicts"]) == 1 + len(rivals), "whether it beats the first, and momentum"
     assert (
         more["study"]["chosen_by"] == found["study"]["chosen_by"] == {"images": 4, "validators": VALIDATORS}
     )

@@ -16,6 +16,7 @@ from transferzoo.searches.comparison import (
     Contender,
     choose,
     contenders,
+    preset_rows,
     reported,
     study_of,
     study_text,
@@ -24,6 +25,7 @@ from transferzoo.searches.comparison import (
 from transferzoo.searches.moves import STEP_SIZES, Candidate
 from transferzoo.studies.entries import ChosenBy
 from transferzoo.studies.schema import read_study
+from transferzoo.zoo.schema import Preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
     from transferzoo.studies.schema import Study
 
 NAMES = ("mi", "ni", "di", "vt", "gi", "svre", "ops")
-PRESETS = {"strong": "di+mi"}
+PRESETS = {
+    "weaker": Preset(spec="vt+mi", step="eps", steps=2, about="42 gradients"),
+    "strong": Preset(spec="di+mi", step="eps/3", steps=200, about="all that 200 allow"),
+}
 CHOSEN_BY = ChosenBy(images=9, validators=("v",))
 
 
@@ -47,15 +52,15 @@ def _measure(candidates: Sequence[Candidate]) -> dict[Candidate, float]:
     return {candidate: _rate(candidate) for candidate in candidates if "ni" not in candidate.techniques}
 
 
-def _study(names: Sequence[str] = NAMES, presets: Mapping[str, str] = PRESETS) -> Study:
-    rows = list(reported(choose(contenders(names, presets, plain=True), _measure)))
+def _study(names: Sequence[str] = NAMES, presets: Mapping[str, Preset] = PRESETS) -> Study:
+    rows = [*reported(choose(contenders(names, plain=True), _measure)), *preset_rows(presets)]
     return study_of(
         rows, name="all", dataset="any", split=None, surrogates=("a", "b"), images=7, chosen_by=CHOSEN_BY
     )
 
 
 def test_techniques_are_compared_by_themselves_and_on_momentum() -> None:
-    found = {one.spec: one.leads for one in contenders(NAMES, PRESETS, plain=True)}
+    found = {one.spec: one.leads for one in contenders(NAMES, plain=True)}
     assert found == {
         "bim": False,
         "mi": False,
@@ -65,16 +70,15 @@ def test_techniques_are_compared_by_themselves_and_on_momentum() -> None:
         "vt": False,
         "mi+vt": True,
         "mi+gi": True,  # needs a momentum
-        "strong": False,
     }  # svre needs several surrogates, ops more gradients
 
 
 def test_of_a_technique_that_is_named_momentum_alone_is_no_part() -> None:
-    assert [one.spec for one in contenders(["di"], {}, plain=False)] == ["di", "mi+di"]
+    assert [one.spec for one in contenders(["di"], plain=False)] == ["di", "mi+di"]
 
 
 def test_the_step_size_with_the_highest_success_is_chosen() -> None:
-    every = contenders(NAMES, PRESETS, plain=True)
+    every = contenders(NAMES, plain=True)
     chosen = choose(every, _measure)
     assert {gradients for _, gradients in chosen} == set(CHOSEN_AT)
     for (one, gradients), choice in chosen.items():
@@ -89,19 +93,38 @@ def test_the_step_size_with_the_highest_success_is_chosen() -> None:
     assert not any(one.spec == "vt" and gradients == 10 for one, gradients in chosen), "21 gradients a step"
 
 
-def test_leaders_and_presets_are_reported_at_other_costs_too() -> None:
+def test_leaders_are_reported_at_other_costs_too() -> None:
     names = ("di", "si", "ti", "vt", "emi", "rap", "admix", "ssa", "sia", "maskblock", "gra", "mef", "cos")
-    rows = list(reported(choose(contenders(names, PRESETS, plain=True), _measure)))
-    leaders = [one for one, gradients, _ in rows if gradients == 200 and not one.preset]
+    rows = list(reported(choose(contenders(names, plain=True), _measure)))
+    leaders = [one for one, gradients, _ in rows if gradients == 200]
     assert len(leaders) == LEADERS
     assert all(one.leads for one in leaders)
-    of_preset = [gradients for one, gradients, _ in rows if one.preset]
-    assert sorted(of_preset) == [10, 50, 200, 1000]
     for one, gradients, choice in rows:
         assert one.at(gradients, choice.step).composition.cost(one.at(gradients).steps) <= gradients
     at_all = [(one, choice.rate) for one, gradients, choice in rows if gradients == 50]
     assert [rate for _, rate in at_all] == sorted((rate for _, rate in at_all), reverse=True)
-    assert len(at_all) == len(contenders(names, PRESETS, plain=True))
+    assert len(at_all) == len(contenders(names, plain=True))
+
+
+def test_presets_are_reported_as_they_are() -> None:
+    """Each at its own cost, the last one at a thousand gradients too."""
+    found = [
+        (one.preset, gradients, one.entry(gradients, choice.step))
+        for one, gradients, choice in preset_rows(PRESETS)
+    ]
+    assert [(name, gradients) for name, gradients, _ in found] == [
+        ("weaker", 50),
+        ("strong", 200),
+        ("strong", 1000),
+    ]
+    assert [(entry.spec, entry.step, entry.steps) for *_, entry in found] == [
+        ("weaker", "eps", 2),
+        ("strong", "eps/3", 200),
+        ("strong", "eps/3", 1000),
+    ]
+    with pytest.raises(UsageError, match="'dear' costs 201 gradients an image: expected 200 at most"):
+        preset_rows({"dear": Preset(spec="mi", steps=201, about="too much")})
+    assert preset_rows({}) == []
 
 
 def test_attacks_of_a_study_are_the_candidates() -> None:
@@ -116,7 +139,7 @@ def test_attacks_of_a_study_are_the_candidates() -> None:
     assert not study.from_end
     said = [claim.say for claim in study.claims]
     assert "strong, 200 gradients beat mi+di, 200 gradients, from b" in said
-    assert len(said) == 2 * 3, "of two surrogates at 10, 50 and 200"
+    assert len(said) == 2 * 2, "of two surrogates at 50 and 200"
 
 
 def test_without_presets_leaders_are_compared_with_one_another_and_with_momentum() -> None:
@@ -130,22 +153,23 @@ def test_without_presets_leaders_are_compared_with_one_another_and_with_momentum
 
 
 def test_a_study_is_kept_in_a_file(tmp_path: Path) -> None:
-    chosen = choose(contenders(NAMES, PRESETS, plain=True), _measure)
-    rows = list(reported(chosen))
-    study, path = _study(), tmp_path / "all.yaml"
+    chosen = choose(contenders(NAMES, plain=True), _measure)
+    rows = [*reported(chosen), *preset_rows({})]
+    study, path = _study(presets={}), tmp_path / "all.yaml"
     path.write_text(study_text(study, "Chosen by lot.", rows), encoding="utf-8")
     assert read_study(path) == study
     assert study.chosen_by == CHOSEN_BY
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# Chosen by lot.")
     for one, gradients, choice in rows:
+        assert choice.rate is not None
         assert f"#   {one.label(gradients)}: step {choice.step}, {100 * choice.rate:.1f}\n" in text
     assert yaml.safe_load(text)["images"] == 7
 
 
 def test_techniques_are_added_to_a_study() -> None:
     study = _study(("di",))
-    rows = list(reported(choose(contenders(["emi"], {}, plain=False), _measure)))
+    rows = list(reported(choose(contenders(["emi"], plain=False), _measure)))
     more = with_more(study, rows, "more")
     assert (more.name, more.chosen_by) == ("more", study.chosen_by)
     assert more.attacks[: len(study.attacks)] == study.attacks
@@ -161,5 +185,5 @@ def test_techniques_are_added_to_a_study() -> None:
 
 
 def test_specs_are_those_of_the_candidates() -> None:
-    for one in contenders(NAMES, {}, plain=True):
+    for one in contenders(NAMES, plain=True):
         assert compose(one.spec if one.techniques else "") == one.at(50).composition

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from transferzoo.searches.comparison import Choice, Contender
+    from transferzoo.searches.comparison import Contender, Row
     from transferzoo.studies.schema import Study
 
 IMAGES, CHOOSE_ON = 500, 100
 """How many are attacked, and choose step sizes, unless a user or a study says otherwise."""
-PRESET = "strong"
-"""The preset that takes part where all techniques do."""
+PRESETS = "strongest"
+"""The suite of presets that take part where all techniques do."""
 
 
 @command(CompareRequest)
@@ -38,8 +38,7 @@ def compare(request: CompareRequest) -> None:
     base = _base(request)
     trials = _trials(request, base)
     try:
-        presets = {} if request.technique else {PRESET: trials.zoo.presets[PRESET].spec}
-        every = contenders(names, presets, plain=base is None)
+        every = contenders(names, plain=base is None)
         if base is not None:
             check_new(base, [one.label(REPORTED_AT) for one in every])
         _check_apart(base or _study(request, trials, None, unchosen(every)), trials)
@@ -58,13 +57,14 @@ def _compare(
 ) -> None:
     """Choose the step sizes of contenders, and make and run the study that reports them."""
     from transferzoo.cli.study import complete, read_finished
-    from transferzoo.searches.comparison import STEPS, choose, reported, study_text
+    from transferzoo.searches.comparison import STEPS, choose, preset_rows, reported, study_text
     from transferzoo.studies.result_file import RESULTS, SUFFIX
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
 
     chosen = choose(every, trials.measure)
-    rows = list(reported(chosen))
+    presets = () if request.technique else trials.zoo.suites[PRESETS]
+    rows = [*reported(chosen), *preset_rows({name: trials.zoo.presets[name] for name in presets})]
     _tell_left_out(names, rows)
     study = _study(request, trials, base, rows)
     task = Task(study.model_dump_json(), **trials.paths)
@@ -81,7 +81,7 @@ def _study(
     request: CompareRequest,
     trials: Trials,
     base: Study | None,
-    rows: Sequence[tuple[Contender, int, Choice]],
+    rows: Sequence[Row],
 ) -> Study:
     """Return the study that reports some attacks: beside those of another, or alone."""
     from transferzoo.searches.comparison import study_of, with_more
@@ -196,7 +196,7 @@ def _check_apart(study: Study, trials: Trials) -> None:
         )
 
 
-def _tell_left_out(names: Sequence[str], rows: Sequence[tuple[Contender, int, Choice]]) -> None:
+def _tell_left_out(names: Sequence[str], rows: Sequence[Row]) -> None:
     """Say which techniques have no row, and why that can be."""
     from transferzoo.searches.comparison import REPORTED_AT
 

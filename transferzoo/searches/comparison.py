@@ -19,16 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from transferzoo.searches.search import Measure
+    from transferzoo.zoo.schema import Preset
 
     Choices = Mapping[tuple["Contender", int], "Choice"]
     """Contender and gradients → the step size that was chosen."""
+    Row = tuple["Contender", int, "Choice"]
+    """An attack that is reported: contender, gradients and step size."""
 
 STEPS = tuple(name for name in STEP_SIZES if name != "ε/T")
 """Step sizes to choose from; ε/T reaches the border of the ball only if no sign ever flips."""
 CHOSEN_AT = (10, 50)
 """Gradients an image at which step sizes are chosen; attacks of more have the choice of the most."""
-REPORTED_AT, LEADERS_AT, PRESETS_AT = 50, (10, 200), (10, 200, 1000)
-"""Gradients an image of all attacks, and of the leaders and the presets besides."""
+REPORTED_AT, LEADERS_AT, PRESET_AT = 50, (10, 200), 1000
+"""Gradients an image of all attacks, and of the leaders and the last of the presets besides."""
 LEADERS = 10
 MOMENTUM = "mi"
 
@@ -39,7 +42,7 @@ class Contender:
 
     Attributes:
         techniques: terms of a spec string.
-        preset: name of the preset that has them; empty where there is none.
+        preset: name of the preset that has them, and its step size; empty where there is none.
         leads: whether it may be a leader: a technique on momentum, or by itself where momentum does not go
             with it.
     """
@@ -64,6 +67,8 @@ class Contender:
     def entry(self, gradients: int, step: str) -> AttackEntry:
         """Return its attack of so many gradients, as a study names it."""
         named = {"spec": self.spec, "name": self.label(gradients)}
+        if self.preset:
+            return AttackEntry(**named, step=step, steps=self.at(gradients).steps)
         return self.at(gradients, step).entry.model_copy(update=named)
 
 
@@ -72,20 +77,19 @@ class Choice:
     """The step size of a contender at a number of gradients.
 
     Attributes:
-        step: name in `STEP_SIZES`.
-        rate: success on the validation targets with it, in [0, 1].
+        step: name in `STEP_SIZES`; of a preset its own, as a budget says it.
+        rate: success on the validation targets with it, in [0, 1]; None where it was not measured.
     """
 
     step: str
-    rate: float
+    rate: float | None = None
 
 
-def contenders(names: Iterable[str], presets: Mapping[str, str], *, plain: bool) -> tuple[Contender, ...]:
+def contenders(names: Iterable[str], *, plain: bool) -> tuple[Contender, ...]:
     """Return what is compared: each technique by itself and on momentum, where it goes with one surrogate.
 
     Args:
         names: techniques.
-        presets: name → spec.
         plain: BIM and momentum too.
     """
     found = [Contender(()), Contender((MOMENTUM,))] if plain else []
@@ -97,7 +101,7 @@ def contenders(names: Iterable[str], presets: Mapping[str, str], *, plain: bool)
     for one in found:
         if (attack := one.at(REPORTED_AT)).fits:
             first.setdefault(attack.composition.canonical, one)
-    return (*first.values(), *(Contender(tuple(spec.split("+")), name) for name, spec in presets.items()))
+    return tuple(first.values())
 
 
 def choose(every: Sequence[Contender], measure: Measure) -> Choices:
@@ -126,30 +130,52 @@ def choose(every: Sequence[Contender], measure: Measure) -> Choices:
 
 def ranked(chosen: Choices, gradients: int) -> list[Contender]:
     """Return the contenders by success on the validation targets after so many gradients, highest first."""
-    rates = {one: choice.rate for (one, number), choice in chosen.items() if number == gradients}
+    rates = {one: choice.rate or 0.0 for (one, number), choice in chosen.items() if number == gradients}
     return sorted(rates, key=lambda one: -rates[one])
 
 
-def reported(chosen: Choices) -> Iterator[tuple[Contender, int, Choice]]:
+def reported(chosen: Choices) -> Iterator[Row]:
     """Yield the attacks that are reported: contender, gradients and step size; the highest success first.
 
-    All at `REPORTED_AT`, the `LEADERS` of the highest success also at `LEADERS_AT`, presets at `PRESETS_AT`.
-    Which of them lead is decided on the validation targets too.
+    All at `REPORTED_AT`, the `LEADERS` of the highest success also at `LEADERS_AT`. Which of them lead is
+    decided on the validation targets too.
     """
     order = ranked(chosen, REPORTED_AT)
     leaders = [one for one in order if one.leads][:LEADERS]
     rows = [(one, REPORTED_AT) for one in order]
     rows += [(one, number) for number in LEADERS_AT for one in leaders]
-    rows += [(one, number) for number in PRESETS_AT for one in order if one.preset]
     for one, gradients in rows:
         at = max(number for number in CHOSEN_AT if number <= gradients)
         if (one, at) in chosen:
             yield one, gradients, chosen[one, at]
 
 
-def unchosen(every: Iterable[Contender]) -> list[tuple[Contender, int, Choice]]:
+def preset_rows(presets: Mapping[str, Preset]) -> list[Row]:
+    """Return the attacks of presets that are reported: each as it is, and the last one at `PRESET_AT` too.
+
+    Args:
+        presets: name → preset, which says step size and steps. What it costs is called by the next number of
+            gradients at which leaders are reported.
+
+    Raises:
+        UsageError: the techniques of one do not go together, or it costs more than leaders are reported at.
+    """
+    rows: list[Row] = []
+    for name, preset in presets.items():
+        one = Contender(tuple(preset.spec.split("+")), name)
+        cost = one.at(PRESET_AT).composition.cost(preset.steps or 1)
+        fitting = [number for number in sorted((REPORTED_AT, *LEADERS_AT)) if number >= cost]
+        if not fitting:
+            raise UsageError(
+                f"'{name}' costs {cost} gradients an image", expected=f"{max(LEADERS_AT)} at most"
+            )
+        rows.append((one, fitting[0], Choice(preset.step or STEPS[0])))
+    return [*rows, *((one, PRESET_AT, choice) for one, _, choice in rows[-1:])]
+
+
+def unchosen(every: Iterable[Contender]) -> list[Row]:
     """Return the attacks that would be reported, as of `reported`, before a step size is chosen."""
-    return [(one, REPORTED_AT, Choice(STEPS[0], 0.0)) for one in every if one.at(REPORTED_AT).fits]
+    return [(one, REPORTED_AT, Choice(STEPS[0])) for one in every if one.at(REPORTED_AT).fits]
 
 
 def claims(surrogates: Iterable[str], pairs: Iterable[tuple[str, str]]) -> tuple[Claim, ...]:
@@ -166,7 +192,7 @@ def claims(surrogates: Iterable[str], pairs: Iterable[tuple[str, str]]) -> tuple
     )
 
 
-def preset_pairs(rows: Iterable[tuple[Contender, int, Choice]]) -> list[tuple[str, str]]:
+def preset_pairs(rows: Iterable[Row]) -> list[tuple[str, str]]:
     """Return the labels of each preset and of the first leader, wherever both have the same gradients."""
     rows = list(rows)
     found = []
@@ -177,7 +203,7 @@ def preset_pairs(rows: Iterable[tuple[Contender, int, Choice]]) -> list[tuple[st
     return found
 
 
-def leader_pairs(rows: Iterable[tuple[Contender, int, Choice]]) -> list[tuple[str, str]]:
+def leader_pairs(rows: Iterable[Row]) -> list[tuple[str, str]]:
     """Return labels at `REPORTED_AT`: the first leader and each other one, each leader and momentum alone."""
     rows = [row for row in rows if row[1] == REPORTED_AT]
     leaders = [one.label(REPORTED_AT) for one, _, _ in rows if one.leads]
@@ -188,7 +214,7 @@ def leader_pairs(rows: Iterable[tuple[Contender, int, Choice]]) -> list[tuple[st
 
 
 def study_of(
-    rows: Sequence[tuple[Contender, int, Choice]],
+    rows: Sequence[Row],
     *,
     name: str,
     dataset: str,
@@ -240,7 +266,7 @@ def check_new(study: Study, labels: Iterable[str]) -> None:
         )
 
 
-def with_more(study: Study, rows: Sequence[tuple[Contender, int, Choice]], name: str) -> Study:
+def with_more(study: Study, rows: Sequence[Row], name: str) -> Study:
     """Return a study with further attacks, and claims that they beat two that it has.
 
     They are its first, that with the highest success on the validation targets, and momentum by itself.
@@ -270,7 +296,7 @@ def with_more(study: Study, rows: Sequence[tuple[Contender, int, Choice]], name:
     return study.model_copy(update={"name": name, **grown})
 
 
-def study_text(study: Study, how: str, rows: Iterable[tuple[Contender, int, Choice]]) -> str:
+def study_text(study: Study, how: str, rows: Iterable[Row]) -> str:
     """Return the file of a study, with how its step sizes were chosen, and the success there, in comments.
 
     Args:
@@ -283,6 +309,7 @@ def study_text(study: Study, how: str, rows: Iterable[tuple[Contender, int, Choi
     rates = [
         f"#   {one.label(number)}: step {choice.step}, {100 * choice.rate:.1f}"
         for one, number, choice in rows
+        if choice.rate is not None
     ]
     return "\n".join(
         [
