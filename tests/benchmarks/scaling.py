@@ -1,9 +1,10 @@
-"""How much faster two processes are than one, on two processors: `python tests/benchmarks/scaling.py`, half an hour.
+"""How much faster two processes are than one: `python tests/benchmarks/scaling.py`, half an hour.
 
-The grid of four built-in surrogates, three attacks and nine targets, as one command and as two in the same
-folder, and a study of seventeen trainings, as one command and as two on the same store. Each command computes in
-one process and one thread, from an empty cache, start-up included. Rounds are interleaved, ratios are of
-medians; goals are marked. What two leave is held against what one leaves, byte by byte.
+On two processors. The grid of four built-in surrogates, three attacks and nine targets, as one command and
+as two in the same folder, and a study of seventeen trainings, as one command and as two on the same store.
+Each command computes in one process and one thread, from an empty cache, start-up included. Rounds are
+interleaved, ratios are of medians; goals are marked. What two leave is held against what one leaves, byte by
+byte.
 """
 
 from __future__ import annotations

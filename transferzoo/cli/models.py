@@ -41,7 +41,7 @@ def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
 
 
 def _beside(recipe: TrainConfig) -> str:
-    """Return what a training has beside its minimizer, "adversarial l2:0.1": what surrogates are chosen for."""
+    """Return what a training has beside its minimizer, "adversarial l2:0.1"; empty for nothing."""
     ball = recipe.adversarial
     parts = {
         "stopped by": recipe.select if recipe.select != "last" else "",

@@ -66,10 +66,10 @@ class Contender:
 
     def entry(self, gradients: int, step: str) -> AttackEntry:
         """Return its attack of so many gradients, as a study names it."""
-        named = {"spec": self.spec, "name": self.label(gradients)}
+        name = self.label(gradients)
         if self.preset:
-            return AttackEntry(**named, step=step, steps=self.at(gradients).steps)
-        return self.at(gradients, step).entry.model_copy(update=named)
+            return AttackEntry(spec=self.preset, name=name, step=step, steps=self.at(gradients).steps)
+        return self.at(gradients, step).entry.model_copy(update={"spec": self.spec, "name": name})
 
 
 @dataclass(frozen=True)
