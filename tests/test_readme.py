@@ -26,7 +26,7 @@ EVERY = "".join(file.read_text(encoding="utf-8") for file in READMES)
 QUICK = [block for block in BLOCK.finditer(EVERY) if re.search("zoo (list|report)", block["command"])]
 TOLD = [block for block in QUICK if " report " in block["command"]]
 FIRST = "transferzoo attack --surrogate resnet50-sam --targets all"
-TWELVE = "transferzoo attack --surrogate resnet50-* --targets all"
+SURROGATES = "transferzoo attack --surrogate resnet50-* --targets all"
 PAGES = (
     *READMES,
     *(README.parent / "transferzoo").glob("*.md"),
@@ -59,7 +59,7 @@ def test_the_first_command_prints_what_the_readme_says(
     assert len(told) == 10 and found.keys() == told.keys()
     assert found["mean"] == pytest.approx(told["mean"], abs=0.5)
     assert found == pytest.approx(told, abs=1)
-    assert len(means()) == 12
+    assert len(means()) == 14
     assert told["mean"] == means()["resnet50-sam"]
 
 
@@ -78,21 +78,21 @@ def test_bfloat16_changes_nothing_in_the_first_command(
     assert "in bf16" not in " ".join(cli("report", *Path("runs True").iterdir()).out.split())
 
 
-def twelve() -> str:
+def surrogates() -> str:
     """Return the table of the zoo's surrogates."""
-    (block,) = (found[0] for found in BLOCK.finditer(EVERY) if found["command"] == TWELVE)
+    (block,) = (found[0] for found in BLOCK.finditer(EVERY) if found["command"] == SURROGATES)
     return block
 
 
 def means() -> dict[str, float]:
     """Return the first column of that table, by surrogate."""
-    rows = re.findall(r"^ (resnet50-\S+) +([\d.]+)  ", twelve().partition("vit\n")[0], re.M)
+    rows = re.findall(r"^ (resnet50-\S+) +([\d.]+)  ", surrogates().partition("vit\n")[0], re.M)
     return {name: float(mean) for name, mean in rows}
 
 
 def test_the_figure_is_of_the_table() -> None:
     (figure,) = FIGURE.finditer(TEXT)
-    assert figure["command"] == TWELVE
+    assert figure["command"] == SURROGATES
     drawn = ElementTree.parse(PICTURES / f"{figure['name']}.svg").getroot()
     texts = [(e.text or "", float(e.attrib["x"])) for e in drawn.iterfind(".//{*}text")]
     ticks = {float(text): x for text, x in texts if re.fullmatch(r"\+?\d+", text)}
@@ -100,7 +100,7 @@ def test_the_figure_is_of_the_table() -> None:
     names = [text for text, _ in texts if text.startswith("resnet50-")]
     lines = [group for group in drawn.iterfind(".//{*}g") if group.get("id", "").startswith("line2d_")]
     marks = [float(mark.attrib["x"]) for line in lines for mark in line.iterfind(".//{*}use")]
-    told = re.findall(r"^ (resnet50-\S+) +([+-][\d.]+) +\[", twelve(), re.M)
+    told = re.findall(r"^ (resnet50-\S+) +([+-][\d.]+) +\[", surrogates(), re.M)
     assert names == [name for name, _ in told]
     found = [(x - ticks[0]) / unit for x in marks]
     assert found == pytest.approx([float(value) for _, value in told], abs=0.06)

@@ -36,7 +36,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "attack": (
         ("The built-in zoo: no download, all targets", "transferzoo attack -s resnet50-sam"),
         (
-            "Twelve surrogates, two attacks, at equal cost",
+            "All surrogates of a kind, two attacks, at equal cost",
             "transferzoo attack -s 'resnet50-*' -a bim -a MI-FGSM --max-gradients 100",
         ),
         (
