@@ -118,11 +118,14 @@ def test_a_root_that_holds_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no"):
         load_split(spec(), "test", root=tmp_path / "absent")
     write_parquet(tmp_path / "train-0.parquet", pixels(), LABELS)
-    with pytest.raises(DataError, match=r"got the split train; check --data, or give --split train\.$"):
+    with pytest.raises(DataError, match=r"got the split train; check --data\.$"):
         load_split(spec(), "test", root=tmp_path)
     (tmp_path / "train-0.parquet").rename(tmp_path / "test-0.parquet")
     with pytest.raises(DataError, match=r"got the split test; check --data\.$"):
         load_split(spec(), "train", root=tmp_path)
+    other = spec(splits={"sample": ("local:none",), **spec().splits})
+    with pytest.raises(DataError, match=r"or where the command takes it, --split test\.$"):
+        load_split(other, "sample", root=tmp_path)
 
 
 def test_unknown_split(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 NAMES = ("mi", "ni", "di", "vt", "gi", "svre", "ops")
 PRESETS = {
     "weaker": Preset(spec="vt+mi", step="eps", steps=2, about="42 gradients"),
-    "strong": Preset(spec="di+mi", step="eps/3", steps=200, about="all that 200 allow"),
+    "strong": Preset(spec="di+mi", step="eps/3", steps=150, about="150 gradients"),
 }
 CHOSEN_BY = ChosenBy(images=9, validators=("v",))
 
@@ -53,7 +53,7 @@ def _measure(candidates: Sequence[Candidate]) -> dict[Candidate, float]:
 
 
 def _study(names: Sequence[str] = NAMES, presets: Mapping[str, Preset] = PRESETS) -> Study:
-    rows = [*reported(choose(contenders(names, plain=True), _measure)), *preset_rows(presets)]
+    rows = [*reported(choose(contenders(names, plain=True), _measure)), *preset_rows(presets, presets)]
     return study_of(
         rows, name="all", dataset="any", split=None, surrogates=("a", "b"), images=7, chosen_by=CHOSEN_BY
     )
@@ -110,7 +110,7 @@ def test_presets_are_reported_as_they_are() -> None:
     """Each at its own cost, the last one at a thousand gradients too."""
     found = [
         (one.preset, gradients, one.entry(gradients, choice.step))
-        for one, gradients, choice in preset_rows(PRESETS)
+        for one, gradients, choice in preset_rows(PRESETS, PRESETS)
     ]
     assert [(name, gradients) for name, gradients, _ in found] == [
         ("weaker", 50),
@@ -119,12 +119,15 @@ def test_presets_are_reported_as_they_are() -> None:
     ]
     assert [(entry.spec, entry.step, entry.steps) for *_, entry in found] == [
         ("weaker", "eps", 2),
-        ("strong", "eps/3", 200),
+        ("strong", "eps/3", 150),
         ("strong", "eps/3", 1000),
     ]
     with pytest.raises(UsageError, match="'dear' costs 201 gradients an image: expected 200 at most"):
-        preset_rows({"dear": Preset(spec="mi", steps=201, about="too much")})
-    assert preset_rows({}) == []
+        preset_rows(["dear"], {"dear": Preset(spec="mi", step="eps", steps=201, about="too much")})
+    for other in ({}, {"open": Preset(spec="mi", about="no budget of its own")}):
+        with pytest.raises(UsageError, match="'open' cannot be compared: expected a preset with a step size"):
+            preset_rows(["open"], other)
+    assert preset_rows((), {}) == []
 
 
 def test_attacks_of_a_study_are_the_candidates() -> None:
@@ -154,7 +157,7 @@ def test_without_presets_leaders_are_compared_with_one_another_and_with_momentum
 
 def test_a_study_is_kept_in_a_file(tmp_path: Path) -> None:
     chosen = choose(contenders(NAMES, plain=True), _measure)
-    rows = [*reported(chosen), *preset_rows({})]
+    rows = [*reported(chosen), *preset_rows((), {})]
     study, path = _study(presets={}), tmp_path / "all.yaml"
     path.write_text(study_text(study, "Chosen by lot.", rows), encoding="utf-8")
     assert read_study(path) == study

@@ -27,7 +27,7 @@ PRESETS = "strongest"
 def compare(request: CompareRequest) -> None:
     """Compare techniques at equal cost, each with the step size that suits it on validation targets."""
     from transferzoo.results.writers import check_output
-    from transferzoo.searches.comparison import REPORTED_AT, check_new, contenders, unchosen
+    from transferzoo.searches.comparison import REPORTED_AT, check_new, contenders, preset_rows, unchosen
     from transferzoo.studies.result_file import check_results
 
     names = technique_names(request.technique, request.zoo)
@@ -39,10 +39,11 @@ def compare(request: CompareRequest) -> None:
     trials = _trials(request, base)
     try:
         every = contenders(names, plain=base is None)
+        fixed = preset_rows(() if request.technique else trials.zoo.suites[PRESETS], trials.zoo.presets)
         if base is not None:
             check_new(base, [one.label(REPORTED_AT) for one in every])
         _check_apart(base or _study(request, trials, None, unchosen(every)), trials)
-        _compare(request, names, every, base, trials, files)
+        _compare(request, names, every, fixed, base, trials, files)
     finally:
         trials.executor.close()
 
@@ -51,21 +52,21 @@ def _compare(
     request: CompareRequest,
     names: Sequence[str],
     every: Sequence[Contender],
+    fixed: Sequence[Row],
     base: Study | None,
     trials: Trials,
     files: Sequence[Path],
 ) -> None:
-    """Choose the step sizes of contenders, and make and run the study that reports them."""
+    """Choose the step sizes of contenders, and make and run the study that reports them and what is fixed."""
     from transferzoo.cli.study import complete, read_finished
-    from transferzoo.searches.comparison import STEPS, choose, preset_rows, reported, study_text
+    from transferzoo.searches.comparison import STEPS, choose, reported, study_text
     from transferzoo.studies.result_file import RESULTS, SUFFIX
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
 
     chosen = choose(every, trials.measure)
-    presets = () if request.technique else trials.zoo.suites[PRESETS]
-    rows = [*reported(chosen), *preset_rows({name: trials.zoo.presets[name] for name in presets})]
-    _tell_left_out(names, rows)
+    rows = [*reported(chosen), *fixed]
+    _tell_left_out(names, rows[: len(rows) - len(fixed)])
     study = _study(request, trials, base, rows)
     task = Task(study.model_dump_json(), **trials.paths)
     grid = trials.grid(study, log)

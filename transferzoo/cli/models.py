@@ -28,7 +28,7 @@ def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
         "role": ", ".join(model.roles),
         "architecture": described,
         "minimizer": recipe.minimizer if recipe else None,
-        "beside": _beside(recipe) if recipe else "",
+        "beside": (recipe and _beside(recipe)) or None,
         "accuracy": measured(model),
         "claimed": claimed(model),
         "state": state,
@@ -50,6 +50,7 @@ def _beside(recipe: TrainConfig) -> str:
         "mixup": recipe.mixup,
         "cutmix": recipe.cutmix,
         "labels from": recipe.labels_from,
+        "weights collected in epochs": recipe.collect and recipe.collect.epochs,
     }
     return ", ".join(f"{key} {value}" for key, value in parts.items() if value)
 

@@ -171,12 +171,14 @@ def _own(spec: DatasetSpec, split: str, root: Path, on_progress: OnStage) -> Ite
     path = _unpack_archive(root, spec, on_progress)
     yield path
     others = [other for other in spec.splits if reader_of(path, other)]
-    measured = [] if split == "train" else others  # a command that trains has no other split to offer
+    measured = [other for other in others if "train" not in (split, other)]  # training has no other to offer
     raise DataError(
         f"{root} holds no '{split}' images in a known layout",
         expected=layouts(split),
         got=f"the split {' or '.join(others)}" if others else "",
-        hint=f"check --data, or give --split {measured[0]}" if measured else "check --data",
+        hint=f"check --data, or where the command takes it, --split {measured[0]}"
+        if measured
+        else "check --data",
     )
 
 

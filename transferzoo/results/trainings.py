@@ -175,7 +175,7 @@ def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> 
     """
     best = max(groups, key=lambda group: group.mean().mean)
     mean = best.mean()
-    targets = f"{len(best.targets)} targets in the mean" if len(best.targets) > 1 else best.targets[0]
+    targets = f"{len(best.targets)} targets in the mean" if len(best.targets) > 1 else short(best.targets[0])
     interval = interval_text(max(0.0, mean.low), min(1.0, mean.high))
     sentence = (
         f"Over {len(best.cells)} trainings {short(best.recipe)} fools {targets} on {percent(mean.mean)} % "

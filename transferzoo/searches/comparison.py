@@ -5,7 +5,7 @@ Step sizes are chosen by what a search measures, on validation targets. Nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import yaml
@@ -42,7 +42,8 @@ class Contender:
 
     Attributes:
         techniques: terms of a spec string.
-        preset: name of the preset that has them, and its step size; empty where there is none.
+        preset: name of the preset that has them; empty where there is none.
+        steps: of the preset; 0 for as many as the gradients allow.
         leads: whether it may be a leader: a technique on momentum, or by itself where momentum does not go
             with it.
     """
@@ -50,6 +51,7 @@ class Contender:
     techniques: tuple[str, ...]
     preset: str = ""
     leads: bool = False
+    steps: int = 0
 
     @property
     def spec(self) -> str:
@@ -68,7 +70,8 @@ class Contender:
         """Return its attack of so many gradients, as a study names it."""
         name = self.label(gradients)
         if self.preset:
-            return AttackEntry(spec=self.preset, name=name, step=step, steps=self.at(gradients).steps)
+            steps = self.steps or self.at(gradients).steps
+            return AttackEntry(spec=self.preset, name=name, step=step, steps=steps)
         return self.at(gradients, step).entry.model_copy(update={"spec": self.spec, "name": name})
 
 
@@ -150,27 +153,32 @@ def reported(chosen: Choices) -> Iterator[Row]:
             yield one, gradients, chosen[one, at]
 
 
-def preset_rows(presets: Mapping[str, Preset]) -> list[Row]:
+def preset_rows(names: Iterable[str], presets: Mapping[str, Preset]) -> list[Row]:
     """Return the attacks of presets that are reported: each as it is, and the last one at `PRESET_AT` too.
 
+    What one costs is called by the next number of gradients at which leaders are reported.
+
     Args:
-        presets: name → preset, which says step size and steps. What it costs is called by the next number of
-            gradients at which leaders are reported.
+        names: of presets that say step size and steps.
+        presets: name → preset.
 
     Raises:
-        UsageError: the techniques of one do not go together, or it costs more than leaders are reported at.
+        UsageError: a name is none of such a preset, or it costs more than leaders are reported at.
     """
     rows: list[Row] = []
-    for name, preset in presets.items():
-        one = Contender(tuple(preset.spec.split("+")), name)
-        cost = one.at(PRESET_AT).composition.cost(preset.steps or 1)
+    for name in names:
+        preset = presets.get(name)
+        if preset is None or preset.step is None or preset.steps is None:
+            raise UsageError(f"'{name}' cannot be compared", expected="a preset with a step size and steps")
+        one = Contender(tuple(preset.spec.split("+")), name, steps=preset.steps)
+        cost = one.at(PRESET_AT).composition.cost(preset.steps)
         fitting = [number for number in sorted((REPORTED_AT, *LEADERS_AT)) if number >= cost]
         if not fitting:
             raise UsageError(
                 f"'{name}' costs {cost} gradients an image", expected=f"{max(LEADERS_AT)} at most"
             )
-        rows.append((one, fitting[0], Choice(preset.step or STEPS[0])))
-    return [*rows, *((one, PRESET_AT, choice) for one, _, choice in rows[-1:])]
+        rows.append((one, fitting[0], Choice(preset.step)))
+    return [*rows, *((replace(one, steps=0), PRESET_AT, choice) for one, _, choice in rows[-1:])]
 
 
 def unchosen(every: Iterable[Contender]) -> list[Row]:
