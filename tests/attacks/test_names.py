@@ -118,6 +118,15 @@ def test_printed_names(attack: str, name: str, short: str) -> None:
     assert brief(canonical) == short
 
 
+@pytest.mark.parametrize("size", [28, 224])
+def test_a_preset_with_steps_has_its_name_with_these_alone(size: int) -> None:
+    techniques, own = expand("strong-10", ZOO, size)
+    budget = f"@linf,eps=1/255,step={own['step']},steps={own['steps']}"
+    assert attack_name(techniques.canonical + budget) == f"strong-10{budget}"
+    assert brief(techniques.canonical + budget) == "strong-10"
+    assert brief(f"{techniques.canonical}@linf,eps=1/255,step=eps,steps=10") == "mi-di-ti"
+
+
 def test_pgd_is_printed_as_pgd() -> None:
     pgd, mi = (f"{spec}@linf,eps=8/255,step=eps/10,steps=5" for spec in ("rs", "mi:decay=1,normalise=mean"))
     (table,) = tables(Findings([record("a", "b", "1100", attack=pgd)]))

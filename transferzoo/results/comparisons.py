@@ -236,27 +236,38 @@ def p_value(p: float) -> str:
 
 
 @cache
-def _presets() -> dict[str, str]:
-    """Return the package's presets that are nothing but techniques: canonical techniques → name."""
-    fields = {"spec", "about"}
-    presets = {
-        name: p for name, p in read_zoo(None).presets.items() if p.model_fields_set <= fields and p.spec
-    }
+def _presets() -> dict[tuple[str, str], str]:
+    """Return the package's presets of techniques: canonical techniques, step size and steps if any → name."""
+    told = {name: preset for name, preset in read_zoo(None).presets.items() if preset.spec}
+    ends = {frozenset(): "", frozenset({"step", "steps"}): ",step={step},steps={steps}"}
     sizes = (SMALL - 1, SMALL)  # techniques have other defaults on small images
-    return {compose(p.spec, size).canonical: name for name, p in reversed(presets.items()) for size in sizes}
+    return {
+        (compose(one.spec, size).canonical, ends[said].format_map(one.said)): name
+        for name, one in reversed(told.items())
+        for size in sizes
+        if (said := frozenset(one.said)) in ends
+    }
+
+
+def _preset(attack: str) -> str | None:
+    """Return the preset that an attack is, or whose techniques it has; None for none."""
+    techniques, _, budget = attack.partition("@")
+    _, comma, steps = budget.partition(",step=")
+    presets = _presets()
+    return presets.get((techniques, comma + steps)) or presets.get((techniques, ""))
 
 
 def attack_name(attack: str) -> str:
     """Return an attack's canonical form, a preset's name for its techniques: "pgd@linf,eps=16/255"."""
     techniques, at, budget = attack.partition("@")
-    return _presets().get(techniques, techniques) + at + budget
+    return (_preset(attack) or techniques) + at + budget
 
 
 def brief(attack: str) -> str:
     """Return an attack without its budget: a preset's name, or techniques and what is not their default."""
+    if (preset := _preset(attack)) is not None:
+        return preset
     spec = attack.partition("@")[0]
-    if spec in _presets():
-        return _presets()[spec]
     parts = []
     for term in parse_terms(spec):
         usual: list[str] = []
