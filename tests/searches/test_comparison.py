@@ -18,10 +18,8 @@ from transferzoo.searches.comparison import (
     contenders,
     preset_rows,
     reported,
-    study_of,
-    study_text,
-    with_more,
 )
+from transferzoo.searches.comparison_study import study_of, study_text, with_more
 from transferzoo.searches.moves import STEP_SIZES, Candidate
 from transferzoo.studies.entries import ChosenBy
 from transferzoo.studies.schema import read_study

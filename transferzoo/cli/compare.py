@@ -27,7 +27,8 @@ PRESETS = "strongest"
 def compare(request: CompareRequest) -> None:
     """Compare techniques at equal cost, each with the step size that suits it on validation targets."""
     from transferzoo.results.writers import check_output
-    from transferzoo.searches.comparison import REPORTED_AT, check_new, contenders, preset_rows, unchosen
+    from transferzoo.searches.comparison import REPORTED_AT, contenders, preset_rows, unchosen
+    from transferzoo.searches.comparison_study import check_new
     from transferzoo.studies.result_file import check_results
 
     names = technique_names(request.technique, request.zoo)
@@ -59,7 +60,8 @@ def _compare(
 ) -> None:
     """Choose the step sizes of contenders, and make and run the study that reports them and what is fixed."""
     from transferzoo.cli.study import complete, read_finished
-    from transferzoo.searches.comparison import STEPS, choose, reported, study_text
+    from transferzoo.searches.comparison import STEPS, choose, reported
+    from transferzoo.searches.comparison_study import study_text
     from transferzoo.studies.result_file import RESULTS, SUFFIX
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
@@ -85,7 +87,7 @@ def _study(
     rows: Sequence[Row],
 ) -> Study:
     """Return the study that reports some attacks: beside those of another, or alone."""
-    from transferzoo.searches.comparison import study_of, with_more
+    from transferzoo.searches.comparison_study import study_of, with_more
     from transferzoo.studies.entries import ChosenBy
 
     saved = request.save and request.save.stem
