@@ -37,11 +37,11 @@ def in_the_package(model: ModelSpec) -> bool:
     return recipe is not None and TrainConfig(**recipe["config"]) == plan(ZOO, model.recipe, {}).config
 
 
-def train(recipe: str, folder: Path, data: Path | None, *flags: str) -> None:
+def train(recipe: str, folder: Path, data: Path | None) -> None:
     """Train a recipe through the command line; at once where it is finished."""
     root = ["--data", str(data)] if data else []
     command = [sys.executable, "-m", "transferzoo", "train", "--recipe", recipe, "--output", str(folder)]
-    subprocess.run([*command, *root, *flags], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run([*command, *root], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def install(model: ModelSpec, folder: Path) -> None:

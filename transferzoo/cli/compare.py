@@ -67,8 +67,9 @@ def _compare(
     from transferzoo.studies.worker import Task
 
     chosen = choose(every, trials.measure)
-    rows = [*reported(chosen), *fixed]
-    _tell_left_out(names, rows[: len(rows) - len(fixed)])
+    rows = list(reported(chosen))
+    _tell_left_out(names, rows)
+    rows += fixed
     study = _study(request, trials, base, rows)
     task = Task(study.model_dump_json(), **trials.paths)
     grid = trials.grid(study, log)

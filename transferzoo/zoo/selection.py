@@ -43,12 +43,16 @@ def listed(zoo: Zoo, name: str, dataset: str, role: Role) -> list[ModelSpec]:
         UsageError: it belongs to another data set.
         ModelError: nobody has published the model.
     """
-    serving = [m for m in zoo.models.values() if m.dataset == dataset and role in m.roles and m.is_published]
+    serving = [
+        m
+        for m in zoo.models.values()
+        if m.dataset == dataset and role in m.roles and m.is_published and ("@" in name or "@" not in m.name)
+    ]
     if name == "all":
-        return [m for m in serving if not m.extra and "@" not in m.name]
+        return [m for m in serving if not m.extra]
     if model := zoo.models.get(f"{dataset}/{name}"):
         return [published(model)]
-    matching = [m for m in serving if fnmatchcase(m.name, name) and ("@" in name or "@" not in m.name)]
+    matching = [m for m in serving if fnmatchcase(m.name, name)]
     if matching and is_pattern(name):
         return matching
     if name in zoo.models and zoo.models[name].dataset == dataset:
