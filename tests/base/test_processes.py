@@ -78,12 +78,37 @@ def test_a_process_that_is_ended_while_it_tells_an_error_prints_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_processes_that_are_ended_sweep_up_what_they_were_writing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("delay", range(0, 4000, 100))
+def test_processes_that_are_ended_sweep_up_what_they_were_writing(
+    delay: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The second process is ended at some microsecond of its start or its writing, as the first one sends."""
+
     def work(items: Sequence[int], send: Callable[[int], None]) -> None:
+        time.sleep(items[0] * delay / 1e6)
         with replacing(tmp_path / "images.bin") as stream:
             stream.write(b"half")
             send(items[0])
             time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        share(work, [[0], [1]], _interrupt)
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_that_misses_the_first_signal_sweeps_up_too(tmp_path: Path) -> None:
+    """As one does that is about to wait in the operating system: Python hears it after the wait."""
+
+    def work(items: Sequence[int], send: Callable[[int], None]) -> None:
+        heard = signal.signal(
+            signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.default_int_handler)
+        )
+        assert heard is signal.default_int_handler
+        with replacing(tmp_path / "images.bin"):
+            send(items[0])
+            while True:
+                time.sleep(0.01)
 
     with pytest.raises(KeyboardInterrupt):
         share(work, [[0], [1]], _interrupt)

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -173,12 +174,24 @@ def share(
                     raise message
                 on_message(message)
     finally:
-        for each in children.values():
+        _end(list(children.values()))
+
+
+def _end(children: Sequence[BaseProcess]) -> None:
+    """End processes: they may sweep up what they were writing, and are killed where that takes too long.
+
+    They are told again each second: Python notices a signal between two instructions, so that one that comes
+    just before a wait in the operating system is noticed after it.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while (alive := [each for each in children if each.is_alive()]) and time.monotonic() < deadline:
+        for each in alive:
             each.terminate()
-        for each in children.values():
-            each.join(PATIENCE)
-            each.kill()
-            each.join()
+        for each in alive:
+            each.join(1 / len(alive))
+    for each in children:
+        each.kill()
+        each.join()
 
 
 def _check_end(child: BaseProcess) -> None:
@@ -193,15 +206,16 @@ def _check_end(child: BaseProcess) -> None:
 
 def _be_child(work: Callable[[T, Callable[[R], None]], None], part: T, writer: Connection) -> None:
     parent = os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its children
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a file half written is swept away
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
-        return  # it died before we asked to be told
     with suppress(KeyboardInterrupt), writer:  # the parent ends, at whatever moment
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its children
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a file half written is swept away
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() != parent:
+            return  # it died before we asked to be told
         try:
             with one_thread():
                 work(part, writer.send)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to sweep up
         except TransferZooError as error:
             _tell(writer, error)
         except (Exception, SystemExit) as error:
