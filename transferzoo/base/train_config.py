@@ -12,6 +12,8 @@ from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.spec_strings import parse_terms
 
 MOST_EPOCHS = 100_000
+STEPS = {"decay_at", "decay"}
+"""Settings that only the schedule "step" uses."""
 
 
 class Adversarial(WrittenBudget):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.printable import printable
 from transferzoo.base.spec_strings import parse_terms
+from transferzoo.base.train_config import STEPS
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.sync.licences import check_licence
 
@@ -23,8 +24,6 @@ TAGS = (TASK, "timm", "transferzoo", "adversarial-transferability")
 
 _ALWAYS = {"epochs", "learning_rate", "schedule", "seed"}
 """Settings of a training that are shown even where they are 0."""
-_STEPS = {"decay_at", "decay"}
-"""Settings that only the schedule "step" uses."""
 _UNSET: tuple[object, ...] = (None, "", 0, "none", "never", "last", "constant", [], {}, ())
 _LABELS = {"dataset": "data set", "start": "starts from", "validation": "validation images"}
 PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
@@ -167,7 +166,7 @@ def _training(recipe: Mapping[str, Any]) -> str:
         return "The checkpoint does not say."
     rows: list[tuple[str, object]] = []
     for key, value in config.items():
-        unused = key in _STEPS and config.get("schedule") != "step"
+        unused = key in STEPS and config.get("schedule") != "step"
         if key not in _ALWAYS and (value in _UNSET or unused):
             continue
         rows.append((_LABELS.get(key, key.replace("_", " ")), value))
