@@ -184,6 +184,7 @@ def test_images_that_choose_are_not_reported() -> None:
         (("di", "--alone", "--validator", "nobody"), "nobody"),
         (("di", "--alone", "--validator", "vgg"), "'vgg' is a target that is reported"),
         (("di", "--alone", "--beside", "all.yaml"), "--beside is for techniques that are named"),
+        (("di",), "--choose-on is the study's 'techniques' to say"),
         (("di", "--beside", "base.yaml", "--images", 3), "--images is the study's 'base.yaml' to say"),
         (("di", "--beside", "nobody.yaml"), "there is no study file nobody.yaml"),
         (("di", "--alone", "--save", "all.txt"), "expected a name in .yaml"),

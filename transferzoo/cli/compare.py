@@ -107,20 +107,18 @@ def _study(
 
 
 def _base(request: CompareRequest) -> Study | None:
-    """Return the study that techniques are compared beside; None for none.
+    """Return the study that techniques are compared beside; None where they are compared with one another.
 
     Raises:
         UsageError: it is not there, or an option says what the study says.
     """
-    from transferzoo.studies.schema import built_in, find_study
+    from transferzoo.studies.schema import find_study
 
     if request.alone or not request.technique:
         if request.beside is not None:
             raise UsageError("--beside is for techniques that are named, without --alone")
         return None
-    name = request.beside or (STUDY if STUDY in built_in() else None)
-    if name is None:
-        return None
+    name = request.beside or STUDY
     study = find_study(name)
     said = {
         "--surrogate": request.surrogate,

@@ -115,7 +115,7 @@ class CompareRequest(CandidatesRequest):
         typer.Option(
             metavar="STUDY",
             help="Compare those that are named with the attacks of this study, a name or file.",
-            show_default=f"{STUDY}, where the package has it",
+            show_default=STUDY,
             rich_help_panel=RESULTS,
         ),
     ] = None
