@@ -3,20 +3,16 @@
 Needs `pip install -e '.[bench]'` and `pip install --no-deps torchattacks==3.5.1`. MI in 10 steps on four
 networks, in turn; rounds are interleaved, each in another order, and ratios are of medians over rounds of
 torchattacks' time by ours. A network's rounds end when its share of the minutes is over. Making a surrogate
-ready (folding, rounding) is done once for a run and timed by itself. Then, on the built-in
-surrogate, what techniques of many gradients take over as many bare ones, and what two processes do. Memory
-is the peak that the profiler sees allocated.
+ready (folding, rounding, quicker layers) is done once for a run and timed by itself. Then, on the built-in
+surrogate, what techniques of many gradients take over as many bare ones. Memory is the peak that the profiler
+sees allocated. What two processes do is measured by `scaling.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +46,7 @@ GOALS = {
     "ViT-S/16, 224 px": 1.0,
 }
 """Network → times as fast as torchattacks in fp32, at least."""
-OVERHEAD, COPIES, TWO = 1.05, 1.10, 1.7
+OVERHEAD, COPIES = 1.05, 1.10
 PROFILED = 2
 """Steps of the attacks whose memory is measured: further ones allocate no more, and profiling is slow."""
 MINUTES, LEAST = 8, 3
@@ -137,10 +133,10 @@ def noise(count: int, channels: int, size: int) -> Tensor:
 
 
 NETWORKS: dict[str, Callable[[], Network]] = {
-    "resnet50": lambda: from_timm("resnet50", "resnet50, 224 px", 8, 224),
+    "resnet50": lambda: from_timm("resnet50", "resnet50, 224 px", 4, 224),
     "resnet18": lambda: from_timm("resnet18", "resnet18, 32 px", 64, 32),
     "built-in": built_in,
-    "vit": lambda: from_timm("vit_small_patch16_224", "ViT-S/16, 224 px", 8, 224),
+    "vit": lambda: from_timm("vit_small_patch16_224", "ViT-S/16, 224 px", 4, 224),
 }
 
 
@@ -229,33 +225,6 @@ def techniques(network: Network, rounds: int, seconds: float) -> None:
         print(f"  {spec:4} {cost} gradients a step: {judged(ratio(taken[spec], taken['bare']), COPIES)}")
 
 
-COMMAND = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "-a", "mi", "--images", "600", "--steps", "100")
-
-
-def processes() -> None:
-    """Print what two processes do beside one; a thread each, start-up included."""
-    from torch.distributed.run import __file__ as launcher
-
-    def timed(command: list[str]) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            started = time.monotonic()
-            subprocess.run(
-                command,
-                cwd=folder,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            return time.monotonic() - started
-
-    one = timed([sys.executable, "-m", "transferzoo", *COMMAND])
-    two = timed(
-        [sys.executable, launcher, "--standalone", "--nproc-per-node=2", "-m", "transferzoo", *COMMAND]
-    )
-    print(f"\ntwo processes: {judged(one / two, TWO, least=True)} × one, {one:.1f} and {two:.1f} s in all")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -271,7 +240,6 @@ def main() -> None:
     for name in options.networks:
         compare(NETWORKS[name](), options.rounds, share)
     techniques(built_in(), options.rounds, share)
-    processes()
     print(f"\n✗ misses its goal. {time.monotonic() - started:.0f} s in all.")
 
 
