@@ -101,10 +101,8 @@ def test_a_process_that_misses_the_first_signal_sweeps_up_too(tmp_path: Path) ->
     """As one does that is about to wait in the operating system: Python hears it after the wait."""
 
     def work(items: Sequence[int], send: Callable[[int], None]) -> None:
-        heard = signal.signal(
-            signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.default_int_handler)
-        )
-        assert heard is signal.default_int_handler
+        usual = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, usual))
         with replacing(tmp_path / "images.bin"):
             send(items[0])
             while True:
@@ -112,6 +110,22 @@ def test_a_process_that_misses_the_first_signal_sweeps_up_too(tmp_path: Path) ->
 
     with pytest.raises(KeyboardInterrupt):
         share(work, [[0], [1]], _interrupt)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_sweeps_up_slowly_is_not_interrupted(tmp_path: Path) -> None:
+    def work(items: Sequence[int], send: Callable[[int], None]) -> None:
+        left = tmp_path / str(items[0])
+        try:
+            left.touch()
+            send(items[0])
+            time.sleep(60)
+        finally:
+            time.sleep(0.3 * items[0])
+            left.unlink(missing_ok=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        share(work, [[0], [1], [2], [3], [4], [5], [6]], _interrupt)
     assert not list(tmp_path.iterdir())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import product
 
 import pytest
@@ -9,9 +10,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from helpers.attacks import random_images
+from helpers.attacks import craft, make_attack, random_images
 from transferzoo.models.classifier import Classifier, frozen
-from transferzoo.models.optimize import optimize
+from transferzoo.models.optimize import largest_batch_size, optimize
 from transferzoo.models.quick_layers import Cropped, Tokens, quicken
 
 
@@ -45,10 +46,13 @@ def test_networks_say_the_same(name: str, size: int, cropped: int, tokens: int) 
     assert (layers(ready, Cropped), layers(ready, Tokens)) == (cropped, tokens)
     assert [path for path, _ in ready.named_modules()] == [path for path, _ in model.named_modules()]
     pixels, weights = batch / 255, torch.randn(3, 7)
-    torch.testing.assert_close(ready(pixels), model(pixels), rtol=1e-4, atol=1e-5)
+    with frozen(ready), frozen(model):
+        torch.testing.assert_close(ready(pixels), model(pixels), rtol=1e-4, atol=1e-5)
     wanted = gradient(model, pixels, weights)
     assert (gradient(ready, pixels, weights) - wanted).abs().max() < 1e-4 * wanted.abs().max()
-    assert not any(name.endswith("cut") for name in ready.state_dict())
+    assert {p.data_ptr() for p in optimize(model, batch[:2], precision="fp32").parameters()} >= {
+        part.weight.data_ptr() for part in model.modules() if type(part) is nn.Linear
+    }
 
 
 GRID = [
@@ -99,13 +103,94 @@ def test_a_linear_layer_of_tokens(shape: tuple[int, ...], bias: bool) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_weights_that_learn_take_the_usual_way() -> None:
+def test_weights_that_learn_or_are_changed_are_the_layer_s_own() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(2), nn.Linear(1, 3))
     images = torch.randn(2, 1, 1, 1)
     quicken(model, images)
     assert (layers(model, Cropped), layers(model, Tokens)) == (1, 1)
     model(images).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+    for parameter in model.parameters():
+        parameter.data.mul_(2)
+    whole = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(2), nn.Linear(1, 3))
+    whole.load_state_dict(model.state_dict())
+    with frozen(model):
+        torch.testing.assert_close(model(images), whole(images))
+
+
+@pytest.mark.parametrize("spec", ["awt", "mba", "sgm", "ghost", "mi+di", "fia", "cfm", "ilpd"])
+def test_attacks_do_the_same(spec: str) -> None:
+    """Those that change weights, see layers or resize images among them."""
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=10)
+    model = Classifier(model, size=None, channels=3, mean=[0.4] * 3, std=[0.3] * 3).double().eval()
+    batch = random_images(2, 3, 32)
+    quick = deepcopy(model)
+    quicken(quick, batch.images.double() / 255)
+    assert layers(quick, Cropped) > 1
+    attack = make_attack(spec, steps=3)
+    assert torch.equal(craft(attack, quick, batch), craft(attack, model, batch))
+
+
+def test_what_hangs_on_a_layer_stays() -> None:
+    """Hooks, a second name, and what changes its output in place; a layer with a forward of its own stays."""
+    linear, own = nn.Linear(5, 5), nn.Linear(5, 5)
+    model = nn.Sequential(linear, nn.ReLU(inplace=True), linear, own)
+    linear.register_forward_hook(lambda *arguments: arguments[2] + 1)
+    own.forward = lambda input: 2 * input  # type: ignore[method-assign]
+    tokens = torch.randn(2, 3, 5)
+    wanted = gradient(model, tokens, torch.ones(5))
+    quicken(model, tokens)
+    assert type(model[0]) is type(model[2]) is Tokens
+    assert type(own) is nn.Linear
+    torch.testing.assert_close(gradient(model, tokens, torch.ones(5)), wanted)
+
+
+class Odd(nn.Module):
+    """Takes its layer's input by name, and one image without a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.conv = nn.Linear(4, 4), nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat((self.linear(input=images).flatten(), self.conv(images[0]).flatten()))
+
+
+def test_layers_that_are_called_otherwise_stay() -> None:
+    model = Odd()
+    quicken(model, torch.randn(2, 1, 1, 4))
+    assert layers(model, Tokens) == layers(model, Cropped) == 0
+
+
+def test_a_model_in_training_keeps_its_statistics() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)).train()
+    quicken(model, torch.randn(2, 1, 1, 1))
+    assert model[1].num_batches_tracked == 0
+    assert model.training and model[0].training
+
+
+def test_cropped_weights_are_not_memory_of_the_images() -> None:
+    """The batch that fits is as large as without."""
+    model = nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1), nn.Flatten())
+    images = torch.zeros(2, 1, 1, 1, dtype=torch.uint8)
+    kept: list[int] = []
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("transferzoo.models.optimize.device_memory", lambda _: 2**16)
+            kept.append(largest_batch_size([model], images))
+        quicken(model, images / 255)
+    assert layers(model, Cropped) == 2
+    assert kept[1] >= kept[0] > 1
+
+
+def test_bfloat16_has_cropped_kernels_too() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten())
+    model = Classifier(network, size=None, channels=1, mean=[0.4], std=[0.3]).eval()
+    images = random_images(2, 1, 1).images
+    ready = optimize(model, images, precision="bf16")
+    assert layers(ready, Cropped) == 1
+    torch.testing.assert_close(ready(images / 255), model(images / 255), rtol=0.02, atol=0.02)
 
 
 def test_what_is_padded_otherwise_stays() -> None:

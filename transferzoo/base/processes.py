@@ -181,17 +181,22 @@ def _end(children: Sequence[BaseProcess]) -> None:
     """End processes: they may sweep up what they were writing, and are killed where that takes too long.
 
     They are told again each second: Python notices a signal between two instructions, so that one that comes
-    just before a wait in the operating system is noticed after it.
+    just before a wait in the operating system is noticed after it. Who has heard it hears it no more.
     """
     deadline = time.monotonic() + PATIENCE
     while (alive := [each for each in children if each.is_alive()]) and time.monotonic() < deadline:
         for each in alive:
             each.terminate()
-        for each in alive:
-            each.join(1 / len(alive))
+        wait([each.sentinel for each in alive], timeout=1)
     for each in children:
         each.kill()
         each.join()
+
+
+def _hear(*_: object) -> None:
+    """End this process by an exception, so that a file half written is swept away; once, see `_end`."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    raise KeyboardInterrupt
 
 
 def _check_end(child: BaseProcess) -> None:
@@ -208,7 +213,7 @@ def _be_child(work: Callable[[T, Callable[[R], None]], None], part: T, writer: C
     parent = os.getppid()
     with suppress(KeyboardInterrupt), writer:  # the parent ends, at whatever moment
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its children
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a file half written is swept away
+        signal.signal(signal.SIGTERM, _hear)
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() != parent:
             return  # it died before we asked to be told

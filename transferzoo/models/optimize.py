@@ -26,7 +26,7 @@ from transferzoo.base.errors import ModelError
 from transferzoo.base.fixed_math import fixed_math
 from transferzoo.models.batches import device_memory
 from transferzoo.models.classifier import frozen
-from transferzoo.models.quick_layers import quicken
+from transferzoo.models.quick_layers import EXACT, quicken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,6 @@ Precision = Literal["fp32", "bf16"]
 
 MOST_IMAGES = 512
 """Images attacked together with `--batch-size auto` at most; more make nothing faster."""
-EXACT = 1e-4
-"""Largest change of a logit by folding, relative to the largest logit."""
 
 
 def best_precision(device: torch.device) -> Precision:
@@ -70,8 +68,8 @@ def optimize(
         classifier: the surrogate; it is left as it is unless it is compiled.
         example: a few of the images, uint8 (N, C, H, W), on its device.
         precision: "bf16" rounds the weights to bfloat16; images, normalisation and logits keep their own.
-        fold: fold batch norm, unless that changes a logit, and on a CPU compute without weights that meet
-            nothing; not where the weights are changed afterwards.
+        fold: fold batch norm and let layers take less time on a CPU, unless that changes a logit; not where
+            the weights are changed afterwards.
         compiled: let torch.compile make it faster.
 
     Raises:
@@ -133,9 +131,10 @@ def largest_batch_size(surrogates: Sequence[nn.Module], images: Tensor) -> int:
         images: a few, uint8 (N, C, H, W).
     """
     kept: dict[int, int] = {}
+    own = {p.untyped_storage().data_ptr() for model in surrogates for p in model.parameters()}
 
     def weigh(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
+        if tensor.untyped_storage().data_ptr() not in own:
             kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 
