@@ -53,7 +53,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "compare": (
         ("All techniques, in some hours", "transferzoo compare --save all.yaml --results all.jsonl.gz"),
-        ("Yours beside all of the package's table", "transferzoo compare mine --plugin mine.py"),
+        ("One more beside them", "transferzoo compare emi --beside all.yaml --results all.jsonl.gz"),
         ("One alone, in a few minutes", "transferzoo compare di --alone --images 50 --choose-on 20"),
     ),
     "score": (
