@@ -163,6 +163,24 @@ def test_layers_that_are_called_otherwise_stay() -> None:
     assert layers(model, Tokens) == layers(model, Cropped) == 0
 
 
+class Telling(nn.Module):
+    """Says another thing once its layer is a quicker one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        made: Tensor = self.linear(images)
+        return made if type(self.linear) is nn.Linear else 2 * made
+
+
+def test_what_changes_a_logit_is_taken_back() -> None:
+    model = Telling()
+    quicken(model, torch.randn(2, 3, 4))
+    assert type(model.linear) is nn.Linear
+
+
 def test_a_model_in_training_keeps_its_statistics() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)).train()
     quicken(model, torch.randn(2, 1, 1, 1))

@@ -12,8 +12,11 @@ from transferzoo.base.frozen_model import FrozenModel
 from transferzoo.base.spec_strings import parse_terms
 
 MOST_EPOCHS = 100_000
-STEPS = {"decay_at", "decay"}
-"""Settings that only the schedule "step" uses."""
+
+
+def unused_settings(schedule: object) -> set[str]:
+    """Return the settings of a training that a schedule of the learning rate does not use."""
+    return set() if schedule == "step" else {"decay_at", "decay"}
 
 
 class Adversarial(WrittenBudget):

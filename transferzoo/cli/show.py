@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferzoo.base.train_config import STEPS
+from transferzoo.base.train_config import unused_settings
 from transferzoo.cli.completion import complete_names, names_of_all
 from transferzoo.cli.flags import AUTO
 from transferzoo.cli.options import AllowCode, Json, Plugins, ZooFile
@@ -111,8 +111,8 @@ def _find(name: str, zoo: Zoo, allow_code: bool) -> Iterator[dict[str, Any]]:
         command = f"transferzoo attack --protocol {name}"
         yield {"kind": "protocol", "name": name, **said, "command": command}
     if name in zoo.recipes:
-        steps = zoo.recipes[name].schedule == "step"
-        options = zoo.recipes[name].model_dump(mode="json", exclude=None if steps else STEPS)
+        recipe = zoo.recipes[name]
+        options = recipe.model_dump(mode="json", exclude=unused_settings(recipe.schedule))
         yield {"kind": "recipe", "name": name, **options, "command": f"transferzoo train --recipe {name}"}
     if name in built_in():
         study = find_study(name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.printable import printable
 from transferzoo.base.spec_strings import parse_terms
-from transferzoo.base.train_config import STEPS
+from transferzoo.base.train_config import unused_settings
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.sync.licences import check_licence
 
@@ -165,9 +165,9 @@ def _training(recipe: Mapping[str, Any]) -> str:
     if not config:
         return "The checkpoint does not say."
     rows: list[tuple[str, object]] = []
+    unused = unused_settings(config.get("schedule"))
     for key, value in config.items():
-        unused = key in STEPS and config.get("schedule") != "step"
-        if key not in _ALWAYS and (value in _UNSET or unused):
+        if key not in _ALWAYS and (value in _UNSET or key in unused):
             continue
         rows.append((_LABELS.get(key, key.replace("_", " ")), value))
         if key == "minimizer" and "rho" in (options := parse_terms(value)[0].options):
