@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import UsageError, few
 from transferzoo.cli.candidates import CHOSEN, Trials, check_yaml, technique_names
 from transferzoo.cli.output import log
 from transferzoo.cli.parameters import command
 from transferzoo.cli.search_request import STUDY, CompareRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from transferzoo.searches.comparison import Contender, Row
@@ -40,6 +40,7 @@ def compare(request: CompareRequest) -> None:
     trials = _trials(request, base)
     try:
         every = contenders(names, plain=base is None)
+        _check_there(request, names, every)
         fixed = preset_rows(() if request.technique else trials.zoo.suites[PRESETS], trials.zoo.presets)
         if base is not None:
             check_new(base, [one.label(REPORTED_AT) for one in every])
@@ -60,7 +61,7 @@ def _compare(
 ) -> None:
     """Choose the step sizes of contenders, and make and run the study that reports them and what is fixed."""
     from transferzoo.cli.study import complete, read_finished
-    from transferzoo.searches.comparison import STEPS, choose, reported
+    from transferzoo.searches.comparison import LEFT_OUT, STEPS, choose, reported
     from transferzoo.searches.comparison_study import study_text
     from transferzoo.studies.result_file import RESULTS, SUFFIX
     from transferzoo.studies.store import Store
@@ -68,7 +69,8 @@ def _compare(
 
     chosen = choose(every, trials.measure)
     rows = list(reported(chosen))
-    _tell_left_out(names, rows)
+    if lacking := _check_there(request, names, [one for one, _, _ in rows]):
+        log(f"Left out, {LEFT_OUT}: {', '.join(lacking)}.")
     rows += fixed
     study = _study(request, trials, base, rows)
     task = Task(study.model_dump_json(), **trials.paths)
@@ -97,7 +99,7 @@ def _study(
     asked = trials.asked
     return study_of(
         rows,
-        name=saved or STUDY,
+        name=saved or " and ".join(request.technique or (STUDY,)),
         dataset=asked["dataset"],
         split=asked["split"],
         surrogates=request.surrogate or asked["surrogates"],
@@ -114,12 +116,20 @@ def _base(request: CompareRequest) -> Study | None:
     """
     from transferzoo.studies.schema import find_study
 
+    if request.alone and not request.technique:
+        raise UsageError("--alone is for techniques that are named", expected="names, or no --alone")
     if request.alone or not request.technique:
         if request.beside is not None:
             raise UsageError("--beside is for techniques that are named, without --alone")
         return None
     name = request.beside or STUDY
     study = find_study(name)
+    if trained := [label for label, entry in study.surrogates.items() if not entry.model]:
+        raise UsageError(
+            f"the study '{name}' trains '{trained[0]}'",
+            expected="one that attacks from existing models",
+            hint="`transferzoo compare --save FILE` makes one",
+        )
     said = {
         "--surrogate": request.surrogate,
         "--images": request.images,
@@ -198,13 +208,20 @@ def _check_apart(study: Study, trials: Trials) -> None:
         )
 
 
-def _tell_left_out(names: Sequence[str], rows: Sequence[Row]) -> None:
-    """Say which techniques have no row, and why that can be."""
-    from transferzoo.searches.comparison import REPORTED_AT
+def _check_there(request: CompareRequest, names: Sequence[str], some: Iterable[Contender]) -> list[str]:
+    """Return which techniques are in no contender.
 
-    shown = {term.partition(":")[0] for one, _, _ in rows for term in one.techniques}
-    if lacking := [name for name in names if name not in shown]:
-        log(
-            f"Left out, since a step costs more than {REPORTED_AT} gradients, or they need several "
-            f"surrogates or one of another kind: {', '.join(lacking)}."
+    Raises:
+        UsageError: none of those that are named is in one.
+    """
+    from transferzoo.searches.comparison import LEFT_OUT
+
+    shown = {term.partition(":")[0] for one in some for term in one.techniques}
+    lacking = [name for name in names if name not in shown]
+    if request.technique and len(lacking) == len(names):
+        raise UsageError(
+            f"{few(lacking)} cannot be compared, {LEFT_OUT}",
+            expected="a technique of a single surrogate",
+            hint="for one of another kind: --alone -s NAME",
         )
+    return lacking
