@@ -29,7 +29,10 @@ CHOSEN_AT = (10, 50)
 """Gradients an image at which step sizes are chosen; attacks of more have the choice of the most."""
 REPORTED_AT, LEADERS_AT, PRESET_AT = 50, (10, 200), 1000
 """Gradients an image of all attacks, and of the leaders and the last of the presets besides."""
-LEFT_OUT = f"since a step costs more than {REPORTED_AT} gradients, or it needs several surrogates or one of another kind"
+LEFT_OUT = (
+    f"since a step costs more than {REPORTED_AT} gradients, or it needs several surrogates or one of another "
+    "kind"
+)
 """Why a technique is in no contender."""
 LEADERS = 10
 MOMENTUM = "mi"
