@@ -101,6 +101,7 @@ def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
         more["study"]["chosen_by"] == found["study"]["chosen_by"] == {"images": 4, "validators": VALIDATORS}
     )
     assert more["study"]["name"] == "base, with flat-sign"
+    _check_standings(more, result.err)
     chose = [cell["inputs"] for cell in _cells(tmp_path) if cell["inputs"].get("from_end")]
     assert {one["count"] for one in chose} == {4}, "as the study was chosen"
 
@@ -115,6 +116,26 @@ def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
         assert sentence in again.err
     (tmp_path / "all.yaml").write_text((tmp_path / "base.yaml").read_text() + "seed: 1")
     assert "all.yaml is there already and says something else" in cli(*run).err
+
+
+def _check_standings(found: dict[str, Any], said: str) -> None:
+    """What is named has its place among the attacks of as many gradients, by the mean of the targets."""
+    attacks = {entry["name"]: _measured(found, entry["name"]) for entry in found["study"]["attacks"]}
+    targets = {name for name in attacks["mi, 2 gradients"] if f"fashion-mnist/{name}" in load_zoo().models}
+    targets.discard("resnet50-sgd")
+    assert len(targets) == 9
+    rates = {
+        name: sum(values[target] for target in targets) / 9
+        for name, values in attacks.items()
+        if values["gradients"] <= 2
+    }
+    best = max(rates.values())
+    for name in ("flat-sign, 2 gradients", "mi+flat-sign, 2 gradients"):
+        above = sum(rate > rates[name] + 1e-9 for rate in rates.values())
+        (line,) = [one for one in said.splitlines() if one.startswith(f"{name}: ")]
+        assert f" {1 + above} of {len(rates)} from resnet50-sgd, with {100 * rates[name]:.1f} %" in line
+        assert (f" has {100 * best:.1f})" in line) == (above > 0)
+    assert "mi+flat-sign, 4 gradients: by" not in said
 
 
 def _check_numbers(found: dict[str, Any]) -> None:

@@ -156,8 +156,8 @@ class Trials:
             f"from {' and '.join(self.asked['surrogates'])} on {' and '.join(self.asked['validators'])}."
         )
 
-    def measure(self, candidates: Sequence[Candidate]) -> dict[Candidate, float]:
-        """Return the success of those candidates that can be measured."""
+    def measure(self, candidates: Sequence[Candidate], what: str = "search") -> dict[Candidate, float]:
+        """Return the success of those candidates that can be measured; `what` as of `run_cells`."""
         from transferzoo.searches.measured import rates, round_of
         from transferzoo.studies.finished import Finished, RecordedCells
         from transferzoo.studies.store import Store
@@ -166,7 +166,7 @@ class Trials:
         study = round_of(candidates, **self.asked)
         task, grid = Task(study.model_dump_json(), **self.paths), self.grid(study)
         found = Finished(grid, Store(task.store), RecordedCells())
-        for cell, error in run_cells(task, found, found.missing(), self.executor, what="search"):
+        for cell, error in run_cells(task, found, found.missing(), self.executor, what=what):
             self.failed[cell.label] = str(error)
         return rates(candidates, found.results())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError, few
@@ -61,13 +62,14 @@ def _compare(
 ) -> None:
     """Choose the step sizes of contenders, and make and run the study that reports them and what is fixed."""
     from transferzoo.cli.study import complete, read_finished
-    from transferzoo.searches.comparison import LEFT_OUT, STEPS, choose, reported
+    from transferzoo.searches.comparison import LEFT_OUT, REPORTED_AT, STEPS, choose, reported
     from transferzoo.searches.comparison_study import study_text
+    from transferzoo.studies.attack_tables import standings
     from transferzoo.studies.result_file import RESULTS, SUFFIX
     from transferzoo.studies.store import Store
     from transferzoo.studies.worker import Task
 
-    chosen = choose(every, trials.measure)
+    chosen = choose(every, partial(trials.measure, what="step sizes"))
     rows = list(reported(chosen))
     if lacking := _check_there(request, names, [one for one, _, _ in rows]):
         log(f"Left out, {LEFT_OUT}: {', '.join(lacking)}.")
@@ -80,7 +82,12 @@ def _compare(
         _save(request.save, study_text(study, trials.how(tried), rows))
     own = request.results or RESULTS / f"{(base or study).name}{SUFFIX}"
     found = read_finished(grid, Store(task.store), own, trials.build)
-    complete(task, found, found.missing(), trials.executor, request.results, files, as_json=request.json)
+    missing = found.missing()
+    results = complete(task, found, missing, trials.executor, request.results, files, as_json=request.json)
+    if request.technique:
+        own = [one.label(gradients) for one, gradients, _ in rows if gradients == REPORTED_AT]
+        for sentence in standings(results, own, REPORTED_AT):
+            log(sentence)
 
 
 def _study(

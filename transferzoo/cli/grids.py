@@ -55,7 +55,7 @@ def run_cells(
         missing: cells to run.
         executor: it runs them.
         results: file of the results that is kept up to date; None for none.
-        what: the word beside the bar.
+        what: what they are of, a word or two beside the bar.
 
     Returns:
         The cells that failed, with their errors.
@@ -68,7 +68,7 @@ def run_cells(
     count = len(found.grid.cells)
     written = time.monotonic()
     if missing:
-        log(f"{count - len(missing)} of {count} cells are there; {len(missing)} to do.")
+        log(f"{what.capitalize()}: {count - len(missing)} of {count} cells are there; {len(missing)} to do.")
     with progress_bar() as bar:
         place = bar.add_task(what, total=count, completed=count - len(missing), note="")
 

@@ -126,8 +126,8 @@ def complete(
     files: Sequence[Path],
     *,
     as_json: bool,
-) -> None:
-    """Run the cells of a study that are missing, and publish what there is then.
+) -> Results:
+    """Run the cells of a study that are missing, publish what there is then, and return it.
 
     Args:
         task: of the study.
@@ -160,6 +160,7 @@ def complete(
         publish(with_shared(all_found), files, as_json=as_json)
     if failed:
         raise _incomplete(failed, found.grid)
+    return all_found
 
 
 def read_finished(grid: Grid, store: Store, own: Path | None, build: Callable[..., Grid]) -> Finished:

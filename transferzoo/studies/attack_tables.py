@@ -11,6 +11,8 @@ from transferzoo.studies.claim_sides import contributions, outcomes_by_target, s
 from transferzoo.studies.entries import GRADIENTS, MOVED, NOISE, OF_ATTACK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from transferzoo.results.statistics import Difference
     from transferzoo.studies.result_file import Results
 
@@ -78,6 +80,34 @@ def mean_success(results: Results, surrogate: str, attack: str) -> tuple[float, 
     seeds = {seed for by_seed in found.values() for seed in by_seed}
     shares = contributions(stack_values(found, list(found), sorted(seeds)))
     return float(shares.mean()), crossed_difference(shares)
+
+
+def standings(results: Results, attacks: Iterable[str], gradients: int) -> list[str]:
+    """Return a sentence an attack: its place by mean success among those of as many gradients or fewer.
+
+    Args:
+        results: of the study.
+        attacks: labels, in the order of the sentences; what was not measured is left out.
+        gradients: evaluations an image, at most.
+    """
+    found: dict[str, dict[str, float]] = {name: {} for name in results.study.surrogates}
+    for name, label in dict.fromkeys((one.surrogate, one.attack) for one in results.outcomes):
+        success = mean_success(results, name, label)
+        cost = attack_measures(results, name, label).get(GRADIENTS)
+        if success is not None and cost is not None and cost <= gradients:
+            found[name][label] = round(success[0], 9)  # equal means differ in their last digits
+    return [
+        f"{attack}: by mean success, among attacks of at most {gradients} gradients, {'; '.join(places)}."
+        for attack in attacks
+        if (places := [_place(attack, rates, name) for name, rates in found.items() if attack in rates])
+    ]
+
+
+def _place(attack: str, rates: Mapping[str, float], surrogate: str) -> str:
+    best = max(rates, key=lambda label: rates[label])
+    first = "" if best == attack else f" ({best} has {_percent(rates[best])})"
+    place = 1 + sum(rate > rates[attack] for rate in rates.values())
+    return f"{place} of {len(rates)} from {surrogate}, with {_percent(rates[attack])} %{first}"
 
 
 def attack_measures(results: Results, surrogate: str, attack: str) -> dict[str, float]:
