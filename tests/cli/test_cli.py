@@ -81,6 +81,13 @@ def test_list_filters(cli: Run) -> None:
     assert names("attacks", "--match", "mi-FGSM") == ["MI-FGSM", "EMI-FGSM", "VMI-FGSM", "S2I-MI-FGSM"]
 
 
+def test_recipes_of_one_minimizer_are_told_apart(cli: Run) -> None:
+    found = json.loads(cli("list", "recipes", "--json").out)
+    said = {entry["name"]: (entry["beside"], entry["seed"]) for entry in found}
+    assert said["resnet50-sgd@14"] == ("", 14)
+    assert said["resnet50-ir-sam"] == ("input gradient 0.1", 10)
+
+
 def test_surrogates_of_one_minimizer_are_told_apart(cli: Run) -> None:
     lines = {line.split()[0]: line for line in cli("list", "surrogates").out.splitlines() if "small_" in line}
     for name, words in {

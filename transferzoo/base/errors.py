@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+ALL_NAMES, FEW_NAMES = 40, 10
+"""How many names a sentence has where none is like the one that came, and beside those that are like it."""
+
+
 def few(names: Sequence[str], most: int = 5) -> str:
     """Return the first names of a list, for a sentence: each in one line, whatever a folder is called."""
     return ", ".join(" ".join(name.split()) for name in names[:most]) + (", …" if len(names) > most else "")
@@ -90,7 +94,8 @@ class UnknownNameError(UsageError):
         near = [*meant, *near_names(name, [*names, *aliases])]
         hint = f"did you mean {' or '.join(near)}?" if near else ""
         noun, of, whole = kind.partition(" of ")
-        expected = (f"one of {few(names, 40)}" if names else "none") + (f"; or {others}" if others else "")
+        shown = few(names, FEW_NAMES if near else ALL_NAMES)
+        expected = (f"one of {shown}" if names else "none") + (f"; or {others}" if others else "")
         super().__init__(f"unknown {noun} '{name}'{of}{whole}", expected=expected, hint=hint.rstrip("?"))
         self.known = names
 

@@ -76,8 +76,13 @@ def protocols(zoo: Zoo) -> list[dict[str, Any]]:
 
 def recipes(zoo: Zoo) -> list[dict[str, Any]]:
     """Return the recipes of trainings."""
+    from transferzoo.cli.models import beside
+
     columns = ("dataset", "architecture", "minimizer", "epochs")
-    return [{"name": name, **{key: getattr(r, key) for key in columns}} for name, r in zoo.recipes.items()]
+    return [
+        {"name": name, **{key: getattr(r, key) for key in columns}, "beside": beside(r), "seed": r.seed}
+        for name, r in zoo.recipes.items()
+    ]
 
 
 def packs(_: Zoo) -> list[dict[str, Any]]:

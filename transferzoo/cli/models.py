@@ -28,7 +28,7 @@ def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
         "role": ", ".join(model.roles),
         "architecture": described,
         "minimizer": recipe.minimizer if recipe else None,
-        "beside": (recipe and _beside(recipe)) or None,
+        "beside": (recipe and beside(recipe)) or None,
         "accuracy": measured(model),
         "claimed": claimed(model),
         "state": state,
@@ -40,7 +40,7 @@ def facts(model: ModelSpec, zoo: Zoo) -> dict[str, Any]:
     }
 
 
-def _beside(recipe: TrainConfig) -> str:
+def beside(recipe: TrainConfig) -> str:
     """Return what a training has beside its minimizer, "adversarial l2:0.1"; empty for nothing."""
     ball = recipe.adversarial
     parts = {
@@ -49,6 +49,7 @@ def _beside(recipe: TrainConfig) -> str:
         "input gradient": recipe.input_gradient,
         "mixup": recipe.mixup,
         "cutmix": recipe.cutmix,
+        "label smoothing": recipe.label_smoothing,
         "labels from": recipe.labels_from,
         "weights collected in epochs": recipe.collect and recipe.collect.epochs,
     }
