@@ -81,6 +81,16 @@ def test_list_filters(cli: Run) -> None:
     assert names("attacks", "--match", "mi-FGSM") == ["MI-FGSM", "EMI-FGSM", "VMI-FGSM", "S2I-MI-FGSM"]
 
 
+def test_attacks_are_listed_by_kind(cli: Run) -> None:
+    out = cli("list", "attacks").out
+    assert [line for line in out.splitlines() if line.startswith("attacks")] == [
+        f"attacks: {kind}" for kind in ("preset", "suite", "another name", "technique")
+    ]
+    cost = {entry["name"]: entry["cost"] for entry in json.loads(cli("list", "attacks", "--json").out)}
+    assert (cost["vmi"], cost["vt"], cost["MI-FGSM"]) == (21, 21, None)
+    assert cli("list", "attacks", "--match", "vmi").out.splitlines()[0] == "attacks: preset"
+
+
 def test_recipes_of_one_minimizer_are_told_apart(cli: Run) -> None:
     found = json.loads(cli("list", "recipes", "--json").out)
     said = {entry["name"]: (entry["beside"], entry["seed"]) for entry in found}

@@ -145,3 +145,17 @@ def test_no_line_begins_with_a_percent_sign() -> None:
 
 def uncoloured(line: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", line)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_the_widest_column_is_folded_before_a_table_is_cut(at: int) -> None:
+    """Where its words stay whole: wherever it stands, all columns are beside it."""
+    cells = ["resnet", "1.0", "2.0"]
+    cells[at] = "words that say what it is, and more of them, as long as a line"
+    table = Table("t", ("name", "first", "second"), (tuple(cells),))
+    lines = printed(table, 60, colour=False).splitlines()
+    assert sum("first" in line for line in lines) == sum("second" in line for line in lines) == 1
+    assert next(line for line in lines if "first" in line).count("second") == 1
+    cells[at] = "w" * 59
+    cut = printed(Table("t", table.columns, (tuple(cells),)), 60, colour=False)
+    assert sum("name" in line for line in cut.splitlines()) > 1

@@ -63,10 +63,26 @@ def list_(
     if kind in ROLES:
         _show_models(kind, entries, None if dataset or match else records.default_dataset)
         return
-    filled = {key: any(entry[key] for entry in entries) for key in (entries[0] if entries else ())}
-    columns = tuple(key for key in filled if filled[key] or key != "plugin") or ("name",)
+    print_tables(*_tables(kind, entries))
+
+
+def _tables(kind: str, entries: list[dict[str, Any]]) -> list[Table]:
+    """Return the table of entries, or one of each kind that they say; what none of them has is no column."""
+    kinds = dict.fromkeys(entry.get("kind") for entry in entries) or [None]
+    return [
+        _table(f"{kind}: {one}" if one else kind, [entry for entry in entries if entry.get("kind") == one])
+        for one in kinds
+    ]
+
+
+def _table(title: str, entries: list[dict[str, Any]]) -> Table:
+    columns = tuple(
+        key
+        for key in (entries[0] if entries else ())
+        if key != "kind" and any(entry[key] not in (None, "") for entry in entries)
+    )
     rows = tuple(tuple(_text(entry[column]) for column in columns) for entry in entries)
-    print_tables(Table(kind, columns, rows))
+    return Table(title, columns or ("name",), rows)
 
 
 def _show_models(kind: str, entries: list[dict[str, Any]], only: str | None) -> None:

@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
 def attacks(zoo: Zoo) -> list[dict[str, Any]]:
     """Return the presets, suites, other names and techniques, these by their stage."""
+    from transferzoo.attacks.composition import compose
     from transferzoo.attacks.techniques import TECHNIQUES
 
-    composed = [(name, "preset", p.spec or "(no technique)", p.about) for name, p in zoo.presets.items()]
-    composed += [(n, "suite", ", ".join(specs), "attacks to compare") for n, specs in zoo.suites.items()]
-    composed += [(n, "another name", spec, "as papers call it") for n, spec in zoo.aliases.items()]
+    composed = [
+        (name, "preset", p.spec or "(no technique)", compose(p.spec).cost(1), p.about)
+        for name, p in zoo.presets.items()
+    ]
+    composed += [
+        (n, "suite", ", ".join(specs), None, "attacks to compare") for n, specs in zoo.suites.items()
+    ]
+    composed += [(n, "another name", spec, None, "as papers call it") for n, spec in zoo.aliases.items()]
     techniques = [(name, TECHNIQUES[name]) for name in TECHNIQUES]
     return [
         {
@@ -25,11 +31,11 @@ def attacks(zoo: Zoo) -> list[dict[str, Any]]:
             "kind": kind,
             "spec": spec,
             "stage": None,
-            "cost": None,
+            "cost": cost,
             "source": source,
             "plugin": None,
         }
-        for name, kind, spec, source in composed
+        for name, kind, spec, cost, source in composed
     ] + [
         {
             "name": name,

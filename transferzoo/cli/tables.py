@@ -73,15 +73,16 @@ def publish_tables(
 def render(table: Table, width: int) -> RenderableType:
     """Return a table for a terminal of `width` columns.
 
-    The first column is repeated in every block; a column too wide for the terminal alone is folded. A first
-    column of sentences is folded before a table is cut.
+    The first column is repeated in every block; a column too wide for the terminal alone is folded. Before a
+    table is cut its widest column is folded, where words stay whole.
     """
     widths = [
         _width([heading, *(row[i] for row in table.rows)]) + _PADDING
         for i, heading in enumerate(table.columns)
     ]
-    left = width - 1 - sum(widths[1:])
-    if widths[0] > left >= max(_SENTENCE, _longest_word(table) + _PADDING):
+    widest = widths.index(max(widths))
+    left = width - 1 - sum(widths) + widths[widest]
+    if widths[widest] > left >= max(_SENTENCE, _longest_word(table, widest) + _PADDING):
         return _grouped(table, [_block(table, list(range(len(widths))), fits=False)], width)
     blocks: list[list[int]] = [[]]
     used = widths[0]
@@ -132,12 +133,9 @@ def _styled(table: Table, row: int, column: int) -> Text:
     return Text(table.rows[row][column], style=" ".join(_STYLES[mark] for mark in Mark if mark in marks))
 
 
-def _longest_word(table: Table) -> int:
-    return max(
-        cell_len(word)
-        for cell in (table.columns[0], *(row[0] for row in table.rows))
-        for word in cell.split()
-    )
+def _longest_word(table: Table, column: int) -> int:
+    cells = (table.columns[column], *(row[column] for row in table.rows))
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
 def _width(cells: list[str]) -> int:
