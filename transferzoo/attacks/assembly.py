@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from transferzoo.attacks.contract import check_objective, drew, kept, shared_draws
 from transferzoo.attacks.techniques import (
     Accumulator,
     Ensemble,
@@ -94,9 +95,13 @@ def _gradient(objective: Objective, unit: WorkUnit) -> Oracle:
     """Return the innermost oracle: images (N, C, H, W) → ∂J/∂x of every image; the unit notes each."""
 
     def gradient(images: Tensor) -> Tensor:
+        before = shared_draws(images.device)
         with torch.enable_grad():
             leaf = images.detach().requires_grad_()
-            total = objective(leaf).sum()
+            value = objective(leaf)
+            check_objective(value, images)
+            total = value.sum()
+        unit.surrogate_draws |= drew(before, images.device)
         slope = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
         if slope is None:
             raise ModelError(
@@ -113,13 +118,27 @@ def ascent(composition: Composition, parts: Sequence[Objective], unit: WorkUnit)
     """Return the ascent direction that the step follows, images (N, C, H, W) → same shape."""
     oracles = [_wrapped(composition.of(View), _gradient(part, unit), unit) for part in parts]
     ensemble = composition.of(Ensemble)
-    joint = ensemble[0].combine(oracles, parts, unit) if ensemble else oracles[0]
-    return _wrapped(composition.of(Estimator, Filter, Accumulator), joint, unit)
+    joint = oracles[0]
+    if ensemble:
+        joint = kept(ensemble[0], ensemble[0].combine(oracles, parts, unit), unit)
+    direction = _noted(_wrapped(composition.of(Estimator, Filter), joint, unit), unit)
+    if momenta := composition.of(Accumulator):  # which may divide by a norm, and hide what is not finite
+        direction = _noted(_wrapped(momenta, direction, unit), unit)
+    return direction
+
+
+def _noted(oracle: Oracle, unit: WorkUnit) -> Oracle:
+    def noted(images: Tensor) -> Tensor:
+        found = oracle(images)
+        unit.note_direction(found)
+        return found
+
+    return noted
 
 
 def _wrapped(techniques: Sequence[Wrapper], oracle: Oracle, unit: WorkUnit) -> Oracle:
     for technique in techniques:
-        outer = technique.wrap(oracle, unit)
+        outer = kept(technique, technique.wrap(oracle, unit), unit)
         oracle = _joining(oracle, outer, unit, technique.after) if technique.after else outer
     return oracle
 
@@ -133,5 +152,5 @@ def steps_along(composition: Composition, unit: WorkUnit) -> Oracle:
     """Return how an ascent direction becomes a step."""
     stride: Oracle = unit.along
     for technique in composition.of(Stepper):
-        stride = technique.stride(stride, unit)
+        stride = kept(technique, technique.stride(stride, unit), unit)
     return stride

@@ -18,6 +18,7 @@ from transferzoo.attacks.techniques import (
     Features,
     Fusion,
     Joint,
+    Refinement,
     Stage,
     Starter,
     Technique,
@@ -113,6 +114,16 @@ class Composition:
         besides = attacked * steps * sum(technique.each_step for technique in self.techniques)
         return models * setup + factor * by_steps + besides
 
+    def requests(self, steps: int, models: int = 1) -> int:
+        """Return how many gradients an image the techniques may ask for: of what models make together, one.
+
+        Those that a logit, a layer or a joint objective takes besides are made without being asked for.
+        """
+        ensemble = self.of(Ensemble)
+        inner = (Refinement, Fusion, Features, *(() if ensemble else (Draw,)))
+        asking = tuple(one for one in self.techniques if not isinstance(one, inner))
+        return Composition(asking).cost(steps, models if ensemble else 1)
+
     def steps_within(self, most: int, models: int = 1) -> int:
         """Return the most steps of at most so many gradient evaluations an image; 0 if there are none."""
         return bisect_right(range(1, min(most, MOST_STEPS) + 1), most, key=lambda n: self.cost(n, models))
@@ -148,10 +159,21 @@ def compose(spec: str, size: int | None = None) -> Composition:
                 expected="one",
                 got=" and ".join(rivals),
             )
+    _check_costs(built)
     _check_needs(built)
     _check_places(spec, built)
     explicit = [technique for technique in built if technique != DEFAULT_LOSS]
     return Composition(tuple(sorted(explicit, key=lambda technique: technique.stage)))
+
+
+def _check_costs(built: list[Technique]) -> None:
+    """Check that what techniques cost is counted."""
+    for technique in built:
+        for name in ("cost", "each_step", "after"):
+            if not isinstance(said := getattr(technique, name), int) or said < 0:
+                raise UsageError(
+                    f"`{name}` of '{technique.name}' is {said!r}", expected="a whole number, from 0"
+                )
 
 
 def _check_needs(built: list[Technique]) -> None:

@@ -20,6 +20,7 @@ import torch
 
 from transferzoo.attacks.assembly import ascent, objectives, steps_along
 from transferzoo.attacks.composition import compose
+from transferzoo.attacks.contract import check_cost, drew, kept, shared_draws, warn_of_shared_draws
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw, Starter
 from transferzoo.attacks.techniques.work_unit import WorkUnit
@@ -182,8 +183,13 @@ def perturb(
             surrogates = tuple(technique.draw(surrogates, unit))
         for model in surrogates:
             block.enter_context(frozen(model))
+        draws = shared_draws(images.device)
         parts = objectives(attack.composition, surrogates, unit, block)
-        return clean + _climb(attack.composition, parts, unit, on_step or (lambda *_: None))
+        delta = _climb(attack.composition, parts, unit, on_step or (lambda *_: None))
+        check_cost(attack.composition, unit, len(given))
+        if drew(draws, images.device) and not unit.surrogate_draws:
+            warn_of_shared_draws(attack.composition)
+        return clean + delta
 
 
 def _one_by_one(
@@ -225,7 +231,8 @@ def _climb(
 
     delta = torch.zeros_like(unit.images)
     for starter in composition.of(Starter):
-        delta = unit.inside(starter.start(unit, advance))
+        begin = kept(starter, lambda _, one=starter: one.start(unit, advance), unit)
+        delta = unit.inside(begin(unit.images))
     for done in range(1, unit.steps + 1):
         delta = advance(delta)
         unit.done = done

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from transferzoo.attacks.techniques import Loss
     from transferzoo.base.budget import Budget
 
+SLOPE, DIRECTION = "the gradient of the surrogate", "what the techniques make of finite gradients"
+HINTS = {SLOPE: "check its weights for NaN", DIRECTION: "one of them divides by zero, or overflows"}
+"""What may not be finite → what then helps."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pool:
@@ -51,6 +55,8 @@ class WorkUnit:
         pool: images to mix with; None where there are none.
         done: steps done so far; the engine counts.
         current: the images so far, (N, C, H, W) in [0, 1]; the engine moves them on.
+        requests: images whose gradient techniques have asked for so far.
+        surrogate_draws: whether the surrogate draws from PyTorch's global generator.
     """
 
     images: Tensor
@@ -61,11 +67,13 @@ class WorkUnit:
     shared: torch.Generator
     pool: Pool | None = None
     done: int = 0
+    requests: int = 0
+    surrogate_draws: bool = False
 
     def __post_init__(self) -> None:
         """Begin with the clean images."""
         self.current = self.images
-        self._finite: Tensor | None = None
+        self._finite: dict[str, Tensor] = {}
         self.norm, self.steps = self.budget.norm, self.budget.steps
         self.epsilon, self.step = float(self.budget.epsilon), float(self.budget.step)
 
@@ -110,9 +118,17 @@ class WorkUnit:
         return NORMS[self.norm].project(delta, self.epsilon).clamp(-self.images, 1 - self.images)
 
     def note(self, gradient: Tensor) -> None:
-        """Remember whether a gradient of the surrogate is finite."""
-        finite = gradient.isfinite().all()
-        self._finite = finite if self._finite is None else self._finite & finite
+        """Remember a gradient of the surrogate, and whether it is finite."""
+        self.requests += len(gradient)
+        self._remember(SLOPE, gradient)
+
+    def note_direction(self, direction: Tensor) -> None:
+        """Remember whether what techniques made of gradients is finite."""
+        self._remember(DIRECTION, direction)
+
+    def _remember(self, what: str, found: Tensor) -> None:
+        finite = found.isfinite().all()
+        self._finite[what] = self._finite[what] & finite if what in self._finite else finite
 
     def require_finite(self) -> None:
         """Check the gradients of a step, all at once: a GPU is waited for each time it is asked.
@@ -120,9 +136,12 @@ class WorkUnit:
         Raises:
             ModelError: one of them was not finite.
         """
-        if self._finite is not None and not self._finite:
-            raise ModelError("the gradient of the surrogate is not finite", hint="check its weights for NaN")
-        self._finite = None
+        import torch
+
+        found, self._finite = self._finite, {}
+        if found and not torch.stack(list(found.values())).all():
+            what = next(what for what, finite in found.items() if not finite)
+            raise ModelError(f"{what} is not finite", hint=HINTS[what])
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw from U[0, 1), every image from its own generator: float64 (N, *shape) on the CPU."""
