@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.checkpoints import copied, with_classes
 from helpers.refusals import refused
 from transferzoo.api import load_images, load_model
 from transferzoo.evaluation.run_folder import RunFolder
@@ -172,6 +173,30 @@ def test_predictions_of_a_target_that_is_elsewhere(
     assert {noise["target"] for noise in found["noise"]} == {"fashion-mnist/vgg"}
     alone = scored(cli, *words, "--predictions", "phone.csv")
     assert [record["outcomes"] for record in alone["records"]] == [one["outcomes"]]
+
+
+def test_classes_of_targets_are_those_of_a_file_or_of_their_names(
+    cli: Run, folders: Path, batch: Any
+) -> None:
+    """As for `attack`: a head of another order by a file, and images of unknown classes left out."""
+    words = ("adv", "--clean", "clean", "--dataset", "fashion-mnist")
+    (expected,) = scored(cli, *words, "-t", "vgg")["records"]
+    order = (9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+    with_classes(copied("vgg", folders / "swapped"), order, None)
+    done = cli("score", *words, "-t", "./swapped")
+    assert done.code == 1
+    assert "in another order it would be right on" in done.err and "--classes FILE" in done.err
+    rows = [f"{CLASSES[at]},{place}" for place, at in enumerate(order)]
+    (folders / "map.csv").write_text("\n".join(["data,model", *rows]))
+    (mapped,) = scored(cli, *words, "-t", "./swapped", "--classes", "map.csv")["records"]
+    assert mapped["outcomes"] == expected["outcomes"]
+    kept = (3, 2, 1, 0, 4, 5, 8, 9)
+    with_classes(copied("vgg", folders / "less"), kept, [CLASSES[at] for at in kept])
+    (less,) = scored(cli, *words, "-t", "./less", "--images-correct-for", "none")["records"]
+    assert less["n"] == sum(label in kept for label in batch.labels.tolist())
+    (folders / "phone.csv").write_text("id,label\n")
+    refused = cli("score", *words, "-t", "./less", "--predictions", "phone.csv")
+    assert refused.code == 2 and "--predictions are of all classes: expected targets that know" in refused.err
 
 
 def test_what_is_beyond_the_budget_and_what_has_no_twin_is_named(cli: Run, folders: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from safetensors.torch import load_file, save_file
 
 from transferzoo.zoo.schema import assets
@@ -78,3 +79,23 @@ def labels() -> list[int]:
 def content(folder: Path) -> dict[str, bytes]:
     """Return the bytes of every file, by name."""
     return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def with_classes(folder: Path, order: Sequence[int], names: Sequence[str] | None) -> Path:
+    """Give a checkpoint other classes: number in the data's, or -1 for one that is none of them.
+
+    Those others have the largest logits for any image.
+    """
+
+    def change(weights: dict[str, Tensor]) -> None:
+        for name in heads(weights):
+            rows = [weights[name][at] if at >= 0 else torch.full_like(weights[name][0], 9.0) for at in order]
+            weights[name] = torch.stack(rows).contiguous()
+
+    def describe_them(config: dict[str, Any]) -> None:
+        config["num_classes"] = config["pretrained_cfg"]["num_classes"] = len(order)
+        config["pretrained_cfg"].pop("label_names", None)
+        if names:
+            config["pretrained_cfg"]["label_names"] = list(names)
+
+    return with_json(with_weights(folder, change), "config.json", describe_them)

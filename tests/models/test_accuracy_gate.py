@@ -84,6 +84,22 @@ def test_the_likely_cause() -> None:
     assert "it reads 8x8 pixels" in hint(drawn, true)
 
 
+def test_two_classes_that_are_interchanged() -> None:
+    """The accuracy is high enough then; what it would be otherwise is higher, beyond chance."""
+    true = torch.arange(200) % 5
+    classes = tuple("abcde")
+    swapped = torch.tensor([0, 2, 1, 3, 4])[true]
+    accuracy, warning = require_accuracy("m", swapped, true, classes)
+    assert accuracy == 0.6
+    assert "'m' has a clean accuracy of 60.0%" in warning
+    assert "right on 100%: state the order of its classes with --classes FILE" in warning
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        wrong = torch.rand(200, generator=generator) < 0.4
+        drawn = torch.where(wrong, torch.randint(0, 5, (200,), generator=generator), true)
+        assert require_accuracy("m", drawn, true, classes)[1] == ""
+
+
 def test_chance_is_not_taken_for_another_order() -> None:
     """On few images some order of the classes always fits: it has to fit images it was not made of."""
     for seed in range(200):

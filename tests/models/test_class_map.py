@@ -7,9 +7,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
-from helpers.checkpoints import copied, data_folder, heads, labels, with_json, with_weights
+from helpers.checkpoints import copied, data_folder, labels, with_classes
 from helpers.refusals import refused
 from transferzoo.models.class_map import describe, map_classes
 from transferzoo.zoo.reader import load_zoo
@@ -17,8 +16,6 @@ from transferzoo.zoo.reader import load_zoo
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from torch import Tensor
 
     from helpers.refusals import Run
 
@@ -98,26 +95,6 @@ def test_a_thousand_classes_and_the_background() -> None:
 
 
 # ---------------------------------------------------------------- in an attack
-
-
-def with_classes(folder: Path, order: Sequence[int], names: Sequence[str] | None) -> Path:
-    """Give a checkpoint other classes: number in the data's, or -1 for one that is none of them.
-
-    Those others have the largest logits for any image.
-    """
-
-    def change(weights: dict[str, Tensor]) -> None:
-        for name in heads(weights):
-            rows = [weights[name][at] if at >= 0 else torch.full_like(weights[name][0], 9.0) for at in order]
-            weights[name] = torch.stack(rows).contiguous()
-
-    def describe_them(config: dict[str, Any]) -> None:
-        config["num_classes"] = config["pretrained_cfg"]["num_classes"] = len(order)
-        config["pretrained_cfg"].pop("label_names", None)
-        if names:
-            config["pretrained_cfg"]["label_names"] = list(names)
-
-    return with_json(with_weights(folder, change), "config.json", describe_them)
 
 
 ORDER = (9, -1, 3, 0, 1, 8, -1, 7, 2, 4, 6, 5, -1)

@@ -85,8 +85,8 @@ def _compare(
     missing = found.missing()
     results = complete(task, found, missing, trials.executor, request.results, files, as_json=request.json)
     if request.technique:
-        own = [one.label(gradients) for one, gradients, _ in rows if gradients == REPORTED_AT]
-        for sentence in standings(results, own, REPORTED_AT):
+        named = [one.label(gradients) for one, gradients, _ in rows if gradients == REPORTED_AT]
+        for sentence in standings(results, named, REPORTED_AT):
             log(sentence)
 
 

@@ -16,7 +16,7 @@ def attacks(zoo: Zoo) -> list[dict[str, Any]]:
     from transferzoo.attacks.composition import compose
     from transferzoo.attacks.techniques import TECHNIQUES
 
-    composed = [
+    composed: list[tuple[str, str, str, int | None, str]] = [
         (name, "preset", p.spec or "(no technique)", compose(p.spec).cost(1), p.about)
         for name, p in zoo.presets.items()
     ]

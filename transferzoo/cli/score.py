@@ -11,7 +11,7 @@ import typer
 from transferzoo.base.errors import UsageError
 from transferzoo.base.notes import Notes
 from transferzoo.cli.completion import complete_targets, one_of
-from transferzoo.cli.options import IMAGES
+from transferzoo.cli.options import IMAGES, ClassNumbers
 from transferzoo.cli.output import log
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
@@ -66,6 +66,7 @@ class ScoreRequest(TargetsRequest):
             show_default=False,
         ),
     ] = None
+    classes: ClassNumbers = None
     epsilon: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +99,7 @@ def score(request: ScoreRequest) -> None:
     from transferzoo.cli.score_pack import given_packs, score_pack
     from transferzoo.datasets.own import own_images
     from transferzoo.evaluation.given_images import ImageFolder
+    from transferzoo.evaluation.known_classes import note_classes, with_classes
     from transferzoo.evaluation.packs import with_packed
     from transferzoo.models.resolve import named_dataset, select_models
     from transferzoo.results.comparisons import Findings
@@ -123,10 +125,20 @@ def score(request: ScoreRequest) -> None:
     options.check_used(records, targets)
     _, targets = download_models((), tuple(targets), log)
     options.check_prompt(targets)
-    notes.tell()
     spec = records.dataset(name)
+    if request.classes is not None:
+        targets = with_classes(targets, spec, request.classes)
+    known = note_classes(spec, targets, notes)
+    if request.predictions and len(known) < len(spec.classes):
+        raise UsageError(
+            "--predictions are of all classes",
+            expected=f"targets that know all {len(spec.classes):,}",
+            got=f"some that know {len(known):,}",
+            hint="score the others by themselves",
+        )
+    notes.tell()
     split = request.split or spec.attack.split
-    found = [scored(request, folder, sized(spec, folder), split, root, targets) for folder in folders]
+    found = [scored(request, folder, sized(spec, folder), split, root, targets, known) for folder in folders]
     found += [score_pack(request, pack, spec, targets) for pack in packs.values()]
     together = Findings(
         [record for each in found for record in each.records],

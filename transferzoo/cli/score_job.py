@@ -71,20 +71,25 @@ def scored(
     split: str,
     root: Path | None,
     targets: Sequence[ModelSpec],
+    known: tuple[int, ...],
 ) -> Findings:
-    """Return what one folder of images found."""
+    """Return what one folder of images found, of the classes that all targets know."""
     from transferzoo.attacks.noise import noise_name
     from transferzoo.base.attack_config import AttackConfig, AttackSpec
     from transferzoo.base.digests import tensors_digest
     from transferzoo.base.distributed import this_device
     from transferzoo.evaluation.given_images import GivenImages
     from transferzoo.evaluation.job import Job
+    from transferzoo.evaluation.known_classes import only_known
     from transferzoo.evaluation.noise_images import of_labels_only
     from transferzoo.evaluation.run import measure_given
     from transferzoo.evaluation.run_folder import RunFolder
     from transferzoo.results.records import SurrogateAttack
 
     adversarial, clean, names, spec = _paired(request, folder, spec, split, root)
+    kept = [at for at, label in enumerate(clean.labels.tolist()) if label in known]
+    adversarial, names = adversarial[kept], [names[at] for at in kept]
+    spec, clean = only_known(spec, clean, known)
     answering = [
         answering_target(file, names, adversarial, clean, spec) for file in request.predictions or ()
     ]

@@ -7,7 +7,8 @@ chance, 1/K of K classes, and √(1/K), halfway between chance and 1 on a logari
     interval reaches down to chance, but not up to √(1/K)      it does not, and is refused
     anything else                                              doubtful: a warning
 
-So a few images, which can show neither, are never refused.
+So a few images, which can show neither, are never refused. A model that would be right on more images beyond
+chance if its classes were in another order, as where two are interchanged, is told of whatever its accuracy.
 """
 
 from __future__ import annotations
@@ -103,9 +104,10 @@ def require_accuracy(
         ModelError: it is refused.
     """
     found = _counted(predictions, labels, classes)
+    order = _other_order(predictions, labels, classes)
     if not found.doubtful:
-        return found.rate, ""
-    cause = likely_cause(predictions, labels, classes) or sizes
+        return found.rate, order and f"Warning: '{name}' has a clean accuracy of {found}; {order}."
+    cause = _one_class(predictions, labels, classes) or order or sizes
     hint = cause or "check its normalisation, class order and data set"
     if found.refused and not allowed:
         raise ModelError(
@@ -117,12 +119,10 @@ def require_accuracy(
     return found.rate, f"Warning: the clean accuracy of '{name}' is {found}; {hint}."
 
 
-def likely_cause(predictions: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
-    """Return what may be wrong with a model that is rarely right; empty where its classes do not show it.
+def _one_class(predictions: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
+    """Return that pixels are misread, where it looks so; else empty.
 
-    Misread pixels look alike to a model, so that it sees one class nearly everywhere. In a wrong order of
-    classes another number stands for each: the class that half of the images show for a number is the right
-    one for the other half.
+    They look alike to a model then, so that it sees one class nearly everywhere.
 
     Args:
         predictions: its classes of clean images, int64 (N,).
@@ -133,11 +133,25 @@ def likely_cause(predictions: Tensor, labels: Tensor, classes: Sequence[str]) ->
         torch.bincount(each, minlength=len(classes)) / len(labels) for each in (predictions, labels)
     )
     most = int(seen.argmax())
-    if seen[most] - shown[most] > ONE_CLASS:
-        return (
-            f"it takes {float(seen[most]):.0%} of them for '{classes[most]}', as a model does that is used "
-            "to pixels of another normalisation or range: check its mean and std"
-        )
+    if seen[most] - shown[most] <= ONE_CLASS:
+        return ""
+    return (
+        f"it takes {float(seen[most]):.0%} of them for '{classes[most]}', as a model does that is used "
+        "to pixels of another normalisation or range: check its mean and std"
+    )
+
+
+def _other_order(predictions: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
+    """Return that classes are in another order, of all or of two of them, where it looks so; else empty.
+
+    Another number stands for each then: the class that half of the images show for a number is the right one
+    for the other half, beyond chance.
+
+    Args:
+        predictions: a model's classes of clean images, int64 (N,).
+        labels: true classes, int64 (N,).
+        classes: their names.
+    """
     drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     fit, held = drawn[::2], drawn[1::2]
     counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
@@ -147,12 +161,12 @@ def likely_cause(predictions: Tensor, labels: Tensor, classes: Sequence[str]) ->
         return ""
     plainly = _counted(predictions, labels, classes)
     otherwise = _counted(renamed, labels[held], classes)
-    if otherwise.interval[0] > max(plainly.least, plainly.interval[1]):
-        return (
-            f"with its classes in another order it would be right on {otherwise.rate:.0%}: state the order "
-            "of its classes with --classes FILE"
-        )
-    return ""
+    if otherwise.interval[0] <= max(plainly.least, plainly.interval[1]):
+        return ""
+    return (
+        f"with its classes in another order it would be right on {otherwise.rate:.0%}: state the order "
+        "of its classes with --classes FILE"
+    )
 
 
 def _counted(predictions: Tensor, labels: Tensor, classes: Sequence[str]) -> CleanAccuracy:
