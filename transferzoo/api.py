@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -291,13 +292,14 @@ def audit(
     )
     earlier = None if request.baseline is None else read_audit(request.baseline)
     talk = Talk(notify)
-    found = plan(request, talk)
-    place = None if folder is None else formats.place(Path(folder), found.folder_name, request.baseline)
-    prepared = prepare(found, talk, jobs, began)
-    notify(prepared.announcement)
-    if place is not None:
-        formats.begin(place)
-    record = finish(prepared, talk, earlier, request.command(place, jobs))
-    if place is not None:
-        write_audit(record, place)
+    with nullcontext() if folder is None else formats.none_left(Path(folder), request.baseline):
+        found = plan(request, talk)
+        place = None if folder is None else formats.place(Path(folder), found.folder_name, request.baseline)
+        prepared = prepare(found, talk, jobs, began)
+        notify(prepared.announcement)
+        if place is not None:
+            formats.begin(place)
+        record = finish(prepared, talk, earlier, request.command(place, jobs))
+        if place is not None:
+            write_audit(record, place)
     return record

@@ -16,6 +16,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 
 import transferzoo
 from helpers.browser import browsing, chromium
+from helpers.checkpoints import copied, with_classes
 from helpers.pages import Page
 from transferzoo.audits.record import SCHEMA_FILE, json_schema, read_audit
 
@@ -182,6 +183,41 @@ def test_what_cannot_be_audited(cli: Run, words: list[str], code: int, sentence:
     Path("bad.json").write_text('{"schema_version": 7}')
     Path("bad.onnx").write_bytes(b"nothing of a model")
     refused(cli("audit", *words), code, sentence)
+
+
+def test_no_verdict_is_left_where_nothing_could_be_measured(cli: Run, few: Path, tmp_path: Path) -> None:
+    """Whatever fails, before the images are known too; a wrong request and a cost leave it as it is."""
+    words = ("audit", "vgg", "--dataset", "fashion-mnist", *SURROGATES, "-a", "fgsm", "--max-rate", "100%")
+    assert cli(*words, "--data", few, "--images", 20).code == 0
+    files = sorted(Path("audits/vgg").iterdir())
+    assert len(files) == 5
+    (tmp_path / "broken" / "Bag").mkdir(parents=True)
+    (tmp_path / "broken" / "Bag" / "one.png").write_bytes(b"no picture")
+    for wrong, code in (
+        (("--data", tmp_path / "broken", "--dry-run"), 1),
+        (("--data", few, "-a", "nothing"), 2),
+        (("--data", few, "--baseline", "audits/vgg/audit.json"), 2),
+    ):
+        assert cli(*words, *wrong).code == code
+        assert sorted(Path("audits/vgg").iterdir()) == files
+    assert cli(*words, "--data", tmp_path / "broken").code == 1
+    assert not [*Path("audits/vgg").iterdir()]
+
+
+def test_a_doubtful_model_does_not_pass_without_a_caution(cli: Run, few: Path, tmp_path: Path) -> None:
+    """One with some classes interchanged is audited on the others; nor where it is finished already."""
+    with_classes(copied("vgg", tmp_path / "mine"), (1, 0, 3, 2, *range(4, 10)), None)
+    words = ("audit", "./mine", "--dataset", "fashion-mnist", "--data", few, *SURROGATES, "-a", "fgsm")
+    for _ in range(2):
+        done = cli(*words, "--images", 100, "--max-rate", "100%")
+        assert done.code == 0, done.err
+        (accuracy,) = re.findall(r"its clean accuracy is ([\d.]+) %", done.out)
+        assert 40 < float(accuracy) < 70
+        (folder,) = Path("audits").iterdir()
+        for said in (done.out, (folder / "summary.md").read_text(), (folder / "report.html").read_text()):
+            assert "Caution: " in said and "with its classes in another order it would be right" in said
+    plain = cli("audit", "vgg", *words[2:], "--images", 100, "--max-rate", "100%")
+    assert "PASS" in plain.out and "clean accuracy is" in plain.out and "in another order" not in plain.out
 
 
 def test_the_schema_in_the_package_is_that_of_the_record() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -16,9 +17,13 @@ from transferzoo.results.comparisons import percent
 from transferzoo.results.writers import to_markdown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transferzoo.audits.record import Attacker, AuditRecord
 
 AUDIT, PAGE, JUNIT, SUMMARY, REPEAT = "audit.json", "report.html", "junit.xml", "summary.md", "repeat.sh"
+AUDITS = Path("audits")
+"""Where the folders of audits lie that a user names none for."""
 COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 """What a suite counts, and the element of a case that it counts."""
 
@@ -34,7 +39,7 @@ def place(folder: Path | None, usual: str, baseline: Path | None) -> Path:
     Raises:
         UsageError: it would be.
     """
-    found = folder or Path("audits") / usual
+    found = folder or AUDITS / usual
     if baseline is not None and baseline.resolve().parent == found.resolve():
         raise UsageError(
             "the baseline lies where this audit is written", expected="another --folder", got=str(found)
@@ -50,8 +55,28 @@ def begin(folder: Path) -> None:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (AUDIT, PAGE, JUNIT, SUMMARY, REPEAT):
-            (folder / name).unlink(missing_ok=True)
+        _remove(folder)
+
+
+@contextmanager
+def none_left(folder: Path, baseline: Path | None) -> Iterator[None]:
+    """Remove the files of an earlier audit where this one cannot be measured, whatever fails inside.
+
+    What is wrong about the request leaves them as they are, and so does a baseline among them.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception:
+        if baseline is None or baseline.resolve().parent != folder.resolve():
+            _remove(folder)
+        raise
+
+
+def _remove(folder: Path) -> None:
+    for name in (AUDIT, PAGE, JUNIT, SUMMARY, REPEAT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write(record: AuditRecord, folder: Path) -> None:

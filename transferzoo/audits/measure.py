@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from transferzoo.audits.attackers import agreements, own_weights
 from transferzoo.audits.record import (
@@ -23,11 +24,13 @@ from transferzoo.audits.record import (
 )
 from transferzoo.audits.verdicts import compare, held_out, judge, share_of, worse_of
 from transferzoo.base.digests import tensors_digest
+from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import DataError
 from transferzoo.base.file_names import file_name
 from transferzoo.evaluation.kept_records import intact
 from transferzoo.evaluation.run import run
 from transferzoo.evaluation.run_folder import RunFolder
+from transferzoo.models.accuracy_gate import require_accuracy
 from transferzoo.results.comparisons import budget_of, noise_beside
 from transferzoo.results.records import short
 
@@ -197,6 +200,7 @@ class _Outcome:
             queries=cost.queries,
             answers=cost.answers,
             left_out=tuple(f"{each.surrogate} with {each.attack}" for each in self.left_out),
+            cautions=_cautions(self.jobs[0], self.found[0][0]),
             command=command,
             versions=dict(first.versions),
             times=times,
@@ -260,6 +264,17 @@ def _hits(records: Sequence[Record]) -> NDArray[np.bool_]:
     """Return which attackers fool which of the images that count for the target they share, (A, N)."""
     outcomes = np.array([list(each.outcomes) for each in records])
     return np.asarray(outcomes[:, outcomes[0] != "-"] == "1")
+
+
+def _cautions(job: Job, folder: RunFolder) -> tuple[str, ...]:
+    """Return what is doubtful about the audited model's predictions of the drawn images, in a sentence."""
+    model, selection = job.targets[0], folder.selected()
+    places = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
+    at = torch.tensor([places[identity] for identity in selection.ids])
+    predictions = job.predictions(model).ask(at, this_device())
+    classes = job.dataset.classes
+    _, warning = require_accuracy(model.name, predictions, job.data.labels[at], classes, allowed=True)
+    return (warning.removeprefix("Warning: "),) if warning else ()
 
 
 def _images(job: Job, folder: RunFolder) -> tuple[Image, ...]:

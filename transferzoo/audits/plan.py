@@ -19,6 +19,7 @@ from transferzoo.evaluation.known_classes import note_classes, only_known, requi
 from transferzoo.evaluation.noise_images import of_labels_only
 from transferzoo.evaluation.pack_manifest import find_pack
 from transferzoo.evaluation.packs import pack_job, read_pack, with_packed
+from transferzoo.evaluation.trained_on import note_trained_on
 from transferzoo.models.fitting import note_to_pull
 from transferzoo.models.load import identity
 from transferzoo.models.resolve import named_dataset, select_models
@@ -139,6 +140,7 @@ class Plan:
             crafted_on,
             tried_on,
             images,
+            trusted=frozenset(one.model.full_name for one in self.trainings),
             allow_inaccurate=request.allow_inaccurate,
             noiseless=self._noiseless(talk),
         )
@@ -196,6 +198,7 @@ def plan(request: AuditRequest, talk: Talk) -> Plan:
         surrogates = with_classes(surrogates, spec, request.classes)
         audited, *others = with_classes((audited, *others), spec, request.classes)
     split = request.split or zoo.dataset(name).attack.split
+    note_trained_on(zoo.dataset(name), split, surrogates, notes)
     trainings: tuple[Adaptation, ...] = ()
     if not surrogates:
         require_fitting(zoo.dataset(name), (audited, *others))

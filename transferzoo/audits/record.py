@@ -207,6 +207,7 @@ class AuditRecord(FrozenModel):
         queries: images that the audited model classified, `answers` among them.
         answers: what it said of images that are not audited, which its replicas were trained on.
         left_out: attackers that have the audited model's own weights.
+        cautions: what is doubtful about the model on these images, in sentences; none as a rule.
         command: as it was written.
         versions: of the packages that the result depends on.
         times: see `Times`.
@@ -235,6 +236,7 @@ class AuditRecord(FrozenModel):
     queries: int
     answers: int = 0
     left_out: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
     command: str
     versions: dict[str, str]
     times: Times

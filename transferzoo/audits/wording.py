@@ -58,7 +58,8 @@ def sample(record: AuditRecord) -> str:
     most = max(one.gradients for one in record.attackers)
     return (
         f"{len(record.images):,} images of {record.dataset} were drawn; the {record.counted:,} that the "
-        f"model gets right without an attack count. {_count(len(record.attackers), 'attacker')}, each with "
+        "model gets right without an attack count; its clean accuracy is "
+        f"{percent(record.model.accuracy)} %. {_count(len(record.attackers), 'attacker')}, each with "
         f"at most {_count(most, 'gradient evaluation')} an image." + _made_before(record)
     )
 
@@ -81,8 +82,8 @@ def _by_limit(record: AuditRecord) -> str:
     limit, best = f"{100 * record.max_rate:g} %", record.held_out
     upper = percent(max(one.upper for one in record.attackers))
     tested = (
-        "the best single attacker, chosen on other images than it is measured on, fools "
-        f"{percent(best.rate)} % (lower bound {percent(best.low)} %)"
+        "the best single attacker, chosen on one half of the images and measured on the other, fools "
+        f"{percent(best.rate)} % over both (at least {percent(best.low)} % by the half that shows more)"
     )
     if record.limit_verdict is Verdict.PASS:
         return (
@@ -110,8 +111,8 @@ def _by_baseline(record: AuditRecord) -> str:
     attacker = record.attackers[worst.attacker]
     found = (
         f"{attacker_name(attacker)} fools {100 * worst.difference:+.1f} points more on {worst.n:,} images "
-        f"that both get right (McNemar, one-sided, corrected for {len(record.attackers)} attackers: "
-        f"p = {worst.adjusted:.3g})"
+        "that both get right (McNemar, one-sided, corrected for "
+        f"{_count(len(record.attackers), 'attacker')}: p = {worst.adjusted:.3g})"
     )
     if record.comparison.verdict is Verdict.FAIL:
         return f"Significantly worse than {short(record.comparison.model)}: {found}."
@@ -194,6 +195,7 @@ def sentences(record: AuditRecord) -> list[str]:
     every = (
         verdict(record),
         weak(record),
+        *(f"Caution: {one}" for one in record.cautions),
         question(record),
         sample(record),
         controls(record),

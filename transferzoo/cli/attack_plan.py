@@ -142,6 +142,7 @@ def prepare(found: Found, notes: Notes) -> Prepared:
     from transferzoo.cli.finetune import fine_tunings, with_tuned
     from transferzoo.evaluation.job import weights_of
     from transferzoo.evaluation.known_classes import note_classes, with_classes
+    from transferzoo.evaluation.trained_on import note_trained_on
     from transferzoo.sync.on_this_machine import download_models
 
     request, zoo, name, dataset = found.request, found.zoo, found.name, found.dataset
@@ -161,6 +162,8 @@ def prepare(found: Found, notes: Notes) -> Prepared:
     if tuned:
         crafted_on = with_tuned(dataset, crafted_on, tuned)
     made = {*untrained, *(one.model for one in tuned)}
+    named = [one for one in crafted_on if one not in made]
+    note_trained_on(dataset, request.split or dataset.attack.split, named, notes)
     known = note_classes(dataset, [one for one in (*crafted_on, *tried_on) if one not in made], notes)
     config = configure(
         zoo,

@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ from transferzoo.cli.parameters import command
 from transferzoo.cli.requests import ImagesRequest, TransferRequest
 from transferzoo.cli.tables import print_tables
 from transferzoo.models.unlisted_options import UnlistedOptions
+
+if TYPE_CHECKING:
+    from transferzoo.audits.plan import Talk
+    from transferzoo.audits.record import AuditRecord
 
 ATTACKERS = "Attackers"
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -240,31 +244,15 @@ def read_seconds(text: str) -> float:
 @command(AuditCommand)
 def audit(request: AuditCommand) -> None:
     """Judge whether images made on other models fool this one too often; the same command resumes."""
-    from dataclasses import asdict
-
     from transferzoo.audits import formats, wording
-    from transferzoo.audits.audit import finish, prepare
-    from transferzoo.audits.plan import Talk, plan
-    from transferzoo.audits.record import read_audit
-    from transferzoo.cli.auto_surrogates import plan_of, train_surrogates
-    from transferzoo.page.audit_report import write_audit
+    from transferzoo.base.file_names import file_name
 
-    began, asked = time.monotonic(), request.asked
-    baseline = None if asked.baseline is None else read_audit(asked.baseline)
-    talk = Talk(log, progress, lambda planned: train_surrogates(planned, request.jobs))
-    found = plan(asked, talk)
-    folder = formats.place(request.folder, found.folder_name, asked.baseline)
-    if request.dry_run and not all(one.finished() for one in found.trainings):
-        show_json({"trains": [plan_of(one) for one in found.trainings]})
-        return
-    prepared = prepare(found, talk, request.jobs, began)
     if request.dry_run:
-        show_json(asdict(prepared.cost)) if request.json else show_line(prepared.announcement)
+        _show_cost(request)
         return
-    log(prepared.announcement)
-    formats.begin(folder)
-    record = finish(prepared, talk, baseline, as_written())
-    write_audit(record, folder)
+    usual = formats.AUDITS / file_name(request.asked.model)
+    with formats.none_left(request.folder or usual, request.asked.baseline):
+        record, folder = _done(request)
     if request.json:
         show_json(record.model_dump(mode="json"))
     else:
@@ -273,3 +261,47 @@ def audit(request: AuditCommand) -> None:
             show_line(sentence)
     log(f"Written: {folder}")
     raise typer.Exit(record.verdict.exit_code)
+
+
+def _talk(request: AuditCommand) -> Talk:
+    from transferzoo.audits.plan import Talk
+    from transferzoo.cli.auto_surrogates import train_surrogates
+
+    return Talk(log, progress, lambda planned: train_surrogates(planned, request.jobs))
+
+
+def _show_cost(request: AuditCommand) -> None:
+    """Print what an audit takes; what it trains first, where that is not trained yet."""
+    from dataclasses import asdict
+
+    from transferzoo.audits.audit import prepare
+    from transferzoo.audits.plan import plan
+    from transferzoo.cli.auto_surrogates import plan_of
+
+    began, talk = time.monotonic(), _talk(request)
+    found = plan(request.asked, talk)
+    if not all(one.finished() for one in found.trainings):
+        show_json({"trains": [plan_of(one) for one in found.trainings]})
+        return
+    prepared = prepare(found, talk, request.jobs, began)
+    show_json(asdict(prepared.cost)) if request.json else show_line(prepared.announcement)
+
+
+def _done(request: AuditCommand) -> tuple[AuditRecord, Path]:
+    """Do what is asked, and return what was found and the folder that it is written to."""
+    from transferzoo.audits import formats
+    from transferzoo.audits.audit import finish, prepare
+    from transferzoo.audits.plan import plan
+    from transferzoo.audits.record import read_audit
+    from transferzoo.page.audit_report import write_audit
+
+    began, asked, talk = time.monotonic(), request.asked, _talk(request)
+    baseline = None if asked.baseline is None else read_audit(asked.baseline)
+    found = plan(asked, talk)
+    folder = formats.place(request.folder, found.folder_name, asked.baseline)
+    prepared = prepare(found, talk, request.jobs, began)
+    log(prepared.announcement)
+    formats.begin(folder)
+    record = finish(prepared, talk, baseline, as_written())
+    write_audit(record, folder)
+    return record, folder
