@@ -1,4 +1,4 @@
-"""Surrogates that were trained on what is attacked are told, where a folder has splits of the tool's making."""
+"""Surrogates that were trained on what is attacked are told, where the tool made the splits of a folder."""
 
 from __future__ import annotations
 

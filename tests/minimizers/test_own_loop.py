@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import torch
+from torch import nn
 
 import transferzoo.minimizers
 from helpers.minimizers import NAMES, Net, closure_on, make, same, weights
 from helpers.processes import printed
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import TransferZooError, UsageError
+from transferzoo.minimizers import Minimizer, Rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferzoo.minimizers import Closure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 README = Path(transferzoo.minimizers.__file__).with_name("README.md")
@@ -69,3 +78,37 @@ def test_options_are_keywords() -> None:
     with pytest.raises(AttributeError, match="no attribute 'GSM'"):
         transferzoo.minimizers.GSM  # noqa: B018
     assert "GSAM" in dir(transferzoo.minimizers)
+
+
+def test_a_rule_that_does_not_restore_the_weights_is_told_of() -> None:
+    """In its first step: by what it adds and by the last digit that taking it away again leaves."""
+
+    @dataclass(frozen=True)
+    class Forgetful(Rule):
+        name: ClassVar[str] = "forgetful"
+        passes: ClassVar[float] = 2
+        away: bool = False
+
+        def gradients(self, minimizer: Minimizer, closure: Closure) -> Tensor:
+            loss = closure()
+            with torch.no_grad():
+                for weight in minimizer.weights.parameters:
+                    weight.add_(0.1)
+            closure()
+            with torch.no_grad():
+                for weight in minimizer.weights.parameters if self.away else ():
+                    weight.sub_(0.1)
+            return loss
+
+    for rule in (Forgetful(), Forgetful(away=True)):
+        model = nn.Linear(40, 10)
+        minimizer = Minimizer(rule, model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+        def closure(model: nn.Module = model) -> Tensor:
+            model.zero_grad()
+            loss = model(torch.ones(2, 40)).square().mean()
+            loss.backward()
+            return loss  # type: ignore[no-any-return]
+
+        with pytest.raises(TransferZooError, match="'forgetful' does not leave the weights as they were"):
+            minimizer.step(closure)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from transferzoo.base.errors import TransferZooError
 from transferzoo.base.options import Options, Terms
 from transferzoo.minimizers.perturbation import Weights
 
@@ -137,10 +138,19 @@ class Minimizer:
 
         Args:
             closures: one a micro-batch, all of the same size.
+
+        Raises:
+            TransferZooError: in the first step of all, the rule did not restore the weights.
         """
         import torch
 
+        before = [] if self.steps else [p.detach().clone() for p in self.weights.parameters]
         loss, gradients = self.gradients(closures)
+        if not all(torch.equal(*pair) for pair in zip(before, self.weights.parameters, strict=False)):
+            raise TransferZooError(
+                f"the minimizer '{self.rule.name}' does not leave the weights as they were",
+                expected="a rule that restores them from copies, as `perturbation.at_the_worst` does",
+            )
         self.weights.give(gradients)
         if self._remembered is not None:
             self.memory, self._remembered = self._remembered, None
