@@ -64,6 +64,20 @@ def test_figures_of_runs() -> None:
     assert list(steps.panels[0].lines["b\nmi"]) == [1, 4]
 
 
+def test_means_of_other_targets_are_told_apart() -> None:
+    """Another target, other images, or a white box in one row alone; not one that is in none."""
+    one = record("a", "bim", "c", "10")
+
+    def captions(*others: Record) -> set[bool]:
+        figures = run_report.run_figures(Findings([one, record("a", "mi", "c", "01"), *others]))
+        return {"not the same for all rows" in f.caption for f in figures if f.name in ("attacks", "means")}
+
+    assert captions(record("b", "bim", "c", "11"), record("b", "mi", "c", "11")) == {False}
+    assert captions(record("b", "bim", "d", "11"), record("b", "mi", "c", "11")) == {True}
+    assert captions(replace(record("b", "bim", "c", "11"), selection="t")) == {True}
+    assert captions(record("a", "bim", "a", "11"), record("b", "bim", "a", "11")) == {True}
+
+
 def test_rows_are_named_by_what_tells_them_apart() -> None:
     def rows(*records: Record) -> list[str]:
         (chart,) = [f.chart for f in run_report.run_figures(Findings(records)) if f.name == "success"]

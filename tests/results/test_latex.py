@@ -219,3 +219,19 @@ def test_texts_are_no_wider_than_estimated(tmp_path: Path) -> None:
         if width > most + 0.05
     ]
     assert not wrong
+
+
+def test_headings_are_folded_between_words_and_before_a_column_is_cut_off() -> None:
+    heading = ("surrogate", "mean difference (points)", "95 % interval", "p", "targets better", "worse")
+    row = (
+        "resnet50-sgd\nrotated:n=5,angle=8+mi@step=eps/4",
+        "+8.0",
+        "[-0.8, +16.8]",
+        "0.073",
+        "0 of 2",
+        "1 of 2",
+    )
+    text = to_latex([Table("t", heading, (row,))], "t")
+    assert text.count("tabular}{") == 1
+    cells = re.findall(r"[A-Za-z]+", text.partition("toprule")[2].partition("midrule")[0])
+    assert {"mean", "difference", "points", "interval", "targets", "better", "worse"} <= {*cells}

@@ -97,9 +97,10 @@ def run_figures(findings: Findings) -> tuple[Figure, ...]:
     rates = {
         name: {attack: mean.mean for attack, mean in each.items() if mean} for name, each in means.items()
     }
-    caption = "Bars: mean over images and targets. Whiskers: 95 % t intervals over images."
+    apart = _unlike(rows)
+    caption = f"Bars: mean over images and targets{apart}. Whiskers: 95 % t intervals over images."
     shown = (
-        mean_rate_matrix(rates, "Mean over images and targets")
+        mean_rate_matrix(rates, f"Mean over images and targets{apart}")
         if min(len(attacks), len(means)) > 1
         else None,
         _success_matrix(rows, labels),
@@ -108,6 +109,17 @@ def run_figures(findings: Findings) -> tuple[Figure, ...]:
         _step_curves(findings, labels),
     )
     return tuple(figure for figure in shown if figure is not None)
+
+
+def _unlike(rows: Mapping[Row, Mapping[str, Record]]) -> str:
+    """Return, behind a comma, that means are not of the same targets or images; empty where they are."""
+    kinds = {
+        tuple(sorted((r.target, r.split, r.selection, r.seed) for r in cells.values() if not r.white_box))
+        for cells in rows.values()
+    }
+    if len(kinds) < 2:
+        return ""
+    return ", which are not the same for all rows: rankings compare these on what they share"
 
 
 def _paired_differences(findings: Findings, labels: Mapping[Row, str]) -> Figure | None:

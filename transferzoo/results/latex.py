@@ -23,7 +23,7 @@ TEXT_WIDTH = 356.0
 r"""Of the 360 points of \textwidth, what estimates may take."""
 GAP = 8.0
 """Between columns."""
-FIRST, HEADING = 130.0, 36.0
+FIRST, HEADING = 110.0, 36.0
 """Least width that the first column is folded to, and a heading, where there is no room."""
 TEXT_HEIGHT = 525.0
 LINE, SPACE, CAPTION = 12.0, 6.0, 13.6
@@ -173,7 +173,7 @@ def _pieces(line: Line, limit: float) -> Iterator[str]:
         yield line.text
         return
     for piece in _PIECE.findall(line.text):
-        if line._replace(text=piece).width <= limit:
+        if line._replace(text=piece.strip(" ")).width <= limit:
             yield piece
         else:
             yield from piece
