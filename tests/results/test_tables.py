@@ -16,6 +16,7 @@ from helpers.reports import written
 from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.base.table import Mark, Marked, Table
 from transferzoo.cli.tables import render as render_table
+from transferzoo.results.cell_texts import caption
 from transferzoo.results.comparisons import Findings, brief, paired_tests
 from transferzoo.results.records import Record
 from transferzoo.results.statistics import mcnemar, wilson
@@ -224,3 +225,11 @@ def test_brief_specs() -> None:
         assert brief(spec) == spec
     assert brief("vt:copies=20,beta=1.5+mi:decay=0.9,normalise=mean") == "vt+mi:decay=0.9"
     assert brief("vt:copies=20,beta=1.5+mi:decay=1,normalise=mean") == "vmi"
+
+
+def test_a_mean_over_images_that_count_for_other_targets_is_told() -> None:
+    even = [record("s", "a", "10"), record("s", "b", "01")]
+    assert "A mean is over images" not in caption(even, {})
+    for uneven in (record("s", "c", "1-"), record("s", "c", "-0")):
+        assert caption([*even, uneven], {}).endswith("each by the targets that it counts for.")
+    assert "A mean is over images" not in caption([*even, record("s", "s", "1-")], {}), "white box"

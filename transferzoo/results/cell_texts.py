@@ -98,7 +98,10 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     if gradients == "0":
         cost = "images as they were given"
     counted = COUNTED[records[0].images_correct_for]
-    return f"{protocol}{attacks}; {targeted}{cost}; n = {n}{counted}; seed {seeds}.{starred}"
+    by_target = {(r.pair, r.n) for r in records if not r.white_box}
+    each = " A mean is over images, each by the targets that it counts for."
+    uneven = each if len(by_target) > len({pair for pair, _ in by_target}) else ""
+    return f"{protocol}{attacks}; {targeted}{cost}; n = {n}{counted}; seed {seeds}.{starred}{uneven}"
 
 
 def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
