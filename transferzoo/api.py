@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.engine import Attack
 from transferzoo.audits import formats
-from transferzoo.audits.audit import finish, prepare
+from transferzoo.audits.audit import check_baseline, finish, prepare
 from transferzoo.audits.plan import Talk, plan
 from transferzoo.audits.record import read_audit
 from transferzoo.audits.request import LIMIT, AuditRequest
@@ -294,6 +294,7 @@ def audit(
     talk = Talk(notify)
     with nullcontext() if folder is None else formats.none_left(Path(folder), request.baseline):
         found = plan(request, talk)
+        check_baseline(found, earlier)
         place = None if folder is None else formats.place(Path(folder), found.folder_name, request.baseline)
         prepared = prepare(found, talk, jobs, began)
         notify(prepared.announcement)

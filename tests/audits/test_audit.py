@@ -137,6 +137,10 @@ def _compared(cli: Run, words: list[Any]) -> None:
 
     inside = cli(*words, "--folder", "audits/unclear", "--baseline", "audits/unclear/audit.json")
     refused(inside, 2, "the baseline lies where this audit is written")
+    other = cli(*words, "--eps", "23/255", "--folder", "audits/other", "--baseline", "robust.json")
+    refused(
+        other, 2, "the baseline allowed another change of the images: expected linf 24/255, got linf 23/255"
+    )
     robust["attackers"] = robust["attackers"][1:]
     Path("fewer.json").write_text(json.dumps(robust))
     refused(cli(*words, "--baseline", "fewer.json"), 1, "the baseline is of other attackers")

@@ -172,7 +172,8 @@ def test_replicas_ask_no_more_than_they_may(
     monkeypatch.setattr("transferzoo.training.labels.KeptPredictions", Counted)
     target = (mine / "model.pt", "--architecture", "test_resnet", "--data", mine / "photos")
     words = ("audit", *target, "--attackers", "replica", "--queries", 120, "-a", "mi", "--max-gradients", 4)
-    planned = json.loads(cli(*words, "--dry-run").out)["trains"]
+    planned = json.loads(cli(*words, "--dry-run", "--json").out)["trains"]
+    assert "Trains first, once: " in cli(*words, "--dry-run").out
     assert [one["queries"] for one in planned] == [120] * 3 and asked == []
     assert all(one["config"]["labels_from"].endswith("/model") for one in planned)
     done = cli(*words, "--max-rate", "100%", "--jobs", 1)
@@ -180,6 +181,7 @@ def test_replicas_ask_no_more_than_they_may(
     assert sum(asked) == 120  # three replicas, the same answers
     assert "trained once on 120 answers of model to images that are not attacked" in done.err
     assert done.err.count("answers as model does on") == 3
+    assert len(re.findall(r"^training \S+: step ", done.err, re.MULTILINE)) == 3 * 4, "each quarter"
     (place,) = Path("audits").iterdir()
     record = read_audit(place / "audit.json")
     assert record.answers == 120 and "120 of them before" in done.err

@@ -82,7 +82,7 @@ def test_bare_weights_of_more_classes(cli: Run, few: Path, tmp_path: Path) -> No
         done = cli("attack", role, "more.pt", *other, *named, "--classes", "map.csv")
         assert done.code == 0, done.err
         assert "more.pt: the weights are under 'state_dict'; its head tells 13 classes apart" in done.err
-        assert "Classes: of the 13 of 'more', 10 are the data's, by name: T-shirt/top is 3" in done.err
+        assert "Classes: of the 13 of 'more', 10 are the data's, as stated: T-shirt/top is 3" in done.err
         expected = cli("attack", role, "vgg", *other, "--data", few, *TRY)
         kept = ("n", "successes", "target_accuracy", "noise_successes")
         found, wanted = (

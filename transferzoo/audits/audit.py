@@ -12,6 +12,7 @@ from transferzoo.audits.measure import audited, is_finished, measure_jobs, run_f
 from transferzoo.audits.verdicts import fewest_to_pass
 from transferzoo.base.distributed import Team, this_device
 from transferzoo.base.durations import duration
+from transferzoo.base.errors import UsageError
 from transferzoo.evaluation.run import measure_given, processes_for
 
 if TYPE_CHECKING:
@@ -49,6 +50,25 @@ class Prepared:
         if self.finished:
             return wording.finished(self.plan.audited.name, [folder.path for folder in self.folders])
         return wording.cost(self.plan.audited.name, self.cost)
+
+
+def check_baseline(plan: Plan, baseline: AuditRecord | None) -> None:
+    """Check that an earlier audit allowed the same change, before anything is spent.
+
+    Raises:
+        UsageError: it allowed another one.
+    """
+    if baseline is None or not plan.configs:
+        return
+    attack = plan.configs[0].attacks[0]
+    ours, theirs = (attack.norm, str(attack.epsilon)), (baseline.norm, baseline.epsilon)
+    if ours != theirs:
+        raise UsageError(
+            "the baseline allowed another change of the images",
+            expected=" ".join(theirs),
+            got=" ".join(ours),
+            hint=f"--epsilon {baseline.epsilon} is what it had",
+        )
 
 
 def prepare(plan: Plan, talk: Talk, processes: int | None, began: float) -> Prepared:

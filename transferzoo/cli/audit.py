@@ -276,12 +276,21 @@ def _show_cost(request: AuditCommand) -> None:
 
     from transferzoo.audits.audit import prepare
     from transferzoo.audits.plan import plan
+    from transferzoo.base.durations import duration
     from transferzoo.cli.auto_surrogates import plan_of
 
     began, talk = time.monotonic(), _talk(request)
     found = plan(request.asked, talk)
-    if not all(one.finished() for one in found.trainings):
-        show_json({"trains": [plan_of(one) for one in found.trainings]})
+    planned = [plan_of(one) for one in found.trainings]
+    if not all(one["done"] for one in planned):
+        seconds = sum(one["estimated_seconds"] for one in planned)
+        names = ", ".join(one.model.name for one in found.trainings)
+        told = f", on {found.answers:,} answers of {found.audited.name}" if found.answers else ""
+        sentence = (
+            f"Trains first, once: {names}{told}; about {duration(seconds)} in one process. What the audit "
+            "itself takes is known then."
+        )
+        show_json({"trains": planned}) if request.json else show_line(sentence)
         return
     prepared = prepare(found, talk, request.jobs, began)
     show_json(asdict(prepared.cost)) if request.json else show_line(prepared.announcement)
@@ -290,7 +299,7 @@ def _show_cost(request: AuditCommand) -> None:
 def _done(request: AuditCommand) -> tuple[AuditRecord, Path]:
     """Do what is asked, and return what was found and the folder that it is written to."""
     from transferzoo.audits import formats
-    from transferzoo.audits.audit import finish, prepare
+    from transferzoo.audits.audit import check_baseline, finish, prepare
     from transferzoo.audits.plan import plan
     from transferzoo.audits.record import read_audit
     from transferzoo.page.audit_report import write_audit
@@ -298,6 +307,7 @@ def _done(request: AuditCommand) -> tuple[AuditRecord, Path]:
     began, asked, talk = time.monotonic(), request.asked, _talk(request)
     baseline = None if asked.baseline is None else read_audit(asked.baseline)
     found = plan(asked, talk)
+    check_baseline(found, baseline)
     folder = formats.place(request.folder, found.folder_name, asked.baseline)
     prepared = prepare(found, talk, request.jobs, began)
     log(prepared.announcement)

@@ -64,6 +64,10 @@ def to_train(
     return adaptations(zoo, dataset, split=request.split, is_here=on_this_machine)
 
 
+PARTS = 4
+"""After how many parts of a training it is told of where no bar shows it."""
+
+
 def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
     """Train what is not trained yet, and say what comes of it: time first, accuracy on held-out images last.
 
@@ -79,8 +83,8 @@ def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
     names = ", ".join(one.model.name for one in adapted)
     missing = [one for one in adapted if not one.finished()]
     answers = next((one.labels for one in adapted if one.labels), None)
-    told = f"{answers.queries:,} answers of {answers.teacher.model.name} to " if answers else ""
-    log(f"Surrogates for these classes: {names}, trained once on {told}images that are not attacked.")
+    what = f"{answers.queries:,} answers of {answers.teacher.model.name} to " if answers else ""
+    log(f"Surrogates for these classes: {names}, trained once on {what}images that are not attacked.")
     if missing:
         log(
             f"Training {len(missing)} of them takes about {duration(seconds_of_all(missing, jobs))} on this "
@@ -89,6 +93,7 @@ def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
         )
     with progress_bar() as bar:
         tasks: dict[str, TaskID] = {}
+        told: dict[str, int] = {}
 
         def advance(one: Adaptation, at: Progress) -> None:
             name = one.model.name
@@ -96,6 +101,10 @@ def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
                 tasks[name] = bar.add_task(f"training {name}", note="")
             note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
             bar.update(tasks[name], completed=at.step, total=at.steps, note=note)
+            part = PARTS * at.step // at.steps
+            if bar.disable and part > told.setdefault(name, PARTS * (at.step - 1) // at.steps):
+                told[name] = part
+                log(f"training {name}: step {at.step:,} of {at.steps:,}  {note}")
 
         trained = train_all(adapted, jobs, log, advance)
     for one, found in zip(adapted, trained, strict=True):

@@ -46,7 +46,8 @@ def note_classes(
         found = classes_of(model, dataset)
         if found is None:
             continue
-        if sentence := describe(model.name, class_names(model), dataset.classes, found):
+        names, stated = class_names(model), bool(model.classes)
+        if sentence := describe(model.name, names, dataset.classes, found, stated=stated):
             notify(sentence)
         known = {label: None for label in known if found.places[label] is not None}
     if len(known) < 2:

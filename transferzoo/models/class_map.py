@@ -67,7 +67,9 @@ def map_classes(theirs: Sequence[str], ours: Sequence[str]) -> ClassMap | None:
     return None
 
 
-def describe(name: str, theirs: Sequence[str], ours: Sequence[str], found: ClassMap) -> str:
+def describe(
+    name: str, theirs: Sequence[str], ours: Sequence[str], found: ClassMap, *, stated: bool = False
+) -> str:
     """Return a sentence on how classes were mapped; empty where they are the same ones in one order.
 
     Args:
@@ -75,6 +77,7 @@ def describe(name: str, theirs: Sequence[str], ours: Sequence[str], found: Class
         theirs: as for `map_classes`.
         ours: likewise.
         found: what it returned.
+        stated: the user said which classes they are.
     """
     known = [(one, place) for one, place in zip(ours, found.places, strict=True) if place is not None]
     if found.is_plain and (found.by_name or _is_nameless(ours) or _is_nameless(theirs)):
@@ -83,7 +86,7 @@ def describe(name: str, theirs: Sequence[str], ours: Sequence[str], found: Class
         return f"Classes: '{name}' has other names for its {found.count:,}; they are taken by number."
     shown = ", ".join(f"{one} is {place}" + _called(theirs[place], one) for one, place in known[:SHOWN])
     more = ", …" if len(known) > SHOWN else ""
-    how = "by name" if found.by_name else "by number, the background aside"
+    how = "as stated" if stated else "by name" if found.by_name else "by number, the background aside"
     return (
         f"Classes: of the {found.count:,} of '{name}', {len(known):,} are the data's, {how}: {shown}{more}."
         + (" Its other classes do not count." if found.count > len(known) else "")
