@@ -218,12 +218,21 @@ def test_a_worker_with_another_plugin_says_so(tmp_path: Path) -> None:
             REGISTERED.replace("(Filter)", ""),
             "technique 'first' is none: expected a class on Technique, got <class 'mine.py.Same'>",
         ),
-        (REGISTERED.replace("wrap", "warp"), "technique 'first' is not whole: expected wrap in its class"),
+        (
+            REGISTERED.replace("wrap", "warp"),
+            "'first' is not whole, on the base class Filter: expected `wrap` in its class",
+        ),
         (REGISTERED.replace("paper =", "share: float\n    paper ="), "option 'share' .* has no default"),
+        (
+            REGISTERED.replace("paper =", "share = 0.5\n    paper ="),
+            "'share' of technique 'first' has no annotation: expected 'share: TYPE = …', or ClassVar",
+        ),
+        (REGISTERED.replace("@dataclass(frozen=True)", ""), "technique 'first' is no dataclass"),
+        (REGISTERED.replace('"first"', '"My First+x"'), r"'My First\+x' cannot name a technique"),
         (
             "from transferzoo.datasets import READERS, Reader\n@READERS.register('x')\nclass X(Reader):\n"
             "    def accepts(self, *_): ...\n    def shape(self, *_): ...\n    def read(self, *_): ...",
-            "data format 'x' is not whole: expected layout and priority in its class",
+            "'x' is not whole, on the base class Reader: expected `layout` and `priority` in its class",
         ),
         (
             "from transferzoo.models.architectures import architecture\n"

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -188,3 +190,16 @@ def test_sample_equals_the_test_images() -> None:
         full.labels[batch.ids].tolist(),
         make_sample.drawn(full.labels.tolist()),
     )
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "sentence"),
+    [
+        (np.zeros((2, 1, 4, 4), np.uint8), torch.zeros(2).long(), "expected a tensor, uint8 .* got ndarray"),
+        (torch.zeros(2, 1, 4, 4), torch.zeros(2).long(), r"uint8 .* got float32 of shape \(2, 1, 4, 4\)"),
+        (torch.zeros(2, 1, 4, 4).byte(), np.zeros(2, np.int64), "expected a tensor, int64 .* got ndarray"),
+    ],
+)
+def test_a_batch_of_something_else_is_a_sentence(images: Any, labels: Any, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        Batch(images, labels, torch.arange(2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cache
+from inspect import get_annotations
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -27,7 +28,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from transferzoo.base.errors import UnknownNameError, UsageError
 from transferzoo.base.plugins import Plugin, Revision
 from transferzoo.base.registry import Registry
-from transferzoo.base.spec_strings import parse_number, parse_terms
+from transferzoo.base.spec_strings import is_name, parse_number, parse_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -229,6 +230,13 @@ def _range(schema: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- registries
 
 
+def _unannotated(cls: type) -> str | None:
+    """Return a public value of a class that no annotation makes an option, and no base class knows."""
+    known = {name for base in cls.__mro__[1:] for name in vars(base)} | {*get_annotations(cls)}
+    values = ((name, value) for name, value in vars(cls).items() if not name.startswith("_"))
+    return next((n for n, v in values if n not in known and not hasattr(v, "__get__")), None)
+
+
 class Terms(Registry[type[T]]):
     """Names that terms of spec strings have, each of a class of options.
 
@@ -247,16 +255,27 @@ class Terms(Registry[type[T]]):
         """Return a decorator that files its class under `name`.
 
         Raises:
-            UsageError: the name is taken, the class is not whole, or an option has no default.
+            UsageError: the name is taken or none that a spec string can have, the class is not whole, or
+                an option has no annotation or no default.
         """
         file = super().register(name, module)
 
         def decorate(cls: type[T]) -> type[T]:
+            if not is_name(name):
+                expected = "lower-case letters, digits and hyphens, a letter first"
+                raise UsageError(f"'{name}' cannot name a {self.kind}", expected=expected)
             cls.kind, cls.name = self.kind, name
             file(cls)
+            if "__dataclass_params__" not in vars(cls):
+                raise UsageError(f"{self.kind} '{name}' is no dataclass", expected="@dataclass(frozen=True)")
             for option in dataclasses.fields(cls):
                 if option.default is dataclasses.MISSING:
                     raise UsageError(f"option '{option.name}' of {self.kind} '{name}' has no default")
+            if bare := _unannotated(cls):
+                raise UsageError(
+                    f"'{bare}' of {self.kind} '{name}' has no annotation",
+                    expected=f"'{bare}: TYPE = …', or ClassVar where it is no option",
+                )
             return cls
 
         return decorate

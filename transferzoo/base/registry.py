@@ -136,4 +136,7 @@ def _check_class(what: str, entry: object, base: type) -> None:
     declared = {name for one in base.__mro__ for name in get_annotations(one)}
     abstract: frozenset[str] = getattr(entry, "__abstractmethods__", frozenset())
     if missing := abstract | {name for name in declared if not hasattr(entry, name)}:
-        raise UsageError(f"{what} is not whole", expected=f"{' and '.join(sorted(missing))} in its class")
+        raise UsageError(
+            f"{what} is not whole, on the base class {entry.__mro__[1].__name__}",
+            expected=f"{' and '.join(f'`{name}`' for name in sorted(missing))} in its class",
+        )

@@ -50,17 +50,19 @@ class Batch:
         """
         import torch
 
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+        fitting = isinstance(self.images, torch.Tensor) and self.images.dtype == torch.uint8
+        if not fitting or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
             raise DataError(
                 "the images of a batch do not fit",
-                expected="uint8 of shape (N, 1 or 3, H, W)",
+                expected="a tensor, uint8 of shape (N, 1 or 3, H, W)",
                 got=_form(self.images),
             )
         for name, values in (("labels", self.labels), ("ids", self.ids)):
-            if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
+            fitting = isinstance(values, torch.Tensor) and values.dtype == torch.int64
+            if not fitting or values.shape != self.images.shape[:1]:
                 raise DataError(
                     f"the {name} of a batch do not fit",
-                    expected=f"int64 of shape ({len(self.images)},)",
+                    expected=f"a tensor, int64 of shape ({len(self.images)},)",
                     got=_form(values),
                 )
         if self.names and len(self.names) != len(self.images):
@@ -195,5 +197,9 @@ class Reader(ABC):
 READERS: Registry[type[Reader]] = Registry("data format", "transferzoo.datasets", Reader)
 
 
-def _form(values: Tensor) -> str:
+def _form(values: object) -> str:
+    import torch
+
+    if not isinstance(values, torch.Tensor):
+        return type(values).__name__
     return f"{str(values.dtype).removeprefix('torch.')} of shape {tuple(values.shape)}"
