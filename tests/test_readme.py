@@ -13,6 +13,7 @@ import pytest
 
 from helpers.fixtures import set_bf16
 from make_readme import BLOCK, FIGURE, PICTURES, README, READMES
+from transferzoo.studies.claims import format_difference, judge
 from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results
 from transferzoo.studies.schema import built_in, find_study
 
@@ -121,6 +122,19 @@ def test_every_study_with_records_is_told() -> None:
     """The design of a study is committed before its first record."""
     assert sorted(shlex.split(block["command"])[2] for block in TOLD) == NAMES
     assert set(NAMES) <= set(built_in())
+
+
+def test_the_table_of_claims_is_of_the_records() -> None:
+    text = (README.parent / "transferzoo" / "studies" / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| .*\| `([\w-]+)` \| (.+) \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    known = {name: judge(read_results(RESULTS / f"{name}{SUFFIX}")) for name in {line[0] for line in lines}}
+    for study, claim, came, verdict in lines:
+        (found,) = (one for one in known[study] if one.claim.say == claim)
+        assert found.difference is not None
+        ends = (found.difference.mean, found.difference.low, found.difference.high)
+        mean, low, high = (format_difference(value, found.claim).replace("-", "−") for value in ends)
+        assert (came, verdict) == (f"{mean} ({low} to {high})", found.words)
+    assert len(lines) >= 34
 
 
 @pytest.mark.parametrize("name", NAMES)
