@@ -183,7 +183,9 @@ def test_lgv_takes_one_of_the_weights_a_step(cli: Run, few: Path, collected: Pat
 
 def test_other_weights_are_another_run(cli: Run, few: Path, collected: Path) -> None:
     def folder(*flags: str) -> str:
-        return str(json.loads(cli(*COMMAND[:-1], "--data", few, *flags, "--dry-run").out)["run_folder"])
+        return str(
+            json.loads(cli(*COMMAND[:-1], "--data", few, *flags, "--dry-run", "--json").out)["run_folder"]
+        )
 
     joined, plain = folder("-a", "lgv"), folder()
     checkpoint.samples(collected)[2].unlink()

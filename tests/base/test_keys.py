@@ -118,7 +118,7 @@ def test_the_environment_is_part_of_every_key(
     few: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another arithmetic or math mode is another run folder and another folder of a training."""
-    attack = ["attack", "-s", "resnet18", "-t", "vgg", "--data", few, "--dry-run"]
+    attack = ["attack", "-s", "resnet18", "-t", "vgg", "--data", few, "--dry-run", "--json"]
     train = ["train", "--architecture", "small_vgg", "--dry-run", "--json"]
 
     def folders() -> tuple[str, str]:

@@ -112,7 +112,7 @@ def test_the_file_of_the_readme_is_a_plugin(cli: Run, tmp_path: Path) -> None:
 
 def key_of(cli: Run, *options: object) -> tuple[str, str]:
     """Return the run folder of an attack and the checkpoint folder of a training."""
-    run = json.loads(cli("attack", "-s", "resnet18", "-t", "vgg", "--dry-run", "-a", *options).out)[
+    run = json.loads(cli("attack", "-s", "resnet18", "-t", "vgg", "--dry-run", "--json", "-a", *options).out)[
         "run_folder"
     ]
     train = ["train", "--architecture", "small_vgg", "--dry-run", "--json", "--minimizer"]

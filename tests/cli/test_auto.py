@@ -40,11 +40,11 @@ def test_a_newcomers_path(mine: Path, quick: None, cli: Run) -> None:
     """One command makes a table; a second one trains nothing and has the same numbers."""
     target = ("-t", mine / "model.pt", "--architecture", "test_resnet", "--data", mine / "photos")
     command = ("attack", "-s", "auto", *target, "--json")
-    plan = json.loads(cli(*command, "--dry-run").out)
+    plan = json.loads(cli(*command, "--dry-run", "--json").out)
     assert [one["done"] for one in plan["trains"]] == [False] * 3
     assert plan["run_folder"] is None
     audit = ("audit", *target[1:], "--max-gradients", 6, "--json")
-    planned = json.loads(cli(*audit, "--dry-run").out)["trains"]
+    planned = json.loads(cli(*audit, "--dry-run", "--json").out)["trains"]
     assert [(one["into"], one["done"]) for one in planned] == [(one["into"], False) for one in plan["trains"]]
     first = cli(*command)
     assert first.code == 0, first.err
@@ -72,7 +72,7 @@ def test_what_auto_refuses(mine: Path, cli: Run) -> None:
 
 
 def test_auto_takes_the_zoos_surrogates(few: Path, cli: Run) -> None:
-    plan = json.loads(cli("attack", "-s", "auto", "-t", "vgg", "--data", few, "--dry-run").out)
+    plan = json.loads(cli("attack", "-s", "auto", "-t", "vgg", "--data", few, "--dry-run", "--json").out)
     assert plan["config"]["surrogates"][0] == "fashion-mnist/resnet50-lsam"
     assert len(plan["config"]["surrogates"]) == 3
     assert "trains" not in plan

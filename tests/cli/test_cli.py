@@ -175,7 +175,19 @@ def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: py
     content = {"datasets": {"twin": twin}, "models": {"twin": models}, "protocols": protocols}
     (tmp_path / "twin.yaml").write_text(json.dumps(content))
     before = sorted(tmp_path.rglob("*"))
-    command = ("attack", "-s", "resnet50-sgd", "-t", "vgg", "--data", few, "--zoo", "twin.yaml", "--dry-run")
+    command = (
+        "attack",
+        "-s",
+        "resnet50-sgd",
+        "-t",
+        "vgg",
+        "--data",
+        few,
+        "--zoo",
+        "twin.yaml",
+        "--dry-run",
+        "--json",
+    )
 
     def plan(*flags: str) -> dict[str, Any]:
         result = cli(*command, *flags)
@@ -203,7 +215,7 @@ def test_every_flag_arrives(cli: Run, few: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_plan(cli: Run, few: Path) -> None:
-    plan = json.loads(cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run").out)
+    plan = json.loads(cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run", "--json").out)
     canonical = "mi:decay=1,normalise=mean@linf,eps=16/255,step=eps/2,steps=2"
     assert plan["attacks"] == [canonical]
     source = {"surrogate": "fashion-mnist/resnet50-sgd", "attack": canonical}
@@ -212,6 +224,9 @@ def test_plan(cli: Run, few: Path) -> None:
     names = ["fashion-mnist/resnet18", "fashion-mnist/resnet50-sgd", "fashion-mnist/vgg"]
     assert sorted(plan["loads"]) == sorted(plan["models"]) == names
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in plan["models"].values())
+    said = " ".join(cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run").out.split())
+    assert "resnet50-sgd mi 2 On 6 images, 12 gradient evaluations in all; targets: " in said
+    assert f"Run folder: {plan['run_folder']}." in said
 
 
 def test_table_files_and_report_agree(cli: Run, few: Path, tmp_path: Path) -> None:

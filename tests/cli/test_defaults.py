@@ -75,7 +75,7 @@ def test_a_new_field_of_data_sets_changes_no_key_of_finished_cells() -> None:
 
 
 def test_an_attack_without_a_surrogate_is_from_the_usual_one(cli: Run, few: Path) -> None:
-    done = cli("attack", "-t", "vgg", "--data", few, "--dry-run")
+    done = cli("attack", "-t", "vgg", "--data", few, "--dry-run", "--json")
     assert json.loads(done.out)["config"]["surrogates"] == ["fashion-mnist/resnet50-lsam"]
     assert "Surrogate: resnet50-lsam, the usual one of fashion-mnist; --surrogate names another." in done.err
 

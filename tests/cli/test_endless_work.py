@@ -42,7 +42,7 @@ def soon(cli: Run) -> Iterator[None]:
     ],
 )
 def test_huge_numbers_of_an_attack(cli: Run, arguments: tuple[Any, ...], words: tuple[str, ...]) -> None:
-    attack = [*ATTACK[:5], *arguments, "--dry-run"]
+    attack = [*ATTACK[:5], *arguments, "--dry-run", "--json"]
     refused(cli(*attack), 2, *words)
 
 

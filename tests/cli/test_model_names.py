@@ -139,8 +139,30 @@ class Here:
             self.opened.folders.clear()
         plane = ("--images", 2, "--points", 2, "--runs", self.scratch)
         words: dict[str, tuple[object, ...]] = {
-            "attack -s": ("attack", "-s", name, "-t", OTHER, *images, "--dry-run", *architecture, *code),
-            "attack -t": ("attack", "-s", OTHER, "-t", name, *images, "--dry-run", *architecture, *code),
+            "attack -s": (
+                "attack",
+                "-s",
+                name,
+                "-t",
+                OTHER,
+                *images,
+                "--dry-run",
+                "--json",
+                *architecture,
+                *code,
+            ),
+            "attack -t": (
+                "attack",
+                "-s",
+                OTHER,
+                "-t",
+                name,
+                *images,
+                "--dry-run",
+                "--json",
+                *architecture,
+                *code,
+            ),
             "train": ("train", "--from", name, "--dry-run", "--json", *architecture, *code),
             "show": ("show", name, "--json"),
             "pull": ("pull", name, "--json"),
@@ -285,7 +307,9 @@ def test_code_is_known_for_code_and_not_run(here: Here) -> None:
 
 def test_a_folder_of_a_zoo_name_gets_a_name_of_its_own(here: Here) -> None:
     plan = json.loads(
-        here.cli("attack", "-s", "./vgg", "-t", "vgg", "-t", "./vgg", "--data", here.few, "--dry-run").out
+        here.cli(
+            "attack", "-s", "./vgg", "-t", "vgg", "-t", "./vgg", "--data", here.few, "--dry-run", "--json"
+        ).out
     )
     own = f"fashion-mnist/vgg ({here.place.name})"
     assert plan["loads"] == {own: str(here.place / "vgg"), "fashion-mnist/vgg": str(BUILTIN / "vgg")}

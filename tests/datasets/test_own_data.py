@@ -252,7 +252,7 @@ def test_a_training_and_an_attack_without_a_zoo_file(cli: Run, tmp_path: Path) -
 def test_images_are_read_as_the_target_reads_them(cli: Run, tmp_path: Path) -> None:
     class_folders(tmp_path / "photos")
     (copied("vgg", tmp_path / "other") / "recipe.json").unlink()
-    done = cli("attack", "-s", "./other", "-t", "./other", "--data", "photos", "--dry-run")
+    done = cli("attack", "-s", "./other", "-t", "./other", "--data", "photos", "--dry-run", "--json")
     assert "Images are read grey, 28x28 pixels, as 'other' reads them." in done.err
 
 

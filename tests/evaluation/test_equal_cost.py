@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def budget(cli: Run, few: Path, *flags: object) -> list[tuple[str, str, int]]:
     plain = ATTACK[: ATTACK.index("--steps")]
-    found = cli(*plain, "--data", few, *flags, "--dry-run")
+    found = cli(*plain, "--data", few, *flags, "--dry-run", "--json")
     assert found.code == 0, found.err
     content = json.loads(found.out)
     costs = [entry["gradients"] for entry in content["gradient_evaluations"]["per_image"]]

@@ -89,7 +89,9 @@ def test_an_attack_has_one_name_in_a_run(cli: Run, few: Path, tmp_path: Path, wr
 
 
 def test_a_preset_keeps_its_own_budget(cli: Run, few: Path) -> None:
-    found = cli("attack", "-s", "resnet50-sgd", "-a", "fgsm", "-a", "bim", "--data", few, "--dry-run")
+    found = cli(
+        "attack", "-s", "resnet50-sgd", "-a", "fgsm", "-a", "bim", "--data", few, "--dry-run", "--json"
+    )
     budgets = [(spec["step"], spec["steps"]) for spec in json.loads(found.out)["config"]["attacks"]]
     assert budgets == [("eps", 1), ("eps/10", 50)]
 
@@ -269,10 +271,10 @@ def test_the_processor_is_asked_by_auto_alone(cli: Run, few: Path, bf16_support:
 def test_the_batch_is_fitted_once(cli: Run, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transferzoo.models.optimize.device_memory", lambda _: 2**24)
     command = (*ATTACK, "--data", few)
-    plan = json.loads(cli(*command, "--batch-size", "auto", "--dry-run").out)
+    plan = json.loads(cli(*command, "--batch-size", "auto", "--dry-run", "--json").out)
     size = plan["config"]["batch_size"]
     assert size in (2, 4, 8, 16, 32, 64, 128)
-    named = json.loads(cli(*command, "--batch-size", size, "--dry-run").out)
+    named = json.loads(cli(*command, "--batch-size", size, "--dry-run", "--json").out)
     assert named == plan
 
 

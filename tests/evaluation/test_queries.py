@@ -66,7 +66,7 @@ def test_a_function_is_asked_about_as_many_images_as_was_said(
     cli: Run, few: Path, counting: list[int], target: str, flags: tuple[object, ...], counts: dict[str, int]
 ) -> None:
     command = (*TRY[:3], "--data", few, "-t", f"counting_models:{target}", *ATTACK, *flags, "--allow-code")
-    (planned,) = json.loads(cli(*command, "--dry-run").out)["queries"]
+    (planned,) = json.loads(cli(*command, "--dry-run", "--json").out)["queries"]
     in_all = sum(counts.values())
     assert planned.pop("estimated_seconds") >= round(PAUSE * in_all, 1)
     assert planned == {"target": f"fashion-mnist/{target}", **counts, "in_all": in_all}
@@ -74,7 +74,7 @@ def test_a_function_is_asked_about_as_many_images_as_was_said(
     done = cli(*command)
     assert done.code == 0, done.err
     assert sum(counting) == in_all
-    (again,) = json.loads(cli(*command, "--dry-run").out)["queries"]
+    (again,) = json.loads(cli(*command, "--dry-run", "--json").out)["queries"]
     assert again["clean"] == 0, "these answers are kept"
 
 
@@ -85,7 +85,7 @@ def test_a_served_model_is_not_asked_by_a_dry_run(cli: Run, few: Path) -> None:
     service = Served(scores)
     with serving(service) as url:
         command = (*TRY[:3], "--data", few, "-t", f"oip:{url}", *ATTACK, "--allow-inaccurate")
-        (planned,) = json.loads(cli(*command, "--dry-run").out)["queries"]
+        (planned,) = json.loads(cli(*command, "--dry-run", "--json").out)["queries"]
         assert service.requests == []
         assert planned["estimated_seconds"] is None
         assert (planned["clean"], planned["adversarial"], planned["noise"]) == (60, 80, 20)
@@ -95,4 +95,4 @@ def test_a_served_model_is_not_asked_by_a_dry_run(cli: Run, few: Path) -> None:
 
 
 def test_other_targets_are_not_counted(cli: Run, few: Path) -> None:
-    assert "queries" not in json.loads(cli(*TRY, "--data", few, "--dry-run").out)
+    assert "queries" not in json.loads(cli(*TRY, "--data", few, "--dry-run", "--json").out)

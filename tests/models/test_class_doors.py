@@ -133,7 +133,7 @@ def test_folders_of_wordnet_ids_on_a_network_of_imagenet(cli: Run, tmp_path: Pat
         theirs = network((images - mean) / std)[:, places]
         torch.testing.assert_close(model(images), theirs, rtol=1e-4, atol=1e-5)
     command = ("attack", "-s", "net.pt", "-t", "net.pt", "--architecture", "resnet10t", "--data", "photos")
-    done = cli(*command, "--dry-run")
+    done = cli(*command, "--dry-run", "--json")
     assert done.code == 0, done.err
     assert (
         f"Classes: of the {1000 + background:,} of 'net', 3 are the data's, by name: n01440764 is" in done.err
@@ -167,7 +167,7 @@ def test_names_in_a_config_of_transformers(cli: Run, tmp_path: Path, order: Sequ
         theirs = network(read).logits[:, list(order)]
         mine = transferzoo.load_model(str(tmp_path / "vit"), photos)(images / 255)
     torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
-    done = cli("attack", "-s", "./vit", "-t", "./vit", "--data", "photos", "--dry-run")
+    done = cli("attack", "-s", "./vit", "-t", "./vit", "--data", "photos", "--dry-run", "--json")
     assert done.code == 0, done.err
     assert f"Classes: of the {len(names)} of 'vit', 3 are the data's, by name: ant is {order[0]}" in done.err
 
@@ -203,5 +203,5 @@ def test_names_in_parquet_files_and_a_model(cli: Run, tmp_path: Path) -> None:
     images = transferzoo.load_images(tmp_path / "set").images / 255
     with torch.no_grad():
         torch.testing.assert_close(model(images), transferzoo.load_model("vgg")(images)[:, order])
-    done = cli("attack", "-s", "./mine", "-t", "./mine", "--data", "set", "--dry-run")
+    done = cli("attack", "-s", "./mine", "-t", "./mine", "--data", "set", "--dry-run", "--json")
     assert "Classes: of the 10 of 'mine', 3 are the data's, by name: Dress is 3, Ankle boot is 9" in done.err

@@ -91,5 +91,5 @@ def test_own_images_are_read_so(cli: Run, tmp_path: Path) -> None:
         (tmp_path / "photos" / name).mkdir(parents=True)
         picture(pixels(1, 3, 40)[0]).save(tmp_path / "photos" / name / "0.png")
     (copied("vgg", tmp_path / "other") / "recipe.json").unlink()
-    done = cli("attack", "-s", "./other", "-t", "net.onnx", "--data", "photos", "--dry-run")
+    done = cli("attack", "-s", "./other", "-t", "net.onnx", "--data", "photos", "--dry-run", "--json")
     assert "Images are read in colour, 20x20 pixels, as 'net' reads them." in done.err

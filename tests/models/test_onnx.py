@@ -156,7 +156,7 @@ def test_an_exported_target_falls_for_what_the_original_falls_for(cli: Run, few:
 
 
 def test_without_exported_models_no_run_knows_of_onnxruntime(cli: Run, few: Path) -> None:
-    plan = json.loads(cli(*TRY, "--data", few, "--dry-run").out)
+    plan = json.loads(cli(*TRY, "--data", few, "--dry-run", "--json").out)
     assert sorted(plan["versions"]) == ["timm", "torch", "transferzoo"]
 
 
@@ -256,7 +256,9 @@ def test_a_zoo_file_names_them_and_they_lie_beside_it(cli: Run, few: Path, tmp_p
     (tmp_path / "zoo" / "net.onnx").write_bytes(vgg.read_bytes())
     mine = {"models": {"fashion-mnist": {"mine": {"roles": ["target"], "source": "onnx:net.onnx"}}}}
     (tmp_path / "zoo" / "mine.yaml").write_text(json.dumps(mine))
-    plan = json.loads(cli(*TRY, "--data", few, "--zoo", "zoo/mine.yaml", "-t", "mine", "--dry-run").out)
+    plan = json.loads(
+        cli(*TRY, "--data", few, "--zoo", "zoo/mine.yaml", "-t", "mine", "--dry-run", "--json").out
+    )
     assert plan["models"]["fashion-mnist/mine"] == OnnxFile(vgg).identity()[0]
     shown = json.loads(cli("show", "mine", "--zoo", "zoo/mine.yaml", "--json").out)
     assert shown[0]["source"] == f"onnx:{tmp_path / 'zoo' / 'net.onnx'}"

@@ -162,7 +162,7 @@ def test_code_runs_only_where_it_is_allowed(cli: Run, few: Path, written: Writte
     assert cli("list", "--zoo", "mine.yaml").code == cli("show", "theirs", "--zoo", "mine.yaml").code == 0
     assert own not in sys.modules
     nothing_written(tmp_path)
-    allowed = cli(*TRY, *zoo, "-t", "theirs", "--allow-code", "--dry-run")
+    allowed = cli(*TRY, *zoo, "-t", "theirs", "--allow-code", "--dry-run", "--json")
     assert f"Running code that --allow-code allows: {own}:target" in allowed.err
     assert json.loads(allowed.out)["loads"]["fashion-mnist/theirs"] == f"python:{own}:target"
     assert own in sys.modules

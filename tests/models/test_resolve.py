@@ -80,7 +80,9 @@ def test_what_the_zoo_lists_goes_before_files_of_that_name(cli: Run, few: Path, 
     mine = {"models": {"fashion-mnist": {"net.onnx": {"roles": ["target"], "source": f"local:{other}"}}}}
     (tmp_path / "mine.yaml").write_text(json.dumps(mine))
     (tmp_path / "net.onnx").write_text("no model")
-    plan = json.loads(cli(*TRY, "--data", few, "--zoo", "mine.yaml", "-t", "net.onnx", "--dry-run").out)
+    plan = json.loads(
+        cli(*TRY, "--data", few, "--zoo", "mine.yaml", "-t", "net.onnx", "--dry-run", "--json").out
+    )
     assert plan["loads"]["fashion-mnist/net.onnx"] == str(other)
 
 

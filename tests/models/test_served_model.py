@@ -135,7 +135,7 @@ def test_labels_are_attacked_without_noise_and_a_dry_run_asks_nothing(cli: Run, 
     service = Served(answer, output=("INT64", (-1,)))
     with serving(service) as url:
         command = (*TRY, "--data", few, "-t", f"oip:{url}", "--json")
-        planned = cli(*command, "--dry-run")
+        planned = cli(*command, "--dry-run", "--json")
         assert planned.code == 0, planned.err
         assert service.requests == []
         result = cli(*command)

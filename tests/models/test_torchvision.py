@@ -122,7 +122,7 @@ def test_its_download_is_told_before_it_is_made(
     size = served.stat().st_size
     assert (item["name"], item["state"], item["url"]) == (name, "web", weights["V1"].url)
     assert (item["bytes"], item["missing"]) == (size, size)
-    attack = ("attack", "-s", "vgg", "-t", name, "--data", few, "--steps", 1, "--dry-run")
+    attack = ("attack", "-s", "vgg", "-t", name, "--data", few, "--steps", 1, "--dry-run", "--json")
     plan = json.loads(cli(*attack).out)
     wanted = {"name": name, "kind": "model", "bytes": size, "error": None, "url": weights["V1"].url}
     assert plan["downloads"] == [wanted]

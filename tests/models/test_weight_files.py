@@ -91,7 +91,7 @@ def test_weights_are_found_in_what_scripts_save(
     with torch.no_grad():
         torch.testing.assert_close(loaded(images), load_model("vgg")(images), rtol=0, atol=0)
     for _ in range(2):  # also where it is converted already
-        told = cli(*TRY, "--data", few, "-t", name, "--architecture", "small_vgg", "--dry-run")
+        told = cli(*TRY, "--data", few, "-t", name, "--architecture", "small_vgg", "--dry-run", "--json")
         assert told.code == 0
         assert (f"{name}: " in told.err) == bool(note)
         assert note in told.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,13 +57,16 @@ def test_the_plan_of_an_attack_downloads_nothing(
 ) -> None:
     sample = (ZOO.models["fashion-mnist/vgg"].folder / checkpoint.WEIGHTS).read_bytes()
     hub.change("owner/surrogate", {f"samples/{number:04d}.safetensors": sample for number in (1, 2, 3)})
-    done = cli(*ATTACK, "-t", "inside", "-a", "bim", "-a", "mi+ens", "--dry-run")
+    done = cli(*ATTACK, "-t", "inside", "-a", "bim", "-a", "mi+ens", "--dry-run", "--json")
     assert (done.code, done.err) == (0, ""), done.err
     plan = json.loads(done.out)
     assert (plan["run_folder"], plan["exists"]) == (None, False)
     sizes = {one["name"]: one["bytes"] for one in plan["downloads"]}
     assert sizes["twin/sgd"] == sum(map(len, hub.files("owner/surrogate").values()))
     assert list(sizes) == ["twin/sgd", "twin/vgg", "twin test"]
+    words = [word for word in ATTACK if word != "--json"]
+    told = " ".join(cli(*words, "-t", "inside", "--dry-run").out.split())
+    assert re.search(r"Downloads twin/sgd \([\d,.]+ \w+\)\. Downloads twin/vgg \(", told)
     assert list(plan["loads"]) == ["twin/inside"]
     assert plan["config"]["surrogates"] == ["twin/sgd"]
     costs = [one["gradients"] for one in plan["gradient_evaluations"]["per_image"]]
@@ -70,7 +74,7 @@ def test_the_plan_of_an_attack_downloads_nothing(
     assert not hub.count("GET", "/resolve/")
     assert not (tmp_path / "hf/hub").exists()
     hub.fail("broken", "/api/models/owner/target")
-    again = json.loads(cli(*ATTACK, "--data", few, "--dry-run").out)
+    again = json.loads(cli(*ATTACK, "--data", few, "--dry-run", "--json").out)
     assert [(one["name"], one["bytes"] is None) for one in again["downloads"]] == [
         ("twin/sgd", False),
         ("twin/vgg", True),
@@ -78,7 +82,7 @@ def test_the_plan_of_an_attack_downloads_nothing(
     assert "failed when asked for the model owner/target (status 500)" in again["downloads"][1]["error"]
     hub.heal()
     assert pull("sgd,vgg,twin").code == 0
-    whole = json.loads(cli(*ATTACK, "--dry-run").out)
+    whole = json.loads(cli(*ATTACK, "--dry-run", "--json").out)
     assert whole["run_folder"] and "downloads" not in whole
 
 

@@ -127,7 +127,7 @@ def test_attack_trains_once(
     cli: Run, tmp_path: Path, bench: list[object], source: Path, foreign: Path
 ) -> None:
     command = (*FINETUNE, SPEC, "-s", source, "-s", "t", "-t", "u", "--json", *bench)
-    plan = json.loads(cli(*command, "--dry-run").out)
+    plan = json.loads(cli(*command, "--dry-run", "--json").out)
     nothing_written(tmp_path)
     names = ["stripes/source", "stripes/t", f"stripes/source+{SPEC}", f"stripes/t+{SPEC}"]
     assert plan["config"]["surrogates"] == names
@@ -159,7 +159,7 @@ def test_attack_trains_once(
     assert again.err == first.err.splitlines(keepends=True)[-1]
     assert {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in Path("checkpoints").rglob("*")} == before
     assert list(Path("runs").iterdir()) == [run]
-    planned = json.loads(cli(*command, "--dry-run").out)
+    planned = json.loads(cli(*command, "--dry-run", "--json").out)
     assert planned["run_folder"] == str(run)
     assert [one["done"] for one in planned["fine_tunes"]] == [True, True]
 

@@ -63,5 +63,5 @@ def test_pretrained_weights_of_timm_are_fine_tuned(
         for key, tensor in theirs.items():
             if not key.startswith("fc.") and "running" not in key and "num_batches" not in key:
                 torch.testing.assert_close(mine[key], tensor, rtol=0, atol=1e-5)
-    planned = cli("attack", "-s", "./first", "-t", "./second", "--data", "photos", "--dry-run")
+    planned = cli("attack", "-s", "./first", "-t", "./second", "--data", "photos", "--dry-run", "--json")
     assert planned.code == 0, planned.err

@@ -98,7 +98,9 @@ def test_its_targets_are_models(name: str) -> None:
 
 def test_presets_keep_their_own_budget(cli: Run) -> None:
     """One step is what `fgsm` is."""
-    done = cli("attack", *FEW, "-t", "vgg", "--protocol", "paper", "-a", "fgsm", "-a", "mi", "--dry-run")
+    done = cli(
+        "attack", *FEW, "-t", "vgg", "--protocol", "paper", "-a", "fgsm", "-a", "mi", "--dry-run", "--json"
+    )
     first, second = json.loads(done.out)["config"]["attacks"]
     assert (first["epsilon"], first["steps"]) == ("4/255", 1)
     assert (second["epsilon"], second["steps"]) == ("4/255", 50)
@@ -120,7 +122,7 @@ protocols:
 def test_one_of_a_user(cli: Run, tmp_path: Path) -> None:
     (tmp_path / "zoo.yaml").write_text(MINE)
     own = ("--zoo", "zoo.yaml")
-    done = cli("attack", "--protocol", "mine", *own, "--dry-run")
+    done = cli("attack", "--protocol", "mine", *own, "--dry-run", "--json")
     config = json.loads(done.out)["config"]
     assert [one["epsilon"] for one in config["attacks"]] == ["2/255", "2/255"]
     assert (config["images"], config["protocol"]) == (4, "mine")

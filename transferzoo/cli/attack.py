@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.notes import Notes
 from transferzoo.cli.attack_request import AttackRequest
 from transferzoo.cli.output import as_written, log, progress, report_once, show_json
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
+from transferzoo.cli.tables import print_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from transferzoo.base.distributed import Team
@@ -34,13 +35,22 @@ def attack(request: AttackRequest) -> None:
     found = find(request, notes)
     if request.dry_run and (known := found.lacks()) is not None:
         notes.tell()
-        show_json(known)
+        _show_plan(known, as_json=request.json)
         return
     run = prepare(found, notes)
     if request.dry_run:
-        show_json(plan_of(run))
+        _show_plan(plan_of(run), as_json=request.json)
         return
     _attack(run, files)
+
+
+def _show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
+    from transferzoo.cli.dry_run import plan_table
+
+    if as_json:
+        show_json(plan)
+    else:
+        print_tables(plan_table(plan))
 
 
 def _attack(run: Prepared, files: Sequence[Path]) -> None:

@@ -1,9 +1,11 @@
-"""What a dry run of `transferzoo attack` says while models or images are still to be downloaded."""
+"""What a dry run of `transferzoo attack` says, also while models or images are still to be downloaded."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from transferzoo.base.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +16,46 @@ if TYPE_CHECKING:
     from transferzoo.sync.download_plan import PlannedDownload
     from transferzoo.sync.items import Item
     from transferzoo.zoo.schema import DatasetSpec, ModelSpec
+
+
+def plan_table(plan: Mapping[str, Any]) -> Table:
+    """Return a plan as a table of what is crafted, with the rest of it in sentences.
+
+    Args:
+        plan: as JSON has it.
+    """
+    from transferzoo.results.comparisons import brief
+    from transferzoo.results.records import short
+    from transferzoo.sync.download_plan import format_bytes
+
+    config, costs = plan["config"], plan["gradient_evaluations"]
+    rows = [
+        (short(one["surrogate"]), brief(one["attack"]), str(one["gradients"])) for one in costs["per_image"]
+    ]
+    folder, targets = plan["run_folder"], ", ".join(map(short, config["targets"]))
+    in_all = f"{costs['in_all']:,} gradient evaluations in all"
+    said = [f"On {config['images']:,} images, {in_all}; targets: {targets}."]
+    if folder is not None:
+        there = ", which is begun or finished: what it has is not done again" if plan["exists"] else ""
+        said.append(f"Run folder: {folder}{there}.")
+    for one in plan.get("downloads", ()):
+        size = f"not known, {one['error']}" if one["error"] else format_bytes(one["bytes"])
+        said.append(f"Downloads {one['name']} ({size.removesuffix('.')}).")
+    for verb, noun in (("trains", "Trains"), ("fine_tunes", "Fine-tunes")):
+        todo = [
+            one if isinstance(one, str) else short(one["surrogate"])
+            for one in plan.get(verb, ())
+            if not _done(one)
+        ]
+        said += [f"{noun} {', '.join(todo)} first."] if todo else []
+    said += [f"{one['target']} is asked about {one['in_all']:,} images." for one in plan.get("queries", ())]
+    return Table(
+        "What would be crafted", ("surrogate", "attack", "gradients an image"), tuple(rows), " ".join(said)
+    )
+
+
+def _done(training: str | Mapping[str, Any]) -> bool:
+    return not isinstance(training, str) and bool(training["done"])
 
 
 def lacking(
