@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or whose encoding lacks what is written."""
+"""Standard streams that are closed, are no terminal, or whose encoding lacks what is written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from transferzoo.cli import output
 from transferzoo.cli.output import PLAIN, ready_streams
 
 COMMAND = (sys.executable, "-P", "-m", "transferzoo")
@@ -70,3 +71,15 @@ def test_json_is_the_same_in_every_encoding() -> None:
 def test_what_stands_for_a_sign_is_one_sign_of_ascii() -> None:
     assert all(len(sign) == len(other) == 1 and other.isascii() for sign, other in PLAIN.items())
     assert PLAIN["▲"] != PLAIN["▼"]
+
+
+def test_a_log_hears_of_progress_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    with output.progress("crafting") as advance:
+        for done in range(10):
+            now[0] += 11
+            advance("crafting", done, 1000)
+    assert capsys.readouterr() == ("", "".join(f"crafting: {done} of 1,000\n" for done in (2, 5, 8)))

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 120
 """Columns of a table that is not printed on a terminal."""
+TOLD_EVERY = 30.0
+"""Seconds from one line of progress to the next where no bar can be shown."""
 
 
 PLAIN = {
@@ -166,13 +169,19 @@ def progress_bar() -> Progress:
 def progress(what: str) -> Iterator[OnProgress]:
     """Show a bar; give what is called with what is being done, how much is done and how much there is.
 
+    Where stderr is no terminal, a log of CI for example, a line says it every `TOLD_EVERY` seconds.
+
     Args:
         what: is done first.
     """
     with progress_bar() as bar:
-        task = bar.add_task(what, total=1, note="")
+        task, told = bar.add_task(what, total=1, note=""), time.monotonic()
 
         def advance(what: str, done: int, total: int) -> None:
+            nonlocal told
             bar.update(task, description=what, completed=done, total=total)
+            if bar.disable and time.monotonic() - told > TOLD_EVERY:
+                told = time.monotonic()
+                log(f"{what}: {done:,} of {total:,}")
 
         yield advance
