@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.attacks.configure import resolve
 from transferzoo.attacks.engine import Attack
-from transferzoo.audits import formats
-from transferzoo.audits.audit import check_baseline, finish, prepare
-from transferzoo.audits.plan import Talk, plan
-from transferzoo.audits.record import read_audit
+from transferzoo.audits.audit import run_audit
+from transferzoo.audits.plan import Talk
 from transferzoo.audits.request import LIMIT, AuditRequest
 from transferzoo.base.errors import UsageError
 from transferzoo.datasets.hf_datasets import names_hf_dataset
@@ -266,7 +262,6 @@ def audit(
         >>> record = transferzoo.audit("vgg", surrogates=["densenet"], images=100, max_rate=0.3)
         >>> record.verdict, record.held_out.rate, record.controls.noise.rate  # doctest: +SKIP
     """
-    began = time.monotonic()
     request = AuditRequest(
         model=model,
         dataset=dataset,
@@ -290,17 +285,7 @@ def audit(
         allow_inaccurate=allow_inaccurate,
         runs=Path(runs),
     )
-    earlier = None if request.baseline is None else read_audit(request.baseline)
-    talk = Talk(notify)
-    with nullcontext() if folder is None else formats.none_left(Path(folder), request.baseline):
-        found = plan(request, talk)
-        check_baseline(found, earlier)
-        place = None if folder is None else formats.place(Path(folder), found.folder_name, request.baseline)
-        prepared = prepare(found, talk, jobs, began)
-        notify(prepared.announcement)
-        if place is not None:
-            formats.begin(place)
-        record = finish(prepared, talk, earlier, request.command(place, jobs))
-        if place is not None:
-            write_audit(record, place)
-    return record
+    place = None if folder is None else Path(folder)
+    return run_audit(
+        request, Talk(notify), jobs, lambda _: place, write_audit, lambda to: request.command(to, jobs)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers.attacks import craft, make_attack, random_images, small_cnn
+from helpers.attacks import craft, make_attack, perturb, random_images, small_cnn
+from transferzoo.attacks import engine
 from transferzoo.attacks.composition import Composition, compose
 from transferzoo.attacks.contract import TechniqueError
 from transferzoo.attacks.engine import Attack
 from transferzoo.attacks.techniques import Estimator, Loss, Starter, Stepper
 from transferzoo.base.budget import Budget
-from transferzoo.base.errors import ModelError, TransferZooError, UsageError
-from transferzoo.base.plugins import PluginWarning, load_file
+from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.plugins import load_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,34 @@ def test_a_direction_of_some_images_that_is_not_finite(value: float, others: tup
         craft(_attack(_estimator(change), *others), small_cnn(), _images())
 
 
+def test_a_step_or_a_start_that_is_not_finite() -> None:
+    @dataclass(frozen=True)
+    class Far(Stepper):
+        name: ClassVar[str] = "far"
+
+        def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
+            return lambda ascent: stride(ascent) * float("nan")
+
+    @dataclass(frozen=True)
+    class Nowhere(Starter):
+        name: ClassVar[str] = "nowhere"
+
+        def start(self, unit: WorkUnit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
+            return unit.images * float("nan")
+
+    for technique in (Far(), Nowhere()):
+        with pytest.raises(ModelError, match="what the techniques make of finite gradients is not finite"):
+            craft(_attack(technique, steps=1), small_cnn(), _images())
+
+
+def test_images_that_were_made_in_inference_mode() -> None:
+    batch, attack, model = _images(), _attack(*MOMENTUM), small_cnn()
+    with torch.inference_mode():
+        clean = batch.images.double() / 255
+    made = engine.perturb(attack, model, clean, batch.labels, batch.ids, dtype=torch.float64)
+    assert torch.equal(made, perturb(attack, model, batch))
+
+
 def test_a_technique_that_gives_no_function() -> None:
     @dataclass(frozen=True)
     class Empty(Estimator):
@@ -147,7 +175,7 @@ def test_steps_and_starts() -> None:
 
 
 def test_draws_of_the_global_generator() -> None:
-    """A technique's are told; those of a surrogate are its own, and so are none."""
+    """A technique's are refused; those of a surrogate, or of who listens to steps, are none of it."""
 
     class Random(nn.Module):
         def __init__(self) -> None:
@@ -157,13 +185,34 @@ def test_draws_of_the_global_generator() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.network(images + 0.01 * torch.randn_like(images))  # type: ignore[no-any-return]
 
+    @dataclass(frozen=True)
+    class Somewhere(Starter):
+        name: ClassVar[str] = "somewhere"
+
+        def start(self, unit: WorkUnit, advance: Callable[[Tensor, float], Tensor]) -> Tensor:
+            return torch.rand_like(unit.images)
+
     noisy = _estimator(lambda oracle, x: oracle(x + 0.01 * torch.randn_like(x)))
-    with pytest.warns(PluginWarning, match="a technique of 'mine' draws from PyTorch's global generator"):
-        craft(_attack(noisy), small_cnn(), _images())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        craft(_attack(), Random(), _images())
-        craft(make_attack("rs+di+vt:copies=2"), small_cnn(), _images())
+    for technique in (noisy, Somewhere()):
+        with pytest.raises(
+            TechniqueError, match=f"'{technique.name}.*' draws from PyTorch's global generator"
+        ):
+            craft(_attack(technique), small_cnn(), _images())
+    given = _images()
+
+    def listen(step: int, delta: Tensor) -> None:
+        torch.rand(step)
+
+    for attack, model in ((_attack(), Random()), (make_attack("rs+di+vt:copies=2"), small_cnn())):
+        engine.craft(
+            attack,
+            model,
+            given.images,
+            given.labels,
+            given.ids,
+            dtype=torch.float64,
+            on_step=listen,
+        )
 
 
 @pytest.mark.parametrize("cost", [2.5, -1, "2"])
@@ -187,7 +236,7 @@ class Dear(Estimator):
 
 def test_a_composition_asks_for_what_it_costs() -> None:
     """A layer's, a logit's and a joint objective's gradients are made besides, without being asked for."""
-    for spec, steps, models, requests in (
+    for spec, steps, models, asked in (
         ("", 10, 1, 10),
         ("mi+vt:copies=4", 10, 1, 50),
         ("gi:steps=5+mi", 10, 1, 15),
@@ -198,12 +247,8 @@ def test_a_composition_asks_for_what_it_costs() -> None:
         ("mba:n=4", 10, 1, 10),
         ("svre:inner=2", 10, 3, compose("svre:inner=2").cost(10, 3)),
     ):
-        assert compose(spec).requests(steps, models) == requests, spec
+        assert compose(spec).asked(steps, models) == asked, spec
 
 
 def _images() -> Any:
     return random_images(2)
-
-
-def test_the_errors_are_sentences() -> None:
-    assert issubclass(TechniqueError, TransferZooError)

@@ -19,6 +19,7 @@ from helpers.browser import browsing, chromium
 from helpers.checkpoints import copied, with_classes
 from helpers.pages import Page
 from transferzoo.audits.record import SCHEMA_FILE, json_schema, read_audit
+from transferzoo.base.errors import TransferZooError
 
 if TYPE_CHECKING:
     from conftest import Result
@@ -204,8 +205,22 @@ def test_no_verdict_is_left_where_nothing_could_be_measured(cli: Run, few: Path,
     ):
         assert cli(*words, *wrong).code == code
         assert sorted(Path("audits/vgg").iterdir()) == files
+    Path("audits/vgg/mine.txt").write_text("stays")
     assert cli(*words, "--data", tmp_path / "broken").code == 1
-    assert not [*Path("audits/vgg").iterdir()]
+    assert [file.name for file in Path("audits/vgg").iterdir()] == ["mine.txt"]
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "summary.md").write_text("of no audit")
+    broken = (*words, "--data", tmp_path / "broken", "--folder")
+    assert cli(*broken, theirs).code == 1 and (theirs / "summary.md").exists()
+    assert cli(*words, "--data", few, "--images", 20, "--folder", theirs).code == 0
+    with pytest.raises(TransferZooError):
+        transferzoo.audit("vgg", data=tmp_path / "broken", dataset="fashion-mnist", folder=theirs)
+    assert not [*theirs.iterdir()]
+    refused(cli(*broken, tmp_path / "broken" / "Bag" / "one.png"), 1, "")
+    assert cli(*words, "--data", few, "--images", 20).code == 0
+    refused(cli(*words, "--data", few, "--baseline", tmp_path / "nothing.json"), 1, "nothing.json")
+    assert Path("audits/vgg/audit.json").exists()
 
 
 def test_a_doubtful_model_does_not_pass_without_a_caution(cli: Run, few: Path, tmp_path: Path) -> None:

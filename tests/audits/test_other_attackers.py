@@ -95,7 +95,7 @@ def test_the_command_of_a_request_asks_the_same(cli: Run) -> None:
         raise DataError("seen")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transferzoo.audits.plan.plan", kept)
+        patch.setattr("transferzoo.audits.audit.plan", kept)
         refused(cli(*shlex.split(asked.command(Path("here"), 1))[1:]), 1, "seen")
     assert found == [asked]
     assert command.AuditCommand(model="m").asked.max_rate == 0.2

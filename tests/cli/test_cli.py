@@ -219,14 +219,24 @@ def test_plan(cli: Run, few: Path) -> None:
     canonical = "mi:decay=1,normalise=mean@linf,eps=16/255,step=eps/2,steps=2"
     assert plan["attacks"] == [canonical]
     source = {"surrogate": "fashion-mnist/resnet50-sgd", "attack": canonical}
-    assert plan["gradient_evaluations"] == {"per_image": [{**source, "gradients": 2}], "in_all": 12}
+    assert plan["gradient_evaluations"] == {
+        "per_image": [{**source, "gradients": 2}],
+        "images": 6,
+        "in_all": 12,
+    }
     assert plan["exists"] is False
     names = ["fashion-mnist/resnet18", "fashion-mnist/resnet50-sgd", "fashion-mnist/vgg"]
     assert sorted(plan["loads"]) == sorted(plan["models"]) == names
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in plan["models"].values())
     said = " ".join(cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run").out.split())
-    assert "resnet50-sgd mi 2 On 6 images, 12 gradient evaluations in all; targets: " in said
+    assert "resnet50-sgd 2 On 6 images, 12 gradient evaluations in all; targets: " in said
     assert f"Run folder: {plan['run_folder']}." in said
+    both = ("-a", "mi", "-a", "di", "--images", 5000)
+    more = " ".join(cli(*ATTACK, "--data", few, *both, "--dry-run").out.split())
+    assert "resnet50-sgd 2 mi resnet50-sgd 2 di" in more
+    whole = json.loads(cli(*ATTACK, "--data", few, *both, "--dry-run", "--json").out)["gradient_evaluations"]
+    assert f"On {whole['images']} images, {4 * whole['images']} gradient evaluations" in more
+    assert whole["images"] < 5000, "as many as there are"
 
 
 def test_table_files_and_report_agree(cli: Run, few: Path, tmp_path: Path) -> None:

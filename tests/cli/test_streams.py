@@ -77,7 +77,7 @@ def test_a_log_hears_of_progress_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("transferzoo.cli.output.time.monotonic", lambda: now[0])
     with output.progress("crafting") as advance:
         for done in range(10):
             now[0] += 11

@@ -100,6 +100,19 @@ def test_two_classes_that_are_interchanged() -> None:
         assert require_accuracy("m", drawn, true, classes)[1] == ""
 
 
+@pytest.mark.parametrize("count", [2, 10])
+def test_a_poor_model_of_uneven_classes_is_in_order(count: int) -> None:
+    """What would be right more often if several classes were taken for the most frequent one is no order."""
+    shares = torch.tensor([0.88, 0.12]) if count == 2 else 0.6 ** torch.arange(10.0)
+    for seed in range(50):
+        generator = torch.Generator().manual_seed(seed)
+        true = torch.multinomial(shares, 500, replacement=True, generator=generator)
+        wrong = torch.rand(500, generator=generator) < 0.35
+        drawn = torch.where(wrong, torch.randint(0, count, (500,), generator=generator), true)
+        _, warning = require_accuracy("m", drawn, true, tuple(map(str, range(count))), allowed=True)
+        assert "another order" not in warning
+
+
 def test_chance_is_not_taken_for_another_order() -> None:
     """On few images some order of the classes always fits: it has to fit images it was not made of."""
     for seed in range(200):

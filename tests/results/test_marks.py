@@ -156,6 +156,9 @@ def test_the_widest_column_is_folded_before_a_table_is_cut(at: int) -> None:
     lines = printed(table, 60, colour=False).splitlines()
     assert sum("first" in line for line in lines) == sum("second" in line for line in lines) == 1
     assert next(line for line in lines if "first" in line).count("second") == 1
+    cells[at - 1] = "mi:decay=0.9+ti"
+    beside = printed(Table("t", table.columns, (tuple(cells),)), 60, colour=False)
+    assert "mi:decay=0.9+ti" in beside, "no other column is folded"
     cells[at] = "w" * 59
     cut = printed(Table("t", table.columns, (tuple(cells),)), 60, colour=False)
     assert sum("name" in line for line in cut.splitlines()) > 1

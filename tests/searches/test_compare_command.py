@@ -134,7 +134,7 @@ def _check_standings(found: dict[str, Any], said: str) -> None:
         above = sum(rate > rates[name] + 1e-9 for rate in rates.values())
         (line,) = [one for one in said.splitlines() if one.startswith(f"{name}: ")]
         assert f" {1 + above} of {len(rates)} from resnet50-sgd, with {100 * rates[name]:.1f} %" in line
-        assert (f" has {100 * best:.1f})" in line) == (above > 0)
+        assert (f" has {100 * best:.1f} %)" in line) == (above > 0)
     assert "mi+flat-sign, 4 gradients: by" not in said
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from transferzoo.attacks.contract import check_objective, drew, kept, shared_draws
+from transferzoo.attacks.contract import check_objective, checked, drew, shared_draws
 from transferzoo.attacks.techniques import (
     Accumulator,
     Ensemble,
@@ -120,17 +120,17 @@ def ascent(composition: Composition, parts: Sequence[Objective], unit: WorkUnit)
     ensemble = composition.of(Ensemble)
     joint = oracles[0]
     if ensemble:
-        joint = kept(ensemble[0], ensemble[0].combine(oracles, parts, unit), unit)
+        joint = checked(ensemble[0], ensemble[0].combine(oracles, parts, unit), unit)
     direction = _noted(_wrapped(composition.of(Estimator, Filter), joint, unit), unit)
-    if momenta := composition.of(Accumulator):  # which may divide by a norm, and hide what is not finite
-        direction = _noted(_wrapped(momenta, direction, unit), unit)
-    return direction
+    return _wrapped(composition.of(Accumulator), direction, unit)
 
 
 def _noted(oracle: Oracle, unit: WorkUnit) -> Oracle:
+    """Note what comes before momentum and steps, whose norms and signs hide what is not finite."""
+
     def noted(images: Tensor) -> Tensor:
         found = oracle(images)
-        unit.note_direction(found)
+        unit.note_made(found)
         return found
 
     return noted
@@ -138,7 +138,7 @@ def _noted(oracle: Oracle, unit: WorkUnit) -> Oracle:
 
 def _wrapped(techniques: Sequence[Wrapper], oracle: Oracle, unit: WorkUnit) -> Oracle:
     for technique in techniques:
-        outer = kept(technique, technique.wrap(oracle, unit), unit)
+        outer = checked(technique, technique.wrap(oracle, unit), unit)
         oracle = _joining(oracle, outer, unit, technique.after) if technique.after else outer
     return oracle
 
@@ -152,5 +152,5 @@ def steps_along(composition: Composition, unit: WorkUnit) -> Oracle:
     """Return how an ascent direction becomes a step."""
     stride: Oracle = unit.along
     for technique in composition.of(Stepper):
-        stride = kept(technique, technique.stride(stride, unit), unit)
+        stride = checked(technique, technique.stride(stride, unit), unit)
     return stride

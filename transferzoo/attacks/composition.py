@@ -114,7 +114,7 @@ class Composition:
         besides = attacked * steps * sum(technique.each_step for technique in self.techniques)
         return models * setup + factor * by_steps + besides
 
-    def requests(self, steps: int, models: int = 1) -> int:
+    def asked(self, steps: int, models: int = 1) -> int:
         """Return how many gradients an image the techniques may ask for: of what models make together, one.
 
         Those that a logit, a layer or a joint objective takes besides are made without being asked for.

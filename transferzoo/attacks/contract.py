@@ -6,16 +6,17 @@ their cost says, and draw from no generator that images share.
 
 from __future__ import annotations
 
-import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from transferzoo.base.errors import TransferZooError
-from transferzoo.base.plugins import PluginWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transferzoo.attacks.composition import Composition
     from transferzoo.attacks.techniques import Oracle, Technique
     from transferzoo.attacks.techniques.work_unit import WorkUnit
@@ -25,7 +26,7 @@ class TechniqueError(TransferZooError):
     """A technique does not keep its contract."""
 
 
-def kept(technique: Technique, function: object, unit: WorkUnit) -> Oracle:
+def checked(technique: Technique, function: object, unit: WorkUnit) -> Oracle:
     """Return what a technique made, a function of images or directions, with checks of what it gives.
 
     Args:
@@ -42,7 +43,7 @@ def kept(technique: Technique, function: object, unit: WorkUnit) -> Oracle:
             expected="one of images, (N, C, H, W) → the same shape",
         )
 
-    def checked(images: Tensor) -> Tensor:
+    def held(images: Tensor) -> Tensor:
         before = images._version, unit.images._version
         found = function(images)
         if not (isinstance(found, Tensor) and found.shape == images.shape and found.is_floating_point()):
@@ -56,7 +57,7 @@ def kept(technique: Technique, function: object, unit: WorkUnit) -> Oracle:
             )
         return found
 
-    return checked
+    return held
 
 
 def check_objective(value: Tensor, images: Tensor) -> None:
@@ -78,9 +79,9 @@ def check_cost(composition: Composition, unit: WorkUnit, models: int) -> None:
     Raises:
         TechniqueError: they did; tables, and attacks of equal cost, would say less than was spent.
     """
-    most = composition.requests(unit.steps, models)
-    if unit.requests > most * len(unit.images):
-        asked = unit.requests / len(unit.images)
+    most = composition.asked(unit.steps, models)
+    if unit.asked > most * len(unit.images):
+        asked = unit.asked / len(unit.images)
         raise TechniqueError(
             f"'{composition.canonical}' asked for {asked:g} gradients an image",
             expected=f"{most} at most, by the `cost` of its techniques",
@@ -99,14 +100,20 @@ def drew(before: list[Tensor], device: torch.device) -> bool:
     return not all(map(torch.equal, before, shared_draws(device)))
 
 
-def warn_of_shared_draws(composition: Composition) -> None:
-    """Warn that techniques drew from a generator that images share."""
-    warnings.warn(
-        f"a technique of '{composition.canonical}' draws from PyTorch's global generator, so that its images "
-        "depend on more than the seed; `unit.uniform`, `normal` and `noise` draw for each image by itself.",
-        PluginWarning,
-        stacklevel=2,
-    )
+@contextmanager
+def no_shared_draws(composition: Composition, unit: WorkUnit) -> Iterator[None]:
+    """Check that techniques draw from no shared generator inside; a surrogate may, and then nothing is known.
+
+    Raises:
+        TechniqueError: one did, so that its images depend on more than the seed.
+    """
+    before = shared_draws(unit.images.device)
+    yield
+    if not unit.surrogate_draws and drew(before, unit.images.device):
+        raise TechniqueError(
+            f"a technique of '{composition.canonical}' draws from PyTorch's global generator",
+            expected="`unit.uniform`, `normal` or `noise`, which draw for each image by itself",
+        )
 
 
 def _described(found: object) -> str:

@@ -20,7 +20,7 @@ import torch
 
 from transferzoo.attacks.assembly import ascent, objectives, steps_along
 from transferzoo.attacks.composition import compose
-from transferzoo.attacks.contract import check_cost, drew, kept, shared_draws, warn_of_shared_draws
+from transferzoo.attacks.contract import check_cost, checked, no_shared_draws
 from transferzoo.attacks.norms import NORMS
 from transferzoo.attacks.techniques import Draw, Starter
 from transferzoo.attacks.techniques.work_unit import WorkUnit
@@ -166,6 +166,7 @@ def perturb(
 
         return _one_by_one(single, len(images), on_step)
     clean = images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
+    clean = clean.clone() if clean.is_inference() else clean  # which say of no change that it was made
     unit = WorkUnit(
         clean,
         labels.to(images.device),
@@ -183,12 +184,9 @@ def perturb(
             surrogates = tuple(technique.draw(surrogates, unit))
         for model in surrogates:
             block.enter_context(frozen(model))
-        draws = shared_draws(images.device)
         parts = objectives(attack.composition, surrogates, unit, block)
         delta = _climb(attack.composition, parts, unit, on_step or (lambda *_: None))
         check_cost(attack.composition, unit, len(given))
-        if drew(draws, images.device) and not unit.surrogate_draws:
-            warn_of_shared_draws(attack.composition)
         return clean + delta
 
 
@@ -225,14 +223,18 @@ def _climb(
 
     def advance(delta: Tensor, factor: float = 1.0) -> Tensor:
         unit.current = unit.images + delta
-        move = stride(oracle(unit.current))
+        with no_shared_draws(composition, unit):
+            move = stride(oracle(unit.current))
+        unit.note_made(move)
         unit.require_finite()
         return unit.inside(delta + (move if factor == 1 else factor * move))
 
     delta = torch.zeros_like(unit.images)
     for starter in composition.of(Starter):
-        begin = kept(starter, lambda _, one=starter: one.start(unit, advance), unit)
-        delta = unit.inside(begin(unit.images))
+        begin = checked(starter, lambda _, one=starter: one.start(unit, advance), unit)
+        with no_shared_draws(composition, unit):
+            delta = unit.inside(begin(unit.images))
+        unit.note_made(delta)
     for done in range(1, unit.steps + 1):
         delta = advance(delta)
         unit.done = done

@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from transferzoo.audits import wording
+from transferzoo.audits import formats, wording
 from transferzoo.audits.cost import LEAST_IMAGES, Cost, cost_of, measured_speed, within
 from transferzoo.audits.measure import audited, is_finished, measure_jobs, run_folder
+from transferzoo.audits.plan import plan
+from transferzoo.audits.record import read_audit
 from transferzoo.audits.verdicts import fewest_to_pass
 from transferzoo.base.distributed import Team, this_device
 from transferzoo.base.durations import duration
@@ -16,8 +18,12 @@ from transferzoo.base.errors import UsageError
 from transferzoo.evaluation.run import measure_given, processes_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from transferzoo.audits.plan import Plan, Talk
     from transferzoo.audits.record import AuditRecord
+    from transferzoo.audits.request import AuditRequest
     from transferzoo.evaluation.job import Job
     from transferzoo.evaluation.run_folder import RunFolder
 
@@ -52,15 +58,55 @@ class Prepared:
         return wording.cost(self.plan.audited.name, self.cost)
 
 
-def check_baseline(plan: Plan, baseline: AuditRecord | None) -> None:
+def run_audit(
+    request: AuditRequest,
+    talk: Talk,
+    jobs: int | None,
+    place: Callable[[str], Path | None],
+    write: Callable[[AuditRecord, Path], None],
+    command: Callable[[Path | None], str],
+) -> AuditRecord:
+    """Audit a model, and write what was found.
+
+    Args:
+        request: what is asked.
+        talk: where it is said what is done.
+        jobs: processes; None for one a processor.
+        place: the usual name of the folder, or empty while it is not known, → the folder; None for no files.
+        write: writes a record into a folder.
+        command: what asks for the same again, by the folder.
+
+    Raises:
+        UsageError, DataError, ModelError: see `plan`, `prepare` and `finish`.
+        TransferZooError: a folder cannot be written.
+    """
+    began = time.monotonic()
+    baseline = None if request.baseline is None else read_audit(request.baseline)
+    with formats.none_left(place(""), request.baseline) as known:
+        found = plan(request, talk)
+        check_baseline(found, baseline)
+        folder = formats.checked_place(place(found.folder_name), request.baseline)
+        if folder is not None:
+            known(folder)
+        prepared = prepare(found, talk, jobs, began)
+        talk.notify(prepared.announcement)
+        if folder is not None:
+            formats.begin(folder)
+        record = finish(prepared, talk, baseline, command(folder))
+        if folder is not None:
+            write(record, folder)
+    return record
+
+
+def check_baseline(found: Plan, baseline: AuditRecord | None) -> None:
     """Check that an earlier audit allowed the same change, before anything is spent.
 
     Raises:
         UsageError: it allowed another one.
     """
-    if baseline is None or not plan.configs:
+    if baseline is None or not found.configs:
         return
-    attack = plan.configs[0].attacks[0]
+    attack = found.configs[0].attacks[0]
     ours, theirs = (attack.norm, str(attack.epsilon)), (baseline.norm, baseline.epsilon)
     if ours != theirs:
         raise UsageError(

@@ -17,7 +17,7 @@ from transferzoo.results.comparisons import percent
 from transferzoo.results.writers import to_markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from transferzoo.audits.record import Attacker, AuditRecord
 
@@ -28,23 +28,21 @@ COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 """What a suite counts, and the element of a case that it counts."""
 
 
-def place(folder: Path | None, usual: str, baseline: Path | None) -> Path:
-    """Return where the files of an audit go.
+def checked_place(folder: Path | None, baseline: Path | None) -> Path | None:
+    """Return where the files of an audit go, if anywhere.
 
     Args:
-        folder: where the user wants them.
-        usual: the folder's name else, as of `Plan.folder_name`.
+        folder: it.
         baseline: `audit.json` that it is compared with, which is not overwritten.
 
     Raises:
         UsageError: it would be.
     """
-    found = folder or AUDITS / usual
-    if baseline is not None and baseline.resolve().parent == found.resolve():
+    if folder is not None and baseline is not None and baseline.resolve().parent == folder.resolve():
         raise UsageError(
-            "the baseline lies where this audit is written", expected="another --folder", got=str(found)
+            "the baseline lies where this audit is written", expected="another --folder", got=str(folder)
         )
-    return found
+    return folder
 
 
 def begin(folder: Path) -> None:
@@ -59,18 +57,28 @@ def begin(folder: Path) -> None:
 
 
 @contextmanager
-def none_left(folder: Path, baseline: Path | None) -> Iterator[None]:
+def none_left(folder: Path | None, baseline: Path | None) -> Iterator[Callable[[Path], None]]:
     """Remove the files of an earlier audit where this one cannot be measured, whatever fails inside.
 
     What is wrong about the request leaves them as they are, and so does a baseline among them.
+
+    Args:
+        folder: that the user names; None for none.
+        baseline: `audit.json` that it is compared with.
+
+    Yields:
+        What takes the folder, once it is known.
     """
+    places = [] if folder is None else [folder]
     try:
-        yield
+        yield places.append
     except UsageError:
         raise
     except Exception:
-        if baseline is None or baseline.resolve().parent != folder.resolve():
-            _remove(folder)
+        for place in places:
+            kept = baseline is not None and baseline.resolve().parent == place.resolve()
+            if not kept and (place / AUDIT).is_file():  # whose others may be the user's
+                _remove(place)
         raise
 
 

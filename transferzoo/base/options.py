@@ -234,7 +234,9 @@ def _unannotated(cls: type) -> str | None:
     """Return a public value of a class that no annotation makes an option, and no base class knows."""
     known = {name for base in cls.__mro__[1:] for name in vars(base)} | {*get_annotations(cls)}
     values = ((name, value) for name, value in vars(cls).items() if not name.startswith("_"))
-    return next((n for n, v in values if n not in known and not hasattr(v, "__get__")), None)
+    return next(
+        (n for n, v in values if n not in known and not callable(v) and not hasattr(v, "__get__")), None
+    )
 
 
 class Terms(Registry[type[T]]):

@@ -163,7 +163,8 @@ def prepare(found: Found, notes: Notes) -> Prepared:
         crafted_on = with_tuned(dataset, crafted_on, tuned)
     made = {*untrained, *(one.model for one in tuned)}
     named = [one for one in crafted_on if one not in made]
-    note_trained_on(dataset, request.split or dataset.attack.split, named, notes)
+    own = [one.model.name for one in tuned] if request.train_data is None else []
+    note_trained_on(dataset, request.split or dataset.attack.split, named, notes, own)
     known = note_classes(dataset, [one for one in (*crafted_on, *tried_on) if one not in made], notes)
     config = configure(
         zoo,
@@ -207,7 +208,8 @@ def plan_of(run: Prepared) -> dict[str, Any]:
         **({"trains": [training_of(one) for one in run.adapted]} if run.adapted else {}),
         "gradient_evaluations": {
             "per_image": [{**asdict(pair), "gradients": cost} for pair, cost in costs.items()],
-            "in_all": sum(costs.values()) * min(job.config.images, len(job.data)),
+            "images": (images := min(job.config.images, len(job.data))),
+            "in_all": sum(costs.values()) * images,
         },
         **({"queries": queries} if queries else {}),
         "loads": {m.full_name: m.place for m in (*job.surrogates, *job.targets) if m not in made},

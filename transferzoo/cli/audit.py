@@ -245,21 +245,30 @@ def read_seconds(text: str) -> float:
 def audit(request: AuditCommand) -> None:
     """Judge whether images made on other models fool this one too often; the same command resumes."""
     from transferzoo.audits import formats, wording
-    from transferzoo.base.file_names import file_name
+    from transferzoo.audits.audit import run_audit
+    from transferzoo.page.audit_report import write_audit
 
     if request.dry_run:
         _show_cost(request)
         return
-    usual = formats.AUDITS / file_name(request.asked.model)
-    with formats.none_left(request.folder or usual, request.asked.baseline):
-        record, folder = _done(request)
+
+    def place(usual: str) -> Path | None:
+        return request.folder or (formats.AUDITS / usual if usual else None)
+
+    places: list[Path] = []
+
+    def write(record: AuditRecord, folder: Path) -> None:
+        write_audit(record, folder)
+        places.append(folder)
+
+    record = run_audit(request.asked, _talk(request), request.jobs, place, write, lambda _: as_written())
     if request.json:
         show_json(record.model_dump(mode="json"))
     else:
         print_tables(wording.attackers_table(record))
         for sentence in wording.sentences(record):
             show_line(sentence)
-    log(f"Written: {folder}")
+    log(f"Written: {places[0]}")
     raise typer.Exit(record.verdict.exit_code)
 
 
@@ -274,17 +283,19 @@ def _show_cost(request: AuditCommand) -> None:
     """Print what an audit takes; what it trains first, where that is not trained yet."""
     from dataclasses import asdict
 
-    from transferzoo.audits.audit import prepare
+    from transferzoo.audits.audit import check_baseline, prepare
     from transferzoo.audits.plan import plan
+    from transferzoo.audits.record import read_audit
     from transferzoo.base.durations import duration
     from transferzoo.cli.auto_surrogates import plan_of
 
     began, talk = time.monotonic(), _talk(request)
     found = plan(request.asked, talk)
+    check_baseline(found, read_audit(request.asked.baseline) if request.asked.baseline else None)
     planned = [plan_of(one) for one in found.trainings]
     if not all(one["done"] for one in planned):
         seconds = sum(one["estimated_seconds"] for one in planned)
-        names = ", ".join(one.model.name for one in found.trainings)
+        names = ", ".join(one.model.name for one in found.trainings if not one.finished())
         told = f", on {found.answers:,} answers of {found.audited.name}" if found.answers else ""
         sentence = (
             f"Trains first, once: {names}{told}; about {duration(seconds)} in one process. What the audit "
@@ -294,24 +305,3 @@ def _show_cost(request: AuditCommand) -> None:
         return
     prepared = prepare(found, talk, request.jobs, began)
     show_json(asdict(prepared.cost)) if request.json else show_line(prepared.announcement)
-
-
-def _done(request: AuditCommand) -> tuple[AuditRecord, Path]:
-    """Do what is asked, and return what was found and the folder that it is written to."""
-    from transferzoo.audits import formats
-    from transferzoo.audits.audit import check_baseline, finish, prepare
-    from transferzoo.audits.plan import plan
-    from transferzoo.audits.record import read_audit
-    from transferzoo.page.audit_report import write_audit
-
-    began, asked, talk = time.monotonic(), request.asked, _talk(request)
-    baseline = None if asked.baseline is None else read_audit(asked.baseline)
-    found = plan(asked, talk)
-    check_baseline(found, baseline)
-    folder = formats.place(request.folder, found.folder_name, asked.baseline)
-    prepared = prepare(found, talk, request.jobs, began)
-    log(prepared.announcement)
-    formats.begin(folder)
-    record = finish(prepared, talk, baseline, as_written())
-    write_audit(record, folder)
-    return record, folder

@@ -64,10 +64,6 @@ def to_train(
     return adaptations(zoo, dataset, split=request.split, is_here=on_this_machine)
 
 
-PARTS = 4
-"""After how many parts of a training it is told of where no bar shows it."""
-
-
 def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
     """Train what is not trained yet, and say what comes of it: time first, accuracy on held-out images last.
 
@@ -101,9 +97,9 @@ def train_surrogates(adapted: Sequence[Adaptation], jobs: int | None) -> None:
                 tasks[name] = bar.add_task(f"training {name}", note="")
             note = f"loss {at.loss:.3f}  accuracy {at.accuracy:.1%}  {at.images_per_second:,.0f} images/s"
             bar.update(tasks[name], completed=at.step, total=at.steps, note=note)
-            part = PARTS * at.step // at.steps
-            if bar.disable and part > told.setdefault(name, PARTS * (at.step - 1) // at.steps):
-                told[name] = part
+            quarter = 4 * at.step // at.steps
+            if bar.disable and quarter > told.setdefault(name, 4 * (at.step - 1) // at.steps):
+                told[name] = quarter
                 log(f"training {name}: step {at.step:,} of {at.steps:,}  {note}")
 
         trained = train_all(adapted, jobs, log, advance)

@@ -24,23 +24,25 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
     Args:
         plan: as JSON has it.
     """
-    from transferzoo.results.comparisons import brief
+    from transferzoo.base.durations import duration
+    from transferzoo.results.cell_texts import told_apart
     from transferzoo.results.records import short
     from transferzoo.sync.download_plan import format_bytes
 
     config, costs = plan["config"], plan["gradient_evaluations"]
+    lines = told_apart(one["attack"] for one in costs["per_image"])
     rows = [
-        (short(one["surrogate"]), brief(one["attack"]), str(one["gradients"])) for one in costs["per_image"]
+        (short(one["surrogate"]) + lines[one["attack"]], str(one["gradients"])) for one in costs["per_image"]
     ]
     folder, targets = plan["run_folder"], ", ".join(map(short, config["targets"]))
     in_all = f"{costs['in_all']:,} gradient evaluations in all"
-    said = [f"On {config['images']:,} images, {in_all}; targets: {targets}."]
+    said = [f"On {costs['images']:,} images, {in_all}; targets: {targets}."]
     if folder is not None:
         there = ", which is begun or finished: what it has is not done again" if plan["exists"] else ""
         said.append(f"Run folder: {folder}{there}.")
     for one in plan.get("downloads", ()):
-        size = f"not known, {one['error']}" if one["error"] else format_bytes(one["bytes"])
-        said.append(f"Downloads {one['name']} ({size.removesuffix('.')}).")
+        size = str(one["error"]).removesuffix(".") if one["error"] else format_bytes(one["bytes"])
+        said.append(f"Downloads {one['name']} ({size}{', ' + one['url'] if 'url' in one else ''}).")
     for verb, noun in (("trains", "Trains"), ("fine_tunes", "Fine-tunes")):
         todo = [
             one if isinstance(one, str) else short(one["surrogate"])
@@ -48,10 +50,11 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             if not _done(one)
         ]
         said += [f"{noun} {', '.join(todo)} first."] if todo else []
-    said += [f"{one['target']} is asked about {one['in_all']:,} images." for one in plan.get("queries", ())]
-    return Table(
-        "What would be crafted", ("surrogate", "attack", "gradients an image"), tuple(rows), " ".join(said)
-    )
+    for one in plan.get("queries", ()):
+        seconds = one["estimated_seconds"]
+        time = "" if seconds is None else f", for about {duration(seconds)}"
+        said.append(f"{short(one['target'])} is asked about {one['in_all']:,} images{time}.")
+    return Table("What would be crafted", ("surrogate", "gradients an image"), tuple(rows), " ".join(said))
 
 
 def _done(training: str | Mapping[str, Any]) -> bool:
@@ -123,6 +126,7 @@ def unfetched(
         **({"fine_tunes": list(tuned)} if tuned else {}),
         "gradient_evaluations": {
             "per_image": costs,
+            "images": config.images,
             "in_all": sum(cost["gradients"] for cost in costs) * config.images,
         },
         **({"queries": queries} if queries else {}),

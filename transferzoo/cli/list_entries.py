@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
 def attacks(zoo: Zoo) -> list[dict[str, Any]]:
     """Return the presets, suites, other names and techniques, these by their stage."""
-    from transferzoo.attacks.composition import compose
     from transferzoo.attacks.techniques import TECHNIQUES
 
     composed: list[tuple[str, str, str, int | None, str]] = [
-        (name, "preset", p.spec or "(no technique)", compose(p.spec).cost(1), p.about)
+        (name, "preset", p.spec or "(no technique)", _steps_cost(p.spec), p.about)
         for name, p in zoo.presets.items()
     ]
     composed += [
@@ -48,6 +47,17 @@ def attacks(zoo: Zoo) -> list[dict[str, Any]]:
         }
         for name, cls in sorted(techniques, key=lambda pair: pair[1].stage)
     ]
+
+
+def _steps_cost(spec: str) -> int | None:
+    """Return the gradients of a step of a preset, one-off ones with the first; None where it is wrong."""
+    from transferzoo.attacks.composition import compose
+    from transferzoo.base.errors import UsageError
+
+    try:
+        return compose(spec).cost(1)
+    except UsageError:
+        return None
 
 
 def datasets(zoo: Zoo) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from transferzoo.base.distributed import follows
 from transferzoo.base.printable import escaped, printable
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def progress(what: str) -> Iterator[OnProgress]:
         def advance(what: str, done: int, total: int) -> None:
             nonlocal told
             bar.update(task, description=what, completed=done, total=total)
-            if bar.disable and time.monotonic() - told > TOLD_EVERY:
+            if bar.disable and time.monotonic() - told > TOLD_EVERY and not follows():
                 told = time.monotonic()
                 log(f"{what}: {done:,} of {total:,}")
 

@@ -129,9 +129,9 @@ def score(request: ScoreRequest) -> None:
     if request.classes is not None:
         targets = with_classes(targets, spec, request.classes)
     known = note_classes(spec, targets, notes)
-    if request.predictions and len(known) < len(spec.classes):
+    if (request.predictions or packs) and len(known) < len(spec.classes):
         raise UsageError(
-            "--predictions are of all classes",
+            f"{'--predictions are' if request.predictions else 'a pack is'} of all classes",
             expected=f"targets that know all {len(spec.classes):,}",
             got=f"some that know {len(known):,}",
             hint="score the others by themselves",

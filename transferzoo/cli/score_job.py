@@ -87,9 +87,15 @@ def scored(
     from transferzoo.results.records import SurrogateAttack
 
     adversarial, clean, names, spec = _paired(request, folder, spec, split, root)
-    kept = [at for at, label in enumerate(clean.labels.tolist()) if label in known]
-    adversarial, names = adversarial[kept], [names[at] for at in kept]
-    spec, clean = only_known(spec, clean, known)
+    if len(known) < len(spec.classes):
+        kept = [at for at, label in enumerate(clean.labels.tolist()) if label in known]
+        if not kept:
+            raise DataError(
+                f"no image of {folder.place} is of a class that every target knows",
+                expected="images of their classes, or other targets",
+            )
+        adversarial, names = adversarial[kept], [names[at] for at in kept]
+        spec, clean = only_known(spec, clean, known)
     answering = [
         answering_target(file, names, adversarial, clean, spec) for file in request.predictions or ()
     ]

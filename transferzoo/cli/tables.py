@@ -83,7 +83,7 @@ def render(table: Table, width: int) -> RenderableType:
     widest = widths.index(max(widths))
     left = width - 1 - sum(widths) + widths[widest]
     if widths[widest] > left >= max(_SENTENCE, _longest_word(table, widest) + _PADDING):
-        return _grouped(table, [_block(table, list(range(len(widths))), fits=False)], width)
+        return _grouped(table, [_block(table, list(range(len(widths))), fits=False, folded=widest)], width)
     blocks: list[list[int]] = [[]]
     used = widths[0]
     for column in range(1, len(widths)):
@@ -111,12 +111,21 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(wrapped).replace(_KEPT, " ")
 
 
-def _block(table: Table, columns: list[int], *, fits: bool) -> RichTable:
-    """Return a table of some columns; `fits` says that no cell has to be folded."""
+def _block(table: Table, columns: list[int], *, fits: bool, folded: int | None = None) -> RichTable:
+    """Return a table of some columns.
+
+    Args:
+        table: the whole.
+        columns: numbers of those that are shown.
+        fits: no cell has to be folded.
+        folded: the only column that is; None for whichever are too wide.
+    """
     rich = RichTable(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False)
     for column in columns:
         justify: JustifyMethod = "right" if table.is_numeric(column) else "left"
         whole = max(map(cell_len, re.findall(r"\S+ %", table.columns[column])), default=None)
+        if folded not in (None, column):
+            whole = _width([table.columns[column], *(row[column] for row in table.rows)])
         rich.add_column(table.columns[column], justify=justify, overflow="fold", min_width=whole)
     rows = [[_styled(table, at, column) for column in columns] for at in range(len(table.rows))]
     if rows and fits and not any("\n" in cell.plain for row in rows for cell in row):

@@ -8,7 +8,8 @@ chance, 1/K of K classes, and √(1/K), halfway between chance and 1 on a logari
     anything else                                              doubtful: a warning
 
 So a few images, which can show neither, are never refused. A model that would be right on more images beyond
-chance if its classes were in another order, as where two are interchanged, is told of whatever its accuracy.
+chance if its classes were in another order is told of whatever its accuracy: of ten classes two that are
+interchanged show on some hundred images, of a hundred on thousands.
 """
 
 from __future__ import annotations
@@ -144,8 +145,7 @@ def _one_class(predictions: Tensor, labels: Tensor, classes: Sequence[str]) -> s
 def _other_order(predictions: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
     """Return that classes are in another order, of all or of two of them, where it looks so; else empty.
 
-    Another number stands for each then: the class that half of the images show for a number is the right one
-    for the other half, beyond chance.
+    The order that fits half of the images best is the right one for the other half then, beyond chance.
 
     Args:
         predictions: a model's classes of clean images, int64 (N,).
@@ -154,11 +154,9 @@ def _other_order(predictions: Tensor, labels: Tensor, classes: Sequence[str]) ->
     """
     drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     fit, held = drawn[::2], drawn[1::2]
-    counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    counts.index_put_((predictions[fit], labels[fit]), torch.tensor(1), accumulate=True)
-    renamed = counts.argmax(1)[predictions[held]]
-    if not len(renamed):
+    if not len(held):
         return ""
+    renamed = _renaming(predictions[fit], labels[fit], len(classes))[predictions[held]]
     plainly = _counted(predictions, labels, classes)
     otherwise = _counted(renamed, labels[held], classes)
     if otherwise.interval[0] <= max(plainly.least, plainly.interval[1]):
@@ -167,6 +165,20 @@ def _other_order(predictions: Tensor, labels: Tensor, classes: Sequence[str]) ->
         f"with its classes in another order it would be right on {otherwise.rate:.0%}: state the order "
         "of its classes with --classes FILE"
     )
+
+
+def _renaming(predictions: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return the order of classes, number → class, (K,), in which most predictions are right."""
+    from scipy.optimize import linear_sum_assignment
+
+    found = torch.arange(count)
+    known, numbers = torch.cat([predictions, labels]).unique(return_inverse=True)
+    counts = torch.zeros(len(known), len(known), dtype=torch.int64)
+    places = numbers[: len(predictions)], numbers[len(predictions) :]
+    counts.index_put_(places, torch.tensor(1), accumulate=True)
+    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
+    found[known[torch.from_numpy(rows)]] = known[torch.from_numpy(columns)]
+    return found
 
 
 def _counted(predictions: Tensor, labels: Tensor, classes: Sequence[str]) -> CleanAccuracy:

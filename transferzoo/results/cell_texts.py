@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.results.comparisons import attack_name, brief, mean_rate, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from transferzoo.results.attackers import Together
     from transferzoo.results.comparisons import Row
@@ -47,13 +47,18 @@ def interval_text(low: float, high: float) -> str:
 
 def row_label(name: Row, rows: Mapping[Row, Mapping[str, Record]]) -> str:
     """Return the surrogate and, where there are several, what the attack does not share with all others."""
-    surrogate, attack = next(iter(rows[name].values())).surrogate_name, name[1]
-    others = {other for _, other in rows}
-    if len(others) == 1:
-        return surrogate
-    shared = set.intersection(*(set(_budget(other)) for other in others))
-    own = ",".join(part for part in _budget(attack) if part not in shared)
-    return f"{surrogate}\n{brief(attack)}{'@' if own else ''}{own}"
+    surrogate = next(iter(rows[name].values())).surrogate_name
+    return surrogate + told_apart(attack for _, attack in rows)[name[1]]
+
+
+def told_apart(attacks: Iterable[str]) -> dict[str, str]:
+    """Return attack → a line that says what it does not share with all others; nothing where there is one."""
+    every = dict.fromkeys(attacks)
+    if len(every) < 2:
+        return dict.fromkeys(every, "")
+    shared = set.intersection(*(set(_budget(attack)) for attack in every))
+    own = {attack: ",".join(part for part in _budget(attack) if part not in shared) for attack in every}
+    return {attack: f"\n{brief(attack)}{'@' if part else ''}{part}" for attack, part in own.items()}
 
 
 def together_rows(found: Together, targets: Sequence[str]) -> list[tuple[str, ...]]:

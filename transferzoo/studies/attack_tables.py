@@ -105,7 +105,7 @@ def standings(results: Results, attacks: Iterable[str], gradients: int) -> list[
 
 def _place(attack: str, rates: Mapping[str, float], surrogate: str) -> str:
     best = max(rates, key=lambda label: rates[label])
-    first = "" if best == attack else f" ({best} has {_percent(rates[best])})"
+    first = "" if rates[best] == rates[attack] else f" ({best} has {_percent(rates[best])} %)"
     place = 1 + sum(rate > rates[attack] for rate in rates.values())
     return f"{place} of {len(rates)} from {surrogate}, with {_percent(rates[attack])} %{first}"
 

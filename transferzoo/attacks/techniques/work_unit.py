@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from transferzoo.attacks.techniques import Loss
     from transferzoo.base.budget import Budget
 
-SLOPE, DIRECTION = "the gradient of the surrogate", "what the techniques make of finite gradients"
-HINTS = {SLOPE: "check its weights for NaN", DIRECTION: "one of them divides by zero, or overflows"}
+SLOPE, MADE = "the gradient of the surrogate", "what the techniques make of finite gradients"
+HINTS = {SLOPE: "check its weights for NaN", MADE: "one of them divides by zero, or overflows"}
 """What may not be finite → what then helps."""
 
 
@@ -55,7 +55,7 @@ class WorkUnit:
         pool: images to mix with; None where there are none.
         done: steps done so far; the engine counts.
         current: the images so far, (N, C, H, W) in [0, 1]; the engine moves them on.
-        requests: images whose gradient techniques have asked for so far.
+        asked: images whose gradient techniques have asked for so far.
         surrogate_draws: whether the surrogate draws from PyTorch's global generator.
     """
 
@@ -67,7 +67,7 @@ class WorkUnit:
     shared: torch.Generator
     pool: Pool | None = None
     done: int = 0
-    requests: int = 0
+    asked: int = 0
     surrogate_draws: bool = False
 
     def __post_init__(self) -> None:
@@ -119,12 +119,12 @@ class WorkUnit:
 
     def note(self, gradient: Tensor) -> None:
         """Remember a gradient of the surrogate, and whether it is finite."""
-        self.requests += len(gradient)
+        self.asked += len(gradient)
         self._remember(SLOPE, gradient)
 
-    def note_direction(self, direction: Tensor) -> None:
-        """Remember whether what techniques made of gradients is finite."""
-        self._remember(DIRECTION, direction)
+    def note_made(self, made: Tensor) -> None:
+        """Remember whether what techniques made of gradients, or begin with, is finite."""
+        self._remember(MADE, made)
 
     def _remember(self, what: str, found: Tensor) -> None:
         finite = found.isfinite().all()
