@@ -147,7 +147,7 @@ class Minimizer:
         moves = self.steps == 0 and self.rule.passes > 1
         before = [p.detach().clone() for p in self.weights.parameters] if moves else []
         loss, gradients = self.gradients(closures)
-        if not all(map(_same, before, self.weights.parameters)):
+        if before and not torch.stack(list(map(_same, before, self.weights.parameters))).all():  # one wait
             raise TransferZooError(
                 f"the minimizer '{self.rule.name}' does not leave the weights as they were",
                 expected="a rule that restores them from copies, as `perturbation.at_the_worst` does",
@@ -233,8 +233,9 @@ class Minimizer:
         self.averaged = state["averaged"]
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+def _same(one: Tensor, other: Tensor) -> Tensor:
+    """Return whether two tensors are the same, NaN being itself: a scalar, bool."""
+    return ((one == other) | (one.isnan() & other.isnan())).all()
 
 
 def _add(total: Vector, tensors: Sequence[Tensor | None], factor: float) -> None:
