@@ -121,7 +121,7 @@ def test_paths(offered: Offered, tmp_path: Path) -> None:
     assert offered("transferzoo attack -s ./mi") == ["./mine", "./minima"]
     assert offered("transferzoo attack -t ./mine/") == ["./mine/deep", "./mine/net.onnx"]
     assert offered("transferzoo report mine/") == ["mine/all.jsonl.gz", "mine/deep"]
-    assert offered("transferzoo report min") == ["minimizers-short", "minimizers", "mine", "minima"]
+    assert offered("transferzoo report min") == ["minimizers", "mine", "minima"]
     assert offered(f"transferzoo report {tmp_path}/ru") == [f"{tmp_path}/runs"]
     assert offered("transferzoo study my") == ["my.yaml"]
     assert offered("transferzoo study rh") == ["rho"] and find_study("rho")

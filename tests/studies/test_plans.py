@@ -130,10 +130,10 @@ def test_a_dry_run_tells_what_to_expect_and_from_which_records(
     place: Path, cli: Callable[..., Result]
 ) -> None:
     command = ["study", "own.yaml", "--data", "data", "--dry-run"]
-    (place / "own.yaml").write_text(OWN.format(earlier="[minimizers-short]"))
+    (place / "own.yaml").write_text(OWN.format(earlier="[minimizers]"))
     plan = json.loads(cli(*command, "--json").out)
     success, accuracy = plan["claims"]
-    assert success["records"] == accuracy["records"] == "minimizers-short, 3 seeds"
+    assert success["records"] == accuracy["records"] == "minimizers, 8 seeds"
     assert (success["seeds"], success["images"], accuracy["images"]) == (4, 200, 0)
     assert 0 < success["half_width"] < 0.1
     assert f"± {100 * success['half_width']:.1f}" in cli(*command).out
