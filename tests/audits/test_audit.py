@@ -220,7 +220,11 @@ def test_no_verdict_is_left_where_nothing_could_be_measured(cli: Run, few: Path,
     refused(cli(*broken, tmp_path / "broken" / "Bag" / "one.png"), 1, "")
     assert cli(*words, "--data", few, "--images", 20).code == 0
     refused(cli(*words, "--data", few, "--baseline", tmp_path / "nothing.json"), 1, "nothing.json")
-    assert Path("audits/vgg/audit.json").exists()
+    place = Path("audits/vgg/audit.json")
+    place.write_text(place.read_text().replace('"dataset": "fashion-mnist"', '"dataset": "photos"'))
+    again = cli(*words, "--data", few, "--images", 20)
+    assert "Note: the audit on photos in audits/vgg is replaced; --folder keeps both." in again.err
+    assert "is replaced" not in cli(*words, "--data", few, "--images", 20).err
 
 
 def test_a_doubtful_model_does_not_pass_without_a_caution(cli: Run, few: Path, tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def run_audit(
         prepared = prepare(found, talk, jobs, began)
         talk.notify(prepared.announcement)
         if folder is not None:
+            if (replaced := formats.other_images(folder, found.dataset)) is not None:
+                talk.notify(f"Note: the audit on {replaced} in {folder} is replaced; --folder keeps both.")
             formats.begin(folder)
         record = finish(prepared, talk, baseline, command(folder))
         if folder is not None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from transferzoo.audits import wording
-from transferzoo.audits.record import Verdict
+from transferzoo.audits.record import Verdict, read_audit
 from transferzoo.base.atomic import write_bytes, write_text, writing
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import DataError, UsageError
 from transferzoo.base.printable import printable
 from transferzoo.base.version import __version__
 from transferzoo.results.comparisons import percent
@@ -43,6 +43,15 @@ def checked_place(folder: Path | None, baseline: Path | None) -> Path | None:
             "the baseline lies where this audit is written", expected="another --folder", got=str(folder)
         )
     return folder
+
+
+def other_images(folder: Path, dataset: str) -> str | None:
+    """Return the data set of the audit in a folder, if there is one and it is not of this data set."""
+    try:
+        found = read_audit(folder / AUDIT).dataset
+    except DataError:
+        return None
+    return found if found != dataset else None
 
 
 def begin(folder: Path) -> None:
