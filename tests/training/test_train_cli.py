@@ -188,7 +188,10 @@ TRAIN = ("train", "--recipe", "resnet50-sam")
         (("--schedule", "exponential"), ("'schedule' is wrong", "'cosine'", "'exponential'")),
         (("--precision", "fp16"), ("'precision' is wrong", "'bf16', 'fp32' or 'fp64'")),
         (("--select", "best"), ("'select' is wrong", "'last', 'accuracy' or 'transfer'")),
-        (("--select", "transfer", "--validator", "vggg"), ("validation target", "'vggg'", "validator-vgg")),
+        (
+            ("--select", "transfer", "--validator", "vggg"),
+            ("validation target", "'vggg'", "did you mean vgg"),
+        ),
         (("--tune", "rho"), ("cannot read --tune", "rho=0.05,0.1,0.2", "'rho'")),
         (("--tune", "rho="), ("cannot read --tune", "'rho='")),
         (("--tune", "rho=0.1"), ("cannot read --tune", "at least two")),
