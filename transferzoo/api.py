@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -286,6 +287,6 @@ def audit(
         runs=Path(runs),
     )
     place = None if folder is None else Path(folder)
-    return run_audit(
-        request, Talk(notify), jobs, lambda _: place, write_audit, lambda to: request.command(to, jobs)
-    )
+    command = partial(request.command, jobs=jobs)
+    record, _ = run_audit(request, Talk(notify), jobs, place, None, write_audit, command)
+    return record

@@ -91,7 +91,7 @@ def test_two_classes_that_are_interchanged() -> None:
     swapped = torch.tensor([0, 2, 1, 3, 4])[true]
     accuracy, warning = require_accuracy("m", swapped, true, classes)
     assert accuracy == 0.6
-    assert "'m' has a clean accuracy of 60.0%" in warning
+    assert "the clean accuracy of 'm' is 60.0%" in warning
     assert "right on 100%: state the order of its classes with --classes FILE" in warning
     for seed in range(200):
         generator = torch.Generator().manual_seed(seed)

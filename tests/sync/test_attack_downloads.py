@@ -64,6 +64,8 @@ def test_the_plan_of_an_attack_downloads_nothing(
     sizes = {one["name"]: one["bytes"] for one in plan["downloads"]}
     assert sizes["twin/sgd"] == sum(map(len, hub.files("owner/surrogate").values()))
     assert list(sizes) == ["twin/sgd", "twin/vgg", "twin test"]
+    tuned = json.loads(cli(*ATTACK, "--finetune", "sam:rho=0.1,epochs=1", "--dry-run").out)["fine_tunes"]
+    assert tuned == [{"surrogate": "twin/sgd", "by": "sam:rho=0.1,epochs=1", "done": False}]
     words = [word for word in ATTACK if word != "--json"]
     told = " ".join(cli(*words, "-t", "inside", "--dry-run").out.split())
     assert re.search(r"Downloads twin/sgd \([\d,.]+ \w+\)\. Downloads twin/vgg \(", told)

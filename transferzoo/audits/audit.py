@@ -62,17 +62,19 @@ def run_audit(
     request: AuditRequest,
     talk: Talk,
     jobs: int | None,
-    place: Callable[[str], Path | None],
+    folder: Path | None,
+    usual: Path | None,
     write: Callable[[AuditRecord, Path], None],
     command: Callable[[Path | None], str],
-) -> AuditRecord:
-    """Audit a model, and write what was found.
+) -> tuple[AuditRecord, Path | None]:
+    """Audit a model, write what was found, and return it and the folder that has it, if any.
 
     Args:
         request: what is asked.
         talk: where it is said what is done.
         jobs: processes; None for one a processor.
-        place: the usual name of the folder, or empty while it is not known, → the folder; None for no files.
+        folder: that the user names; None for none.
+        usual: where the folder of the model lies then; None to write nothing.
         write: writes a record into a folder.
         command: what asks for the same again, by the folder.
 
@@ -82,12 +84,14 @@ def run_audit(
     """
     began = time.monotonic()
     baseline = None if request.baseline is None else read_audit(request.baseline)
-    with formats.none_left(place(""), request.baseline) as known:
+    with formats.none_left(folder, request.baseline) as known:
         found = plan(request, talk)
         check_baseline(found, baseline)
-        folder = formats.checked_place(place(found.folder_name), request.baseline)
-        if folder is not None:
+        if folder is None and usual is not None:
+            folder = usual / found.folder_name
             known(folder)
+        if folder is not None:
+            formats.check_place(folder, request.baseline)
         prepared = prepare(found, talk, jobs, began)
         talk.notify(prepared.announcement)
         if folder is not None:
@@ -97,7 +101,7 @@ def run_audit(
         record = finish(prepared, talk, baseline, command(folder))
         if folder is not None:
             write(record, folder)
-    return record
+    return record, folder
 
 
 def check_baseline(found: Plan, baseline: AuditRecord | None) -> None:

@@ -28,21 +28,20 @@ COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 """What a suite counts, and the element of a case that it counts."""
 
 
-def checked_place(folder: Path | None, baseline: Path | None) -> Path | None:
-    """Return where the files of an audit go, if anywhere.
-
-    Args:
-        folder: it.
-        baseline: `audit.json` that it is compared with, which is not overwritten.
+def check_place(folder: Path, baseline: Path | None) -> None:
+    """Check that the files of an audit do not overwrite the baseline that it is compared with.
 
     Raises:
-        UsageError: it would be.
+        UsageError: they would.
     """
-    if folder is not None and baseline is not None and baseline.resolve().parent == folder.resolve():
+    if _holds(folder, baseline):
         raise UsageError(
             "the baseline lies where this audit is written", expected="another --folder", got=str(folder)
         )
-    return folder
+
+
+def _holds(folder: Path, baseline: Path | None) -> bool:
+    return baseline is not None and baseline.resolve().parent == folder.resolve()
 
 
 def other_images(folder: Path, dataset: str) -> str | None:
@@ -85,8 +84,7 @@ def none_left(folder: Path | None, baseline: Path | None) -> Iterator[Callable[[
         raise
     except Exception:
         for place in places:
-            kept = baseline is not None and baseline.resolve().parent == place.resolve()
-            if not kept and (place / AUDIT).is_file():  # whose others may be the user's
+            if not _holds(place, baseline) and (place / AUDIT).is_file():  # else they may be the user's
                 _remove(place)
         raise
 

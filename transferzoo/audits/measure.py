@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from transferzoo.audits.attackers import agreements, own_weights
 from transferzoo.audits.record import (
@@ -268,19 +267,15 @@ def _hits(records: Sequence[Record]) -> NDArray[np.bool_]:
 
 def _cautions(job: Job, folder: RunFolder) -> tuple[str, ...]:
     """Return what is doubtful about the audited model's predictions of the drawn images, in a sentence."""
-    model, selection = job.targets[0], folder.selected()
-    places = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
-    at = torch.tensor([places[identity] for identity in selection.ids])
-    predictions = job.predictions(model).ask(at, this_device())
-    classes = job.dataset.classes
-    _, warning = require_accuracy(model.name, predictions, job.data.labels[at], classes, allowed=True)
-    return (warning.removeprefix("Warning: "),) if warning else ()
+    model, at = job.targets[0], job.data.places(folder.selected().ids)
+    predictions, labels = job.predictions(model).ask(at, this_device()), job.data.labels[at]
+    _, doubt = require_accuracy(model.name, predictions, labels, job.dataset.classes, allowed=True)
+    return (doubt,) if doubt else ()
 
 
 def _images(job: Job, folder: RunFolder) -> tuple[Image, ...]:
     selection = folder.selected()
-    places = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
-    digests = [tensors_digest(job.data.images[places[identity]]) for identity in selection.ids]
+    digests = [tensors_digest(job.data.images[at]) for at in job.data.places(selection.ids).tolist()]
     return tuple(
         Image(id=identity, label=label, name=name, sha256=digest)
         for identity, label, name, digest in zip(

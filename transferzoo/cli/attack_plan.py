@@ -199,6 +199,7 @@ def plan_of(run: Prepared) -> dict[str, Any]:
         "attacks": [a.canonical for a in job.attacks],
     }
     costs = {task.pair: task.cost for task in job.crafting_tasks}
+    images = min(job.config.images, len(job.data))
     queries = [one.to_json() for one in expected_queries(job, complete=run.whole)]
     return {
         **(job.content if folder else content),
@@ -208,7 +209,7 @@ def plan_of(run: Prepared) -> dict[str, Any]:
         **({"trains": [training_of(one) for one in run.adapted]} if run.adapted else {}),
         "gradient_evaluations": {
             "per_image": [{**asdict(pair), "gradients": cost} for pair, cost in costs.items()],
-            "images": (images := min(job.config.images, len(job.data))),
+            "images": images,
             "in_all": sum(costs.values()) * images,
         },
         **({"queries": queries} if queries else {}),

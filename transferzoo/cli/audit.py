@@ -23,7 +23,6 @@ from transferzoo.models.unlisted_options import UnlistedOptions
 
 if TYPE_CHECKING:
     from transferzoo.audits.plan import Talk
-    from transferzoo.audits.record import AuditRecord
 
 ATTACKERS = "Attackers"
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -252,23 +251,17 @@ def audit(request: AuditCommand) -> None:
         _show_cost(request)
         return
 
-    def place(usual: str) -> Path | None:
-        return request.folder or (formats.AUDITS / usual if usual else None)
-
-    places: list[Path] = []
-
-    def write(record: AuditRecord, folder: Path) -> None:
-        write_audit(record, folder)
-        places.append(folder)
-
-    record = run_audit(request.asked, _talk(request), request.jobs, place, write, lambda _: as_written())
+    asked, talk = request.asked, _talk(request)
+    record, folder = run_audit(
+        asked, talk, request.jobs, request.folder, formats.AUDITS, write_audit, lambda _: as_written()
+    )
     if request.json:
         show_json(record.model_dump(mode="json"))
     else:
         print_tables(wording.attackers_table(record))
         for sentence in wording.sentences(record):
             show_line(sentence)
-    log(f"Written: {places[0]}")
+    log(f"Written: {folder}")
     raise typer.Exit(record.verdict.exit_code)
 
 

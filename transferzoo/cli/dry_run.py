@@ -44,21 +44,13 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
         size = str(one["error"]).removesuffix(".") if one["error"] else format_bytes(one["bytes"])
         said.append(f"Downloads {one['name']} ({size}{', ' + one['url'] if 'url' in one else ''}).")
     for verb, noun in (("trains", "Trains"), ("fine_tunes", "Fine-tunes")):
-        todo = [
-            one if isinstance(one, str) else short(one["surrogate"])
-            for one in plan.get(verb, ())
-            if not _done(one)
-        ]
+        todo = [short(one["surrogate"]) for one in plan.get(verb, ()) if not one["done"]]
         said += [f"{noun} {', '.join(todo)} first."] if todo else []
     for one in plan.get("queries", ()):
         seconds = one["estimated_seconds"]
         time = "" if seconds is None else f", for about {duration(seconds)}"
         said.append(f"{short(one['target'])} is asked about {one['in_all']:,} images{time}.")
     return Table("What would be crafted", ("surrogate", "gradients an image"), tuple(rows), " ".join(said))
-
-
-def _done(training: str | Mapping[str, Any]) -> bool:
-    return not isinstance(training, str) and bool(training["done"])
 
 
 def lacking(
@@ -112,6 +104,9 @@ def unfetched(
     tasks = [CraftingTask(models, attack) for models in groups for attack in attacks]
     costs = [_cost(task, weights) for task in tasks]
     looked_at = next_look(0, 0, config.images)
+    fine_tunes = [
+        {"surrogate": model.full_name, "by": spec, "done": False} for model in surrogates for spec in tuned
+    ]
     queries = [
         counted(model, dataset, config, tasks, config.images, looked_at).to_json()
         for model in targets
@@ -123,7 +118,7 @@ def unfetched(
         "run_folder": None,
         "exists": False,
         "downloads": [_download(plan) for plan in plans.values()],
-        **({"fine_tunes": list(tuned)} if tuned else {}),
+        **({"fine_tunes": fine_tunes} if fine_tunes else {}),
         "gradient_evaluations": {
             "per_image": costs,
             "images": config.images,

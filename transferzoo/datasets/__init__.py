@@ -15,7 +15,7 @@ from transferzoo.base.errors import DataError
 from transferzoo.base.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -74,6 +74,13 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def places(self, ids: Iterable[int]) -> Tensor:
+        """Return the positions of images, int64 (M,), by their ids, which are those of some."""
+        import torch
+
+        known = {identity: at for at, identity in enumerate(self.ids.tolist())}
+        return torch.tensor([known[identity] for identity in ids], dtype=torch.int64)
 
     def select(self, indices: Sequence[int] | Tensor) -> Batch:
         """Return the images at `indices`, in that order.

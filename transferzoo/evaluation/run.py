@@ -175,8 +175,7 @@ def save_images(job: Job, folder: RunFolder, place: Path) -> None:
     selection = folder.selected()
     ids, labels = selection.ids, selection.labels
     shown = drawn_examples(labels, job.config.seed)
-    known = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
-    places = torch.tensor([known[identity] for identity in ids])
+    places = job.data.places(ids)
     for task in job.crafting_tasks:
         home, attack = place / task.pair.folder, task.attack
         examples: dict[int, Tensor] = {}

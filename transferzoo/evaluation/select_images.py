@@ -195,7 +195,7 @@ def _accuracy(
     predictions, labels = job.predictions(model).ask(at, device), job.data.labels[at]
     if model.full_name in job.trusted:
         return float((predictions == labels).float().mean())
-    accuracy, warning = require_accuracy(
+    accuracy, doubt = require_accuracy(
         model.name,
         predictions,
         labels,
@@ -203,8 +203,8 @@ def _accuracy(
         sizes=_sizes(job, model),
         allowed=job.allow_inaccurate,
     )
-    if warning:
-        warn(warning)
+    if doubt:
+        warn(f"Warning: {doubt}")
     return accuracy
 
 

@@ -69,8 +69,7 @@ def write_pack(file: Path, job: Job, folder: RunFolder, device: torch.device | N
     check_packable(job.config)
     selection = folder.selected()
     ids = selection.ids
-    known = {identity: at for at, identity in enumerate(job.data.ids.tolist())}
-    clean = job.data.images[torch.tensor([known[identity] for identity in ids])]
+    clean = job.data.images[job.data.places(ids)]
     content = {clean_name(identity): png(image) for identity, image in zip(ids, clean, strict=True)}
     for row, task in enumerate(job.crafting_tasks, start=1):
         images = _crafted(job, folder, task, clean, torch.tensor(ids))

@@ -91,7 +91,7 @@ def require_accuracy(
     sizes: str = "",
     allowed: bool = False,
 ) -> tuple[float, str]:
-    """Return the clean accuracy of a model, and a warning where it is doubtful.
+    """Return the clean accuracy of a model, and what is doubtful about it, in a sentence; empty for nothing.
 
     Args:
         name: what sentences call it.
@@ -107,7 +107,7 @@ def require_accuracy(
     found = _counted(predictions, labels, classes)
     order = _other_order(predictions, labels, classes)
     if not found.doubtful:
-        return found.rate, order and f"Warning: '{name}' has a clean accuracy of {found}; {order}."
+        return found.rate, order and f"the clean accuracy of '{name}' is {found}; {order}."
     cause = _one_class(predictions, labels, classes) or order or sizes
     hint = cause or "check its normalisation, class order and data set"
     if found.refused and not allowed:
@@ -117,7 +117,7 @@ def require_accuracy(
             got=str(found),
             hint=f"{hint}; --allow-inaccurate attacks it all the same",
         )
-    return found.rate, f"Warning: the clean accuracy of '{name}' is {found}; {hint}."
+    return found.rate, f"the clean accuracy of '{name}' is {found}; {hint}."
 
 
 def _one_class(predictions: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
