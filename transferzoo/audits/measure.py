@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from transferzoo.audits.attackers import agreements, own_weights
 from transferzoo.audits.record import (
@@ -26,9 +27,11 @@ from transferzoo.base.digests import tensors_digest
 from transferzoo.base.distributed import this_device
 from transferzoo.base.errors import DataError
 from transferzoo.base.file_names import file_name
+from transferzoo.evaluation.candidates import drawn_order
 from transferzoo.evaluation.kept_records import intact
 from transferzoo.evaluation.run import run
 from transferzoo.evaluation.run_folder import RunFolder
+from transferzoo.evaluation.select_images import next_look
 from transferzoo.models.accuracy_gate import require_accuracy
 from transferzoo.results.comparisons import budget_of, noise_beside
 from transferzoo.results.records import short
@@ -266,8 +269,15 @@ def _hits(records: Sequence[Record]) -> NDArray[np.bool_]:
 
 
 def _cautions(job: Job, folder: RunFolder) -> tuple[str, ...]:
-    """Return what is doubtful about the audited model's predictions of the drawn images, in a sentence."""
-    model, at = job.targets[0], job.data.places(folder.selected().ids)
+    """Return what is doubtful about the audited model's predictions, in a sentence.
+
+    They are of the candidates that were certainly looked at: those of the first look, and up to the last that
+    was drawn, so that the same audit says the same again.
+    """
+    model, drawn = job.targets[0], job.data.places(folder.selected().ids)
+    order = drawn_order(len(job.data), job.config.seed)
+    last = int(torch.isin(order, drawn).nonzero().max())
+    at = order[: max(last + 1, next_look(0, 0, job.config.images))]
     predictions, labels = job.predictions(model).ask(at, this_device()), job.data.labels[at]
     _, doubt = require_accuracy(model.name, predictions, labels, job.dataset.classes, allowed=True)
     return (doubt,) if doubt else ()

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import ceil
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.norms import NORMS
@@ -23,12 +23,11 @@ from transferzoo.datasets.files import walk
 from transferzoo.datasets.memory import stacked
 from transferzoo.datasets.pixels import shape_of
 from transferzoo.evaluation.pack_manifest import built_in_packs
-from transferzoo.evaluation.pictures import picture_name
+from transferzoo.evaluation.pictures import SHEET, picture_name
 from transferzoo.results.records import NOISE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -90,7 +89,7 @@ class ImageFolder:
                 hint=f"did you mean {near[0]}?" if near else "check its path",
             )
         root = unpacked(place) if is_archive(place) else place.expanduser()
-        names = tuple(sorted(name for name, _ in walk(root))) if root.is_dir() else ()
+        names = _without_sheets(sorted(name for name, _ in walk(root))) if root.is_dir() else ()
         if not names:
             raise DataError(f"{place} holds no image", expected="a folder or archive of PNGs", got="none")
         return cls(place, root, names, shape_of(root / names[0], names[0]))
@@ -103,6 +102,19 @@ class ImageFolder:
         """
         files = ((self.root / name, f"{self.place}/{name}") for name in self.names)
         return stacked(files, len(self.names), spec, "exact", on_progress)
+
+
+def _without_sheets(names: Sequence[str]) -> tuple[str, ...]:
+    """Leave out sheets of pictures that `attack --save-images` wrote beside pictures named by numbers."""
+    folders: dict[Path, list[Path]] = {}
+    for path in map(Path, names):
+        folders.setdefault(path.parent, []).append(path)
+    ours = {
+        parent / SHEET
+        for parent, paths in folders.items()
+        if len(paths) > 1 and all(path.stem[:1].isdigit() for path in paths if path.name != SHEET)
+    }
+    return tuple(name for name in names if Path(name) not in ours)
 
 
 def twins(names: Sequence[str], clean: Batch, place: str) -> tuple[list[int], list[int]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFont
     from torch import Tensor
 
+SHEET = "sheet.png"
+"""Where `attack --save-images` writes a sheet beside its pictures."""
 SCALE, GAP = 4, 4
 LINE, FONT, NARROWEST = 16, 12, 400
 """Height of a line of text, size of its font, and least width of a sheet, in pixels."""
@@ -89,7 +91,7 @@ def save_sheet(folder: Path, images: Tensor, clean: Tensor, captions: Captions) 
         for column, word in enumerate(words):
             left = column * wide // len(images) + GAP
             draw.text((left, y), _fitted(word, font, wide // len(images) - 2 * GAP), "black", font)
-    write_bytes(folder / "sheet.png", _encoded(sheet))
+    write_bytes(folder / SHEET, _encoded(sheet))
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

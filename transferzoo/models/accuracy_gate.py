@@ -163,7 +163,7 @@ def _other_order(predictions: Tensor, labels: Tensor, classes: Sequence[str]) ->
         return ""
     return (
         f"with its classes in another order it would be right on {otherwise.rate:.0%}: state the order "
-        "of its classes with --classes FILE"
+        "of its classes with --classes FILE, or mend its label_names where it has some"
     )
 
 
