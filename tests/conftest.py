@@ -14,6 +14,7 @@ from helpers.installed_copy import require_checkout
 if TYPE_CHECKING:
     import pytest
 
+os.environ.pop("COLUMNS", None)  # tables are as wide as in any pipe
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared with the other workers
     os.environ["OMP_NUM_THREADS"] = "1"
 else:

@@ -35,6 +35,7 @@ CLASSES = {
     "unknown.csv": "data,model\nHat,1",
     "twice.csv": "data,model\nDress,1\nCoat,1",
     "same.csv": "data,model\nDress,1\nDress,2",
+    "right.csv": "data,model\nDress,3",
     "large.csv": "data,model\nDress,13",
 }
 

@@ -162,6 +162,7 @@ OPTIONS = [
     Wrong("--prompt a_{}", "there is no zero-shot model that --prompt is about", "leave it out"),
     Wrong("--requests-per-second 2", "no served model that --requests-per-second is about", "leave it out"),
     Wrong("--requests-per-second 0", "--requests-per-second is out of range", "above 0"),
+    Wrong("--classes right.csv", "right.csv is for models that do not name their classes", "keeps them"),
     Wrong("-t ./five --classes none.csv", "cannot read none.csv", "columns data"),
     Wrong("-t ./five --classes columns.csv", "cannot read columns.csv", "columns data"),
     Wrong("-t ./five --classes unknown.csv", "no class of 'fashion-mnist'", "'Hat'"),

@@ -149,8 +149,7 @@ def prepare(found: Found, notes: Notes) -> Prepared:
     crafted_on, tried_on = download_models(found.crafted_on, found.tried_on, log)
     request.unlisted.check_prompt((*crafted_on, *tried_on))
     if request.classes is not None:
-        crafted_on = with_classes(crafted_on, dataset, request.classes)
-        tried_on = with_classes(tried_on, dataset, request.classes)
+        crafted_on, tried_on = with_classes(dataset, request.classes, crafted_on, tried_on)
     adapted, free = to_train(zoo, name, request, found.crafted_on)
     if adapted:
         _train(adapted, request, dataset, tried_on, notes)

@@ -122,15 +122,15 @@ def report_once(fails_first: Callable[[], bool]) -> Iterator[None]:
 
 
 def show(*tables: RenderableType) -> None:
-    """Print tables on stdout, as wide as the terminal, or 120 columns in a pipe."""
-    console = _Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    """Print tables on stdout, see `_width`."""
+    console = _Console(width=_width(sys.stdout))
     for table in tables:
         console.print(table)
 
 
 def log_table(table: RenderableType) -> None:
-    """Print a table on stderr, as wide as the terminal, or 120 columns in a pipe."""
-    _Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH).print(table)
+    """Print a table on stderr, see `_width`."""
+    _Console(stderr=True, width=_width(sys.stderr)).print(table)
 
 
 def show_line(text: str, label: str = "") -> None:
@@ -140,7 +140,12 @@ def show_line(text: str, label: str = "") -> None:
 
 def terminal_width() -> int:
     """Return the columns a table may take."""
-    return _Console().width if sys.stdout.isatty() else PIPE_WIDTH
+    return _Console(width=_width(sys.stdout)).width
+
+
+def _width(stream: TextIO) -> int | None:
+    """Return 120 columns for a pipe; None where rich finds them: of a terminal, or COLUMNS."""
+    return None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else PIPE_WIDTH
 
 
 def show_json(content: object) -> None:

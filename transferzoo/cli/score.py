@@ -127,7 +127,7 @@ def score(request: ScoreRequest) -> None:
     options.check_prompt(targets)
     spec = records.dataset(name)
     if request.classes is not None:
-        targets = with_classes(targets, spec, request.classes)
+        (targets,) = with_classes(spec, request.classes, targets)
     known = note_classes(spec, targets, notes)
     if (request.predictions or packs) and len(known) < len(spec.classes):
         raise UsageError(

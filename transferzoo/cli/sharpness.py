@@ -59,8 +59,7 @@ def sharpness(request: SharpnessRequest) -> None:
         wanted = "two different models" if request.between else "one model"
         raise UsageError(f"{kind} takes {wanted}", got=", ".join(model.name for model in chosen))
     if request.classes is not None:
-        chosen = with_classes(chosen, dataset_spec, request.classes)
-        tried_on = with_classes(tried_on, dataset_spec, request.classes)
+        chosen, tried_on = with_classes(dataset_spec, request.classes, chosen, tried_on)
     known = note_classes(dataset_spec, (*chosen, *tried_on), notes)
     setup = _measurement_setup(request, dataset_spec, root, known)
     notes.tell()

@@ -18,7 +18,7 @@ from transferzoo.models.class_map import describe
 from transferzoo.models.load import class_names, classes_of, load_classifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from transferzoo.datasets import Batch
@@ -97,35 +97,49 @@ def only_known(dataset: DatasetSpec, images: Batch, known: tuple[int, ...]) -> t
 # ---------------------------------------------------------------- where names do not help
 
 
-def with_classes(models: tuple[ModelSpec, ...], dataset: DatasetSpec, file: Path) -> tuple[ModelSpec, ...]:
-    """Return models with the classes that a file says they have, where their names do not say it.
+def with_classes(
+    dataset: DatasetSpec, file: Path, *groups: tuple[ModelSpec, ...]
+) -> Iterator[tuple[ModelSpec, ...]]:
+    """Give groups of models with the classes that a file says they have, where their names do not say it.
 
     Args:
-        models: on this machine.
         dataset: whose classes the file names.
         file: CSV with the columns `data`, a class of the data by name or number, and `model`, its number in
             the model. A row without a class of the data stands for one that the data does not have.
+        groups: models on this machine, surrogates and targets say.
 
     Raises:
-        UsageError: it cannot be read, or a number is given twice or is none of the model.
+        UsageError: it cannot be read, a number is given twice or is none of the model, or all models name
+            their classes themselves.
     """
     named = _read(file, dataset)
-    found = []
-    for model in models:
-        theirs, mapped = class_names(model), classes_of(model, dataset)
-        if model.classes or (mapped and mapped.by_name):
-            found.append(model)
-            continue
-        count = len(theirs) or max(named) + 1
-        if max(named) >= count:
-            raise UsageError(
-                f"{file} does not fit '{model.name}'",
-                expected=f"numbers in 0..{count - 1}",
-                got=str(max(named)),
-            )
-        classes = tuple(named.get(place) or f"#{place}" for place in range(count))
-        found.append(model.model_copy(update={"classes": classes}))
-    return tuple(found)
+    models = {model for group in groups for model in group}
+    if not (nameless := {model for model in models if not _names_its_classes(model, dataset)}):
+        raise UsageError(
+            f"{file} is for models that do not name their classes",
+            expected="one of them",
+            got=f"{few(sorted(model.name for model in models))}, which all do",
+            hint="leave --classes out, or mend the names where the model keeps them",
+        )
+    for group in groups:
+        yield tuple(_stated(model, named, file) if model in nameless else model for model in group)
+
+
+def _names_its_classes(model: ModelSpec, dataset: DatasetSpec) -> bool:
+    mapped = classes_of(model, dataset)
+    return bool(model.classes or (mapped and mapped.by_name))
+
+
+def _stated(model: ModelSpec, named: dict[int, str], file: Path) -> ModelSpec:
+    count = len(class_names(model)) or max(named) + 1
+    if max(named) >= count:
+        raise UsageError(
+            f"{file} does not fit '{model.name}'",
+            expected=f"numbers in 0..{count - 1}",
+            got=str(max(named)),
+        )
+    classes = tuple(named.get(place) or f"#{place}" for place in range(count))
+    return model.model_copy(update={"classes": classes})
 
 
 def _read(file: Path, dataset: DatasetSpec) -> dict[int, str]:
