@@ -74,6 +74,7 @@ NAMES = [
 ]
 FILES = [
     Wrong("-t net.pth", "'net.pth' does not say which network its weights fit", "--architecture SPEC"),
+    Wrong("-t net.pth --architecture own:make", "'own:make' is no architecture", "MODULE:FUNCTION"),
     Wrong("-t ./NET.PT", "'./NET.PT' does not say which network its weights fit", "--architecture SPEC"),
     Wrong("-s net.bin", "'net.bin' does not say which network its weights fit", "--architecture SPEC"),
     Wrong(

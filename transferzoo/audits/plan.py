@@ -195,9 +195,7 @@ def plan(request: AuditRequest, talk: Talk) -> Plan:
         raise attackers.own_weights(audited.name)
     if request.classes is not None:
         spec = zoo.dataset(name)
-        surrogates, (audited, *others) = with_classes(
-            spec, request.classes, surrogates, (audited, *others)
-        )
+        surrogates, (audited, *others) = with_classes(spec, request.classes, surrogates, (audited, *others))
     split = request.split or zoo.dataset(name).attack.split
     note_trained_on(zoo.dataset(name), split, surrogates, notes)
     trainings: tuple[Adaptation, ...] = ()

@@ -11,6 +11,7 @@ from transferzoo.base.errors import UsageError, reason
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
+from transferzoo.models.build import OWN_NETWORK, read
 from transferzoo.models.checkpoint import CONFIG
 from transferzoo.models.open_clip_files import is_open_clip
 from transferzoo.models.recipe_file import checked
@@ -196,7 +197,8 @@ def _described(path: Path, written: str, dataset: DatasetSpec, options: Unlisted
     else was trained here, in the data set's way.
 
     Raises:
-        UsageError: nobody says which network it fits, or mean and std are not of the data set's channels.
+        UsageError: nobody says which network it fits, what is said cannot be read, or mean and std are not of
+            the data set's channels.
     """
     if not options.architecture:
         described = (path.parent / "config.json").is_file()
@@ -204,8 +206,9 @@ def _described(path: Path, written: str, dataset: DatasetSpec, options: Unlisted
             f"'{written}' does not say which network its weights fit",
             expected="its architecture too, --architecture SPEC of `attack`, `sharpness` and `train` "
             "(architecture= in Python)",
-            hint="or name its folder, which has a config.json" if described else "",
+            hint="or name its folder, which has a config.json" if described else OWN_NETWORK,
         )
+    read(options.architecture)
     for name, values in (("mean", options.mean), ("std", options.std)):
         if len(values) not in (0, dataset.channels):
             raise UsageError(
