@@ -67,6 +67,19 @@ def test_targets_are_counted_by_holm_from_five_seeds_on(seeds: int, better: tupl
     assert found.difference.mean == pytest.approx(0.62 / 3)
 
 
+def test_counts_that_all_claims_share_are_said_once() -> None:
+    """Columns that say the same in every row cost the width that keeps a claim on one line."""
+    rates = {name: ["01" * 30] * 3 for name in "abc"} | {"d": ["01" * 30] * 2}
+    pairs = [{**CLAIM, "say": f"{other} wins", "lower": {"surrogate": other}} for other in "acd"]
+    alike, mixed = (
+        tables(every, judge(every))[0] for every in (results(rates, pairs[:2]), results(rates, pairs))
+    )
+    assert alike.columns[-2:] == ("targets", "verdict")
+    assert alike.caption.startswith("Each claim: n = 60, 3 training seeds. ")
+    assert mixed.columns[-2:] == ("seeds", "verdict") and [row[-2] for row in mixed.rows] == ["3", "3", "2"]
+    assert mixed.caption.startswith("Each claim: n = 60. ")
+
+
 def test_a_margin_is_taken_off() -> None:
     rates = {"a": ["0" * 50] * 2, "b": ["1" * 20 + "0" * 30] * 2}
     (found,) = judge(results(rates, [{**CLAIM, "by": 0.9}]))

@@ -52,9 +52,28 @@ def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
         caption += (
             " No difference of a size: the interval has zero in it and ends within that size, either way."
         )
+    columns, rows, same = _alike(
+        ("claim", "difference", "95 % interval", "p", "targets", "n", "seeds", "verdict"), rows
+    )
     caption += _progress(results) + sharing_sentence(results.shared)
-    columns = ("claim", "difference", "95 % interval", "p", "targets", "n", "seeds", "verdict")
-    return Table.of_cells(f"Study {study.name}: {study.about}", columns, rows, caption)
+    return Table.of_cells(f"Study {study.name}: {study.about}", columns, rows, same + caption)
+
+
+def _alike(
+    columns: tuple[str, ...], rows: list[tuple[Cell, ...]]
+) -> tuple[tuple[str, ...], list[tuple[Cell, ...]], str]:
+    """Return a table without the numbers that all of several rows have, and a sentence that says them."""
+    said = {"n": "n = {}", "seeds": "{} training seeds"}
+    cells = {at: {str(row[at]) for row in rows} for at, name in enumerate(columns) if name in said}
+    alike = {at: found.pop() for at, found in cells.items() if len(rows) > 1 and len(found) == 1}
+    alike = {at: count for at, count in alike.items() if count != "1"}
+    kept = [at for at in range(len(columns)) if at not in alike]
+    counts = ", ".join(said[columns[at]].format(count) for at, count in alike.items() if count.isdecimal())
+    return (
+        tuple(columns[at] for at in kept),
+        [tuple(row[at] for at in kept) for row in rows],
+        f"Each claim: {counts}. " if counts else "",
+    )
 
 
 def _progress(results: Results) -> str:
