@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from transferzoo.zoo.schema import DatasetSpec
 
+_Row = tuple[int, dict[str, str]]
+"""A line of a file: its number and what stands in each column."""
 ID_COLUMNS = ("id", "file", "filename", "file_name")
 CLEAN = "clean"
 """Column of what the target predicts of the clean images."""
@@ -97,34 +100,77 @@ def read_answers(
             expected="a header with id and label, or id and a score for each class",
             got=", ".join(header) or "an empty file",
         )
-    rows = {_stem(line[key] or ""): (at, line) for at, line in lines}
-    missing = [name for name in names if _stem(name) not in rows]
-    if missing:
+    rows = _Rows(file, [(at, line, line[key] or "") for at, line in lines])
+    of_names = rows.of(names)
+    if missing := [name for name, row in zip(names, of_names, strict=True) if row is None]:
         raise DataError(
             f"{file} has no prediction of {len(missing)} of {len(names)} images",
             expected=f"a line for each, under its file's name, such as {PurePosixPath(missing[0]).stem}",
-            got=f"lines of {few([*rows])}" if rows else "no line",
+            got=f"lines of {few([PurePosixPath(line[key] or '').stem for _, line in lines])}"
+            if lines
+            else "no line",
         )
 
-    def predicted(name: str) -> int:
-        at, line = rows[_stem(name)]
+    def predicted(row: _Row) -> int:
+        at, line = row
         where = f"line {at} of {file}"
         if label is not None:
             return checked(line[label], spec, where)
         assert scores is not None
         return _best([line[column] for column in scores], where)
 
-    found = [predicted(name) for name in names]
-    if twins and all(_stem(name) in rows for name in twins):
-        return found, [predicted(name) for name in twins]
+    kept = [row for row in of_names if row is not None]
+    found = [predicted(row) for row in kept]
+    of_twins = [row for row in rows.of(twins) if row is not None]
+    if twins and len(of_twins) == len(twins):
+        return found, [predicted(row) for row in of_twins]
     if CLEAN not in header:
         return found, None
-    beside = [rows[_stem(name)] for name in names[: len(twins) or None]]
+    beside = kept[: len(twins) or None]
     return found, [checked(line[CLEAN], spec, f"line {at} of {file}") for at, line in beside]
 
 
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").name if "." in name else PurePosixPath(name).name
+class _Rows:
+    """Lines of a file, looked up by the name of an image's file, without suffix and with as many folders as
+    it takes: files of two folders may have the same name.
+
+    Args:
+        file: for an error.
+        lines: number, content and name of each.
+    """
+
+    def __init__(self, file: Path, lines: Sequence[tuple[int, dict[str, str], str]]) -> None:
+        self.file = file
+        self.ends: dict[tuple[str, ...], list[_Row]] = {}
+        for at, line, name in lines:
+            parts = _parts(name)
+            for start in range(len(parts)):
+                self.ends.setdefault(parts[start:], []).append((at, line))
+
+    def of(self, names: Sequence[str]) -> list[_Row | None]:
+        """Return the line of each name, None where there is none.
+
+        Raises:
+            DataError: there are two.
+        """
+        last = Counter(_parts(name)[-1:] for name in names)
+        return [self._of(name, alone=last[_parts(name)[-1:]] == 1) for name in names]
+
+    def _of(self, name: str, *, alone: bool) -> _Row | None:
+        parts = _parts(name)
+        found = self.ends.get(parts) or (self.ends.get(parts[-1:], []) if alone else [])
+        if len(found) > 1:
+            (first, _), (second, _) = found[:2]
+            raise DataError(
+                f"{self.file} has two lines for '{name}', {first} and {second}",
+                expected="one for each image, with its folder where two files have the same name",
+            )
+        return found[0] if found else None
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    path = PurePosixPath(name)
+    return (path.with_suffix("") if path.name else path).parts
 
 
 def _best(scores: Sequence[str | None], where: str) -> int:

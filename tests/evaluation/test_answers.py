@@ -1,0 +1,42 @@
+"""Predictions of a target that is elsewhere: which line is of which image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from transferzoo.base.errors import DataError
+from transferzoo.evaluation.answers import read_answers
+from transferzoo.zoo.reader import load_zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _answers(folder: Path, lines: list[str], names: list[str]) -> list[int]:
+    (folder / "phone.csv").write_text("\n".join(["id,label", *lines]))
+    return read_answers(folder / "phone.csv", names, load_zoo().dataset("fashion-mnist"))[0]
+
+
+@pytest.mark.parametrize("above", ["", "adv/"])
+def test_files_of_two_folders_may_have_one_name(tmp_path: Path, above: str) -> None:
+    lines = [f"{above}dress/1.png,3", f"{above}coat/1.png,4", f"{above}coat/2.png,5"]
+    assert _answers(tmp_path, lines, ["coat/1.png", "coat/2.png", "dress/1.png"]) == [4, 5, 3]
+    assert _answers(tmp_path, ["1,3", "elsewhere/2.jpg,5"], ["dress/1.png", "coat/2.png"]) == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("lines", "names", "sentence"),
+    [
+        (["1,3", "1.png,4"], ["1.png"], "has two lines for '1.png', 2 and 3: expected one for each image"),
+        (["coat/1,3", "dress/1,4"], ["1.png"], "has two lines for '1.png'"),
+        (["1,3"], ["coat/1.png", "dress/1.png"], "has no prediction of 2 of 2 images"),
+    ],
+)
+def test_a_line_that_could_be_of_another_image_is_refused(
+    tmp_path: Path, lines: list[str], names: list[str], sentence: str
+) -> None:
+    with pytest.raises(DataError) as refused:
+        _answers(tmp_path, lines, names)
+    assert sentence in str(refused.value)
