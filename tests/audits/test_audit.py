@@ -19,6 +19,7 @@ from helpers.browser import browsing, chromium
 from helpers.checkpoints import copied, with_classes
 from helpers.pages import Page
 from transferzoo.audits.record import SCHEMA_FILE, json_schema, read_audit
+from transferzoo.audits.verdicts import fewest_to_worsen
 from transferzoo.base.errors import TransferZooError
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def _compared(cli: Run, words: list[Any]) -> None:
     )
     assert both.code == 3, both.err
 
+    _few_in_common(cli, words, robust)
     inside = cli(*words, "--folder", "audits/unclear", "--baseline", "audits/unclear/audit.json")
     refused(inside, 2, "the baseline lies where this audit is written")
     other = cli(*words, "--eps", "23/255", "--folder", "audits/other", "--baseline", "robust.json")
@@ -146,6 +148,18 @@ def _compared(cli: Run, words: list[Any]) -> None:
     Path("fewer.json").write_text(json.dumps(robust))
     refused(cli(*words, "--baseline", "fewer.json"), 1, "the baseline is of other attackers")
     assert not Path("audits/vgg/audit.json").exists()  # of an audit that ended without a verdict
+
+
+def _few_in_common(cli: Run, words: list[Any], baseline: dict[str, Any]) -> None:
+    """Where not even an attacker that fools all common images would be beyond chance, none is a pass."""
+    fewest = fewest_to_worsen(len(baseline["attackers"]))
+    for count, codes in ((fewest - 1, (4,)), (fewest, (0, 3))):
+        both = [at for at, one in enumerate(baseline["attackers"][0]["outcomes"]) if one != "-"][:count]
+        images = [one if at in both else {**one, "id": -1 - at} for at, one in enumerate(baseline["images"])]
+        Path("few.json").write_text(json.dumps({**baseline, "images": images}))
+        done = cli(*words, "--folder", f"audits/few-{count}", "--baseline", "few.json")
+        assert done.code in codes, done.err
+        assert ("cannot be told: " in done.out) == (4 in codes)
 
 
 def test_what_is_usual(cli: Run, few: Path) -> None:

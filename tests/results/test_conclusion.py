@@ -136,11 +136,19 @@ def test_models_without_a_data_set_keep_their_whole_names(pair: tuple[str, str])
     assert conclusion(Findings(rows[:1])).startswith(f"{one} fools {other} on")
 
 
+def test_noise_is_that_of_the_same_defence() -> None:
+    """A defended model has the digest of the model behind the defence."""
+    beside = [noise("vgg", "1000", target_sha256="v"), noise("vgg|jpeg", "1110", target_sha256="v")]
+    rows = [record("a", name, "1111", target_sha256="v") for name in ("vgg", "vgg|jpeg")]
+    assert [noise_beside(beside, row) for row in rows] == beside
+    assert "random noise of the same budget on 50.0 %" in conclusion(Findings(rows, noise=beside))
+
+
 def test_the_mean_of_noise_is_over_the_targets_of_the_rows() -> None:
     beside = [noise("a", "1111"), noise("b", "0011"), noise("c", "0001")]
 
-    def mean(*rows: Record) -> str:
-        table = tables(Findings(rows, noise=beside))[0]
+    def mean(*rows: Record, without: int = 0) -> str:
+        table = tables(Findings(rows, noise=beside[without:]))[0]
         return next(row[1].partition("\n")[0] for row in table.rows if row[0] == "random noise")
 
     plain, strong = "bim@linf,eps=8/255", "mi@linf,eps=8/255"
@@ -149,6 +157,7 @@ def test_the_mean_of_noise_is_over_the_targets_of_the_rows() -> None:
     other = [record(s, t, "1111") for s in "de" for t in "abc"]
     assert mean(*other) == "58.3", "all three"
     assert mean(*one[:3], *other[:3]) == "–", "no mean of noise is like both"
+    assert mean(*other, without=1) == "–", "a was asked for no noise"
 
 
 @pytest.mark.parametrize("change", [{"selection": "others"}, {"seed": 1}])

@@ -69,6 +69,20 @@ def test_matrix_and_paired_tests() -> None:
     assert test["mcnemar_p"]["toys/c"] == mcnemar([True] * 4 + [False] * 16, [True] * 12 + [False] * 8)
 
 
+def test_white_boxes_are_no_targets_of_a_test() -> None:
+    """They may be in one of two rows only."""
+    records = [*MATRIX, record("b", "b", "1" * 20)]
+    (test,) = paired_tests(records)
+    assert [*test["mcnemar_p"]] == ["toys/c", "toys/d"]
+    assert tables(Findings(records))[1].rows[0][4:] == ("1 of 2", "0 of 2")
+
+
+def test_a_caption_names_the_rules_that_images_were_counted_by() -> None:
+    one, other = record("a", "c", "1100"), record("b", "c", "1100", images_correct_for="none")
+    assert "n = 4, whether or not" in caption([other], {})
+    assert "n = 4, counted by --images-correct-for all and none" in caption([one, other], {})
+
+
 def test_surrogates_with_other_targets_are_not_tested() -> None:
     """Each surrogate is the other's target: no transfer target in common, so no test and no empty table."""
     records = [record("a", "b", "10"), record("b", "a", "11")]

@@ -102,6 +102,25 @@ def test_the_sentence_is_on_recipes_and_never_on_the_best_training() -> None:
     assert not any("trainings" in title for title in words(RECORDS[:2])[1])
 
 
+def test_attacks_of_other_budgets_are_not_compared() -> None:
+    weak = [record(name, "x", draws(rate)) for name, rate in RATES.items() if name.startswith("sgd")]
+    strong = [
+        record(name, "x", draws(0.9), attack="bim@linf,eps=16/255,steps=10", targeted="random")
+        for name in ("sgd@10", "sgd@11", "sgd@12")
+    ]
+    first, second = trainings([*weak, *strong])
+    assert difference(first, second) is None
+    said = conclusion(Findings([*strong, *weak]))
+    assert "; +" not in said and "; -" not in said
+    assert said.startswith("Over 3 trainings sgd with bim@linf,eps=16/255")
+    assert "makes x predict the target class on 9" in said
+
+
+def test_trainings_of_which_one_image_tells_nothing_have_no_end() -> None:
+    (group,) = trainings([record(f"sgd@{seed}", "x", "1") for seed in (1, 2)])
+    assert (group.mean().mean, group.mean().low, group.mean().high) == (1, 0, 1)
+
+
 def test_the_sentence_has_the_noise_beside_it() -> None:
     quiet = [
         record(

@@ -11,7 +11,7 @@ pooled bound of 2.5 % is wrong in up to 5 % (`tests/benchmarks/verdicts.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, log2
 from typing import TYPE_CHECKING
 
 from transferzoo.audits.record import Change, Comparison, HeldOut, Share, Verdict
@@ -138,6 +138,11 @@ def fewest_to_pass(attackers: int, limit: float) -> int:
     return number
 
 
+def fewest_to_worsen(attackers: int) -> int:
+    """Return the number of images below which not even an attacker that now fools all of them is shown to."""
+    return ceil(log2(attackers / ERROR))
+
+
 def compare(now: AuditRecord, before: AuditRecord) -> Comparison:
     """Return how an audit differs from an earlier one, with the same attackers on the same images.
 
@@ -179,6 +184,8 @@ def compare(now: AuditRecord, before: AuditRecord) -> Comparison:
     )
     worse = any(change.adjusted <= ERROR for change in changes)
     verdict = Verdict.FAIL if worse else Verdict.PASS
+    if max(change.n for change in changes) < fewest_to_worsen(len(changes)):
+        verdict = Verdict.CANNOT_TELL
     return Comparison(model=before.model.name, sha256=before.model.sha256, verdict=verdict, changes=changes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferzoo.audits.record import Verdict
+from transferzoo.audits.verdicts import fewest_to_worsen
 from transferzoo.base.durations import duration
 from transferzoo.base.table import Table
 from transferzoo.results.comparisons import brief, percent
@@ -116,6 +117,13 @@ def _by_baseline(record: AuditRecord) -> str:
     )
     if record.comparison.verdict is Verdict.FAIL:
         return f"Significantly worse than {short(record.comparison.model)}: {found}."
+    if record.comparison.verdict is Verdict.CANNOT_TELL:
+        most = max(change.n for change in record.comparison.changes)
+        return (
+            f"Whether it is worse than {short(record.comparison.model)} cannot be told: {most:,} images that "
+            f"both get right are in both audits, and {fewest_to_worsen(len(record.attackers))} are the "
+            "fewest; audit both with the same data and --seed."
+        )
     return (
         f"Not significantly worse than {short(record.comparison.model)}, which does not show that it is as "
         f"good: at the most, {found}."

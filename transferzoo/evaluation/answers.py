@@ -131,8 +131,9 @@ def read_answers(
 
 
 class _Rows:
-    """Lines of a file, looked up by the name of an image's file, without suffix and with as many folders as
-    it takes: files of two folders may have the same name.
+    """Lines of a file, looked up by the name of an image's file.
+
+    It is without suffix, and with as many folders as it takes: files of two folders may have the same name.
 
     Args:
         file: for an error.

@@ -79,6 +79,19 @@ def together_rows(found: Together, targets: Sequence[str]) -> list[tuple[str, ..
     ]
 
 
+def fools(record: Record, targets: str, *, several: bool = False) -> str:
+    """Return what surrogates do to targets, by a record of it."""
+    ending = "" if several else "s"
+    return (
+        f"make{ending} {targets} predict the target class" if record.targeted else f"fool{ending} {targets}"
+    )
+
+
+def counted_text(record: Record) -> str:
+    """Return what a sentence says of images that count although they were wrong before."""
+    return ", whether or not classified correctly before" if record.images_correct_for == "none" else ""
+
+
 def _budget(attack: str) -> list[str]:
     return attack.partition("@")[2].split(",")
 
@@ -102,7 +115,10 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     cost = f"{gradients} gradient evaluations an image{bits}{time}"
     if gradients == "0":
         cost = "images as they were given"
+    rules = dict.fromkeys(r.images_correct_for for r in records)
     counted = COUNTED[records[0].images_correct_for]
+    if len(rules) > 1:
+        counted = f", counted by --images-correct-for {' and '.join(rules)}"
     by_target = {(r.pair, r.n) for r in records if not r.white_box}
     each = " A mean is over images, each by the targets that it counts for."
     uneven = each if len(by_target) > len({pair for pair, _ in by_target}) else ""

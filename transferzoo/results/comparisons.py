@@ -66,7 +66,9 @@ def paired_tests(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "baseline": {"surrogate": baseline[0], "attack": baseline[1]},
                 "mean_difference": asdict(statistics.paired_difference(first, second)),
                 "mcnemar_p": {
-                    target: mcnemar_p(rows[baseline][target], r) for target, r in rows[row].items()
+                    target: mcnemar_p(rows[baseline][target], r)
+                    for target, r in rows[row].items()
+                    if not r.white_box
                 },
             }
         )
@@ -166,23 +168,26 @@ def noise_rows(found: Findings) -> dict[str, tuple[Mean | None, dict[str, Record
 
 
 def _mean_beside(records: Sequence[Record], noise: Mapping[str, Record]) -> Mean | None:
-    """Return the mean of noise over the targets of the means beside it, if these have the same."""
+    """Return the mean of noise over the targets of the means beside it.
+
+    None where these have different ones, or one of which there is no noise.
+    """
     averaged = [
         {name for name, r in cells.items() if not r.white_box}
         for cells in rows_of(records).values()
         if any(noise_beside(list(noise.values()), r) for r in cells.values())
     ]
-    if not averaged or any(names != averaged[0] for names in averaged):
+    if not averaged or any(names != averaged[0] for names in averaged) or not averaged[0] <= noise.keys():
         return None
     return mean_rate({name: record for name, record in noise.items() if name in averaged[0]})
 
 
 def same_weights(records: Sequence[Record]) -> list[list[str]]:
-    """Return the names of targets of the means that have the same weights, behind the same defence if any."""
+    """Return the names of targets of the means that are one, by weights and defence."""
     alike: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for record in records:
         if not record.white_box:
-            alike[record.target_sha256, record.target.partition("|")[2]][record.target_name] = None
+            alike[_weights(record)][record.target_name] = None
     return [list(names) for names in alike.values() if len(names) > 1]
 
 
@@ -206,7 +211,12 @@ def paired(first: Record, second: Record) -> bool:
     """Return whether two records speak of the same images, counted alike, and of the same target."""
     images = [(r.dataset, r.split, r.selection, r.targeted) for r in (first, second)]
     counted = [[c == "-" for c in r.outcomes] for r in (first, second)]
-    return images[0] == images[1] and first.target_sha256 == second.target_sha256 and counted[0] == counted[1]
+    return images[0] == images[1] and _weights(first) == _weights(second) and counted[0] == counted[1]
+
+
+def _weights(record: Record) -> tuple[str, str]:
+    """Return the digest of a target's weights, and the defence before them, "" for none."""
+    return record.target_sha256, record.target.partition("|")[2]
 
 
 def comparable(first: Mapping[str, Record], second: Mapping[str, Record]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from transferzoo.results.cell_texts import counted_text, fools
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
     attack_name,
@@ -45,12 +46,9 @@ def conclusion(found: Findings) -> str:
     rate, low, high = means[best]
     targets = [record for record in rows[best].values() if not record.white_box]
     models = targets[0].target_name if len(targets) == 1 else f"{len(targets)} targets in the mean"
-    targeted, several = found.records[0].targeted, "" if " & " in best[0] else "s"
-    verb = f"make{several} {models} predict the target class" if targeted else f"fool{several} {models}"
+    verb = fools(found.records[0], models, several=" & " in best[0])
     share = f"{percent(rate)} % ({percent(low)} to {percent(high)})"
-    sentence = f"{_name(best, rows)} {verb} on {share} of the images"
-    if found.records[0].images_correct_for == "none":
-        sentence += ", whether or not classified correctly before"
+    sentence = f"{_name(best, rows)} {verb} on {share} of the images{counted_text(found.records[0])}"
     if (noise := noise_mean(found.noise, rows[best])) is not None:
         sentence += f"; random noise of the same budget on {percent(noise)} %"
     sentence += _against_the_first(found.records, best, means, rows)

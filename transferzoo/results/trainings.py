@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Mark, Marked, Table
-from transferzoo.results.cell_texts import interval_text, rate_text
+from transferzoo.results.cell_texts import counted_text, fools, interval_text, rate_text
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
+    attack_name,
+    budget_of,
     comparable,
     noise_mean,
     p_value,
@@ -23,7 +25,7 @@ from transferzoo.results.comparisons import (
     rows_of,
 )
 from transferzoo.results.records import short
-from transferzoo.results.statistics import crossed_difference
+from transferzoo.results.statistics import Difference, crossed_difference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from transferzoo.base.table import Cell
     from transferzoo.results.comparisons import Row
     from transferzoo.results.records import Record
-    from transferzoo.results.statistics import Difference
 
 _TRAINING = re.compile(r"(?P<recipe>[^:&@]+)@(?P<seed>\d+)")
 """The name of one of several trainings; "hf-hub:OWNER/NAME@REVISION" is none."""
@@ -65,6 +66,11 @@ class Trainings:
         """Names of the targets."""
         return list(next(iter(self.cells.values())))
 
+    def is_rival(self, other: Trainings) -> bool:
+        """Return whether another has the same images, targets and budget."""
+        one, another = (next(iter(each.cells.values())) for each in (self, other))
+        return comparable(one, another) and budget_of(self.attack) == budget_of(other.attack)
+
     def shares(self, target: str | None = None) -> NDArray[np.float64]:
         """Return (S, N), the share of targets, or whether this one, that each image of a training fools."""
         import numpy as np
@@ -74,9 +80,8 @@ class Trainings:
 
     def mean(self, target: str | None = None) -> Difference:
         """Return the mean rate, in [0, 1], with its interval over trainings and images."""
-        found = crossed_difference(self.shares(target))
-        assert found is not None, "images vary"
-        return found
+        shares = self.shares(target)
+        return crossed_difference(shares) or Difference(float(shares.mean()), 0.0, 1.0, 1.0)
 
 
 def trainings(records: Sequence[Record]) -> list[Trainings]:
@@ -105,10 +110,10 @@ def difference(first: Trainings, second: Trainings) -> Difference | None:
     """Return the second's mean minus the first's over the seeds that both have, with its interval.
 
     Seeds are paired as in studies: one seed is one order of the images and one initialisation. None where
-    they have fewer than two seeds in common, or other images or targets.
+    they have fewer than two seeds in common, or other images, targets or budgets.
     """
     common = sorted(first.cells.keys() & second.cells.keys())
-    if len(common) < 2 or not comparable(first.cells[common[0]], second.cells[common[0]]):
+    if len(common) < 2 or not first.is_rival(second):
         return None
     one, other = (
         Trainings(each.recipe, each.attack, {seed: each.cells[seed] for seed in common}).shares()
@@ -173,14 +178,17 @@ def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> 
         groups: at least one.
         noise: records of random noise.
     """
-    best = max(groups, key=lambda group: group.mean().mean)
-    mean = best.mean()
+    best = max(filter(groups[0].is_rival, groups), key=lambda group: group.mean().mean)
+    mean, records = best.mean(), list(next(iter(best.cells.values())).values())
     targets = f"{len(best.targets)} targets in the mean" if len(best.targets) > 1 else short(best.targets[0])
     interval = interval_text(max(0.0, mean.low), min(1.0, mean.high))
+    several = len({group.attack for group in groups}) > 1
+    named = short(best.recipe) + (f" with {attack_name(best.attack)}" if several else "")
+    share = f"{percent(mean.mean)} % ({interval})"
     sentence = (
-        f"Over {len(best.cells)} trainings {short(best.recipe)} fools {targets} on {percent(mean.mean)} % "
-        f"({interval}) of the images"
+        f"Over {len(best.cells)} trainings {named} {fools(records[0], targets)} on {share} of the images"
     )
+    sentence += counted_text(records[0])
     if (beside := noise_mean(noise, next(iter(best.cells.values())))) is not None:
         sentence += f"; random noise of the same budget on {percent(beside)} %"
     if found := _behind(groups, best):
