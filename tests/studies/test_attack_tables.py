@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from helpers.pages import COSTS, IMAGES, compared_results, results
 from transferzoo.studies.result_file import csv_rows, read_results, write_results
 from transferzoo.studies.tables import tables
@@ -20,6 +22,12 @@ def test_a_row_an_attack_from_each_surrogate() -> None:
             assert cells["success"] == f"{100 * (COSTS[spec][cost] + at) / IMAGES:.1f}", "white boxes aside"
             assert (cells["noise"], cells["white box"]) == ("5.0", "100.0")
             assert cells["|δ| / ε"] == ("50.0", "62.5")[at]
+
+
+def test_no_table_of_white_boxes_alone() -> None:
+    every = compared_results()
+    white = [replace(one, white_box=True) for one in every.outcomes]
+    assert tables(replace(every, outcomes=tuple(white)), ()) == []
 
 
 def test_trainings_keep_a_row_a_surrogate() -> None:

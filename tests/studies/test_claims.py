@@ -67,6 +67,37 @@ def test_targets_are_counted_by_holm_from_five_seeds_on(seeds: int, better: tupl
     assert found.difference.mean == pytest.approx(0.62 / 3)
 
 
+def test_images_that_count_for_no_target_are_no_evidence() -> None:
+    """Two images are two, however many were attacked."""
+    uncounted = "-" * 98
+    few = results({"a": [f"00{uncounted}"], "b": [f"11{uncounted}"]}, [CLAIM])
+    study = few.study.model_copy(
+        update={"surrogates": {name: ModelEntry(model="vgg") for name in ("a", "b")}}
+    )
+    (found,) = judge(replace(few, study=study))
+    assert (found.verdict, found.images) == (INCONCLUSIVE, 2)
+    assert found.difference is not None and found.difference.p == 0.5
+
+
+def test_equal_outcomes_are_judged_by_their_interval_where_there_is_a_margin() -> None:
+    """The sign test is no test of a margin."""
+    for images, verdict in ((50, INCONCLUSIVE), (500, NOT_SUPPORTED)):
+        same = {name: ["01" * (images // 2)] * 2 for name in "ab"}
+        (found,) = judge(results(same, [{**CLAIM, "by": 0.05}]))
+        assert found.verdict == verdict
+        assert found.difference is not None
+        assert (found.difference.high < 0) == (verdict == NOT_SUPPORTED)
+
+
+def test_a_pair_is_measured_when_all_its_attacks_are() -> None:
+    rates = {name: ["01" * 30] * 2 for name in "ab"}
+    every = results(rates, [CLAIM], epochs=(1, 2))
+    study = every.study.model_copy(update={"seeds": (0, 1)})
+    part = replace(every, study=study, outcomes=every.outcomes[:-1])
+    assert "So far" not in tables(replace(every, study=study), judge(every))[0].caption
+    assert "So far 3 of 4 pairs" in tables(part, judge(every))[0].caption
+
+
 def test_counts_that_all_claims_share_are_said_once() -> None:
     """Columns that say the same in every row cost the width that keeps a claim on one line."""
     rates = {name: ["01" * 30] * 3 for name in "abc"} | {"d": ["01" * 30] * 2}

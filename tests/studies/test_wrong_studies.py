@@ -110,6 +110,11 @@ LATER = {
         },
         "'sgd' is no target: expected judge",
     ),
+    "a claim on images that each side chooses": (
+        {"[judge]": "[judge, itself]"},
+        "its sides are of other images, since 'itself' is a target that has to be right on them: expected "
+        "images_correct_for: target",
+    ),
     "a claim without a seed in common": (
         {'"sam:rho=0.1"': '"sam:rho=0.1", seeds: [2]'},
         "no training seed in common",

@@ -148,7 +148,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
 
     differences = [b - a for a, b in zip(first, second, strict=True)]
     mean = sum(differences) / len(differences)
-    if len(set(differences)) == 1:
+    if max(differences) - min(differences) <= ROUNDING:
         return _unanimous(mean, len(differences))
     test = ttest_rel(second, first)
     interval = test.confidence_interval(CONFIDENCE)
@@ -276,11 +276,13 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 def _unanimous(mean: float, n: int) -> Difference:
     """Return what `n` equal differences in [-1, 1] tell: p of the sign test, and an interval.
 
-    Wilson's bounds the share of images that are otherwise, of which none was seen; they may be -1 or 1.
+    Wilson's bounds the share of images that are otherwise, of which none was seen; they may be -1 or 1. The
+    sign test is of the mean only where the interval excludes zero, or no difference could be larger.
     """
     _, other = wilson(0, n)
     low, high = min(mean, mean - other * (1 + mean)), max(mean, mean + other * (1 - mean))
-    return Difference(mean, low, high, min(1.0, 2 * 0.5**n) if abs(mean) > ROUNDING else 1.0)
+    of_mean = low > 0 or high < 0 or abs(mean) >= 1 - ROUNDING
+    return Difference(mean, low, high, min(1.0, 2 * 0.5**n) if of_mean else 1.0)
 
 
 def _without_variance(mean: float, n: int) -> tuple[float, float]:

@@ -26,7 +26,8 @@ def compares_attacks(results: Results) -> bool:
 
 def attack_tables(results: Results) -> list[Table]:
     """Return a table a surrogate, of its own epoch: a row an attack, in the study's order."""
-    return [_attack_table(results, name) for name in dict.fromkeys(one.surrogate for one in results.outcomes)]
+    names = dict.fromkeys(one.surrogate for one in results.outcomes)
+    return [table for name in names if (table := _attack_table(results, name)).rows]
 
 
 def _attack_table(results: Results, surrogate: str) -> Table:
@@ -59,11 +60,12 @@ def _attack_table(results: Results, surrogate: str) -> Table:
                 _percent(fmean(white) if white else None),
             )
         )
+    numbers = sorted({min(counted, default=0), max(counted, default=0)})
     caption = (
         f"Mean success rate over the targets in %, with its interval over {study.drawn}; {study.dataset}, "
-        f"n = {' to '.join(map(str, sorted({min(counted), max(counted)})))}. Gradients: evaluations "
-        "an image. Noise: random noise of the same budget. |δ| / ε: share of the budget "
-        "that the mean pixel uses, in %. White box: success on the surrogate itself."
+        f"n = {' to '.join(map(str, numbers))}. Gradients: evaluations an image. Noise: random noise of the "
+        "same budget. |δ| / ε: share of the budget that the mean pixel uses, in %. White box: success on the "
+        "surrogate itself."
     )
     columns = ("attack", "gradients", "step", "success", "95 % interval", "noise", "|δ| / ε", "white box")
     return Table(f"Study {study.name}: what was measured from {surrogate}", columns, tuple(rows), caption)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.errors import UsageError
 from transferzoo.sharpness import Measures, Sharpness
-from transferzoo.studies.entries import ACCURACY, ROBUST, SUCCESS
+from transferzoo.studies.entries import ACCURACY, ITSELF, ROBUST, SUCCESS
 from transferzoo.studies.result_file import CURVE, SHARPNESS
 
 if TYPE_CHECKING:
@@ -32,12 +32,19 @@ def check_claims(study: Study, points: Sequence[GridPoint], targets: Sequence[st
         targets: names of its targets.
 
     Raises:
-        UsageError: one is not measured.
+        UsageError: one is not measured, or both not on the same images.
     """
     for claim in study.claims:
         for operand in (claim.higher, claim.lower):
             if operand.target is not None and operand.target not in targets:
                 raise _claim_error(claim, f"'{operand.target}' is no target", targets)
+        sides = {(operand.surrogate, operand.epoch) for operand in (claim.higher, claim.lower)}
+        chooses = ITSELF in study.targets and study.images_correct_for == "all"
+        if chooses and len(sides) > 1 and claim.measure == SUCCESS:
+            problem = (
+                f"its sides are of other images, since '{ITSELF}' is a target that has to be right on them"
+            )
+            raise _claim_error(claim, problem, ["images_correct_for: target"])
         if not claim_seeds(claim, points):
             raise _claim_error(claim, "its two sides have no training seed in common")
 

@@ -135,13 +135,16 @@ def contributions(values: Array) -> Array:
         values: (targets, seeds, images), NaN where an image does not count.
 
     Returns:
-        (seeds, images) without NaN, of seeds that have any values. The mean over images is the mean over
-        targets of the means over the images that count, r_t; where n_t of N count, an image adds
-        r_t + (N / n_t) (v − r_t) if it counts and r_t otherwise, so that also the variance is that of r_t.
+        (seeds, images) without NaN, of seeds that have any values, and of the N images that count for any
+        target. The mean over images is the mean over targets of the means over the images that count, r_t;
+        where n_t of N count, an image adds r_t + (N / n_t) (v − r_t) if it counts and r_t otherwise, so that
+        also the variance is that of r_t.
     """
     import numpy as np
 
     counts = ~np.isnan(values)
+    if (kept := counts.any((0, 1))).any():
+        values, counts = values[..., kept], counts[..., kept]
     number = counts.sum(2, keepdims=True)
     there = number[..., 0] > 0
     rates = np.where(counts, values, 0.0).sum(2, keepdims=True) / np.maximum(number, 1)

@@ -108,7 +108,7 @@ def _judge_claim(claim: Claim, results: Results) -> Verdict:
     higher, lower = compared.on_scale(claim.scale)
     means = (float(higher.mean()), float(lower.mean()))
     difference = None if any(map(isnan, means)) else crossed_difference(higher - lower - claim.margin)
-    seeds, targets = len(compared.seeds), len(compared.targets)
+    seeds, targets = len(higher), len(compared.targets)
     operands = (claim.higher, claim.lower)
     trained = any(not results.study.surrogates[operand.surrogate].model for operand in operands)
     is_success = claim.measure == SUCCESS

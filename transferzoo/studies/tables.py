@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,15 @@ def _progress(results: Results) -> str:
         for name, entry in results.study.surrogates.items()
         for seed in ((0,) if entry.model else entry.seeds or results.study.seeds)
     }
-    found = {(line.surrogate, line.seed) for line in results.lines}
+    attacked: dict[str, dict[int, set[tuple[int | str, str]]]] = defaultdict(lambda: defaultdict(set))
+    for one in results.outcomes:
+        attacked[one.surrogate][one.seed].add((one.epoch, one.attack))
+    found = {
+        (name, seed)
+        for name, by_seed in attacked.items()
+        for seed, cells in by_seed.items()
+        if cells == set().union(*by_seed.values())
+    }
     if planned <= found:
         return ""
     return f" So far {len(planned & found)} of {len(planned)} pairs of surrogate and seed are measured."
