@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from helpers.attacks import craft, make_attack, perturb, pool_for, work_unit
+from helpers.attacks import craft, make_attack, perturb, pool_for, random_images, work_unit
 from helpers.networks import residual_cnn, tiny_vit
 from helpers.patches import BATCH, passes, patched, same
 from transferzoo.attacks import engine
 from transferzoo.attacks.composition import compose
+from transferzoo.attacks.techniques.work_unit import Pool
 from transferzoo.base.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -71,15 +73,14 @@ class Rewired(nn.Module):
 
 
 def rewire(model: nn.Module, unit: WorkUnit, layers: list[str], *options: float) -> list[Rewired]:
-    """Replace layers of a model, and let them see the pool's first images."""
+    """Replace layers of a model, and let them see the images of the pool that are mixed with."""
     found = []
     for path in layers:
         parent, _, name = path.rpartition(".")
         new = Rewired(model.get_submodule(path), unit, *options)
         setattr(model.get_submodule(parent), name, new)
         found.append(new)
-    assert unit.pool is not None
-    model(unit.pool.images[:5].double() / 255)
+    model(unit.clean_images(5))
     return found
 
 
@@ -164,9 +165,24 @@ def test_a_layer_that_learnt_works_against_the_attack() -> None:
     assert (gain(second) < gain(first)).all()
 
 
+def test_clean_images_are_drawn_from_all_classes_and_once_for_all_units() -> None:
+    """The first images of a pool are of one class where files lie in a folder a class."""
+    labels = torch.arange(200) // 20
+    images = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+    attack = make_attack("cfm")
+    units = [
+        replace(work_unit(attack, random_images(2, 3, 8, seed=seed)), pool=Pool(images, labels))
+        for seed in (1, 2)
+    ]
+    drawn = [unit.clean_images(20) for unit in units]
+    assert torch.equal(*drawn)
+    assert len((drawn[0][:, 0, 0, 0] * 255).unique()) > 5
+    assert len(units[0].clean_images(1000)) == 200
+
+
 def test_mixing_needs_a_pool_and_layers() -> None:
     for name in ("cfm", "ftm"):
-        with pytest.raises(UsageError, match=f"'{name}' mixes features .* expected a pool"):
+        with pytest.raises(UsageError, match="the attack uses other images: expected a pool"):
             engine.craft(
                 make_attack(name), residual_cnn(), BATCH.images, BATCH.labels, BATCH.ids, dtype=torch.float64
             )

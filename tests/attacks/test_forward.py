@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.attacks import DOUBLE, make_attack, perturb, random_images, small_cnn, work_unit
-from helpers.networks import literal_cnn, residual_cnn
+from helpers.networks import literal_cnn, normed_cnn, residual_cnn
 from helpers.patches import BATCH, passes, patched, same
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.techniques.forward import GhostNetworks, PerturbationDecay, _scaled
 from transferzoo.attacks.techniques.layers import branches, hooked, on_output
 from transferzoo.models.architectures import ARCHITECTURES
-from transferzoo.models.classifier import frozen
+from transferzoo.models.classifier import Classifier, frozen
+from transferzoo.models.optimize import folded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -92,6 +93,15 @@ def test_ghost_drops_outputs_of_layers_where_nothing_skips() -> None:
     wanted = passes(literal)
     assert abs((masks[0] == 0).double().mean().item() - 0.25) < 0.02
     same(patched("ghost:drop=0.25", model), wanted)
+
+
+def test_ghost_drops_what_batch_norm_gives_where_it_was_folded() -> None:
+    """So that the command line, which folds, and the library, which does not, attack the same networks."""
+    plain = cast("Classifier", normed_cnn(0).double().eval())
+    quick = folded(plain, BATCH.images.double() / 255)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in quick.modules())
+    for mine, theirs in zip(*(patched("ghost:drop=0.25", model) for model in (plain, quick)), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_smooth_relus_keep_what_a_ghost_drops() -> None:

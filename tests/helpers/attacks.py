@@ -120,13 +120,14 @@ def perturb(attack: Attack, model: Surrogate, batch: Images, dtype: torch.dtype 
 
 def work_unit(attack: Attack, batch: Images, dtype: torch.dtype = DOUBLE) -> WorkUnit:
     """Return the unit that an attack on these images has."""
+    (shared,) = seeded(attack.seed, attack.composition.canonical, ["all"])
     return WorkUnit(
         batch.images.to(dtype) / 255,
         batch.labels,
         None,
         attack.budget,
         seeded(attack.seed, attack.composition.canonical, batch.ids.tolist()),
-        torch.Generator(),
+        shared,
         pool_for(batch),
     )
 

@@ -280,6 +280,27 @@ def test_clipping_is_of_what_the_base_optimizer_gets(spec: str) -> None:
     assert same(clipped.memory or [], free.memory or [])
 
 
+@pytest.mark.parametrize("others_use_it", [False, True])
+@pytest.mark.parametrize("spec", SPECS)
+def test_weights_that_no_process_uses_stay(spec: str, others_use_it: bool) -> None:
+    """Zeros for a gradient would let them decay; where another process has one it is zero here."""
+
+    def other(tensors: Sequence[Tensor]) -> None:
+        if others_use_it:
+            tensors[1].fill_(0.5)
+
+    model = Branches()
+    model.used.bias.requires_grad_(False)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    minimizer = make(spec, model, average=other)
+    for _ in range(2):
+        minimizer.step(closure_on(model, 0))
+    moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    assert "used.weight" in moved
+    assert ({"unused.weight", "used.bias"} <= moved) == others_use_it
+    assert others_use_it or not {"unused.weight", "unused.bias", "used.bias"} & moved
+
+
 @pytest.mark.parametrize("used_in", [1, 2])
 @pytest.mark.parametrize("spec", SPECS)
 def test_processes_average_everything_once(spec: str, used_in: int) -> None:

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from helpers.loss_surfaces import convolutional, perceptron, pixels
 from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.datasets import Batch
 from transferzoo.models.classifier import Classifier
 from transferzoo.sharpness.landscape import (
     filter_normalised_directions,
@@ -19,7 +20,9 @@ from transferzoo.sharpness.landscape import (
     plane_coordinates,
     plane_losses,
 )
+from transferzoo.sharpness.measurement_setup import MeasurementSetup
 from transferzoo.sharpness.surface import loss_surface
+from transferzoo.zoo.reader import load_zoo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -141,6 +144,16 @@ def test_directions_have_the_norms_of_the_filters_and_leave_biases_alone() -> No
         cosine = float(first @ second / first.norm() / second.norm())
     assert torch.equal(first, again)
     assert abs(cosine) < 0.5
+
+
+def test_batch_norm_sees_all_classes_in_every_batch() -> None:
+    """Where files lie in a folder a class, images come class by class."""
+    labels = torch.arange(600) // 60
+    images = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    data = Batch(images, labels, torch.arange(600))
+    setup = MeasurementSetup(load_zoo().dataset("fashion-mnist"), "test", data, 100, 0, 60)
+    assert sorted(setup.batch_norm_images[:, 0, 0, 0].tolist()) == labels.tolist()
+    assert all(len(part.unique()) > 5 for part in setup.batch_norm_images.tensor_split(10))
 
 
 def test_a_grid_has_its_middle_at_zero() -> None:

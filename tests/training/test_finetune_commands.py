@@ -120,7 +120,7 @@ def test_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path)
 
 
 FINETUNE = ("attack", "--steps", 3, "--images", 20, "--train-data", "data", "--finetune")
-SPEC = "sam:rho=0.1,epochs=2,batch_size=32"
+SPEC = "sam:rho=0.1,epochs=2,batch_size=32,micro_batch=16"
 
 
 def test_attack_trains_once(

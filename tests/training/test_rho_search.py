@@ -13,6 +13,7 @@ from helpers.stripes import config, draw, spec, stop_at, validators
 from transferzoo.base.atomic import sha256
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
 from transferzoo.minimizers import Minimizer, show_rule
+from transferzoo.models import checkpoint
 from transferzoo.training.early_stopping import TransferScorer
 from transferzoo.training.rho_search import train_or_tune
 from transferzoo.training.trainer import train
@@ -103,6 +104,14 @@ def test_the_radius_that_transfers_best_is_kept(
     assert {key: value for key, value in tuned.items() if key != "tuning"} == json.loads(
         (chosen / "recipe.json").read_text()
     )
+
+
+def test_collected_weights_are_those_of_the_radius_that_is_kept(tmp_path: Path, tune: Tune) -> None:
+    found = tune(wanted(epochs=1, tune=(0.05, 0.1), collect={"epochs": 1, "per_epoch": 2}), tmp_path)
+    files = [file.relative_to(tmp_path) for file in checkpoint.samples(tmp_path)]
+    assert [*found["samples"]] == [file.as_posix() for file in files] and len(files) == 2
+    trial = tmp_path / "tune" / f"rho={found['tuning']['chosen']['rho']}"
+    assert all((tmp_path / file).read_bytes() == (trial / file).read_bytes() for file in files)
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,10 @@ def report_line(
     from transferzoo.training.threads import usual_threads
 
     targets_sha256 = {model.full_name: identity(model)[0] for model in targets}
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"batch_norm_images": "in random order"}  # results from before had another one
     if targets_sha256:
         behind = used(*TECHNIQUES.origins(attack.composition.spec))
-        options = {"attack": attack.canonical, "targets": targets_sha256, **behind}
+        options |= {"attack": attack.canonical, "targets": targets_sha256, **behind}
     folder = results_folder(runs, setup, options)
     with progress("starting") as advance, usual_threads(setup.dataset):
         found = measure_line(setup, ends, points, targets, attack, folder, advance)

@@ -169,18 +169,33 @@ class Minimizer:
         else:
             loss, gradients = self._over_micro_batches(closures)
         if self.average is not None:
-            used = self._without_gaps(gradients)
-            kept: list[Tensor] = [] if self._remembered is None else self._without_gaps(self._remembered)
-            self.average([loss, *used, *kept])
-            gradients, self._remembered = [*used], [*kept] or None
+            gradients, *kept = self._averaged(
+                loss, [gradients, *([self._remembered] if self._remembered else [])]
+            )
+            self._remembered = kept[0] if kept else None
         return loss, gradients
 
-    def _without_gaps(self, vector: Vector) -> list[Tensor]:
-        """Return a vector with zeros for None, so that all processes share the same number of tensors."""
+    def _averaged(self, loss: Tensor, vectors: Sequence[Vector]) -> list[Vector]:
+        """Average vectors, and the loss in place, over processes, which share the same number of tensors.
+
+        None, of weights that are frozen or unused, counts as zero, and stays None where no process has more:
+        an optimizer would let such weights decay.
+        """
         import torch
 
-        pairs = zip(self.weights.parameters, vector, strict=True)
-        return [torch.zeros_like(p) if t is None else t for p, t in pairs]
+        assert self.average is not None
+        gaps = [t is None for vector in vectors for t in vector]
+        filled = [
+            torch.zeros_like(p) if t is None else t
+            for vector in vectors
+            for p, t in zip(self.weights.parameters, vector, strict=True)
+        ]
+        there = torch.tensor([not gap for gap in gaps], dtype=loss.dtype, device=loss.device)
+        self.average([loss, there, *filled])
+        known = there.tolist() if any(gaps) else [1.0] * len(gaps)  # a GPU is waited for only where it tells
+        found = [t if here else None for t, here in zip(filled, known, strict=True)]
+        size = len(self.weights.parameters)
+        return [found[at : at + size] for at in range(0, len(found), size)]
 
     def _over_micro_batches(self, closures: Sequence[Closure]) -> tuple[Tensor, Vector]:
         share = 1 / len(closures)

@@ -246,7 +246,10 @@ def _fold(convolution: nn.Conv2d, norm: _BatchNorm) -> None:
     convolution.bias = nn.Parameter(shift.to(kept.dtype), requires_grad=False)
 
 
-def _rest(norm: _BatchNorm) -> nn.Module:
+class FoldedNorm(nn.Sequential):
+    """What is left of a batch norm whose map is in the convolution before it; its output is the norm's."""
+
+
+def _rest(norm: _BatchNorm) -> FoldedNorm:
     """Return what a batch norm of timm does besides: dropping and activating."""
-    parts = OrderedDict(norm.named_children())
-    return nn.Sequential(parts) if parts else nn.Identity()
+    return FoldedNorm(OrderedDict(norm.named_children()))

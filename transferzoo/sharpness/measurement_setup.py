@@ -47,8 +47,14 @@ class MeasurementSetup:
 
     @cached_property
     def batch_norm_images(self) -> torch.Tensor:
-        """The images that batch norm's statistics are recomputed from, uint8 (N, C, H, W)."""
-        return self._sample(BATCH_NORM_IMAGES).images
+        """The images that batch norm's statistics are recomputed from, uint8 (N, C, H, W), in random order.
+
+        Batches of one class, as files in a folder a class make them, would have too little variance.
+        """
+        images = self._sample(BATCH_NORM_IMAGES).images
+        order = list(range(len(images)))
+        random.Random(self.seed).shuffle(order)
+        return images[order]
 
     def _sample(self, count: int) -> Batch:
         indices = random.Random(self.seed).sample(range(len(self.data)), min(count, len(self.data)))

@@ -69,10 +69,16 @@ class FineTuning:
             UsageError: the folder holds another training run.
             ModelError: it is finished, but its weights are damaged.
         """
+        from transferzoo.base.distributed import Team
         from transferzoo.training.resume import finished
+        from transferzoo.training.setup import perturbed_together
 
-        start = identity(self.original.folder)
-        work = {"config": self.config.model_dump(mode="json"), **start, **plugins_of(self.config)}
+        work = {
+            "config": self.config.model_dump(mode="json"),
+            **identity(self.original.folder),
+            **plugins_of(self.config),
+            **perturbed_together(self.config, Team()),
+        }
         return finished(self.folder, work) is not None
 
 

@@ -58,7 +58,7 @@ class Loop:
         self.config, self.feed, self.team = config, feed, team
         self.model: nn.Module = classifier.model
         self.classifier = classifier
-        self.m = perturbed_together(config, team)
+        self.together = perturbed_together(config, team)
         self._share = config.batch_size // team.size
         self._micro_batch = config.micro_batch or self._share
         if config.precision == "fp64":

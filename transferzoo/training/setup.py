@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from transferzoo.minimizers import Averaging
 
 
-def perturbed_together(config: TrainConfig, team: Team) -> int:
-    """Return m, the images that share a perturbation.
+def perturbed_together(config: TrainConfig, team: Team) -> dict[str, int]:
+    """Return m, the images that share a perturbation, as a recipe has it; empty for the whole batch.
 
     Raises:
         UsageError: processes and micro-batches do not divide the batch.
@@ -33,7 +33,7 @@ def perturbed_together(config: TrainConfig, team: Team) -> int:
             got=f"{config.batch_size} images",
             hint="change --batch-size or --micro-batch",
         )
-    return config.batch_size if config.sync_perturbation else size
+    return {} if config.sync_perturbation or size == config.batch_size else {"m": size}
 
 
 def check_collections(plan: Averaging | Collection | None, steps_per_epoch: int, steps: int) -> None:

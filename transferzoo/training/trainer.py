@@ -129,7 +129,7 @@ class _Run:
             **(identity(start) if start else {}),
             "fresh": list(origin.fresh or ()),
             "validators": {name: checkpoint.digest(path) for name, path in validators.items()},
-            "m": self.loop.m if self.loop.m != config.batch_size else None,
+            **self.loop.together,
         }
         self.state = State(folder, {key: value for key, value in work.items() if value}, self.loop)
         self._judge: TransferScorer | None = None

@@ -184,6 +184,9 @@ class IntermediateLevel(Features):
     in the attack's own ball and step. The attack itself then starts anew from the clean image, and goes as
     far as it can in the direction that δ₀ has taken in the features. This is the paper's ILAP.
 
+    Where F is a convolution into which batch norm was folded, as in what the command line attacks, it gives
+    what the norm makes of it.
+
     Attributes:
         layer: path of the layer whose output is F, or "middle".
         steps: of the first attack, at least 1.

@@ -103,11 +103,13 @@ def _scaled(branch: Branch, factor: Callable[[], Tensor]) -> Iterator[RemovableH
 
 
 def _droppable(model: nn.Module) -> list[nn.Module]:
-    """Return the batch norms of a model, or where it has none its ReLUs."""
+    """Return the batch norms of a model, folded ones too, or where it has none its ReLUs."""
     from torch import nn
 
+    from transferzoo.models.optimize import FoldedNorm
+
     parts = list(model.modules())
-    norms: list[nn.Module] = [part for part in parts if isinstance(part, nn.BatchNorm2d)]
+    norms: list[nn.Module] = [part for part in parts if isinstance(part, (nn.BatchNorm2d, FoldedNorm))]
     return norms or [part for part in parts if isinstance(part, nn.ReLU)]
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from transferzoo.attacks.techniques import TECHNIQUES, Patch
 from transferzoo.attacks.techniques.layers import hooked, on_output, unhooked
 from transferzoo.attacks.techniques.ranges import Weight
-from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.errors import ModelError
 from transferzoo.base.on_device import carried
 from transferzoo.base.options import NonNegative
 
@@ -43,9 +43,10 @@ class CleanFeatureMixup(Patch):
 
     The paper attacks a target class, with `logit+mi+ti:kernel=5` and `di:p=1,ratio=1.14`. In the authors'
     code a layer mixes for all images of the batch or for none, and partners are the batch, so that results
-    depend on it; here they are the first images of the pool. Their layers are of exactly the types Conv2d and
-    Linear; here also of types derived from them. Batch norm that was folded into a convolution comes before
-    the mixing and not after, which changes nothing for a ≤ 1 but rounding: it is affine.
+    depend on it; here they are drawn from the pool, once for all images. Their layers are of exactly the
+    types Conv2d and Linear; here also of types derived from them. Batch norm that was folded into a
+    convolution comes before the mixing and not after, which changes nothing for a ≤ 1 but rounding: it is
+    affine.
 
     Attributes:
         p: probability that a layer mixes, 0..1.
@@ -53,6 +54,7 @@ class CleanFeatureMixup(Patch):
         partners: how many clean images there are to mix with, at least 1.
     """
 
+    revision: ClassVar[int] = 2
     place: ClassVar[str] = "the outputs of late layers"
     paper: ClassVar[str] = "Byun et al. 2023, https://arxiv.org/abs/2305.14846"
 
@@ -80,7 +82,7 @@ class CleanFeatureMixup(Patch):
             unit: what is attacked.
             before: layer, its output (N, …), whether each image mixes, bool (N, 1, …) → output.
         """
-        clean = _record(model, self._partners(unit))
+        clean = _record(model, unit.clean_images(self.partners))
         acts: Counter[str] = Counter()
 
         def mix(layer: nn.Module, output: Tensor) -> Tensor:
@@ -94,18 +96,6 @@ class CleanFeatureMixup(Patch):
 
         with hooked(on_output(layer, lambda output, layer=layer: mix(layer, output)) for layer in clean):  # type: ignore[misc]
             yield acts.total
-
-    def _partners(self, unit: WorkUnit) -> Tensor:
-        """Return clean images of the pool, like the unit's."""
-        if unit.pool is None:
-            raise UsageError(
-                f"'{self.name}' mixes features with those of clean images",
-                expected="a pool of them",
-                got="none",
-                hint="pass pool=Pool(images, labels)",
-            )
-        images = unit.pool.images[: self.partners]
-        return images.to(unit.images) if images.is_floating_point() else images.to(unit.images) / 255
 
 
 @TECHNIQUES.register("ftm")

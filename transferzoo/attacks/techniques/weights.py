@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from transferzoo.attacks.techniques import TECHNIQUES, Draw
-from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.errors import ModelError
 from transferzoo.base.on_device import carried
 from transferzoo.base.options import NonNegative
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import torch
     from torch import Tensor, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     from transferzoo.attacks.techniques.work_unit import WorkUnit
 
@@ -49,6 +50,8 @@ class Bayesian(Draw):
 
     paper: ClassVar[str] = "Li et al. 2023, https://arxiv.org/abs/2302.05086"
 
+    revision: ClassVar[int] = 2
+
     n: Annotated[int, Field(ge=1)] = 20
     scale: NonNegative = 1.5
     sigma: NonNegative = 0.1
@@ -60,7 +63,10 @@ class Bayesian(Draw):
         for model in drawn:
             for name, weight in model.named_parameters():
                 weight.data.copy_(mean[name] + deviation[name] * _noise(weight, unit.shared))
-            _take_statistics(model, unit)
+        if _norms(models[0]):
+            images = unit.clean_images(STATISTICS)
+            for model in drawn:
+                _take_statistics(model, images)
         return drawn
 
     def _gaussian(self, models: Sequence[nn.Module]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -97,27 +103,18 @@ def _noise(weight: Tensor, generator: torch.Generator) -> Tensor:
     return carried(torch.randn(weight.shape, generator=generator, dtype=torch.float64), weight.device)
 
 
-def _take_statistics(model: nn.Module, unit: WorkUnit) -> None:
-    """Replace the running averages of a model's batch norms by those of images of the pool.
-
-    Raises:
-        UsageError: there is no pool.
-    """
-    import torch
+def _norms(model: nn.Module) -> list[_BatchNorm]:
+    """Return the batch norms of a model that have running averages."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    norms = [p for p in model.modules() if isinstance(p, _BatchNorm) and p.track_running_stats]
-    if not norms:
-        return
-    if unit.pool is None:
-        raise UsageError(
-            "'mba' takes batch statistics",
-            expected="a pool of images",
-            got="none",
-            hint="pass pool=Pool(images, labels)",
-        )
-    pool = unit.pool.images[:STATISTICS]
-    images = pool.to(unit.images) if pool.is_floating_point() else pool.to(unit.images) / 255
+    return [p for p in model.modules() if isinstance(p, _BatchNorm) and p.track_running_stats]
+
+
+def _take_statistics(model: nn.Module, images: Tensor) -> None:
+    """Replace the running averages of a model's batch norms by those of images (M, C, H, W) in [0, 1]."""
+    import torch
+
+    norms = _norms(model)
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
