@@ -59,7 +59,7 @@ def test_figures_of_runs() -> None:
     assert matrix.columns == ("mean", "a", "c")
     assert matrix.white_box == {(0, 1), (1, 1)}
     assert matrix.cells[0] == pytest.approx((1 / 3, 0.75, 1 / 3))
-    assert matrix.cells[2] == pytest.approx(((1 + 0.5 + 0 + 1) / 4, 0.75, 1 / 3))
+    assert matrix.cells[2] == pytest.approx(((0.75 + 1 / 3) / 2, 0.75, 1 / 3))
     assert (bars.groups, tuple(bars.series)) == (("a", "b"), ("bim", "mi"))
     assert list(steps.panels[0].lines["b\nmi"]) == [1, 4]
 

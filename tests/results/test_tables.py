@@ -99,7 +99,7 @@ def test_other_images_are_not_paired() -> None:
 
 def test_counted_images_only() -> None:
     (table,) = tables(Findings([record("a", "b", "1-0-"), record("a", "c", "-10-")]))
-    assert table.rows[-1][2:] == ("66.7", table.rows[-1][3], "3")
+    assert table.rows[-1][2:] == ("50.0", table.rows[-1][3], "3")
     assert "n = 2" in table.caption
 
 
@@ -241,9 +241,20 @@ def test_brief_specs() -> None:
     assert brief("vt:copies=20,beta=1.5+mi:decay=1,normalise=mean") == "vmi"
 
 
+def test_a_mean_is_within_its_row_whatever_images_count() -> None:
+    """Every target counts as much as any other, as in studies."""
+    records = [
+        record("s", "a", "1" * 8 + "0" * 2),
+        record("s", "b", "0" * 8 + "--"),
+        record("s", "c", "-" * 9 + "1"),
+    ]
+    (table,) = tables(Findings(records))
+    assert [row[2] for row in table.rows] == ["80.0", "0.0", "100.0", "60.0"]
+
+
 def test_a_mean_over_images_that_count_for_other_targets_is_told() -> None:
     even = [record("s", "a", "10"), record("s", "b", "01")]
-    assert "A mean is over images" not in caption(even, {})
+    assert "A mean is over targets" not in caption(even, {})
     for uneven in (record("s", "c", "1-"), record("s", "c", "-0")):
-        assert caption([*even, uneven], {}).endswith("each by the targets that it counts for.")
-    assert "A mean is over images" not in caption([*even, record("s", "s", "1-")], {}), "white box"
+        assert caption([*even, uneven], {}).endswith("each over the images that count for it.")
+    assert "A mean is over targets" not in caption([*even, record("s", "s", "1-")], {}), "white box"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from transferzoo.results import statistics
 from transferzoo.results.comparisons import budget_of, paired, rows_of
+from transferzoo.results.target_means import contributions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,17 +119,15 @@ def _judge(attackers: Mapping[Row, object], targets: Sequence[Mapping[Row, Recor
     """Return what attackers do in the mean over targets, each with their cells."""
     import numpy as np
 
-    outcomes = np.array([[list(cells[row].outcomes) for cells in targets] for row in attackers])  # (A, T, N)
-    counted = (outcomes[0] != "-").sum(0)
-    hits = outcomes[:, :, counted > 0] == "1"
-    number = counted[counted > 0]
-    anyone = hits.any(0).sum(0) / number
-    held_out, chosen = best_on_other_half(hits.sum(1) / number)
+    outcomes = np.array([[list(cells[row].outcomes) for row in attackers] for cells in targets])  # (T, A, N)
+    counted, hits = outcomes != "-", outcomes == "1"
+    anyone = contributions(np.where(counted.any(1), hits.any(1), np.nan)[:, None])[0]
+    held_out, chosen = best_on_other_half(contributions(np.where(counted, hits, np.nan)))
     names = tuple(attackers)
     first, second = (names[each] for each in chosen)
     single = len(targets) == 1
     return ManyAttackers(
-        len(names), len(number), _share(anyone, single), _share(held_out, single), (first, second)
+        len(names), len(anyone), _share(anyone, single), _share(held_out, single), (first, second)
     )
 
 

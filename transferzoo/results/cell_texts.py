@@ -120,7 +120,7 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     if len(rules) > 1:
         counted = f", counted by --images-correct-for {' and '.join(rules)}"
     by_target = {(r.pair, r.n) for r in records if not r.white_box}
-    each = " A mean is over images, each by the targets that it counts for."
+    each = " A mean is over targets, each over the images that count for it."
     uneven = each if len(by_target) > len({pair for pair, _ in by_target}) else ""
     return f"{protocol}{attacks}; {targeted}{cost}; n = {n}{counted}; seed {seeds}.{starred}{uneven}"
 

@@ -109,10 +109,22 @@ def _origin(record: Record) -> tuple[object, ...]:
 
 
 def per_image(cells: Mapping[str, Record]) -> list[float]:
-    """Return the share of transfer targets that each counted image fools, in order of id."""
+    """Return what each counted image contributes to the mean over transfer targets, in order of id.
+
+    That is the share of targets that it fools where it counts for all; else see `contributions`.
+    """
     outcomes = [r.outcomes for r in cells.values() if not r.white_box]
-    images = ("".join(image).replace("-", "") for image in zip(*outcomes, strict=True))
-    return [image.count("1") / len(image) for image in images if image]
+    if not any("-" in each for each in outcomes):
+        return [image.count("1") / len(image) for image in zip(*outcomes, strict=True)]
+    import numpy as np
+
+    from transferzoo.results.target_means import contributions
+
+    codes = np.array([[*each] for each in outcomes])
+    counts = codes != "-"
+    values = np.where(counts, codes == "1", np.nan)
+    found: list[float] = contributions(values[:, None])[0].tolist() if counts.any() else []
+    return found
 
 
 def mean_rate(cells: Mapping[str, Record]) -> Mean | None:

@@ -267,7 +267,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     from scipy.stats import sem, t
 
     mean = sum(values) / len(values)
-    if len(set(values)) == 1:
+    if max(values) - min(values) <= ROUNDING:
         return _without_variance(mean, len(values))
     low, high = t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=sem(values))
     return max(0.0, float(low)), min(1.0, float(high))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from transferzoo.studies.claim_sides import contributions, outcomes_by_target, stack_values
+from transferzoo.results.target_means import contributions
+from transferzoo.studies.claim_sides import outcomes_by_target, stack_values
 from transferzoo.studies.entries import ModelEntry
 from transferzoo.studies.schema import Study
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from transferzoo.base.table import Table
 from transferzoo.results.statistics import crossed_difference
-from transferzoo.studies.claim_sides import contributions, outcomes_by_target, stack_values
+from transferzoo.results.target_means import contributions
+from transferzoo.studies.claim_sides import outcomes_by_target, stack_values
 from transferzoo.studies.entries import GRADIENTS, MOVED, NOISE, OF_ATTACK
 
 if TYPE_CHECKING:

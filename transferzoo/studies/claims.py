@@ -11,7 +11,8 @@ from math import exp, isnan
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.results.statistics import CONFIDENCE, ENOUGH_SEEDS, crossed_difference
-from transferzoo.studies.claim_sides import compare, contributions
+from transferzoo.results.target_means import contributions
+from transferzoo.studies.claim_sides import compare
 from transferzoo.studies.entries import SHARES, SUCCESS
 
 if TYPE_CHECKING:
