@@ -90,9 +90,10 @@ def test_pipe() -> None:
     assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
     assert done.stderr == ""
-    narrow = os.environ | {"COLUMNS": "90"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=narrow)
-    assert max(map(len, done.stdout.splitlines())) <= 90
+    for columns, width in (("90", 90), ("0", 120)):
+        environment = os.environ | {"COLUMNS": columns}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert 60 < max(map(len, done.stdout.splitlines())) <= width
 
 
 def test_reader_that_leaves_early() -> None:

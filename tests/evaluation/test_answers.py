@@ -23,6 +23,8 @@ def _answers(folder: Path, lines: list[str], names: list[str]) -> list[int]:
 def test_files_of_two_folders_may_have_one_name(tmp_path: Path, above: str) -> None:
     lines = [f"{above}dress/1.png,3", f"{above}coat/1.png,4", f"{above}coat/2.png,5"]
     assert _answers(tmp_path, lines, ["coat/1.png", "coat/2.png", "dress/1.png"]) == [4, 5, 3]
+    windows = [line.replace("/", "\\") for line in lines]
+    assert _answers(tmp_path, windows, ["coat/1.png", "coat/2.png", "dress/1.png"]) == [4, 5, 3]
     assert _answers(tmp_path, ["1,3", "elsewhere/2.jpg,5"], ["dress/1.png", "coat/2.png"]) == [3, 5]
 
 
@@ -31,7 +33,11 @@ def test_files_of_two_folders_may_have_one_name(tmp_path: Path, above: str) -> N
     [
         (["1,3", "1.png,4"], ["1.png"], "has two lines for '1.png', 2 and 3: expected one for each image"),
         (["coat/1,3", "dress/1,4"], ["1.png"], "has two lines for '1.png'"),
-        (["1,3"], ["coat/1.png", "dress/1.png"], "has no prediction of 2 of 2 images"),
+        (
+            ["1,3"],
+            ["coat/1.png", "dress/1.png"],
+            "no prediction of 2 of 2 images: expected a line for each, such as coat/1, with its folder where",
+        ),
     ],
 )
 def test_a_line_that_could_be_of_another_image_is_refused(

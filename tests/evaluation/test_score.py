@@ -254,7 +254,7 @@ def test_its_page_shows_the_images(cli: Run, folders: Path, batch: Any, adversar
         (
             ("adv", "--clean", "clean", "--predictions", "numbers.csv"),
             1,
-            "expected a line for each, under its file's name, such as picture-",
+            "expected a line for each, such as picture-10, under its file's name, got lines of 0, 1",
         ),
         (("adv", "--clean", "clean", "--predictions", "odd.csv"), 1, "odd.csv lacks a column"),
         (("adv", "adv", "--clean", "clean", "--predictions", "few.csv"), 2, "predictions are of one folder"),

@@ -114,6 +114,11 @@ def test_attacks_of_other_budgets_are_not_compared() -> None:
     assert "; +" not in said and "; -" not in said
     assert said.startswith("Over 3 trainings sgd with bim@linf,eps=16/255")
     assert "makes x predict the target class on 9" in said
+    pooled = next(t for t in tables(Findings([*strong, *weak])) if t.title.startswith("Over several"))
+    assert pooled.columns[3].startswith("minus sgd@*, bim") and pooled.caption.endswith(
+        "not compared with it."
+    )
+    assert [row[3] for row in pooled.rows] == ["–", "–"]
 
 
 def test_trainings_of_which_one_image_tells_nothing_have_no_end() -> None:

@@ -76,14 +76,16 @@ def test_images_that_count_for_no_target_are_no_evidence() -> None:
     )
     (found,) = judge(replace(few, study=study))
     assert (found.verdict, found.images) == (INCONCLUSIVE, 2)
+    assert tables(replace(few, study=study), ())[0].caption.endswith("n = 2.")
     assert found.difference is not None and found.difference.p == 0.5
 
 
 def test_equal_outcomes_are_judged_by_their_interval_where_there_is_a_margin() -> None:
     """The sign test is no test of a margin."""
     for images, verdict in ((50, INCONCLUSIVE), (500, NOT_SUPPORTED)):
-        same = {name: ["01" * (images // 2)] * 2 for name in "ab"}
-        (found,) = judge(results(same, [{**CLAIM, "by": 0.05}]))
+        same = results({name: ["01" * (images // 2)] * 2 for name in "ab"}, [{**CLAIM, "by": 0.05}])
+        (found,) = judge(same)
+        assert "the difference beyond the margin" in tables(same, (found,))[0].caption
         assert found.verdict == verdict
         assert found.difference is not None
         assert (found.difference.high < 0) == (verdict == NOT_SUPPORTED)

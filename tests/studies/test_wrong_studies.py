@@ -110,6 +110,14 @@ LATER = {
         },
         "'sgd' is no target: expected judge",
     ),
+    "a claim about a white box": (
+        {
+            "[judge]": "[judge, itself]",
+            "{surrogate: sam}": "{surrogate: sam, target: itself}",
+            "{surrogate: sgd}": "{surrogate: sgd, target: itself}",
+        },
+        "'itself' is a white box, of which no claim is about success: expected measure: robust",
+    ),
     "a claim on images that each side chooses": (
         {"[judge]": "[judge, itself]"},
         "its sides are of other images, since 'itself' is a target that has to be right on them: expected "

@@ -273,7 +273,9 @@ def read_audit(path: Path) -> AuditRecord:
         problem = f"{place}: expected {wanted(first['msg'])}"
         if first["type"] == "json_invalid":
             problem = "it is no JSON"
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        problem = error.strerror or reason(error)
+    except ValueError as error:
         problem = reason(error)
     raise DataError(
         f"cannot read the audit {path}: {problem}", hint="name the audit.json that `transferzoo audit` wrote"

@@ -111,7 +111,8 @@ def _by_baseline(record: AuditRecord) -> str:
     worst = max(record.comparison.changes, key=lambda one: (-one.adjusted, one.difference))
     attacker = record.attackers[worst.attacker]
     found = (
-        f"{attacker_name(attacker)} fools {100 * worst.difference:+.1f} points more on {worst.n:,} images "
+        f"{attacker_name(attacker)} fools {abs(100 * worst.difference):.1f} points "
+        f"{'fewer' if worst.difference < 0 else 'more'} on {worst.n:,} images "
         "that both get right (McNemar, one-sided, corrected for "
         f"{_count(len(record.attackers), 'attacker')}: p = {worst.adjusted:.3g})"
     )
@@ -122,7 +123,7 @@ def _by_baseline(record: AuditRecord) -> str:
         return (
             f"Whether it is worse than {short(record.comparison.model)} cannot be told: {most:,} images that "
             f"both get right are in both audits, and {fewest_to_worsen(len(record.attackers))} are the "
-            "fewest; audit both with the same data and --seed."
+            "fewest; audit both with the same data and --seed, or more --images."
         )
     return (
         f"Not significantly worse than {short(record.comparison.model)}, which does not show that it is as "

@@ -144,8 +144,11 @@ def terminal_width() -> int:
 
 
 def _width(stream: TextIO) -> int | None:
-    """Return 120 columns for a pipe; None where rich finds them: of a terminal, or COLUMNS."""
-    return None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else PIPE_WIDTH
+    """Return what COLUMNS says, else 120 columns for a pipe; None where rich finds them: of a terminal."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal():
+        return int(columns) or PIPE_WIDTH
+    return None if stream.isatty() else PIPE_WIDTH
 
 
 def show_json(content: object) -> None:

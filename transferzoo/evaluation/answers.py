@@ -89,7 +89,8 @@ def read_answers(
         reader = read_csv(file)
         header, lines = list(reader.fieldnames or ()), [(reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} cannot be read ({error})", expected="a CSV file in UTF-8") from error
+        problem = (isinstance(error, OSError) and error.strerror) or error
+        raise DataError(f"{file} cannot be read ({problem})", expected="a CSV file in UTF-8") from error
     key = next((column for column in ID_COLUMNS if column in header), None)
     label = next((column for column in LABEL_COLUMNS if column in header), None)
     numbers = [str(number) for number in range(len(spec.classes))]
@@ -103,12 +104,13 @@ def read_answers(
     rows = _Rows(file, [(at, line, line[key] or "") for at, line in lines])
     of_names = rows.of(names)
     if missing := [name for name, row in zip(names, of_names, strict=True) if row is None]:
+        parts = _parts(missing[0])
+        twice = sum(_parts(name)[-1:] == parts[-1:] for name in names) > 1
         raise DataError(
             f"{file} has no prediction of {len(missing)} of {len(names)} images",
-            expected=f"a line for each, under its file's name, such as {PurePosixPath(missing[0]).stem}",
-            got=f"lines of {few([PurePosixPath(line[key] or '').stem for _, line in lines])}"
-            if lines
-            else "no line",
+            expected=f"a line for each, such as {'/'.join(parts if twice else parts[-1:])}"
+            + (", with its folder where several files have its name" if twice else ", under its file's name"),
+            got=f"lines of {few([line[key] or '' for _, line in lines])}" if lines else "no line",
         )
 
     def predicted(row: _Row) -> int:
@@ -170,7 +172,7 @@ class _Rows:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    path = PurePosixPath(name)
+    path = PurePosixPath(name.replace("\\", "/"))
     return (path.with_suffix("") if path.name else path).parts
 
 

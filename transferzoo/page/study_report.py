@@ -29,7 +29,8 @@ READING = (
     "part in making them. The success rate is the share of the images that a target then gets wrong"
     "{counted}. A mean is taken over targets, white-box ones (*) aside{seeds}. A claim is "
     "supported where the 95 % interval of its difference lies above zero, not supported where it lies below; "
-    "in between the records cannot tell."
+    "where it has zero in it there is no difference of a size if it ends within that size either way, else "
+    "the records cannot tell. Both sides of a claim are of the images that count for both."
 )
 COUNTED = {
     "all": "; all targets classified all of them correctly before",

@@ -25,6 +25,7 @@ from transferzoo.results.cell_texts import (
 )
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
+    budget_of,
     mcnemar_p,
     mean_rate,
     noise_beside,
@@ -154,6 +155,8 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
         lines += together
         costs += [("–", "–") if extra else ()] * len(together)
         note += f" {TOGETHER}"
+        if len({budget_of(record.attack) for record in records}) > 1:
+            note += " Both are of the rows with the first one's budget."
     return Table.of_cells(
         title=f"Success rates{_on(records)} (%, with 95 % intervals)",
         columns=("surrogate", *extra, "mean", *targets.values()),

@@ -16,6 +16,7 @@ from transferzoo.results.cell_texts import counted_text, fools, interval_text, r
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
     attack_name,
+    brief,
     budget_of,
     comparable,
     noise_mean,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 _TRAINING = re.compile(r"(?P<recipe>[^:&@]+)@(?P<seed>\d+)")
 """The name of one of several trainings; "hf-hub:OWNER/NAME@REVISION" is none."""
+
+
+UNLIKE = " Rows of other images, targets or budgets than the first are not compared with it."
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,15 @@ def trainings_table(groups: Sequence[Trainings]) -> Table:
                 *(_text(means[name]) if name in means else "–" for name in targets),
             )
         )
-    against = (f"minus {groups[0].name}", "p") if len(groups) > 1 else ()
+    first = f"{groups[0].name}, {brief(groups[0].attack)}" if len(attacks) > 1 else groups[0].name
+    against = (f"minus {first}", "p") if len(groups) > 1 else ()
     return Table.of_cells(
         title="Over several trainings by one recipe (%, with 95 % intervals)",
         columns=("surrogate", "trainings", "mean", *against, *targets.values()),
         rows=lines,
         caption="Intervals over trainings and images (two-level bootstrap's variance, Student's t): "
-        "they speak of the recipe, those of single rows of one training's weights.",
+        "they speak of the recipe, those of single rows of one training's weights."
+        + (UNLIKE if not all(map(groups[0].is_rival, groups)) else ""),
     )
 
 
@@ -183,7 +189,10 @@ def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> 
     targets = f"{len(best.targets)} targets in the mean" if len(best.targets) > 1 else short(best.targets[0])
     interval = interval_text(max(0.0, mean.low), min(1.0, mean.high))
     several = len({group.attack for group in groups}) > 1
-    named = short(best.recipe) + (f" with {attack_name(best.attack)}" if several else "")
+    named, first = (
+        short(each.recipe) + (f" with {attack_name(each.attack)}" if several else "")
+        for each in (best, groups[0])
+    )
     share = f"{percent(mean.mean)} % ({interval})"
     sentence = (
         f"Over {len(best.cells)} trainings {named} {fools(records[0], targets)} on {share} of the images"
@@ -193,9 +202,7 @@ def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> 
         sentence += f"; random noise of the same budget on {percent(beside)} %"
     if found := _behind(groups, best):
         chance = "" if found.p < SIGNIFICANT else ", which may be chance"
-        sentence += (
-            f"; {100 * found.mean:+.1f} points over {short(groups[0].recipe)}{chance} (p {p_value(found.p)})"
-        )
+        sentence += f"; {100 * found.mean:+.1f} points over {first}{chance} (p {p_value(found.p)})"
     return sentence + "."
 
 

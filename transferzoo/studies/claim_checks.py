@@ -36,6 +36,11 @@ def check_claims(study: Study, points: Sequence[GridPoint], targets: Sequence[st
     """
     for claim in study.claims:
         for operand in (claim.higher, claim.lower):
+            if operand.target == ITSELF:
+                problem = f"'{ITSELF}' is a white box, of which no claim is about success"
+                raise _claim_error(
+                    claim, problem, ["measure: robust, the accuracy under an attack on the model itself"]
+                )
             if operand.target is not None and operand.target not in targets:
                 raise _claim_error(claim, f"'{operand.target}' is no target", targets)
         sides = {(operand.surrogate, operand.epoch) for operand in (claim.higher, claim.lower)}

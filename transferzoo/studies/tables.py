@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Mark, Marked, Table
 from transferzoo.results.statistics import ENOUGH_SEEDS
-from transferzoo.studies.attack_tables import attack_tables, compares_attacks
+from transferzoo.studies.attack_tables import attack_tables, compares_attacks, counts_text
 from transferzoo.studies.claims import (
+    INCONCLUSIVE,
     NO_DIFFERENCE,
     NOT_SUPPORTED,
     SUPPORTED,
@@ -49,6 +50,10 @@ def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
         f"Differences in points, or in the unit of a measure that is no share{ratios}; 95 % intervals over "
         f"{study.drawn} ({how}); targets better / worse by Holm's correction at 5 %{enough}."
     )
+    if any(one.claim.by for one in verdicts):
+        caption += " Of a claim with a margin (`by`) it is the difference beyond the margin."
+    if any(one.difference is None and one.verdict == INCONCLUSIVE for one in verdicts):
+        caption += " What has one value, of one model or training, has no interval."
     if any(one.verdict == NO_DIFFERENCE for one in verdicts):
         caption += (
             " No difference of a size: the interval has zero in it and ends within that size, either way."
@@ -155,7 +160,7 @@ def _measurements_table(results: Results) -> Table:
     spread = f"; ± standard deviation over {_seeds(counts)}" if results.study.trains else ""
     caption = (
         f"Mean success rate over the targets and accuracy in %{spread}; {results.study.dataset}, "
-        f"n = {len(results.outcomes[0].outcomes) if results.outcomes else 0}."
+        f"n = {counts_text(one.n for one in results.outcomes)}."
     )
     columns = ("surrogate", "epoch", *attacks, *(name.removeprefix(f"{SHARPNESS}.") for name in measures))
     return Table(f"Study {results.study.name}: what was measured", columns, rows, caption)
