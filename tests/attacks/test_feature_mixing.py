@@ -80,7 +80,7 @@ def rewire(model: nn.Module, unit: WorkUnit, layers: list[str], *options: float)
         new = Rewired(model.get_submodule(path), unit, *options)
         setattr(model.get_submodule(parent), name, new)
         found.append(new)
-    model(unit.clean_images(5))
+    model(unit.clean_images(5, "cfm"))
     return found
 
 
@@ -174,15 +174,15 @@ def test_clean_images_are_drawn_from_all_classes_and_once_for_all_units() -> Non
         replace(work_unit(attack, random_images(2, 3, 8, seed=seed)), pool=Pool(images, labels))
         for seed in (1, 2)
     ]
-    drawn = [unit.clean_images(20) for unit in units]
+    drawn = [unit.clean_images(20, "cfm") for unit in units]
     assert torch.equal(*drawn)
     assert len((drawn[0][:, 0, 0, 0] * 255).unique()) > 5
-    assert len(units[0].clean_images(1000)) == 200
+    assert len(units[0].clean_images(1000, "cfm")) == 200
 
 
 def test_mixing_needs_a_pool_and_layers() -> None:
     for name in ("cfm", "ftm"):
-        with pytest.raises(UsageError, match="the attack uses other images: expected a pool"):
+        with pytest.raises(UsageError, match=f"'{name}' uses other images: expected a pool"):
             engine.craft(
                 make_attack(name), residual_cnn(), BATCH.images, BATCH.labels, BATCH.ids, dtype=torch.float64
             )

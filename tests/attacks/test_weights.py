@@ -119,7 +119,7 @@ def test_what_it_costs() -> None:
 def test_what_does_not_go_together() -> None:
     with pytest.raises(ModelError, match="fits a Gaussian to weights: expected those of one network"):
         draws("mba", normed(0), small_cnn())
-    with pytest.raises(UsageError, match="the attack uses other images: expected a pool"):
+    with pytest.raises(UsageError, match="'mba' uses other images: expected a pool"):
         engine_craft(
             make_attack("mba"), normed(0), BATCH.images, BATCH.labels, BATCH.ids, dtype=torch.float64
         )

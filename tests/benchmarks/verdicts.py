@@ -36,7 +36,7 @@ def simulate(rates: np.ndarray, common: float, n: int, rng: np.random.Generator)
         hits = np.sqrt(common) * shared + np.sqrt(1 - common) * own < thresholds
         best = held_out(hits)
         found = by_limit(holm_upper_bounds(hits.sum(1).tolist(), n, ERROR), best.low, LIMIT)
-        outcomes, chosen = best_on_other_half(hits.astype(float))
+        (outcomes,), chosen = best_on_other_half(hits[None].astype(float))
         true = (rates[chosen[0]] * (n // 2) + rates[chosen[1]] * (n - n // 2)) / n
         passed += found is Verdict.PASS
         failed += found is Verdict.FAIL

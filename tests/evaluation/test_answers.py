@@ -25,14 +25,24 @@ def test_files_of_two_folders_may_have_one_name(tmp_path: Path, above: str) -> N
     assert _answers(tmp_path, lines, ["coat/1.png", "coat/2.png", "dress/1.png"]) == [4, 5, 3]
     windows = [line.replace("/", "\\") for line in lines]
     assert _answers(tmp_path, windows, ["coat/1.png", "coat/2.png", "dress/1.png"]) == [4, 5, 3]
-    assert _answers(tmp_path, ["1,3", "elsewhere/2.jpg,5"], ["dress/1.png", "coat/2.png"]) == [3, 5]
+    assert _answers(tmp_path, ["1,3", "2.jpg,5"], ["dress/1.png", "coat/2.png"]) == [3, 5]
+
+
+def test_a_path_may_be_the_end_of_another(tmp_path: Path) -> None:
+    lines = ["1.png,3", "coat/1.png,4", "a/coat/1.png,5"]
+    assert _answers(tmp_path, lines, ["a/coat/1.png", "1.png", "coat/1.png"]) == [5, 3, 4]
 
 
 @pytest.mark.parametrize(
     ("lines", "names", "sentence"),
     [
-        (["1,3", "1.png,4"], ["1.png"], "has two lines for '1.png', 2 and 3: expected one for each image"),
+        (
+            ["1,3", "1.png,4"],
+            ["1.png"],
+            "has two lines for '1.png', 2 and 3: expected one for each image, under its path",
+        ),
         (["coat/1,3", "dress/1,4"], ["1.png"], "has two lines for '1.png'"),
+        (["dress/1,3"], ["coat/1.png"], "has no prediction of 1 of 1 images"),
         (
             ["1,3"],
             ["coat/1.png", "dress/1.png"],

@@ -115,8 +115,19 @@ def test_the_best_one_is_not_flattered_by_its_choice() -> None:
     """Of fifteen equally good attackers the best one seems better, but not on the other half."""
     rate, n, times = 0.3, 100, 2000
     hits = RANDOM.random((times, 15, n)) < rate
-    held_out = np.array([best_on_other_half(one.astype(float))[0].mean() for one in hits])
+    held_out = np.array([best_on_other_half(one[None].astype(float))[0].mean() for one in hits])
     flattered = hits.mean(2).max(1)
     error = held_out.std() / times**0.5
     assert abs(held_out.mean() - rate) < 4 * error < 0.005
     assert flattered.mean() > rate + 0.05
+
+
+def test_no_attacker_is_chosen_for_what_it_does_on_the_other_half() -> None:
+    """Where images count for some targets only, a rate over all of them would be in both halves."""
+    nan = np.nan
+    worse = [[1, 1, 1, 1], [1, 0, 1, nan]]
+    better = [[1, 1, 1, 1], [1, 1, 1, nan]]
+    values = np.array([[worse[target], better[target]] for target in (0, 1)])
+    held_out, chosen = best_on_other_half(values)
+    assert chosen == (0, 1), "on even places both are equal, so the first is chosen"
+    assert np.array_equal(held_out, np.array([[1, 1, 1, 1], [1, 0, 1, nan]]), equal_nan=True)

@@ -81,7 +81,15 @@ def test_targets_are_ranked_by_how_few_images_fool_them() -> None:
 
 
 def test_all_pairs_are_tested_as_one_is() -> None:
-    values = np.array([*SHARES.values(), SHARES["weak"], 0 * SHARES["weak"], 0 * SHARES["weak"] + 0.5])
+    values = np.array(
+        [
+            *SHARES.values(),
+            SHARES["weak"],
+            0 * SHARES["weak"],
+            0 * SHARES["weak"] + 0.5,
+            SHARES["weak"] + 0.02,
+        ]
+    )
     p = paired_p_values(values)
     for at, first in enumerate(values):
         for to, second in enumerate(values):

@@ -85,7 +85,7 @@ def test_equal_outcomes_are_judged_by_their_interval_where_there_is_a_margin() -
     for images, verdict in ((50, INCONCLUSIVE), (500, NOT_SUPPORTED)):
         same = results({name: ["01" * (images // 2)] * 2 for name in "ab"}, [{**CLAIM, "by": 0.05}])
         (found,) = judge(same)
-        assert "the difference beyond the margin" in tables(same, (found,))[0].caption
+        assert "the difference is that beyond it" in tables(same, (found,))[0].caption
         assert found.verdict == verdict
         assert found.difference is not None
         assert (found.difference.high < 0) == (verdict == NOT_SUPPORTED)

@@ -96,7 +96,7 @@ def by_limit(uppers: Sequence[float], low: float, limit: float) -> Verdict:
 
 def held_out(hits: Hits) -> HeldOut:
     """Return what the best single attacker does on images that it was not chosen on; see `judge`."""
-    outcomes, chosen = best_on_other_half(hits.astype(float))
+    (outcomes,), chosen = best_on_other_half(hits[None].astype(float))
     halves = (outcomes[1::2], outcomes[0::2])
     lows = tuple(clopper_pearson(round(float(half.sum())), len(half), ERROR / 2)[0] for half in halves)
     return HeldOut(rate=float(outcomes.mean()), low=max(lows), chosen=chosen, lows=(lows[0], lows[1]))

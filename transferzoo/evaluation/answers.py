@@ -72,8 +72,8 @@ def read_answers(
     """Read what a target predicted of adversarial images, and of their twins.
 
     Args:
-        file: CSV with a header: `id`, the image's file or its name without the suffix; `label`, a 0-based
-            class or its name, or a column of scores for each class, under its name or number.
+        file: CSV with a header: `id`, the image's file, with or without folders and suffix; `label`, a
+            0-based class or its name, or a column of scores for each class, under its name or number.
         names: of the images' files, in order.
         spec: gives the classes.
         twins: of the clean images' files. They have lines of their own, or a column `clean` in those of the
@@ -133,9 +133,10 @@ def read_answers(
 
 
 class _Rows:
-    """Lines of a file, looked up by the name of an image's file.
+    """Lines of a file, looked up by the name of an image's file without its suffix.
 
-    It is without suffix, and with as many folders as it takes: files of two folders may have the same name.
+    Files of several folders may have the same name: a line is of an image if their paths are the same, else
+    if its path ends with the image's, else if it has no folder and no other image has its name.
 
     Args:
         file: for an error.
@@ -144,9 +145,11 @@ class _Rows:
 
     def __init__(self, file: Path, lines: Sequence[tuple[int, dict[str, str], str]]) -> None:
         self.file = file
+        self.paths: dict[tuple[str, ...], list[_Row]] = {}
         self.ends: dict[tuple[str, ...], list[_Row]] = {}
         for at, line, name in lines:
             parts = _parts(name)
+            self.paths.setdefault(parts, []).append((at, line))
             for start in range(len(parts)):
                 self.ends.setdefault(parts[start:], []).append((at, line))
 
@@ -161,12 +164,13 @@ class _Rows:
 
     def _of(self, name: str, *, alone: bool) -> _Row | None:
         parts = _parts(name)
-        found = self.ends.get(parts) or (self.ends.get(parts[-1:], []) if alone else [])
+        bare = self.paths.get(parts[-1:], []) if alone else []
+        found = self.paths.get(parts) or self.ends.get(parts) or bare
         if len(found) > 1:
             (first, _), (second, _) = found[:2]
             raise DataError(
                 f"{self.file} has two lines for '{name}', {first} and {second}",
-                expected="one for each image, with its folder where two files have the same name",
+                expected="one for each image, under its path in the folder of images",
             )
         return found[0] if found else None
 

@@ -117,8 +117,8 @@ def with_classes(
     if not (nameless := {model for model in models if not _names_its_classes(model, dataset)}):
         raise UsageError(
             f"{file} is for models that do not name their classes",
-            expected="one of them",
-            got=f"{few(sorted(model.name for model in models))}, which all do",
+            expected="a model that does not",
+            got=few(sorted(model.name for model in models)),
             hint="leave --classes out, or mend the names where the model keeps them",
         )
     for group in groups:

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from transferzoo.base.errors import TransferZooError
+from transferzoo.base.on_device import carried
 from transferzoo.base.options import Options, Terms
 from transferzoo.minimizers.perturbation import Weights
 
@@ -190,7 +191,7 @@ class Minimizer:
             for vector in vectors
             for p, t in zip(self.weights.parameters, vector, strict=True)
         ]
-        there = torch.tensor([not gap for gap in gaps], dtype=loss.dtype, device=loss.device)
+        there = carried(torch.tensor([not gap for gap in gaps], dtype=loss.dtype), loss.device)
         self.average([loss, there, *filled])
         known = there.tolist() if any(gaps) else [1.0] * len(gaps)  # a GPU is waited for only where it tells
         found = [t if here else None for t, here in zip(filled, known, strict=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from transferzoo.zoo.schema import DatasetSpec
 
 OWN_NETWORK = "for a network of your own name a function that returns it with its weights, MODULE:FUNCTION"
-
-_FUNCTION = re.compile(r"[\w.]+:\w+")
-"""A spec of an architecture has KEY=VALUE behind the colon."""
 
 _LOADING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 """Arguments of timm's `create_model` that would fetch weights from elsewhere or unpickle a file."""
@@ -114,12 +110,6 @@ def read(architecture: str) -> tuple[str, dict[str, Any]]:
     Raises:
         UsageError: it cannot be read.
     """
-    if _FUNCTION.fullmatch(architecture):
-        raise UsageError(
-            f"'{architecture}' is no architecture",
-            expected="one as small_vgg:width=12",
-            hint=f"{OWN_NETWORK}, instead of the file",
-        )
     terms = parse_terms(architecture)
     if len(terms) != 1:
         raise UsageError(

@@ -86,20 +86,21 @@ def many_attackers(records: Sequence[Record]) -> Together:
     return Together(found, mean)
 
 
-def best_on_other_half(shares: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+def best_on_other_half(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int]]:
     """Choose an attacker on either half of the images, and measure it on the other.
 
     Args:
-        shares: (A, N), what each of A attackers has of each of N ≥ 2 images, in [0, 1].
+        values: (T, A, N), what each of A attackers has on T targets of each of N ≥ 2 images, in [0, 1], NaN
+            where an image does not count; each counts for one target at least.
 
     Returns:
-        What the chosen ones have of the images that they were not chosen on, (N,), and the indices of those
+        What the chosen ones have of the images that they were not chosen on, (T, N), and the indices of those
         chosen on the even and on the odd places. Of several best ones the first is chosen.
     """
-    held_out = shares[0].copy()
-    chosen = [int(shares[:, half::2].mean(1).argmax()) for half in (0, 1)]
+    held_out = values[:, 0].copy()
+    chosen = [int(contributions(values[..., half::2]).mean(1).round(12).argmax()) for half in (0, 1)]
     for half, attacker in enumerate(chosen):
-        held_out[1 - half :: 2] = shares[attacker, 1 - half :: 2]
+        held_out[:, 1 - half :: 2] = values[:, attacker, 1 - half :: 2]
     return held_out, (chosen[0], chosen[1])
 
 
@@ -120,9 +121,11 @@ def _judge(attackers: Mapping[Row, object], targets: Sequence[Mapping[Row, Recor
     import numpy as np
 
     outcomes = np.array([[list(cells[row].outcomes) for row in attackers] for cells in targets])  # (T, A, N)
+    outcomes = outcomes[..., (outcomes != "-").any((0, 1))]
     counted, hits = outcomes != "-", outcomes == "1"
     anyone = contributions(np.where(counted.any(1), hits.any(1), np.nan)[:, None])[0]
-    held_out, chosen = best_on_other_half(contributions(np.where(counted, hits, np.nan)))
+    others, chosen = best_on_other_half(np.where(counted, hits, np.nan))
+    held_out = contributions(others[:, None])[0]
     names = tuple(attackers)
     first, second = (names[each] for each in chosen)
     single = len(targets) == 1

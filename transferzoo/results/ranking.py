@@ -221,8 +221,11 @@ def paired_p_values(values: NDArray[np.float64]) -> NDArray[np.float64]:
         spread = np.sqrt(((differences - means[:, None]) ** 2).sum(1) / max(1, images - 1))
         equal = spread <= statistics.ROUNDING
         t = np.abs(means) / np.where(equal, 1, spread / np.sqrt(images))
-        sign = np.where(np.abs(means) > statistics.ROUNDING, min(1.0, 2 * 0.5**images), 1.0)
-        p[at, at + 1 :] = p[at + 1 :, at] = np.where(equal, sign, 2 * stdtr(max(1, images - 1), -t))
+        same = [
+            statistics.unanimous(mean, images).p if one else 1.0
+            for mean, one in zip(means, equal, strict=True)
+        ]
+        p[at, at + 1 :] = p[at + 1 :, at] = np.where(equal, same, 2 * stdtr(max(1, images - 1), -t))
     return p
 
 

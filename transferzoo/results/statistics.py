@@ -149,7 +149,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     differences = [b - a for a, b in zip(first, second, strict=True)]
     mean = sum(differences) / len(differences)
     if max(differences) - min(differences) <= ROUNDING:
-        return _unanimous(mean, len(differences))
+        return unanimous(mean, len(differences))
     test = ttest_rel(second, first)
     interval = test.confidence_interval(CONFIDENCE)
     return Difference(mean, float(interval.low), float(interval.high), float(test.pvalue))
@@ -186,7 +186,7 @@ def crossed_difference(differences: NDArray[np.float64]) -> Difference | None:
     if _total(parts) <= ROUNDING**2:
         parts = _variance_of_mean(variance, seeds, images, left=True)
     if _total(parts) <= ROUNDING**2:
-        return _unanimous(mean, images) if images > 1 else None
+        return unanimous(mean, images) if images > 1 else None
     error, degrees, reach = _student(parts)
     return Difference(mean, mean - reach, mean + reach, float(2 * stdtr(degrees, -abs(mean) / error)))
 
@@ -273,7 +273,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return max(0.0, float(low)), min(1.0, float(high))
 
 
-def _unanimous(mean: float, n: int) -> Difference:
+def unanimous(mean: float, n: int) -> Difference:
     """Return what `n` equal differences in [-1, 1] tell: p of the sign test, and an interval.
 
     Wilson's bounds the share of images that are otherwise, of which none was seen; they may be -1 or 1. The

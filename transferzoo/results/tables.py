@@ -1,8 +1,8 @@
 """Records → tables; pure functions, without torch.
 
 One source of images: a row a target. Several: a row a surrogate and attack, a column a target, and below it
-the paired tests against the first row. The mean is over images and all targets but white-box ones. Random
-noise of the same budget stands beside or below; a sentence says what it all means.
+the paired tests against the first row. The mean is over all targets but white-box ones, of each over its
+images. Random noise of the same budget stands beside or below; a sentence says what it all means.
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
         costs += [("–", "–") if extra else ()] * len(together)
         note += f" {TOGETHER}"
         if len({budget_of(record.attack) for record in records}) > 1:
-            note += " Both are of the rows with the first one's budget."
+            note += (
+                " Both are, for each target, of the rows with the budget of the first that is no white box."
+            )
     return Table.of_cells(
         title=f"Success rates{_on(records)} (%, with 95 % intervals)",
         columns=("surrogate", *extra, "mean", *targets.values()),

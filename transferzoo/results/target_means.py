@@ -24,8 +24,8 @@ def contributions(values: NDArray[np.float64]) -> NDArray[np.float64]:
     import numpy as np
 
     counts = ~np.isnan(values)
-    if (kept := counts.any((0, 1))).any():
-        values, counts = values[..., kept], counts[..., kept]
+    kept = counts.any((0, 1))
+    values, counts = values[..., kept], counts[..., kept]
     number = counts.sum(2, keepdims=True)
     there = number[..., 0] > 0
     rates = np.where(counts, values, 0.0).sum(2, keepdims=True) / np.maximum(number, 1)

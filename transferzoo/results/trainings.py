@@ -16,7 +16,6 @@ from transferzoo.results.cell_texts import counted_text, fools, interval_text, r
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
     attack_name,
-    brief,
     budget_of,
     comparable,
     noise_mean,
@@ -76,7 +75,7 @@ class Trainings:
         return comparable(one, another) and budget_of(self.attack) == budget_of(other.attack)
 
     def shares(self, target: str | None = None) -> NDArray[np.float64]:
-        """Return (S, N), the share of targets, or whether this one, that each image of a training fools."""
+        """Return (S, N), what each image of a training contributes to the mean over targets, or to one's."""
         import numpy as np
 
         rows = (cells if target is None else {target: cells[target]} for cells in self.cells.values())
@@ -144,7 +143,7 @@ def trainings_table(groups: Sequence[Trainings]) -> Table:
                 *(_text(means[name]) if name in means else "–" for name in targets),
             )
         )
-    first = f"{groups[0].name}, {brief(groups[0].attack)}" if len(attacks) > 1 else groups[0].name
+    first = f"{groups[0].name}, {attack_name(groups[0].attack)}" if len(attacks) > 1 else groups[0].name
     against = (f"minus {first}", "p") if len(groups) > 1 else ()
     return Table.of_cells(
         title="Over several trainings by one recipe (%, with 95 % intervals)",

@@ -43,7 +43,7 @@ def check_claims(study: Study, points: Sequence[GridPoint], targets: Sequence[st
                 )
             if operand.target is not None and operand.target not in targets:
                 raise _claim_error(claim, f"'{operand.target}' is no target", targets)
-        sides = {(operand.surrogate, operand.epoch) for operand in (claim.higher, claim.lower)}
+        sides = {(operand.surrogate, _epoch(operand, points)) for operand in (claim.higher, claim.lower)}
         chooses = ITSELF in study.targets and study.images_correct_for == "all"
         if chooses and len(sides) > 1 and claim.measure == SUCCESS:
             problem = (
@@ -66,9 +66,7 @@ def claim_seeds(claim: Claim, points: Sequence[GridPoint]) -> set[int]:
 def _seeds(claim: Claim, operand: Operand, points: Sequence[GridPoint]) -> set[int]:
     """Return the training seeds that an operand is measured at."""
     own = [point for point in points if point.surrogate == operand.surrogate]
-    epochs = list(dict.fromkeys(point.epoch for point in own))
-    attacked = [point.epoch for point in own if point.attacks]
-    epoch = attacked[-1] if operand.epoch is None else operand.epoch
+    epochs, epoch = list(dict.fromkeys(point.epoch for point in own)), _epoch(operand, points)
     if epoch not in epochs:
         raise _claim_error(
             claim, f"epoch {epoch} of '{operand.surrogate}' is not measured", [str(each) for each in epochs]
@@ -78,6 +76,13 @@ def _seeds(claim: Claim, operand: Operand, points: Sequence[GridPoint]) -> set[i
     if operand.measure not in measures:
         raise _claim_error(claim, f"'{operand.measure}' of '{operand.surrogate}' is not measured", measures)
     return {point.seed for point in there if operand.measure in _measures(point)}
+
+
+def _epoch(operand: Operand, points: Sequence[GridPoint]) -> int | str:
+    """Return the epoch of an operand, where it names none the last that is attacked."""
+    if operand.epoch is not None:
+        return operand.epoch
+    return [point.epoch for point in points if point.surrogate == operand.surrogate and point.attacks][-1]
 
 
 def _measures(point: GridPoint) -> tuple[str, ...]:

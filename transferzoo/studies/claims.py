@@ -7,7 +7,7 @@ images, so that the comparison is paired. `statistics.crossed_difference` has th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, isnan
+from math import exp, isnan, nan
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.results.statistics import CONFIDENCE, ENOUGH_SEEDS, crossed_difference
@@ -43,7 +43,7 @@ class Verdict:
         higher: mean of the operand that is claimed to be higher, on a log scale the geometric; None likewise.
         lower: of the other.
         seeds: training seeds of both; 0 where both models exist already, whose training nothing is known of.
-        images: attacked images; 0 where the measure has none.
+        images: that count for a target at least; 0 where the measure has none.
         better: targets on which the difference is above zero, and those below, by Holm's correction at 5 %;
             None of fewer than five trainings, which cannot show any.
         targets: how many there are.
@@ -107,7 +107,7 @@ def _judge_claim(claim: Claim, results: Results) -> Verdict:
     if compared is None:
         return Verdict(claim, None, None, None, 0, 0, None, 0, NOT_MEASURED)
     higher, lower = compared.on_scale(claim.scale)
-    means = (float(higher.mean()), float(lower.mean()))
+    means = (float(higher.mean()), float(lower.mean())) if higher.size else (nan, nan)
     difference = None if any(map(isnan, means)) else crossed_difference(higher - lower - claim.margin)
     seeds, targets = len(higher), len(compared.targets)
     operands = (claim.higher, claim.lower)
@@ -145,7 +145,7 @@ def _by_target(compared: Compared) -> tuple[int, int]:
     each = {
         target: found
         for target, values in zip(compared.targets, differences, strict=True)
-        if (found := crossed_difference(contributions(values[None]))) is not None
+        if (shares := contributions(values[None])).size and (found := crossed_difference(shares)) is not None
     }
     rejected = holm({target: found.p for target, found in each.items()})
     better = sum(each[target].mean > 0 for target in rejected)

@@ -51,8 +51,10 @@ def _verdicts_table(verdicts: Sequence[Verdict], results: Results) -> Table:
         f"{study.drawn} ({how}); targets better / worse by Holm's correction at 5 %{enough}."
     )
     if any(one.claim.by for one in verdicts):
-        caption += " Of a claim with a margin (`by`) it is the difference beyond the margin."
-    if any(one.difference is None and one.verdict == INCONCLUSIVE for one in verdicts):
+        caption += (
+            " Of a claim with a margin (`by`) the difference is that beyond it; targets are counted without."
+        )
+    if any(one.difference is None and one.verdict == INCONCLUSIVE and one.seeds < 2 for one in verdicts):
         caption += " What has one value, of one model or training, has no interval."
     if any(one.verdict == NO_DIFFERENCE for one in verdicts):
         caption += (
@@ -92,12 +94,12 @@ def _progress(results: Results) -> str:
     attacked: dict[str, dict[int, set[tuple[int | str, str]]]] = defaultdict(lambda: defaultdict(set))
     for one in results.outcomes:
         attacked[one.surrogate][one.seed].add((one.epoch, one.attack))
-    found = {
-        (name, seed)
-        for name, by_seed in attacked.items()
-        for seed, cells in by_seed.items()
-        if cells == set().union(*by_seed.values())
-    }
+    labels = {entry.label for entry in results.study.attacks}
+    found = set()
+    for name, by_seed in attacked.items():
+        epochs = {epoch for cells in by_seed.values() for epoch, _ in cells}
+        whole = {(epoch, label) for epoch in epochs for label in labels}
+        found |= {(name, seed) for seed, cells in by_seed.items() if cells >= whole}
     if planned <= found:
         return ""
     return f" So far {len(planned & found)} of {len(planned)} pairs of surrogate and seed are measured."

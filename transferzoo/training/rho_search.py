@@ -92,8 +92,6 @@ def _keep_best(folder: Path, curve: Mapping[float, dict[str, Any]]) -> dict[str,
     recipe = {**curve[best], "tuning": {"chosen": {"rho": best}, "by": by, "curve": tried}}
     chosen = folder / TRIALS / _name(best)
     collected = [f"{checkpoint.SAMPLES}/{file.name}" for file in checkpoint.samples(chosen)]
-    if collected:
-        (folder / checkpoint.SAMPLES).mkdir(exist_ok=True)
     for name in (checkpoint.CONFIG, checkpoint.WEIGHTS, *collected):
         with (chosen / name).open("rb") as trained, replacing(folder / name) as stream:
             shutil.copyfileobj(trained, stream)

@@ -43,6 +43,7 @@ class GhostNetworks(Patch):
         drop: probability that a value is dropped, from 0 and below 1; for other networks.
     """
 
+    revision: ClassVar[int] = 2
     paper: ClassVar[str] = "Li et al. 2020, https://arxiv.org/abs/1812.03413"
 
     scale: Annotated[float, Field(ge=0, le=1)] = 0.16

@@ -82,7 +82,7 @@ class CleanFeatureMixup(Patch):
             unit: what is attacked.
             before: layer, its output (N, …), whether each image mixes, bool (N, 1, …) → output.
         """
-        clean = _record(model, unit.clean_images(self.partners))
+        clean = _record(model, unit.clean_images(self.partners, self.name))
         acts: Counter[str] = Counter()
 
         def mix(layer: nn.Module, output: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class Bayesian(Draw):
             for name, weight in model.named_parameters():
                 weight.data.copy_(mean[name] + deviation[name] * _noise(weight, unit.shared))
         if _norms(models[0]):
-            images = unit.clean_images(STATISTICS)
+            images = unit.clean_images(STATISTICS, self.name)
             for model in drawn:
                 _take_statistics(model, images)
         return drawn

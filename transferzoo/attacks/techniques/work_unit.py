@@ -183,29 +183,29 @@ class WorkUnit:
         drawn = carried(drawn, self.images.device).to(self.images.dtype)
         return drawn if images.is_floating_point() else drawn / 255
 
-    def clean_images(self, count: int) -> Tensor:
+    def clean_images(self, count: int, technique: str) -> Tensor:
         """Draw images from the pool, the same ones for all images of the run: (M, C, H, W), like the images.
 
         The first ones would be of one class where files lie in a folder a class.
 
         Args:
             count: how many; all where the pool has fewer.
+            technique: that asks, for an error.
 
         Raises:
             UsageError: there is no pool.
         """
         import torch
 
-        images = self._pool.images
+        images = self._pool(f"'{technique}'").images
         chosen = torch.randperm(len(images), generator=self.shared)[:count]
         drawn = carried(images[carried(chosen, images.device)], self.images.device).to(self.images.dtype)
         return drawn if images.is_floating_point() else drawn / 255
 
-    @property
-    def _pool(self) -> Pool:
+    def _pool(self, who: str) -> Pool:
         if self.pool is None:
             raise UsageError(
-                "the attack uses other images",
+                f"{who} uses other images",
                 expected="a pool of them",
                 got="none",
                 hint="pass pool=Pool(images, labels)",
@@ -215,7 +215,7 @@ class WorkUnit:
     @cached_property
     def _others(self) -> tuple[Tensor, list[Tensor]]:
         """The pool's images, as they are, and for every image the places of those of other classes."""
-        pool = self._pool
+        pool = self._pool("the attack")
         places = {label: (pool.labels != label).nonzero().flatten() for label in set(self.labels.tolist())}
         others = [places[label] for label in self.labels.tolist()]
         if not all(len(other) for other in others):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ WEIGHTS = ".safetensors"
 """What the name of a weight file ends with."""
 PICKLES = (".pt", ".pth", ".pth.tar", ".th", ".bin", ".ckpt", ".pkl", ".pickle")
 """What the names of pickled weights end with, which are read as tensors only."""
+_FUNCTION = re.compile(r"[\w.]+:\w+")
+"""A spec of an architecture has KEY=VALUE behind the colon."""
 
 
 class CheckpointFolder(LoadableSource):
@@ -207,6 +210,15 @@ def _described(path: Path, written: str, dataset: DatasetSpec, options: Unlisted
             expected="its architecture too, --architecture SPEC of `attack`, `sharpness` and `train` "
             "(architecture= in Python)",
             hint="or name its folder, which has a config.json" if described else OWN_NETWORK,
+        )
+    if (
+        _FUNCTION.fullmatch(options.architecture)
+        and options.architecture.partition(":")[0] not in ARCHITECTURES
+    ):
+        raise UsageError(
+            f"'{options.architecture}' is no architecture",
+            expected="one as small_vgg:width=12",
+            hint=f"{OWN_NETWORK}, instead of the file",
         )
     read(options.architecture)
     for name, values in (("mean", options.mean), ("std", options.std)):
