@@ -18,7 +18,7 @@ from transferzoo.models.class_map import describe
 from transferzoo.models.load import class_names, classes_of, load_classifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from transferzoo.datasets import Batch
@@ -99,8 +99,8 @@ def only_known(dataset: DatasetSpec, images: Batch, known: tuple[int, ...]) -> t
 
 def with_classes(
     dataset: DatasetSpec, file: Path, *groups: tuple[ModelSpec, ...]
-) -> Iterator[tuple[ModelSpec, ...]]:
-    """Give groups of models with the classes that a file says they have, where their names do not say it.
+) -> list[tuple[ModelSpec, ...]]:
+    """Return groups of models with the classes that a file says they have, where their names do not say it.
 
     Args:
         dataset: whose classes the file names.
@@ -121,8 +121,10 @@ def with_classes(
             got=few(sorted(model.name for model in models)),
             hint="leave --classes out, or mend the names where the model keeps them",
         )
-    for group in groups:
-        yield tuple(_stated(model, named, file) if model in nameless else model for model in group)
+    return [
+        tuple(_stated(model, named, file) if model in nameless else model for model in group)
+        for group in groups
+    ]
 
 
 def _names_its_classes(model: ModelSpec, dataset: DatasetSpec) -> bool:

@@ -98,13 +98,12 @@ def _budget(attack: str) -> list[str]:
 
 def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float]) -> str:
     """Return what attacked which images at what cost; seconds an image took where they are known."""
-    counts = sorted({r.n for r in records})
-    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    n = ends_text(sorted(r.n for r in records))
     names = list(dict.fromkeys(attack_name(r.attack) for r in records))
     attacks = " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} attacks"
-    gradients = _range(sorted({r.gradients for r in records}), str)
+    gradients = ends_text(sorted(r.gradients for r in records))
     known = sorted({seconds[r.pair] for r in records if r.pair in seconds})
-    time = f", {_range(known, lambda value: f'{value:.3f}')} s an image" if known else ""
+    time = f", {ends_text(known, lambda value: f'{value:.3f}')} s an image" if known else ""
     followed = " and ".join(dict.fromkeys(r.protocol for r in records if r.protocol))
     protocol = f"protocol {followed}: " if followed else ""
     targeted = f"targeted: {first}; " if (first := records[0].targeted) else ""
@@ -125,7 +124,7 @@ def caption(records: Sequence[Record], seconds: Mapping[SurrogateAttack, float])
     return f"{protocol}{attacks}; {targeted}{cost}; n = {n}{counted}; seed {seeds}.{starred}{uneven}"
 
 
-def _range(values: Sequence[Any], show: Callable[[Any], str]) -> str:
-    """Write sorted values by their ends."""
+def ends_text(values: Sequence[Any], show: Callable[[Any], str] = str) -> str:
+    """Write sorted values, at least one, by their ends."""
     ends = dict.fromkeys([show(values[0]), show(values[-1])])
     return " to ".join(ends)

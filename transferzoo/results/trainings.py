@@ -42,6 +42,7 @@ _TRAINING = re.compile(r"(?P<recipe>[^:&@]+)@(?P<seed>\d+)")
 
 
 UNLIKE = " Rows of other images, targets or budgets than the first are not compared with it."
+"""What a caption says where there are such rows."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> 
         noise: records of random noise.
     """
     best = max(filter(groups[0].is_rival, groups), key=lambda group: group.mean().mean)
-    mean, records = best.mean(), list(next(iter(best.cells.values())).values())
+    mean, cells = best.mean(), next(iter(best.cells.values()))
+    record = next(iter(cells.values()))
     targets = f"{len(best.targets)} targets in the mean" if len(best.targets) > 1 else short(best.targets[0])
     interval = interval_text(max(0.0, mean.low), min(1.0, mean.high))
     several = len({group.attack for group in groups}) > 1
@@ -193,11 +195,9 @@ def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> 
         for each in (best, groups[0])
     )
     share = f"{percent(mean.mean)} % ({interval})"
-    sentence = (
-        f"Over {len(best.cells)} trainings {named} {fools(records[0], targets)} on {share} of the images"
-    )
-    sentence += counted_text(records[0])
-    if (beside := noise_mean(noise, next(iter(best.cells.values())))) is not None:
+    sentence = f"Over {len(best.cells)} trainings {named} {fools(record, targets)} on {share} of the images"
+    sentence += counted_text(record)
+    if (beside := noise_mean(noise, cells)) is not None:
         sentence += f"; random noise of the same budget on {percent(beside)} %"
     if found := _behind(groups, best):
         chance = "" if found.p < SIGNIFICANT else ", which may be chance"

@@ -43,7 +43,7 @@ class MeasurementSetup:
     @cached_property
     def images(self) -> Batch:
         """The sampled images, in order."""
-        return self._sample(self.count)
+        return self.data.select(sorted(self._sample(self.count)))
 
     @cached_property
     def batch_norm_images(self) -> torch.Tensor:
@@ -51,14 +51,11 @@ class MeasurementSetup:
 
         Batches of one class, as files in a folder a class make them, would have too little variance.
         """
-        images = self._sample(BATCH_NORM_IMAGES).images
-        order = list(range(len(images)))
-        random.Random(self.seed).shuffle(order)
-        return images[order]
+        return self.data.select(self._sample(BATCH_NORM_IMAGES)).images
 
-    def _sample(self, count: int) -> Batch:
-        indices = random.Random(self.seed).sample(range(len(self.data)), min(count, len(self.data)))
-        return self.data.select(sorted(indices))
+    def _sample(self, count: int) -> list[int]:
+        """Return places of images, in random order."""
+        return random.Random(self.seed).sample(range(len(self.data)), min(count, len(self.data)))
 
     @property
     def content(self) -> dict[str, Any]:

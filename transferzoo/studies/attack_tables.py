@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from transferzoo.base.table import Table
+from transferzoo.results.cell_texts import ends_text
 from transferzoo.results.statistics import crossed_difference
 from transferzoo.results.target_means import contributions
 from transferzoo.studies.claim_sides import outcomes_by_target, stack_values
@@ -63,18 +64,12 @@ def _attack_table(results: Results, surrogate: str) -> Table:
         )
     caption = (
         f"Mean success rate over the targets in %, with its interval over {study.drawn}; {study.dataset}, "
-        f"n = {counts_text(counted)}. Gradients: evaluations an image. Noise: random noise of the "
-        "same budget. |δ| / ε: share of the budget that the mean pixel uses, in %. White box: success on the "
-        "surrogate itself."
+        f"n = {ends_text(sorted(counted) or [0])}. Gradients: evaluations an image. Noise: random noise of "
+        "the same budget. |δ| / ε: share of the budget that the mean pixel uses, in %. White box: success "
+        "on the surrogate itself."
     )
     columns = ("attack", "gradients", "step", "success", "95 % interval", "noise", "|δ| / ε", "white box")
     return Table(f"Study {study.name}: what was measured from {surrogate}", columns, tuple(rows), caption)
-
-
-def counts_text(numbers: Iterable[int]) -> str:
-    """Return the least and the largest of some numbers, "0" for none."""
-    ends = sorted({*numbers})
-    return " to ".join(map(str, dict.fromkeys([*ends[:1], *ends[-1:]]))) or "0"
 
 
 def mean_success(results: Results, surrogate: str, attack: str) -> tuple[float, Difference | None] | None:

@@ -7,8 +7,9 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Mark, Marked, Table
+from transferzoo.results.cell_texts import ends_text
 from transferzoo.results.statistics import ENOUGH_SEEDS
-from transferzoo.studies.attack_tables import attack_tables, compares_attacks, counts_text
+from transferzoo.studies.attack_tables import attack_tables, compares_attacks
 from transferzoo.studies.claims import (
     INCONCLUSIVE,
     NO_DIFFERENCE,
@@ -162,7 +163,7 @@ def _measurements_table(results: Results) -> Table:
     spread = f"; ± standard deviation over {_seeds(counts)}" if results.study.trains else ""
     caption = (
         f"Mean success rate over the targets and accuracy in %{spread}; {results.study.dataset}, "
-        f"n = {counts_text(one.n for one in results.outcomes)}."
+        f"n = {ends_text(sorted(one.n for one in results.outcomes) or [0])}."
     )
     columns = ("surrogate", "epoch", *attacks, *(name.removeprefix(f"{SHARPNESS}.") for name in measures))
     return Table(f"Study {results.study.name}: what was measured", columns, rows, caption)

@@ -179,9 +179,7 @@ class WorkUnit:
         images, others = self._others
         draws = self.uniform(1).flatten().tolist()
         chosen = [other[int(u * len(other))] for u, other in zip(draws, others, strict=True)]
-        drawn = images[carried(torch.stack(chosen), images.device)]
-        drawn = carried(drawn, self.images.device).to(self.images.dtype)
-        return drawn if images.is_floating_point() else drawn / 255
+        return self._taken(images, torch.stack(chosen))
 
     def clean_images(self, count: int, technique: str) -> Tensor:
         """Draw images from the pool, the same ones for all images of the run: (M, C, H, W), like the images.
@@ -198,8 +196,11 @@ class WorkUnit:
         import torch
 
         images = self._pool(f"'{technique}'").images
-        chosen = torch.randperm(len(images), generator=self.shared)[:count]
-        drawn = carried(images[carried(chosen, images.device)], self.images.device).to(self.images.dtype)
+        return self._taken(images, torch.randperm(len(images), generator=self.shared)[:count])
+
+    def _taken(self, images: Tensor, places: Tensor) -> Tensor:
+        """Return images of the pool like those of the unit."""
+        drawn = carried(images[carried(places, images.device)], self.images.device).to(self.images.dtype)
         return drawn if images.is_floating_point() else drawn / 255
 
     def _pool(self, who: str) -> Pool:
