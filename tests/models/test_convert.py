@@ -244,5 +244,5 @@ def test_a_weight_file_has_a_place(tmp_path: Path) -> None:
     model = ModelSpec(
         name="a", dataset="fashion-mnist", roles=ROLES, source=LocalFolder(tmp_path), weights=FILE
     )
-    with pytest.raises(ModelError, match=r"cannot read the weights .*/w\.bin: No such file"):
+    with pytest.raises(ModelError, match=r"cannot read the weights .*/w\.bin: no such file"):
         download_model(model)

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from transferzoo.base.atomic import write_text
-from transferzoo.base.errors import DataError, reason
+from transferzoo.base.errors import DataError, reason, refusal
 from transferzoo.base.foreign_files import read_text
 from transferzoo.base.frozen_model import FrozenModel, wanted
 
@@ -274,7 +274,7 @@ def read_audit(path: Path) -> AuditRecord:
         if first["type"] == "json_invalid":
             problem = "it is no JSON"
     except OSError as error:
-        problem = error.strerror or reason(error)
+        problem = refusal(error)
     except ValueError as error:
         problem = reason(error)
     raise DataError(

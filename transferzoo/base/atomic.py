@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from transferzoo.base.errors import TransferZooError
+from transferzoo.base.errors import TransferZooError, refusal
 from transferzoo.base.foreign_files import check_regular
 
 try:
@@ -105,7 +105,7 @@ def writing(place: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "free some space and run the same command again" if full else "choose a folder you may write"
-        reason = "the disk is full" if full else (error.strerror or str(error)).lower()
+        reason = "the disk is full" if full else refusal(error)
         raise TransferZooError(f"cannot write to {place}: {reason}", hint=hint) from error
 
 

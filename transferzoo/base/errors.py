@@ -108,6 +108,11 @@ class DataError(TransferZooError):
     """A data set cannot be found or read, or no image is left to attack."""
 
 
+def refusal(error: OSError) -> str:
+    """Return why the operating system refuses, for a sentence that names the file itself."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
 def reason(error: BaseException) -> str:
     """Return the type and the message of an exception that others raised, in one line."""
     message = shorten(str(error), 300, placeholder=" …").rstrip(".")

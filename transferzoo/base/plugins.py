@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from transferzoo.base.digests import digest_of
-from transferzoo.base.errors import TransferZooError, UsageError, reason
+from transferzoo.base.errors import TransferZooError, UsageError, reason, refusal
 from transferzoo.base.foreign_files import read_bytes
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def load_file(path: Path) -> None:
         raise UsageError(
             f"cannot read the plug-in {path}",
             expected="a Python file",
-            got=(error.strerror or str(error)).lower(),
+            got=refusal(error),
             hint="check --plugin",
         ) from None
     if name in _owners:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from transferzoo.base.errors import UnknownNameError, UsageError
+from transferzoo.base.errors import UnknownNameError, UsageError, refusal
 from transferzoo.base.foreign_files import MOST_DEPTH, read_text
 from transferzoo.base.frozen_model import wanted
 
@@ -198,4 +198,4 @@ def _brief(value: object) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not UTF-8 text"
+    return refusal(error) if isinstance(error, OSError) else "it is not UTF-8 text"

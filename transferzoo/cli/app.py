@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from transferzoo.base.distributed import follows
-from transferzoo.base.errors import TransferZooError
+from transferzoo.base.errors import TransferZooError, refusal
 from transferzoo.base.plugins import PluginWarning
 from transferzoo.base.version import __version__
 from transferzoo.cli.attack import attack
@@ -145,7 +145,6 @@ def _end(error: BaseException) -> NoReturn:
         sys.exit(1)
     if isinstance(error, OSError):
         place = f" {error.filename}" if error.filename else ""
-        reason = (error.strerror or str(error)).lower()
-        log(f"Error: the system refuses{place}: {reason}; check the path and its permissions.")
+        log(f"Error: the system refuses{place}: {refusal(error)}; check the path and its permissions.")
         sys.exit(1)
     raise error

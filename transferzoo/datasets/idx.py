@@ -6,7 +6,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.base.errors import DataError
+from transferzoo.base.errors import DataError, refusal
 from transferzoo.base.foreign_files import unpack_gzip
 from transferzoo.datasets import READERS, Batch, Contents, Reader
 from transferzoo.datasets.labels import checked, names_of_labels
@@ -114,7 +114,7 @@ def _array(file: Path, dimensions: int) -> NDArray[np.uint8]:
     except ValueError as error:
         raise DataError(f"{file} cannot be read: {error}", hint="fetch it again") from error
     except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror})") from error
+        raise DataError(f"{file} cannot be read ({refusal(error)})") from error
     start = 4 + 4 * dimensions
     if content[:4] != bytes((0, 0, 8, dimensions)):
         raise DataError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from transferzoo.base.errors import DataError, few
+from transferzoo.base.errors import DataError, few, refusal
 from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked
 
@@ -89,7 +89,7 @@ def read_answers(
         reader = read_csv(file)
         header, lines = list(reader.fieldnames or ()), [(reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problem = (isinstance(error, OSError) and error.strerror) or error
+        problem = refusal(error) if isinstance(error, OSError) else error
         raise DataError(f"{file} cannot be read ({problem})", expected="a CSV file in UTF-8") from error
     key = next((column for column in ID_COLUMNS if column in header), None)
     label = next((column for column in LABEL_COLUMNS if column in header), None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transferzoo.base.atomic import write_bytes, write_json
 from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
-from transferzoo.base.errors import ModelError, UsageError
+from transferzoo.base.errors import ModelError, UsageError, refusal
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models import checkpoint
@@ -54,7 +54,7 @@ def convert_weights(
         sha256 = digest_of(file, 64)
     except OSError as error:
         raise ModelError(
-            f"cannot read the weights {file}: {error.strerror or error}",
+            f"cannot read the weights {file}: {refusal(error)}",
             hint="check its place and the name of the file",
         ) from None
     if weights.sha256 not in (None, sha256):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from transferzoo.base.environment import Environment, environment, versions
-from transferzoo.base.errors import TransferZooError
+from transferzoo.base.errors import TransferZooError, refusal
 from transferzoo.base.plugins import load_file
 from transferzoo.base.processes import one_thread
 from transferzoo.base.registry import Registry
@@ -150,7 +150,7 @@ def _change_directory(base: Path) -> None:
         os.chdir(base)
     except OSError as error:
         raise TransferZooError(
-            f"cannot enter {base}: {(error.strerror or str(error)).lower()}",
+            f"cannot enter {base}: {refusal(error)}",
             hint="run the study in a folder that all machines have",
         ) from None
 
