@@ -80,7 +80,7 @@ def fit_transformers(model: Any, processor: Any, few: Path) -> None:
 
 
 def fitted_keras(keras: Any, few: Path, *, scale: float, end: str | None, channels: int = 1) -> Any:
-    """Return a model of Keras that reads pixels of 1 / `scale`, with the activation `end`."""
+    """Return a model of Keras that reads pixels of 1 / `scale`, with the activation `end` or a "layer"."""
     layers = keras.layers
     keras.utils.set_random_seed(0)
     body = [
@@ -89,6 +89,7 @@ def fitted_keras(keras: Any, few: Path, *, scale: float, end: str | None, channe
         layers.Conv2D(8, 3, 2, activation="relu"),
         layers.BatchNormalization(),
         layers.AveragePooling2D(3),
+        layers.Dropout(0.25),
         layers.Flatten(),
     ]
     known = load_images(root=few)
@@ -97,8 +98,8 @@ def fitted_keras(keras: Any, few: Path, *, scale: float, end: str | None, channe
         features = keras.Sequential(body)(pixels, training=False).cpu()
     head = nn.Linear(features.shape[1], 10)
     fit(head, features, known.labels)
-    dense = layers.Dense(10, activation=end)
-    model = keras.Sequential([*body, dense])
+    dense = layers.Dense(10, activation=None if end == "layer" else end)
+    model = keras.Sequential([*body, dense, *([layers.Softmax()] if end == "layer" else [])])
     dense.set_weights([head.weight.detach().numpy().T, head.bias.detach().numpy()])
     return model
 

@@ -37,6 +37,7 @@ def keras(tmp_path_factory: pytest.TempPathFactory) -> Any:
 KINDS: dict[str, dict[str, Any]] = {
     "logits of [0, 1]": {"scale": 1.0, "end": None},
     "softmax of [0, 255]": {"scale": 1 / 255, "end": "softmax"},
+    "a layer of softmax": {"scale": 1.0, "end": "layer"},
     "colours of [0, 255]": {"scale": 1 / 127.5, "end": "softmax", "channels": 3},
 }
 
@@ -51,7 +52,7 @@ def test_it_says_what_keras_says(keras: Any, few: Path, tmp_path: Path, kind: st
     with torch.no_grad():
         expected = model(given * (1 if options["scale"] == 1 else 255), training=False)
         found = load_model(str(tmp_path / "net.keras"))(images)
-    if options["end"] == "softmax":
+    if options["end"]:
         assert found.min() < 0
         found = found.softmax(1)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

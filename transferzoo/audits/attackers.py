@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.audits.request import AuditRequest
+    from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.training.adaptations import Adaptation
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec
@@ -29,18 +30,22 @@ TRAINED = ("adapted", "replica")
 """Kinds of attackers whose surrogates the audit trains."""
 
 
-def public_surrogates(zoo: Zoo, dataset: str, audited: ModelSpec) -> tuple[ModelSpec, ...]:
+def public_surrogates(
+    zoo: Zoo, dataset: str, audited: ModelSpec, options: UnlistedOptions
+) -> tuple[ModelSpec, ...]:
     """Return models of the zoo that an attacker can have: diverse ones, without the audited one; maybe none.
 
     Args:
         zoo: what names mean.
         dataset: whose classes they know.
         audited: the model that is audited.
+        options: whether those that the data set names may be code.
 
     Raises:
         ModelError: one of them is not published.
+        UsageError: one of them is code that is not allowed to run.
     """
-    listed = select_models(zoo, zoo.dataset(dataset).auditors, dataset, "surrogate")
+    listed = select_models(zoo, zoo.dataset(dataset).auditors, dataset, "surrogate", options)
     found = [one for one in listed if one != audited]
     found = found or [
         *fitting_surrogates(zoo, dataset, SURROGATES, apart_from=[audited], is_here=on_this_machine)
@@ -69,10 +74,14 @@ def own_weights(model: str) -> ModelError:
 
 
 def reference_targets(
-    zoo: Zoo, dataset: str, audited: ModelSpec, surrogates: Sequence[ModelSpec]
+    zoo: Zoo, dataset: str, audited: ModelSpec, surrogates: Sequence[ModelSpec], options: UnlistedOptions
 ) -> tuple[ModelSpec, ...]:
-    """Return the targets of the zoo that the audited model is ranked among: those nobody attacks from."""
-    found = select_models(zoo, ["all"], dataset, "target")
+    """Return the targets of the zoo that the audited model is ranked among: those nobody attacks from.
+
+    Raises:
+        UsageError: one of them is code that is not allowed to run.
+    """
+    found = select_models(zoo, ["all"], dataset, "target", options)
     return tuple(one for one in found if one != audited and one not in surrogates)
 
 

@@ -214,7 +214,8 @@ def _rule(target_classes: Tensor | TargetClasses | None) -> str:
 def _precision(model: ModelSpec) -> str:
     """Return the precision of a held model's weights, "fp32" for `torch.float32`."""
     assert isinstance(model.source, InMemory)
-    kind = next(model.source.model.parameters(), torch.empty(0)).dtype
+    weights = (weight for weight in model.source.model.parameters() if weight.is_floating_point())
+    kind = next(weights, torch.empty(0)).dtype
     return {torch.float32: "fp32", torch.float64: "fp64", torch.bfloat16: "bf16"}.get(kind, str(kind))
 
 

@@ -81,7 +81,7 @@ class Classifier(nn.Module):
             DataError, ModelError: see `read`.
         """
         normalised = self.read(images)
-        weight = next(self.model.parameters(), normalised)
+        weight = next((p for p in self.model.parameters() if p.is_floating_point()), normalised)
         logits: Tensor = self.model(normalised.to(weight.dtype))
         if self.order is not None:
             logits = logits[:, self.order]

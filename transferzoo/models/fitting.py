@@ -28,7 +28,7 @@ def fitting_surrogates(
     """Return surrogates of the zoo that know all classes of a data set, of different architectures first.
 
     Those of the data set itself count wherever their weights are; those of others, whose classes have the
-    same names, where these are on this machine.
+    same names, where these are on this machine. A model that is code is for who names it.
 
     Args:
         zoo: has the data set.
@@ -42,6 +42,8 @@ def fitting_surrogates(
     found, usual = [], {one.surrogate for one in zoo.datasets.values()}
     for model in zoo.models.values():
         if "surrogate" not in model.roles or model.extra or not model.is_published or model in apart_from:
+            continue
+        if model.source.runs_code:
             continue
         if model.dataset == dataset:
             found.append(model)

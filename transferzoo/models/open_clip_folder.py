@@ -23,7 +23,7 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.optional import import_optional
 from transferzoo.models.class_map import words_of
 from transferzoo.models.classifier import Classifier
-from transferzoo.models.open_clip_files import CONFIG, WEIGHTS
+from transferzoo.models.open_clip_files import CONFIG, TOKENIZER, WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,9 +68,10 @@ def package() -> Any:
 
 
 def identity(folder: Path, prompt: str) -> tuple[str, str]:
-    """Return the SHA-256 of the weights in a folder, and a fingerprint of its config and the prompt."""
-    described = {CONFIG: sha256(folder / CONFIG), "prompt": prompt}
-    return sha256(folder / WEIGHTS), fingerprint(described)
+    """Return the SHA-256 of the weights in a folder, and a fingerprint of its other files and the prompt."""
+    others = [name for name in (CONFIG, *TOKENIZER) if (folder / name).is_file()]
+    described = {name: sha256(folder / name) for name in others}
+    return sha256(folder / WEIGHTS), fingerprint({**described, "prompt": prompt})
 
 
 def load_open_clip(folder: Path, dataset: DatasetSpec, prompt: str) -> Classifier:
@@ -105,7 +106,7 @@ def load_open_clip(folder: Path, dataset: DatasetSpec, prompt: str) -> Classifie
             network = open_clip.create_model(
                 where, precision="fp32", weights_only=True, require_pretrained=True
             )
-            tokenizer = open_clip.get_tokenizer(where)
+            tokenizer = open_clip.get_tokenizer(where, **_without_code(folder))
             texts = _text_features(
                 network.eval(), tokenizer, [prompt.format(_spoken(c)) for c in dataset.classes]
             )
@@ -158,6 +159,12 @@ def _check_text_tower(folder: Path) -> None:
             expected="one of open_clip's own",
             hint="choose another model of open_clip",
         )
+
+
+def _without_code(folder: Path) -> dict[str, bool]:
+    """Return what keeps a tokenizer of transformers from running code that its files name."""
+    text = read_json(folder / CONFIG)["model_cfg"]["text_cfg"]
+    return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
 
 
 @contextmanager

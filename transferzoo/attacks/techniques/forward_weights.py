@@ -64,7 +64,7 @@ class AdversarialWeightTuning(Patch):
         """See `Patch.patch`."""
         import torch
 
-        weights = list(model.parameters())
+        weights = [weight for weight in model.parameters() if weight.is_floating_point()]
         before = [weight.detach().clone() for weight in weights]
         velocity = [torch.zeros_like(weight) for weight in weights]
         tuned: list[int] = []

@@ -103,9 +103,9 @@ class PatchWise(Stepper):
 
     With s a step `beta` times as long: A ← A + s; C = (|A| − ε)₊ sign A; P = gamma · sign(W ∗ C); A ← A + P,
     and the perturbation moves by s + P. W is the mean over the other pixels of a square. L∞ only. Where
-    |W ∗ C| ≤ ε/1000 P is 0: neighbours often cancel, and their rounding has no direction. After the first steps
-    of `gi` A is what they left, though the image starts anew. The paper has no momentum; its other method of
-    this kind, PI++, is not built.
+    |W ∗ C| ≤ ε/1000 P is 0: neighbours often cancel, and their rounding has no direction. After the first
+    steps of `gi` A is what they left, though the image starts anew. The paper has no momentum; its other
+    method of this kind, PI++, is not built.
 
     Attributes:
         beta: how many times as long a step is, ≥ 1.

@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 import zipfile
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,7 +53,9 @@ class KerasFile(AtPath):
         return tried(_classifier(self.path, dataset), self.path.name, dataset)
 
     def identity(self) -> tuple[str, str]:
-        return sha256(self.path), fingerprint("logits, pixels as its first layer has them")
+        return sha256(self.path), fingerprint(
+            "logits, also before a layer Softmax; pixels as its first layer has them"
+        )
 
     def reads(self) -> InputForm | None:
         """Return what the description in the file says; Keras is not imported."""
@@ -61,7 +64,7 @@ class KerasFile(AtPath):
                 described = parse_json(file.read("config.json").decode())
             _, *sides = described["config"]["layers"][0]["config"]["batch_shape"]
             height, width, channels = sides if sides[2] in (1, 3) else (*sides[1:], sides[0])
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError):
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, LookupError, ValueError, TypeError):
             return None
         fixed = channels in (1, 3) and isinstance(height, int) and height == width
         return InputForm(channels, height) if fixed else None
@@ -103,7 +106,7 @@ def _classifier(path: Path, dataset: DatasetSpec) -> Classifier:
     """
     keras = package()
     try:
-        with warnings.catch_warnings(action="ignore"), keras.device("cpu:0"):
+        with warnings.catch_warnings(action="ignore"), keras.device("cpu"):
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises all kinds
         raise ModelError(
@@ -138,13 +141,26 @@ def network_of(model: Any, name: str) -> ForeignNetwork:
     last = shape[3] in (1, 3)
     channels, height, width = (shape[3], *shape[1:3]) if last else shape[1:]
     most = 255 if _rescales(keras, model) else 1
-    return ForeignNetwork(_module(keras, model, channels_last=last, most=most), channels, height, width)
+    logits = _without_softmax_layer(keras, model)
+    return ForeignNetwork(_module(keras, logits, channels_last=last, most=most), channels, height, width)
 
 
 def _rescales(keras: Any, model: Any) -> bool:
     """Return whether a model begins with a layer that brings 0, …, 255 to small numbers."""
     first = next((one for one in model.layers if not isinstance(one, keras.layers.InputLayer)), None)
-    return isinstance(first, keras.layers.Rescaling) and bool(abs(first.scale) < 0.01)
+    if not isinstance(first, keras.layers.Rescaling):
+        return False
+    scales = first.scale if isinstance(first.scale, list | tuple) else [first.scale]
+    return all(abs(scale) < 0.01 for scale in scales)
+
+
+def _without_softmax_layer(keras: Any, model: Any) -> Any:
+    """Return a model that ends before a layer `Softmax`; the layers are those of the model."""
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Softmax):
+        return model
+    with keras.device("cpu"):
+        return keras.Model(model.inputs, last.input)
 
 
 @contextmanager
@@ -173,7 +189,7 @@ def _module(keras: Any, model: Any, *, channels_last: bool, most: int) -> nn.Mod
 
         def forward(self, images: Tensor) -> Tensor:
             pixels = images.permute(0, 2, 3, 1) if channels_last else images
-            device = "cpu:0" if images.device.type == "cpu" else str(images.device)
+            device = str(images.device)
             with (
                 warnings.catch_warnings(action="ignore"),
                 keras.device(device),
