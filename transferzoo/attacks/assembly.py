@@ -24,8 +24,10 @@ from transferzoo.attacks.techniques import (
     Stepper,
     View,
 )
+from transferzoo.attacks.techniques.layers import hooked
 from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
 from transferzoo.attacks.techniques.surrogates import DEFAULT_FUSION
+from transferzoo.attacks.techniques.work_unit import slope_of
 from transferzoo.base.errors import ModelError
 
 if TYPE_CHECKING:
@@ -77,14 +79,16 @@ def _refined(composition: Composition, model: Logits, unit: WorkUnit) -> Logits:
 
 @contextmanager
 def _watched(technique: Patch, classifier: nn.Module, unit: WorkUnit) -> Iterator[None]:
-    """Patch a model, and see to it that the patch acts.
+    """Patch a model, and see to it that the patch acts where the model is asked at all.
 
     Raises:
-        ModelError: it did not act at all.
+        ModelError: it did not act.
     """
-    with technique.patch(classifier, unit) as acted:
+    asked: list[bool] = []
+    note = classifier.register_forward_pre_hook(lambda *_: asked.append(True))
+    with hooked([note]), technique.patch(classifier, unit) as acted:
         yield
-        if not acted():
+        if asked and not acted():
             raise ModelError(
                 f"'{technique.name}' changed nothing of the surrogate",
                 hint="leave the technique out, or choose a surrogate of another architecture",
@@ -102,14 +106,7 @@ def _gradient(objective: Objective, unit: WorkUnit) -> Oracle:
             check_objective(value, images)
             total = value.sum()
         unit.surrogate_draws |= drew(before, images.device)
-        slope = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
-        if slope is None:
-            raise ModelError(
-                "no gradient reaches the images",
-                hint="the model detaches its input from its output, as quantised ones do; choose another",
-            )
-        unit.note(slope)
-        return slope
+        return unit.noted(slope_of(total, leaf), asked=True)
 
     return gradient
 

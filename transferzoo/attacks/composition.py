@@ -9,7 +9,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from transferzoo.attacks.techniques import (
     TECHNIQUES,
@@ -27,6 +27,9 @@ from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
 from transferzoo.base.budget import MOST_STEPS
 from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
+
+if TYPE_CHECKING:
+    from transferzoo.base.budget import Budget
 
 T = TypeVar("T", bound=Technique)
 
@@ -100,6 +103,25 @@ class Composition:
                     hint="name more of them, with --ensemble, or one with several weights (train --collect)",
                 )
 
+    def check_use(self, budget: Budget, *, targeted: bool) -> None:
+        """Check that the techniques can be used with a budget and with each other.
+
+        Args:
+            budget: of the attack.
+            targeted: whether it has target classes.
+
+        Raises:
+            UsageError: one cannot, or none of its steps is among the attack's.
+        """
+        for technique in self.techniques:
+            if technique.after >= budget.steps:
+                raise UsageError(
+                    f"'{technique.name}' never joins the attack: it begins after step {technique.after}",
+                    expected=f"after={budget.steps - 1} at most, or more steps",
+                    got=f"{budget.steps} steps",
+                )
+            technique.check(self, budget, targeted=targeted)
+
     def cost(self, steps: int, models: int = 1) -> int:
         """Return the gradient evaluations an image of an attack of so many steps on so many models."""
         models = self._models(models)
@@ -160,6 +182,7 @@ def compose(spec: str, size: int | None = None) -> Composition:
                 got=" and ".join(rivals),
             )
     _check_costs(built)
+    _check_refinements(spec, built)
     _check_needs(built)
     _check_places(spec, built)
     explicit = [technique for technique in built if technique != DEFAULT_LOSS]
@@ -174,6 +197,18 @@ def _check_costs(built: list[Technique]) -> None:
                 raise UsageError(
                     f"`{name}` of '{technique.name}' is {said!r}", expected="a whole number, from 0"
                 )
+
+
+def _check_refinements(spec: str, built: list[Technique]) -> None:
+    """Check that what is made of logits is read: an objective of features reads none."""
+    refining = [technique.name for technique in built if isinstance(technique, Refinement)]
+    features = [technique.name for technique in built if isinstance(technique, Features)]
+    if refining and features:
+        raise UsageError(
+            f"'{spec}' refines logits, and maximises something of features",
+            expected="one of the two",
+            got=f"{refining[0]} and {features[0]}",
+        )
 
 
 def _check_needs(built: list[Technique]) -> None:

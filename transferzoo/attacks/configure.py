@@ -167,10 +167,13 @@ def check_attacks(config: AttackConfig, weights: Mapping[str, int] = MappingProx
         weights: how many collected weights a surrogate has, by full name; one where none is given.
 
     Raises:
-        UsageError: an attack needs more surrogates, or a step of the curve is not one of an attack's.
+        UsageError: an attack needs more surrogates, its techniques do not go with its budget or with each
+            other, or a step of the curve is not one of an attack's.
     """
     for spec in config.attacks:
-        compose(spec.techniques).check(_together(spec, config, weights)[0], alone=False)
+        composition = compose(spec.techniques)
+        composition.check(_together(spec, config, weights)[0], alone=False)
+        composition.check_use(spec.exact, targeted=bool(config.targeted))
     least = min(spec.steps for spec in config.attacks)
     for step in config.curve:
         if not 1 <= step <= least:

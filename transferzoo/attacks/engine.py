@@ -178,6 +178,7 @@ def perturb(
     given = surrogate if isinstance(surrogate, Sequence) else (surrogate,)
     surrogates = tuple(as_network(model, "surrogate", images.shape[1]) for model in given)
     attack.composition.check(len(surrogates))
+    attack.composition.check_use(attack.budget, targeted=target_classes is not None)
     with ExitStack() as block:
         block.enter_context(fixed_math(images.device))
         for technique in attack.composition.of(Draw):

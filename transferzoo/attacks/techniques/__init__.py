@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from transferzoo.attacks.composition import Composition
     from transferzoo.attacks.techniques.work_unit import WorkUnit
+    from transferzoo.base.budget import Budget
     from transferzoo.base.spec_strings import Term
 
     Oracle = Callable[[Tensor], Tensor]
@@ -120,6 +122,18 @@ class Technique(Options, ABC):
     def after(self) -> int:
         """The step at which it joins the attack, from 0; the engine leaves it out until then."""
         return 0
+
+    def check(self, composition: Composition, budget: Budget, *, targeted: bool) -> None:
+        """Refuse what it cannot be used with, before a model is loaded; by default there is nothing.
+
+        Args:
+            composition: it and the others.
+            budget: of the attack.
+            targeted: whether there are target classes.
+
+        Raises:
+            UsageError: there is.
+        """
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from transferzoo.attacks.techniques import TECHNIQUES, Ensemble
+from transferzoo.attacks.techniques.losses import require_cross_entropy
 from transferzoo.attacks.techniques.oracles import mean, mean_normalised
-from transferzoo.base.errors import UsageError
 from transferzoo.base.options import NonNegative, Positive
 
 if TYPE_CHECKING:
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from transferzoo.attacks.composition import Composition
     from transferzoo.attacks.techniques import Objective, Oracle
     from transferzoo.attacks.techniques.work_unit import WorkUnit
+    from transferzoo.base.budget import Budget
 
 TINY = 1e-12
 
@@ -143,6 +145,10 @@ class AdaptiveEnsemble(Ensemble):
     beta: NonNegative = 10.0
     threshold: Annotated[float, Field(ge=-1, le=1, description="a cosine")] = -0.3
 
+    def check(self, composition: Composition, budget: Budget, *, targeted: bool) -> None:
+        """See `Technique.check`: a ratio of losses needs them above 0."""
+        require_cross_entropy(self.name, composition, targeted=targeted)
+
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""
         return models
@@ -170,12 +176,6 @@ class AdaptiveEnsemble(Ensemble):
             moved = unit.images + unit.inside(delta + unit.along(gradient))
             with torch.no_grad():
                 losses = torch.stack([objective(moved) for objective in objectives])
-            if bool((losses < 0).any()):
-                raise UsageError(
-                    "'adaea' weighs surrogates by the ratio of their losses",
-                    expected="ce, untargeted",
-                    got="a loss below 0",
-                )
             scores.append((losses.sum(0) - losses[own]) / losses[own].clamp_min(TINY))
         return (self.beta * torch.stack(scores)).softmax(0)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from transferzoo.attacks.techniques import TECHNIQUES, Ensemble
+from transferzoo.attacks.techniques.losses import require_cross_entropy
 from transferzoo.attacks.techniques.oracles import mean_normalised
 from transferzoo.attacks.techniques.ranges import Few
-from transferzoo.base.errors import UsageError
 from transferzoo.base.options import NonNegative
 
 if TYPE_CHECKING:
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from transferzoo.attacks.composition import Composition
     from transferzoo.attacks.techniques import Logits, Objective, Oracle
     from transferzoo.attacks.techniques.work_unit import WorkUnit
+    from transferzoo.base.budget import Budget
 
 SHRINK = 2e-3
 """The authors' weight decay of the models' weights."""
@@ -70,6 +72,10 @@ class ModelReweighing(Ensemble):
     rate: NonNegative = 0.02
     decay: NonNegative = 1.0
 
+    def check(self, composition: Composition, budget: Budget, *, targeted: bool) -> None:
+        """See `Technique.check`: the logarithm of a loss needs it above 0."""
+        require_cross_entropy(self.name, composition, targeted=targeted)
+
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""
         return self.rounds * models
@@ -108,12 +114,6 @@ class ModelReweighing(Ensemble):
         with torch.enable_grad():
             scaled = [z * w.view(-1, *[1] * (z.ndim - 1)) for z, w in zip(logits, weights, strict=True)]
             loss = members[0].value(torch.stack(scaled).mean(0))
-            if bool((loss < 0).any()):
-                raise UsageError(
-                    "'smer' weighs surrogates by the logarithm of their loss",
-                    expected="ce, untargeted",
-                    got="a loss below 0",
-                )
             slopes = torch.autograd.grad(-loss.clamp_min(1e-12).log().sum(), weights)
         for member, weight, slope in zip(members, weights, slopes, strict=True):
             member.weight = (weight - self.rate * (slope + SHRINK * weight)).detach()

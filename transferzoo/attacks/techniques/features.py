@@ -10,7 +10,7 @@ from transferzoo.attacks.techniques import TECHNIQUES, Features
 from transferzoo.attacks.techniques.layers import MIDDLE, find_layer, hooked, on_output
 from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
 from transferzoo.attacks.techniques.ranges import Count, Dropped
-from transferzoo.attacks.techniques.work_unit import sent
+from transferzoo.attacks.techniques.work_unit import sent, slope_of
 from transferzoo.base.errors import ModelError
 from transferzoo.base.options import NonNegative, added
 
@@ -263,8 +263,8 @@ def _slope(model: nn.Module, images: Tensor, unit: WorkUnit) -> Tensor:
 
     with torch.enable_grad():
         leaf = images.detach().requires_grad_()
-        slope: Tensor = torch.autograd.grad(unit.maximised(DEFAULT_LOSS, model(leaf)).sum(), leaf)[0]
-    return slope
+        total = unit.maximised(DEFAULT_LOSS, model(leaf)).sum()
+    return unit.noted(slope_of(total, leaf), asked=False)
 
 
 def _importance(
@@ -281,8 +281,8 @@ def _importance(
     for view in views:
         with torch.enable_grad():
             features, logits = passes(view.detach().requires_grad_())
-            (slope,) = torch.autograd.grad(score(logits).gather(1, classes[:, None]).sum(), features)
-        total = total + slope
+            score_of_classes = score(logits).gather(1, classes[:, None]).sum()
+        total = total + unit.noted(slope_of(score_of_classes, features), asked=False)
     return total
 
 

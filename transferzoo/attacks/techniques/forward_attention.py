@@ -75,6 +75,13 @@ class ForwardRefinement(Patch):
 
         def vary(attention: Tensor) -> Tensor:
             acts["map"] += 1
+            if len(attention) != len(unit.images):
+                raise ModelError(
+                    "'fpr' does not know the surrogate's attention",
+                    expected="a map for each image",
+                    got=f"{len(attention)} for {len(unit.images)}, as of windows",
+                    hint="choose a vision transformer of timm",
+                )
             draws = 2 * unit.uniform(*attention.shape[1:]) - 1
             return (attention * sent(1 + self.spread * draws, attention)).softmax(-1)
 

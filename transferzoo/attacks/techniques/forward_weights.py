@@ -32,8 +32,9 @@ class AdversarialWeightTuning(Patch):
 
         g = ∇L(w + rho · ∇L(w) / ‖∇L(w)‖₂);  v ← momentum · v + g;  w ← w − rate · v
 
-    for all weights together. The step's gradients are those of the tuned weights, and every image begins with
-    the surrogate's own, so images are attacked one by one. Tuning costs four gradients a step besides. The
+    for all weights together. The step's gradients are those of the tuned weights, and every image begins
+    with the surrogate's own, so images are attacked one by one. What is computed before the first step,
+    of features or by `gi`, has the weights tuned once. Tuning costs four gradients a step besides. The
     paper has it with `mi+pgn`. Weights rounded to bfloat16 lose most of it.
 
     In TransferAttack's code a batch shares its weights, so that results depend on it; the velocity v goes
@@ -85,7 +86,7 @@ class AdversarialWeightTuning(Patch):
                 weight.data.copy_(old - self.rate * speed)
 
         try:
-            with hooked([model.register_forward_pre_hook(tune)]):
+            with hooked([model.register_forward_pre_hook(tune, prepend=True)]):  # before other patches look
                 yield lambda: len(tuned)
         finally:
             for weight, own in zip(weights, before, strict=True):
@@ -105,7 +106,7 @@ def _slopes(model: nn.Module, weights: list[nn.Parameter], unit: WorkUnit) -> li
                 unit.maximised(DEFAULT_LOSS, model(images.detach())).sum()
                 for images in (unit.current, unit.images)
             ]
-        slopes = torch.autograd.grad(gains[0] + gains[1], weights, allow_unused=True)
+            slopes = torch.autograd.grad(gains[0] + gains[1], weights, allow_unused=True)
     finally:
         for weight, wish in zip(weights, asked, strict=True):
             weight.requires_grad_(wish)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from transferzoo.attacks.techniques import TECHNIQUES, Loss
+from transferzoo.attacks.techniques import TECHNIQUES, Features, Loss
 from transferzoo.base.options import Positive
 from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from transferzoo.attacks.composition import Composition
 
 
 @TECHNIQUES.register("ce")
@@ -32,6 +34,21 @@ class CrossEntropy(Loss):
 
 
 DEFAULT_LOSS = CrossEntropy()
+
+
+def require_cross_entropy(name: str, composition: Composition, *, targeted: bool) -> None:
+    """Refuse another loss than the untargeted cross-entropy, which alone is never below 0.
+
+    Raises:
+        UsageError: the attack has another.
+    """
+    others = [technique.name for technique in composition.of(Loss, Features)]
+    require(
+        not others and not targeted,
+        f"'{name}' weighs surrogates by their losses, which may not be below 0",
+        expected="ce, untargeted",
+        got=", ".join([*others, *(["a target class"] if targeted else [])]),
+    )
 
 
 @TECHNIQUES.register("logit")

@@ -15,8 +15,10 @@ from transferzoo.base.spec_strings import require
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from transferzoo.attacks.composition import Composition
     from transferzoo.attacks.techniques import Oracle
     from transferzoo.attacks.techniques.work_unit import WorkUnit
+    from transferzoo.base.budget import Budget
 
 
 @TECHNIQUES.register("gra-mask")
@@ -52,6 +54,10 @@ class ShrinkingMask(Stepper):
         return shrinking
 
 
+MOST_DIGITS = 300
+"""Digits that the length of a step may have."""
+
+
 @TECHNIQUES.register("geo")
 @dataclass(frozen=True)
 class GeometricSteps(Stepper):
@@ -68,6 +74,15 @@ class GeometricSteps(Stepper):
     )
 
     ratio: Annotated[float, Field(gt=0, le=10)] = 0.9
+
+    def check(self, composition: Composition, budget: Budget, *, targeted: bool) -> None:
+        """See `Technique.check`: the last step is a number."""
+        require(
+            budget.steps * math.log10(self.ratio) < MOST_DIGITS,
+            "the last steps of 'geo' overflow",
+            expected="fewer steps, or a ratio nearer to 1",
+            got=f"{budget.steps} steps, ratio={self.ratio:g}",
+        )
 
     def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
         """See `Stepper.stride`."""
@@ -119,16 +134,15 @@ class PatchWise(Stepper):
     gamma: Annotated[float, Field(ge=0, le=1000)] = 1.0
     kernel: Annotated[int, Field(ge=3, le=99, description="an odd number of pixels"), ODD] = 3
 
-    def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
-        """See `Stepper.stride`.
+    def check(self, composition: Composition, budget: Budget, *, targeted: bool) -> None:
+        """See `Technique.check`: the ball is that of L∞."""
+        require(budget.norm == "linf", "'pi-patch' needs another norm", expected="linf", got=budget.norm)
 
-        Raises:
-            UsageError: the ball is not that of L∞.
-        """
+    def stride(self, stride: Oracle, unit: WorkUnit) -> Oracle:
+        """See `Stepper.stride`."""
         import torch
         from torch.nn.functional import conv2d
 
-        require(unit.norm == "linf", "'pi-patch' needs another norm", expected="linf", got=unit.norm)
         channels = unit.images.shape[1]
         square = torch.full((channels, 1, self.kernel, self.kernel), 1 / (self.kernel**2 - 1)).to(unit.images)
         square[:, :, self.kernel // 2, self.kernel // 2] = 0

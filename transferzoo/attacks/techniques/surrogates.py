@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from transferzoo.attacks.techniques import TECHNIQUES, Fusion
-from transferzoo.base.errors import UsageError
+from transferzoo.attacks.techniques import TECHNIQUES, Features, Fusion
+from transferzoo.base.spec_strings import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
+    from transferzoo.attacks.composition import Composition
     from transferzoo.attacks.techniques import Logits, Objective
     from transferzoo.attacks.techniques.work_unit import WorkUnit
+    from transferzoo.base.budget import Budget
 
 
 @TECHNIQUES.register("ens")
@@ -36,6 +38,15 @@ class Together(Fusion):
 
     fuse: Literal["logits", "probabilities", "losses"] = "logits"
 
+    def check(self, composition: Composition, budget: Budget, *, targeted: bool) -> None:
+        """See `Technique.check`: features have no probabilities."""
+        require(
+            self.fuse != "probabilities" or not composition.of(Features),
+            "features have no probabilities",
+            expected="fuse=logits or fuse=losses",
+            got=f"fuse={self.fuse}",
+        )
+
     def evaluations(self, models: int) -> int:
         """See `Fusion.evaluations`."""
         return models
@@ -48,10 +59,9 @@ class Together(Fusion):
             return torch.stack([model(images) for model in models])
 
         def probabilities(images: Tensor) -> Tensor:
-            every = logits(images)
-            if every.ndim != 3:
-                raise UsageError("features have no probabilities", expected="fuse=logits or fuse=losses")
-            return every.log_softmax(2).logsumexp(0)  # log K more than the mean's: the losses do not see it
+            return (
+                logits(images).log_softmax(2).logsumexp(0)
+            )  # log K more than the mean's: the losses do not see it
 
         def losses(images: Tensor) -> Tensor:
             return torch.stack([value(model(images)) for model in models]).mean(0)

@@ -40,6 +40,23 @@ def sent(draws: Tensor, like: Tensor) -> Tensor:
     return carried(draws.to(like.dtype), like.device)
 
 
+def slope_of(total: Tensor, leaf: Tensor) -> Tensor:
+    """Return the derivative of a number by a tensor, of its shape.
+
+    Raises:
+        ModelError: the one does not depend on the other.
+    """
+    import torch
+
+    slope = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
+    if slope is None:
+        raise ModelError(
+            "no gradient reaches the images",
+            hint="the model detaches its input from its output, as quantised ones do; choose another",
+        )
+    return slope
+
+
 @dataclass(eq=False)
 class WorkUnit:
     """The images attacked together.
@@ -117,10 +134,16 @@ class WorkUnit:
 
         return NORMS[self.norm].project(delta, self.epsilon).clamp(-self.images, 1 - self.images)
 
-    def note(self, gradient: Tensor) -> None:
-        """Remember a gradient of the surrogate, and whether it is finite."""
-        self.asked += len(gradient)
+    def noted(self, gradient: Tensor, *, asked: bool) -> Tensor:
+        """Return a gradient of the surrogate, (N, …), once it is remembered whether it is finite.
+
+        Args:
+            gradient: of every image.
+            asked: whether a technique asked for it, so that it counts among those of a step.
+        """
+        self.asked += len(gradient) if asked else 0
         self._remember(SLOPE, gradient)
+        return gradient
 
     def note_made(self, made: Tensor) -> None:
         """Remember whether what techniques made of gradients, or begin with, is finite."""

@@ -53,9 +53,7 @@ class KerasFile(AtPath):
         return tried(_classifier(self.path, dataset), self.path.name, dataset)
 
     def identity(self) -> tuple[str, str]:
-        return sha256(self.path), fingerprint(
-            "logits, also before a layer Softmax; pixels as its first layer has them"
-        )
+        return sha256(self.path), fingerprint("logits, of layers too; pixels as its first layer has them")
 
     def reads(self) -> InputForm | None:
         """Return what the description in the file says; Keras is not imported."""
