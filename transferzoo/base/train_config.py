@@ -44,7 +44,8 @@ class Adversarial(WrittenBudget):
 class Collection(FrozenModel):
     """Weights collected after the training (LGV, Gubri et al. 2022, arXiv 2207.13129).
 
-    SGD goes on with a constant, high learning rate; several times an epoch the weights are kept.
+    The training's minimizer, SGD in the paper, goes on with a constant, high learning rate and its whole
+    radius; several times an epoch the weights are kept.
 
     Attributes:
         epochs: how many.

@@ -67,6 +67,7 @@ def report_line(
 ) -> SharpnessReport:
     """Measure the points between two models, and draw them; arguments as `job.measure_line`."""
     from transferzoo.attacks.techniques import TECHNIQUES
+    from transferzoo.base.frozen_model import fingerprint
     from transferzoo.base.plugins import used
     from transferzoo.models.load import identity
     from transferzoo.sharpness.job import measure_line, results_folder
@@ -74,11 +75,13 @@ def report_line(
     from transferzoo.sharpness.tables import line_rows, line_table
     from transferzoo.training.threads import usual_threads
 
-    targets_sha256 = {model.full_name: identity(model)[0] for model in targets}
+    known = {model.full_name: (*identity(model), *model.classes) for model in targets}
     options: dict[str, Any] = {"batch_norm_images": "in random order"}  # results from before had another one
-    if targets_sha256:
+    if known:
         behind = used(*TECHNIQUES.origins(attack.composition.spec))
-        options |= {"attack": attack.canonical, "targets": targets_sha256, **behind}
+        targets_sha256 = {name: weights for name, (weights, *_) in known.items()}
+        described = {name: fingerprint(rest) for name, (_, *rest) in known.items()}
+        options |= {"attack": attack.canonical, "targets": targets_sha256, "described": described, **behind}
     folder = results_folder(runs, setup, options)
     with progress("starting") as advance, usual_threads(setup.dataset):
         found = measure_line(setup, ends, points, targets, attack, folder, advance)

@@ -73,6 +73,7 @@ def _planned(request: TrainRequest, notes: Notes) -> tuple[Plan, str | None, Dat
     from transferzoo.models.unlisted_options import UnlistedOptions
     from transferzoo.training.own_data import as_trained_on
     from transferzoo.training.recipes import plan, usual_architecture
+    from transferzoo.training.unused import refuse_unused
     from transferzoo.zoo.reader import load_zoo
 
     zoo = load_zoo(request.zoo)
@@ -105,6 +106,7 @@ def _planned(request: TrainRequest, notes: Notes) -> tuple[Plan, str | None, Dat
         notify=log,  # that code runs is said whatever comes of it
         allow_code=request.allow_code,
     )
+    refuse_unused(what.config, request.fields)
     return what, followed, dataset, root
 
 

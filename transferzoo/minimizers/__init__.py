@@ -129,6 +129,7 @@ class Minimizer:
         self.average = average
         self.steps = 0
         self.rho_factor = 1.0
+        self._restores = rule.passes == 1
         self.memory: Vector | None = None
         self.averaged = 0
         self.mean: list[Tensor] = []
@@ -141,11 +142,12 @@ class Minimizer:
             closures: one a micro-batch, all of the same size.
 
         Raises:
-            TransferZooError: in the first step of all, a rule of several passes did not restore the weights.
+            TransferZooError: in its first step with a radius, a rule of several passes did not restore the
+                weights.
         """
         import torch
 
-        moves = self.steps == 0 and self.rule.passes > 1
+        moves = not self._restores and self.rho_factor > 0
         before = [p.detach().clone() for p in self.weights.parameters] if moves else []
         loss, gradients = self.gradients(closures)
         if before and not torch.stack(list(map(_same, before, self.weights.parameters))).all():  # one wait
@@ -153,6 +155,7 @@ class Minimizer:
                 f"the minimizer '{self.rule.name}' does not leave the weights as they were",
                 expected="a rule that restores them from copies, as `perturbation.at_the_worst` does",
             )
+        self._restores = self._restores or moves
         self.weights.give(gradients)
         if self._remembered is not None:
             self.memory, self._remembered = self._remembered, None

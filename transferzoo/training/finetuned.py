@@ -20,6 +20,7 @@ from transferzoo.models.recipe_file import read_recipe
 from transferzoo.models.sources.checkpoint_folder import LocalFolder
 from transferzoo.training.finetuning import architecture_of, identity
 from transferzoo.training.recipes import plugins_of
+from transferzoo.training.unused import refuse_unused
 from transferzoo.zoo.schema import ROLES, ModelSpec
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
         data: the user's own training images; another place is another checkpoint.
 
     Raises:
-        UsageError: the spec is wrong.
+        UsageError: the spec is wrong, or has settings without effect.
         ModelError: the original is no checkpoint.
     """
     minimizer, changes, written = read_spec(spec)
@@ -110,6 +111,7 @@ def prepare(zoo: Zoo, original: ModelSpec, spec: str, data: Path | None) -> Fine
         "minimizer": minimizer,
     }
     config = TrainConfig.of(**values)
+    refuse_unused(config, changes)
     place = str(data.expanduser().resolve()) if data else ""
     key = {
         "config": config.key(),
