@@ -37,6 +37,11 @@ def numbers(count: int) -> tuple[str, ...]:
         (("LABEL_0", "LABEL_1"), ("cat", "dog"), (0, 1), False),
         (("a", "b"), ("x", "y"), (0, 1), False),
         (numbers(3), ("cat", "dog", "ant"), (0, 1, 2), False),
+        (sorted(numbers(12)), numbers(12), (0, 1, *range(4, 12), 2, 3), True),
+        (("LABEL_1", "LABEL_0"), numbers(2), (1, 0), True),
+        (("#0", "#1", *numbers(3)), numbers(3), (2, 3, 4), True),
+        (("1", "2", "3"), numbers(3), (0, 1, 2), False),
+        (("20200102", "20200101"), ("20200101", "20200102"), (1, 0), True),
     ],
 )
 def test_classes_are_mapped_by_name_and_by_number_without_names(
@@ -49,6 +54,7 @@ def test_classes_are_mapped_by_name_and_by_number_without_names(
 
 def test_nothing_is_guessed() -> None:
     assert map_classes(numbers(5), ("cat", "dog", "ant")) is None
+    assert map_classes(numbers(5), numbers(3)) is None
     assert map_classes(("x", "y", "z"), ("cat", "dog")) is None
 
 

@@ -1,13 +1,15 @@
 """Which of a model's classes are those of a data set: by name where both have names, else by number.
 
-Names are compared without capitals and signs, and part by part, "tench, Tinca tinca". WordNet ids and the
-words for the thousand classes of ImageNet stand for each other. A model of 1,000 classes without names, or of
+Names are compared without capitals and signs, and part by part, "tench, Tinca tinca". Numbers in another
+order, "0", "1", "10" as sorted folders have them, are names too. WordNet ids and the words for the thousand
+classes of ImageNet stand for each other. A model of 1,000 classes without names, or of
 1,001 with one for the background before them, is taken to have those.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from transferzoo.datasets.labels import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-NUMBERED_NAME = re.compile(r"(label|class)?[ _-]?\d+", re.IGNORECASE)
+NUMBERED_NAME = re.compile(r"(?:label|class)?[ _-]?(\d+)", re.IGNORECASE)
 """Names that only count: "3", "LABEL_3"."""
 BACKGROUND = "background"
 SHOWN = 4
@@ -56,6 +58,8 @@ def map_classes(theirs: Sequence[str], ours: Sequence[str]) -> ClassMap | None:
     Returns:
         None where neither names nor numbers tell.
     """
+    if found := _by_number(theirs, ours):
+        return found
     if not _is_nameless(ours) or not _is_nameless(theirs):
         named = _by_name(_as_imagenet(theirs), _as_imagenet(ours))
         if named is not None:
@@ -99,6 +103,21 @@ def _called(theirs: str, ours: str) -> str:
 
 def _is_nameless(names: Sequence[str]) -> bool:
     return all(NUMBERED_NAME.fullmatch(name) for name in names)
+
+
+def _by_number(theirs: Sequence[str], ours: Sequence[str]) -> ClassMap | None:
+    """Return where numbers stand among a model's, each once; None where it only counts its classes."""
+    there, here = _numbers(theirs), _numbers(ours)
+    times = Counter(there)
+    if None in here or there == [*range(len(there))] or any(times[number] != 1 for number in here):
+        return None
+    return ClassMap(tuple(map(there.index, here)), len(theirs), by_name=True)
+
+
+def _numbers(names: Sequence[str]) -> list[int | None]:
+    """Return the number that each name counts by, None for another name."""
+    found = map(NUMBERED_NAME.fullmatch, names)
+    return [int(match[1]) if match else None for match in found]
 
 
 def _by_name(theirs: Sequence[str], ours: Sequence[str]) -> ClassMap | None:
