@@ -105,3 +105,37 @@ def test_code_in_a_study_is_refused(cli: Run, tmp_path: Path, where: str) -> Non
     words = (f"'{NAME}' is code, which is not run unasked", "add --allow-code")
     refused(cli("study", "study.yaml", "--dry-run"), 2, *words)
     assert "own" not in sys.modules
+
+
+ZOO = """schema: 1
+datasets:
+  mine:
+    classes: [T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot]
+    channels: 1
+    size: 28
+    splits: {{sample: ["builtin:fashion-mnist"]}}
+    auditors: [{auditors}]
+models:
+  mine:
+    mine:
+      roles: [surrogate]
+      source: "python:own:make"
+    target:
+      roles: [target]
+      source: "builtin:fashion-mnist/vgg"
+"""
+
+
+@pytest.mark.usefixtures("code")
+def test_a_zoo_files_code_is_not_chosen_unasked(cli: Run, tmp_path: Path) -> None:
+    """Neither by `auto` nor by an audit, which have others; named as an auditor, it is refused."""
+    for name, auditors in (("plain", ""), ("named", "mine")):
+        (tmp_path / f"{name}.yaml").write_text(ZOO.format(auditors=auditors))
+    plan = ("--dataset", "mine", "--dry-run", "--zoo")
+    for words in (("attack", "-s", "auto", "-t", "target"), ("audit", "target")):
+        done = cli(*words, *plan, "plain.yaml")
+        assert done.code == 0 and "Running code" not in done.err
+    audit = ("audit", "target", *plan, "named.yaml")
+    refused(cli(*audit), 2, f"'{NAME}' is code, which is not run unasked", "add --allow-code")
+    assert "own" not in sys.modules
+    assert "Running code" in cli(*audit, "--allow-code").err

@@ -18,6 +18,7 @@ from conftest import Result
 from helpers.checkpoints import BUILTIN, copied, negated, swapped, with_weights
 from helpers.exported import export
 from helpers.hub_server import COMMIT, connect, running
+from helpers.refusals import refused
 from transferzoo import load_model
 from transferzoo.base.errors import TransferZooError
 from transferzoo.models import checkpoint
@@ -320,3 +321,12 @@ def test_models_named_in_full_tell_the_data_set(here: Here) -> None:
     assert "nobody has published weights of 'cifar10/resnet18-lsam'" in done.err
     mixed = here.cli("attack", "-s", "fashion-mnist/vgg", "-t", "cifar10/vgg16-bn")
     assert "target 'cifar10/vgg16-bn' belongs to another data set" in mixed.err
+
+
+def test_a_comma_too_many_names_nothing(here: Here) -> None:
+    """Not the working folder, which "" as a path would be."""
+    plan = json.loads(here.cli("attack", "-s", "vgg", "-t", f"{OTHER},", "--dry-run", "--json").out)
+    assert plan["loads"].keys() == {"fashion-mnist/vgg", f"fashion-mnist/{OTHER}"}
+    refused(here.cli("attack", "-s", "vgg", "-t", "", "--dry-run"), 2, "a name of a model is empty")
+    for command in ("show", "pull"):
+        refused(here.cli(command, ""), 2, "''")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,13 +19,13 @@ from helpers.short_attack import TRY, by_pair
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import ModelError, TransferZooError, UnknownNameError, UsageError
 from transferzoo.models.load import load_classifier
+from transferzoo.models.open_clip_files import is_open_clip
+from transferzoo.models.open_clip_folder import identity
 from transferzoo.models.resolve import resolve_model
 from transferzoo.models.unlisted_options import UnlistedOptions
 from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from helpers.refusals import Run
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -114,6 +116,38 @@ def test_a_repository_is_pulled_and_known(
     pixels = load_images(root=few).images[:4] / 255
     with torch.no_grad():
         torch.testing.assert_close(found(pixels), load_model(str(folder))(pixels))
+
+
+def test_a_classifier_beside_it_goes_first(folder: Path, tmp_path: Path) -> None:
+    """Whatever lies in the cache, or in a folder of the user's."""
+    both = Path(shutil.copytree(folder, tmp_path / "both"))
+    for config, is_clip in (({"num_classes": 0}, True), ({"num_classes": 10}, False)):
+        (both / "config.json").write_text(json.dumps(config))
+        assert is_open_clip(both) == is_clip
+
+
+def test_code_of_a_tokenizer_is_not_run(folder: Path, tmp_path: Path) -> None:
+    """The config asks transformers to trust it."""
+    own = Path(shutil.copytree(folder, tmp_path / "own"))
+    config = json.loads((own / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= {
+        "hf_tokenizer_name": "x",
+        "tokenizer_kwargs": {"trust_remote_code": True},
+    }
+    (own / "open_clip_config.json").write_text(json.dumps(config))
+    named = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own_tokens.Own", None]}}
+    (own / "tokenizer_config.json").write_text(json.dumps(named))
+    (own / "own_tokens.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: ...\n")
+    with pytest.raises(ModelError, match="open_clip cannot load"):
+        load_model(str(own))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_tokenizer_tells_models_apart(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    before = identity(other, "{}")
+    (other / "tokenizer.json").write_text("{}")
+    assert identity(other, "{}")[1] != before[1]
 
 
 # ---------------------------------------------------------------- wrong uses

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from transferzoo.models import checkpoint
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,5 +27,6 @@ FILES = (CONFIG, WEIGHTS, *TOKENIZER)
 
 
 def is_open_clip(folder: Path) -> bool:
-    """Return whether a folder holds a model as open_clip publishes it."""
-    return all((folder / name).is_file() for name in (CONFIG, WEIGHTS))
+    """Return whether a folder holds a model as open_clip publishes it; a classifier beside it goes first."""
+    classifies = (folder / checkpoint.CONFIG).is_file() and checkpoint.is_classifier(folder)
+    return not classifies and all((folder / name).is_file() for name in (CONFIG, WEIGHTS))

@@ -142,6 +142,8 @@ def _form(name: str, options: UnlistedOptions) -> tuple[type[ModelSource], str] 
     Raises:
         UsageError: it is of no form, and nothing else either.
     """
+    if not name.strip():
+        return None
     check_tensorflow(name)
     explicit = is_explicit(name)
     prefix, colon, place = name.partition(":")

@@ -92,17 +92,20 @@ def find(zoo: Zoo, name: str, dataset: str = "") -> ModelSpec | None:
 
 
 def parts(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return each name with the defence behind it, if any.
+    """Return each name with the defence behind it, if any; a comma too many names nothing.
 
     Raises:
-        UsageError: a "|" with nothing behind it.
+        UsageError: a "|" with nothing behind it, or no name at all.
     """
     names = list(names)
     for text in names:
         if text.rstrip().endswith("|"):
             raise UsageError(f"there is no defence behind '{text}'", expected="one, as in 'vgg|bits:depth=3'")
     split = (text.partition("|")[::2] for text in names)
-    return [(name.strip(), defence.strip()) for text, defence in split for name in text.split(",")]
+    found = [(name.strip(), defence.strip()) for text, defence in split for name in text.split(",")]
+    if names and not any(name for name, _ in found):
+        raise UsageError("a name of a model is empty", expected="one, as `transferzoo list` has them")
+    return [(name, defence) for name, defence in found if name]
 
 
 def is_explicit(name: str) -> bool:

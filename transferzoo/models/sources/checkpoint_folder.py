@@ -13,7 +13,6 @@ from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.models.architectures import ARCHITECTURES
 from transferzoo.models.build import OWN_NETWORK, read
-from transferzoo.models.checkpoint import CONFIG
 from transferzoo.models.open_clip_files import is_open_clip
 from transferzoo.models.recipe_file import checked
 from transferzoo.models.sources.open_clip_classifier import OpenClipFolder
@@ -156,7 +155,7 @@ class LocalFolder(CheckpointFolder):
             folder = path.resolve()
             if is_transformers(folder):
                 return TransformersClassifier.unlisted(written, dataset, options)
-            if is_open_clip(folder) and not (folder / CONFIG).exists():
+            if is_open_clip(folder):
                 return OpenClipFolder.unlisted(written, dataset, options)
             classified = trained_on(folder) or dataset.name
             return ModelSpec(name=folder.name, dataset=classified, roles=ROLES, source=cls(folder))
