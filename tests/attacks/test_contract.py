@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from transferzoo.attacks.techniques import Oracle, Technique
+    from transferzoo.attacks.technique import Technique
+    from transferzoo.attacks.techniques import Oracle
     from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 pytestmark = pytest.mark.usefixtures("one_thread")

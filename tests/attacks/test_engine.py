@@ -28,7 +28,8 @@ from helpers.attacks import (
 )
 from transferzoo.attacks import engine
 from transferzoo.attacks.norms import NORMS
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.technique import Stage
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.budget import Budget
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 

@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 from helpers.attacks import DOUBLE, Images, craft, make_attack, perturb, random_images, small_cnn
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import seeded
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.technique import Stage
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from helpers.attacks import craft, make_attack, perturb, random_images, small_cn
 from helpers.networks import literal_cnn, narrow, residual_cnn, tiny_vit
 from helpers.patches import BATCH
 from transferzoo.attacks.composition import compose
-from transferzoo.attacks.techniques import TECHNIQUES, Features, Stage
+from transferzoo.attacks.technique import Stage
+from transferzoo.attacks.techniques import TECHNIQUES, Features
 from transferzoo.attacks.techniques.features import IntermediateLevel
 from transferzoo.attacks.techniques.layers import find_layer
 from transferzoo.base.errors import ModelError, UsageError

@@ -15,7 +15,8 @@ from helpers.attacks import against_torchattacks, make_attack, perturb, random_i
 from helpers.literal_attack import EPSILON, STEP, Walk, check, unit_mean
 from transferzoo.attacks import engine
 from transferzoo.attacks.composition import compose
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.technique import Stage
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.errors import UsageError
 
 if TYPE_CHECKING:

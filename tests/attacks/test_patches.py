@@ -19,7 +19,8 @@ from helpers.attacks import (
 from helpers.networks import residual_cnn, tiny_vit
 from helpers.patches import BATCH, passes, patched, same
 from transferzoo.attacks.composition import compose
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.technique import Stage
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.attacks.techniques.layers import hooked, on_output
 from transferzoo.base.errors import ModelError, UnknownNameError, UsageError
 

@@ -7,7 +7,8 @@ import pytest
 from transferzoo import read_attack
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.configure import resolve
-from transferzoo.attacks.techniques import SMALL, TECHNIQUES
+from transferzoo.attacks.technique import SMALL
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.results.comparisons import attack_name
 from transferzoo.zoo.reader import load_zoo
 

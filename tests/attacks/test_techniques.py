@@ -18,7 +18,8 @@ from helpers.attacks import DOUBLE, blank_unit, make_attack, perturb, random_ima
 from helpers.technique_references import REFERENCES
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import seeded
-from transferzoo.attacks.techniques import TECHNIQUES, Stage
+from transferzoo.attacks.technique import Stage
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.attacks.techniques.filters import TranslationInvariance
 from transferzoo.attacks.techniques.momentum import Momentum
 from transferzoo.attacks.techniques.oracles import through

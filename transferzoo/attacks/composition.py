@@ -11,6 +11,7 @@ from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, TypeVar
 
+from transferzoo.attacks.technique import Stage, Technique
 from transferzoo.attacks.techniques import (
     TECHNIQUES,
     Draw,
@@ -19,9 +20,7 @@ from transferzoo.attacks.techniques import (
     Fusion,
     Joint,
     Refinement,
-    Stage,
     Starter,
-    Technique,
 )
 from transferzoo.attacks.techniques.losses import DEFAULT_LOSS
 from transferzoo.base.budget import MOST_STEPS

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from transferzoo.attacks.composition import Composition
-    from transferzoo.attacks.techniques import Oracle, Technique
+    from transferzoo.attacks.technique import Technique
+    from transferzoo.attacks.techniques import Oracle
     from transferzoo.attacks.techniques.work_unit import WorkUnit
 
 

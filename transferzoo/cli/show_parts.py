@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from transferzoo.attacks.techniques import Technique
+    from transferzoo.attacks.technique import Technique
     from transferzoo.base.registry import Registry
     from transferzoo.defences import Defence
     from transferzoo.minimizers import Rule
@@ -50,7 +50,7 @@ def registered(name: str, attack: str) -> Iterator[dict[str, Any]]:
 
 
 def _technique(technique: type[Technique]) -> dict[str, Any]:
-    from transferzoo.attacks.techniques import SMALL
+    from transferzoo.attacks.technique import SMALL
     from transferzoo.base.spec_strings import Term
 
     usual = technique()

@@ -8,7 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.composition import compose
-from transferzoo.attacks.techniques import SMALL, TECHNIQUES
+from transferzoo.attacks.technique import SMALL
+from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.results import statistics

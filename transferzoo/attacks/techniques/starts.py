@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from transferzoo.attacks.techniques import TECHNIQUES, Stage, Starter
+from transferzoo.attacks.technique import Stage
+from transferzoo.attacks.techniques import TECHNIQUES, Starter
 from transferzoo.attacks.techniques.ranges import Count
 from transferzoo.attacks.techniques.work_unit import sent
 
