@@ -18,6 +18,7 @@ from helpers.data_layouts import as_structs, picture, pixels, spec, write_idx, w
 from helpers.refusals import refused
 from helpers.stripes import draw
 from transferzoo.base.errors import DataError
+from transferzoo.datasets.disk import open_index
 from transferzoo.datasets.own import own_images
 from transferzoo.datasets.sources import load_split, measured
 from transferzoo.zoo.reader import load_zoo
@@ -163,6 +164,45 @@ def test_parquet_labels_may_be_names_or_numbers_alone(tmp_path: Path) -> None:
     assert (found.classes, batch.labels.tolist()) == (("ant", "dog"), [1, 0, 1])
     found, batch, _ = own(tmp_path / "b.parquet")
     assert (found.classes, batch.labels.tolist()) == (("0", "1", "2", "3", "4"), [4, 0, 1])
+
+
+CARDS = ["2", "ace", "10", "9", "king", "2"]
+DATES = ["20200202", "20200101", "20200202", "20200303", "20200101", "20200202"]
+SPARSE = ["1", "2", "123456", "0", "2", "1"]
+"""Numbers of products, for example: some are also places in the list of all of them."""
+
+
+@pytest.mark.parametrize("names", [CARDS, DATES, SPARSE], ids=["cards", "dates", "sparse"])
+def test_names_that_look_like_numbers_are_names(names: list[str], tmp_path: Path) -> None:
+    """In a list, in a Parquet file as text and, where all are numbers, as integers; streamed too."""
+    images = pixels(6, 3)
+    write_listing(tmp_path / "list", images, [f"{index}.png,{name}" for index, name in enumerate(names)])
+    write_table(tmp_path / "text.parquet", {"image": as_structs(images), "label": names})
+    places = [tmp_path / "list", tmp_path / "text.parquet"]
+    if names is not CARDS:
+        numbers = [int(name) for name in names]
+        write_table(tmp_path / "numbers.parquet", {"image": as_structs(images), "label": numbers})
+        places.append(tmp_path / "numbers.parquet")
+    for place in places:
+        found, batch, _ = own(place)
+        assert found.classes == tuple(sorted(set(names)))
+        assert [found.classes[label] for label in batch.labels] == names
+        if place.suffix:
+            assert open_index(found, found.attack.split, None).labels.tolist() == batch.labels.tolist()
+
+
+def test_numbers_of_classes_with_other_numbers_are_their_places(tmp_path: Path) -> None:
+    """As the ClassLabel says; a number without one, in a list, could be both."""
+    stars = spec(3, classes=("1", "2", "3"))
+    columns = {"image": as_structs(pixels(3, 3)), "label": [0, 2, 1]}
+    write_table(tmp_path / "a.parquet", columns, {"label": ["1", "2", "3"]})
+    write_table(tmp_path / "b.parquet", columns)
+    for name in "ab":
+        assert load_split(stars, "test", root=tmp_path / f"{name}.parquet").labels.tolist() == [0, 2, 1]
+        assert open_index(stars, "test", tmp_path / f"{name}.parquet").labels.tolist() == [0, 2, 1]
+    write_listing(tmp_path / "list", pixels(3, 3), ["0.png,1", "1.png,0"])
+    with pytest.raises(DataError, match=r"line 3 of .* expected the name of one, 1, 2, 3, got '0'; classes"):
+        load_split(stars, "test", root=tmp_path / "list")
 
 
 def test_numbered_shards_are_all_there(tmp_path: Path) -> None:

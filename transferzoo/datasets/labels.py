@@ -9,7 +9,7 @@ from transferzoo.base.errors import DataError, few
 from transferzoo.datasets.imagenet import WORDNET_ID, imagenet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -22,15 +22,28 @@ MOST_NUMBERED = 100_000
 def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int:
     """Return `label` as a 0-based class number.
 
+    A string is a name where a class is spelled so, and a number otherwise; but where classes are called by
+    numbers that are not their own, as playing cards are, it is a name alone. An integer is a number.
+
     Args:
         label: an integer, a string that holds one, or the name of a class.
         spec: gives the classes.
         where: names the file and row in an error.
-        first: the label of the first class.
+        first: the label of the first class; from 1 on, labels are numbers before they are names.
 
     Raises:
-        DataError: not an integer in first..first + len(classes) - 1.
+        DataError: neither an integer in first..first + len(classes) - 1 nor the name of a class.
     """
+    if isinstance(label, str) and not first:
+        if label in spec.classes:
+            return spec.classes.index(label)
+        if label.isdecimal() and _are_called_by_numbers(spec.classes):
+            raise DataError(
+                f"{where} has a label that is no class of '{spec.name}'",
+                expected=f"the name of one, {few(spec.classes, 20)}",
+                got=repr(label),
+                hint="classes that are called by numbers do not go by their place",
+            )
     try:
         number = int(label) - first if isinstance(label, str | int) else -1
     except ValueError:
@@ -106,21 +119,31 @@ def _meant(name: str, spec: DatasetSpec) -> list[int]:
     return [index for index, known in enumerate(spec.classes) if plain(known) == plain(name)]
 
 
-def order_of(names: Sequence[str], spec: DatasetSpec) -> list[int] | None:
-    """Return which class of a data set each name of a file's labels is, None where labels go by their number.
+@cache
+def _are_called_by_numbers(classes: tuple[str, ...]) -> bool:
+    """Return whether a class is called by another number than its own."""
+    return any(name.isdecimal() and int(name) != label for label, name in enumerate(classes))
 
-    They do unless every name is another class of the data set, spelling aside.
+
+def order_of(names: Sequence[str], spec: DatasetSpec) -> Mapping[int, int] | None:
+    """Return which class of a data set each integer of a file is, None where integers are class numbers.
+
+    They are unless every name is another class of the data set, spelling aside; or there are no names, and
+    classes are called by numbers that do not count them (`names_of_labels`): dates, for example.
 
     Args:
         names: of the labels 0, 1, …; none where the file has none.
         spec: gives the classes.
     """
+    if not names:
+        called = {int(name): label for label, name in enumerate(spec.classes) if name.isdecimal()}
+        return called if max(called, default=0) >= MOST_NUMBERED else None
     ours = [plain(name) for name in spec.classes]
     place = {name: label for label, name in enumerate(ours)}
     order = [place.get(plain(name), -1) for name in names]
-    if not order or -1 in order or len(place) < len(ours) or len({*order}) < len(order):
+    if -1 in order or len(place) < len(ours) or len({*order}) < len(order):
         return None
-    return None if order == [*range(len(ours))] else order
+    return None if order == [*range(len(ours))] else dict(enumerate(order))
 
 
 def names_of_labels(labels: Iterable[object], first: int = 0) -> tuple[str, ...]:

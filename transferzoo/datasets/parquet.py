@@ -15,7 +15,7 @@ from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -39,7 +39,8 @@ class Parquet(Reader):
     Columns: a struct with `bytes` (an encoded image; the first such column), an integer or a class name under
     one of `LABEL_COLUMNS`, and maybe the integer `id`, without which the row number over all shards names an
     image. Numbers go by their names in the Hub's metadata (`ClassLabel`) where each is a class of the data
-    set. Images must have `spec.size`, unless `spec.fit` is "crop".
+    set; without such metadata they are names where classes have names from 100000 on, dates for example.
+    Images must have `spec.size`, unless `spec.fit` is "crop".
     """
 
     priority: ClassVar[int] = 0
@@ -252,11 +253,9 @@ def labels_of(file: Path, table: Any) -> Any:
         raise DataError(f"{file} cannot be read to its end", hint="fetch it again") from error
 
 
-def in_order(label: object, order: list[int] | None) -> object:
-    """Return the class that a label stands for where its file has classes in another order (`order_of`)."""
-    if order is None or not isinstance(label, int):
-        return label
-    return order[label] if 0 <= label < len(order) else -1
+def in_order(label: object, order: Mapping[int, int] | None) -> object:
+    """Return the class that a label stands for where its file does not number them as we do (`order_of`)."""
+    return label if order is None or not isinstance(label, int) else order.get(label, -1)
 
 
 def class_names(file: Path, table: Any) -> tuple[str, ...]:

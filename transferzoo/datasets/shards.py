@@ -111,16 +111,10 @@ def _columns(file: Path, table: Any) -> tuple[str, int]:
 
 def _labels(file: Path, table: Any, spec: DatasetSpec) -> NDArray[np.int64]:
     import numpy as np
-    import pyarrow as pa
 
-    column = labels_of(file, table)
-    if not pa.types.is_integer(column.type):
-        known = {name: checked(name, spec, f"a row of {file}") for name in column.unique().to_pylist()}
-        return np.array([known[name] for name in column.to_pylist()], np.int64)
-    labels: NDArray[np.int64] = column.fill_null(-1).to_numpy().astype(np.int64)
-    if (order := order_of(class_names(file, table), spec)) is not None:
-        labels = np.array([in_order(int(label), order) for label in labels], np.int64)
-    strays = np.flatnonzero((labels < 0) | (labels >= len(spec.classes)))
-    if len(strays):
-        checked(in_order(column[int(strays[0])].as_py(), order), spec, f"row {strays[0]} of {file}")
-    return labels
+    labels, order = labels_of(file, table).to_pylist(), order_of(class_names(file, table), spec)
+    known: dict[object, int] = {}
+    for row, label in enumerate(labels):
+        if label not in known:
+            known[label] = checked(in_order(label, order), spec, f"row {row} of {file}")
+    return np.array([known[label] for label in labels], np.int64)
