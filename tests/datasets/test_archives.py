@@ -59,6 +59,16 @@ def test_an_archive_may_hold_one_class_alone(tmp_path: Path) -> None:
     assert load_split(spec(), "test", root=archive).labels.tolist() == [CLASSES.index("Dress")] * 2
 
 
+@pytest.mark.parametrize("inner", ["train", "top/train", "val"])
+def test_an_archive_of_another_split_alone_is_refused_as_its_folder_is(tmp_path: Path, inner: str) -> None:
+    archive = written(tmp_path, zipped({f"{inner}/Dress/{name}": PNG for name in ("a.png", "b.png")}))
+    several = spec(splits={"test": (), "train": (), "validation": ()})
+    own = "validation" if inner == "val" else "train"
+    assert len(load_split(several, own, root=archive)) == 2
+    with pytest.raises(DataError, match=f"{inner[-5:]} is a folder, but no class"):
+        load_split(several, "test", root=archive)
+
+
 def test_an_archive_may_be_a_place_of_a_split_and_be_streamed(tmp_path: Path) -> None:
     archive = written(
         tmp_path, packed({f"top/{name}": content for name, content in FILES.items()}, "tgz"), "tgz"

@@ -11,7 +11,7 @@ from transferzoo.datasets import pixels
 from transferzoo.datasets.labels import of_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from transferzoo.zoo.schema import DatasetSpec
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SYNONYMS = {"validation": ("validation", "val")}
 """Split → names of its folder or list, where there is more than one."""
+SPLITS = ("test", "validation", "train")
+"""Splits that are looked for where nothing says which there are; the first that there is is attacked."""
 
 
 def home_of(root: Path, split: str) -> Path:
@@ -30,6 +32,26 @@ def home_of(root: Path, split: str) -> Path:
 def names_of(split: str) -> tuple[str, ...]:
     """Return what a split's folder or list may be called."""
     return SYNONYMS.get(split, (split,))
+
+
+def only_folder(folder: Path, splits: Iterable[str] = (), classes: Iterable[str] = ()) -> Path | None:
+    """Return the one folder in another that holds all of it; macOS's twins aside.
+
+    Args:
+        folder: may have another folder around its images.
+        splits: a folder of one of these, or of `SPLITS`, is a part and not all of it.
+        classes: likewise.
+
+    Returns:
+        None also where there is a table beside it.
+    """
+    entries = [
+        entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX"
+    ]
+    folders = [entry for entry in entries if entry.is_dir()]
+    tables = [entry for entry in entries if entry.suffix in (".csv", ".parquet")]
+    parts = {*classes, *(name for split in (*SPLITS, *splits) for name in names_of(split))}
+    return folders[0] if len(folders) == 1 and not tables and folders[0].name not in parts else None
 
 
 class Files:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from transferzoo.base.errors import DataError, UsageError, few
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.datasets.archives import is_archive, unpacked
-from transferzoo.datasets.files import names_of
+from transferzoo.datasets.files import SPLITS, names_of, only_folder
 from transferzoo.datasets.hf_datasets import NO_COLUMNS, PATTERN, as_parquet, names_hf_dataset
 from transferzoo.datasets.labels import names_of_labels, of_folder
-from transferzoo.datasets.sources import only_folder, reader_of
+from transferzoo.datasets.sources import reader_of
 from transferzoo.zoo.schema import AttackDefaults, DatasetSpec
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import ModelSpec
 
-SPLITS = ("test", "validation", "train")
-"""Splits that are looked for; the first that there is is attacked."""
 UNSEEN = "unseen"
 """The split of those images of a place without splits that no training sees."""
 SHARES = {"train": (0.0, 0.7), UNSEEN: (0.7, 1.0)}
@@ -102,8 +100,7 @@ def _home(root: Path) -> Path:
     """Return where the images lie: of an archive what it holds, of a folder in a folder the inner one."""
     folder = unpacked(root) if is_archive(root) else root
     while folder.is_dir() and (inner := only_folder(folder)):
-        named = any(inner.name in names_of(split) for split in SPLITS)
-        if named or not any(reader_of(inner, split) for split in SPLITS):
+        if not any(reader_of(inner, split) for split in SPLITS):
             break
         folder = inner
     return folder

@@ -11,11 +11,12 @@ from transferzoo.base.errors import DataError, TransferZooError, UnknownNameErro
 from transferzoo.base.plugins import owner
 from transferzoo.datasets import READERS, check_ids
 from transferzoo.datasets.archives import is_archive, unpacked
+from transferzoo.datasets.files import only_folder
 from transferzoo.datasets.shares import rows_of_share
 from transferzoo.zoo.schema import HUB, PLACE, assets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from transferzoo.base.plugins import Plugin
     from transferzoo.datasets import Batch, Reader
@@ -270,19 +271,9 @@ def _unpack_archive(path: Path, spec: DatasetSpec, on_progress: OnStage) -> Path
     if not is_archive(path):
         return path
     folder = unpacked(path, lambda done, total: on_progress(f"unpacking {path.name}", done, total))
-    while inner := only_folder(folder, spec.classes):
+    while inner := only_folder(folder, spec.splits, spec.classes):
         folder = inner
     return folder
-
-
-def only_folder(folder: Path, classes: Sequence[str] = ()) -> Path | None:
-    """Return the one folder in another that has no table beside it and is no class; macOS's twins aside."""
-    entries = [
-        entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX"
-    ]
-    folders = [entry for entry in entries if entry.is_dir()]
-    tables = [entry for entry in entries if entry.suffix in (".csv", ".parquet")]
-    return folders[0] if len(folders) == 1 and not tables and folders[0].name not in classes else None
 
 
 def _readers(names: Iterable[str]) -> list[Reader]:
