@@ -20,7 +20,9 @@ from helpers.data_layouts import CLASSES, LABELS, pixels, same, spec
 from transferzoo.base.errors import DataError, TransferZooError
 from transferzoo.datasets import archives, disk, members
 from transferzoo.datasets.kept_folder import CONTENTS
+from transferzoo.datasets.own import own_images
 from transferzoo.datasets.sources import load_split
+from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from helpers.refusals import Run
@@ -67,6 +69,31 @@ def test_an_archive_of_another_split_alone_is_refused_as_its_folder_is(tmp_path:
     assert len(load_split(several, own, root=archive)) == 2
     with pytest.raises(DataError, match=f"{inner[-5:]} is a folder, but no class"):
         load_split(several, "test", root=archive)
+
+
+def test_a_list_in_an_archive_names_its_own_images_alone(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "private").mkdir()
+    secret = tmp_path / "private" / "secret.png"
+    secret.write_bytes(PNG)
+    inside = {"images/a.png": PNG, "more/b.png": PNG, "test/labels.csv": b"file,label\n../more/b.png,1\n"}
+    assert load_split(spec(), "test", root=written(tmp_path, zipped(inside))).labels.tolist() == [1]
+    for name in (str(secret), f"../../../{secret.relative_to(tmp_path)}"):
+        table = f"file,label\na.png,0\n{name},1\n".encode()
+        archive = written(tmp_path, zipped({"images/a.png": PNG, "labels.csv": table}))
+        with pytest.raises(
+            DataError, match=r"labels\.csv names a file that is no part of its archive: expected"
+        ):
+            load_split(spec(), "test", root=archive)
+        with pytest.raises(DataError, match="no part of its archive"):
+            own_images(load_zoo(), None, archive)
+    kept = cache.joinpath("set", "labels.csv")
+    kept.parent.mkdir()
+    kept.write_text("file,label\nlinked/secret.png,1\n")
+    (kept.parent / "linked").symlink_to(secret.parent)
+    with pytest.raises(DataError, match="no part of its archive"):
+        load_split(spec(), "test", root=kept)
+    (tmp_path / "list.csv").write_text(f"file,label\n{secret},1\n")
+    assert load_split(spec(), "test", root=tmp_path / "list.csv").labels.tolist() == [1], "the user's own"
 
 
 def test_an_archive_may_be_a_place_of_a_split_and_be_streamed(tmp_path: Path) -> None:

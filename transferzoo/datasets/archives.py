@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import writing
+from transferzoo.base.cache_folder import cache_folder
 from transferzoo.base.digests import digest_of
 from transferzoo.base.errors import DataError
 from transferzoo.datasets.kept_folder import kept_folder
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 KEPT = SUFFIXES | {".csv", ".json", ".parquet", ".txt"}
 """Suffixes of the files that are unpacked; others are passed over."""
 CHUNK = 2**20
+KIND = "unpacked"
+"""Folder of the cache that archives are unpacked in."""
 
 
 def is_archive(path: Path) -> bool:
@@ -52,7 +55,13 @@ def unpacked(archive: Path, on_progress: OnProgress = lambda *_: None) -> Path:
     """
     with whole(archive):
         digest = digest_of(archive, 64)
-    return kept_folder("unpacked", digest, lambda folder: _unpack(archive, folder, on_progress))
+    return kept_folder(KIND, digest, lambda folder: _unpack(archive, folder, on_progress))
+
+
+def archive_of(path: Path) -> Path | None:
+    """Return the folder of an unpacked archive that a path leads into, links resolved; None for none."""
+    cache, real = cache_folder(KIND).resolve(), path.resolve()
+    return cache / real.relative_to(cache).parts[0] if cache in real.parents else None
 
 
 def _unpack(archive: Path, folder: Path, on_progress: OnProgress) -> None:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from transferzoo.base.errors import DataError
 from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets import READERS, Batch, Contents, Reader
+from transferzoo.datasets.archives import archive_of
 from transferzoo.datasets.files import names_of
 from transferzoo.datasets.folder import Folder
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked, names_of_labels
+from transferzoo.datasets.members import BY_HAND
 from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from transferzoo.datasets import OnProgress
@@ -56,8 +58,8 @@ class CsvListing(Reader):
     The header of a list names its columns, see `COLUMNS`: `file`, relative to the list's folder or to
     `images/` in it, and `label`, a 0-based integer or the name of a class; or `ImageId`, the file's name
     without `.png`, and `TrueLabel`, which counts from 1. Other CSV files beside class folders or a list are
-    passed over, and so are hidden ones. Images of another size are scaled as `spec.fit` says and turned
-    upright as their EXIF data says. Ids count the rows.
+    passed over, and so are hidden ones. The list of an archive names files of the archive alone. Images of
+    another size are scaled as `spec.fit` says and turned upright as their EXIF data says. Ids count the rows.
     """
 
     priority: ClassVar[int] = 2
@@ -74,29 +76,31 @@ class CsvListing(Reader):
         """Return channels, height and width of the image that is listed first.
 
         Raises:
-            DataError: a column or the file is missing, or it cannot be decoded.
+            DataError: a column or the file is missing, it cannot be decoded, or is no part of the archive.
         """
         table = _table(root, split)
         line, name, _ = _lines(table)[1][0]
-        return shape_of(_file(table.parent, name), f"{name} (line {line} of {table})")
+        (file,) = _files(table, [name])
+        return shape_of(file, f"{name} (line {line} of {table})")
 
     def contents(self, root: Path, split: str) -> Contents:
         """Return the classes that the labels tell, the list and the files in it.
 
         Raises:
-            DataError: there is no list, it cannot be read, or it lacks a column.
+            DataError: there is no list, it cannot be read, lacks a column, or names files beside its archive.
         """
         table = _table(root, split)
         columns, lines = _lines(table)
         classes = names_of_labels((label for _, _, label in lines), columns.first)
-        files = (_file(table.parent, name) for _, name, _ in lines)
+        files = _files(table, [name for _, name, _ in lines])
         return Contents(classes, len(lines), (table, *files))
 
     def read(self, root: Path, split: str, spec: DatasetSpec, on_progress: OnProgress) -> Batch:
         """Read the images in order of the rows.
 
         Raises:
-            DataError: a column or file is missing, a label is no class, or an image cannot be decoded.
+            DataError: a column or file is missing, a label is no class, or an image cannot be decoded or is
+                no part of the archive.
         """
         import torch
 
@@ -105,14 +109,31 @@ class CsvListing(Reader):
         rows = rows_of(len(lines), spec, split)
         chosen = [lines[row] for row in rows]
         labels = [checked(label, spec, f"line {line} of {table}", columns.first) for line, _, label in chosen]
-        named = ((_file(table.parent, name), f"{name} (line {line} of {table})") for line, name, _ in chosen)
-        images = stacked(named, len(rows), spec, spec.fit, on_progress)
         names = tuple(name for _, name, _ in chosen)
+        places = (f"{name} (line {line} of {table})" for line, name, _ in chosen)
+        named = zip(_files(table, names), places, strict=True)
+        images = stacked(named, len(rows), spec, spec.fit, on_progress)
         return Batch(images, torch.tensor(labels), torch.tensor(rows), names)
 
 
-def _file(folder: Path, name: str) -> Path:
-    return next((path for path in (folder / name, folder / "images" / name) if path.is_file()), folder / name)
+def _files(table: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Yield the files that a list names; they need not be there.
+
+    Raises:
+        DataError: the list is of an archive, and a file is not.
+    """
+    folder, archive = table.parent, archive_of(table)
+    for name in names:
+        places = (folder / name, folder / "images" / name)
+        file = next((path for path in places if path.is_file()), places[0])
+        if archive is not None and archive not in file.resolve().parents:
+            raise DataError(
+                f"{table} names a file that is no part of its archive",
+                expected="images in the archive",
+                got=repr(name[:80]),
+                hint=BY_HAND,
+            )
+        yield file
 
 
 def _table(root: Path, split: str) -> Path:
