@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 
 from helpers.data_layouts import encoded
 from transferzoo.base.errors import DataError
-from transferzoo.datasets.disk import open_index
+from transferzoo.datasets.disk import open_index, picture
 from transferzoo.datasets.sources import load_split
 from transferzoo.zoo.reader import load_zoo
 
@@ -99,3 +101,73 @@ def test_several_frames_are_no_image(tmp_path: Path, suffix: str) -> None:
     frames[0].save(tmp_path / "8" / f"a{suffix}", save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match="has several frames: expected one image, got 2 frames"):
         load_split(SPEC, "test", root=tmp_path)
+
+
+def deep_png(kind: int, channels: int) -> bytes:
+    """Return a PNG of 16 bits a channel by its header, which Pillow does not write in colours."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 28, 28, 16, kind, 0, 0, 0))
+    rows = zlib.compress((b"\0" + b"\x64\xc8" * channels * 28) * 28)
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def deep_tiff() -> bytes:
+    """Return a TIFF of 16 bits a channel, not compressed."""
+    entries = [
+        (256, 28),
+        (257, 28),
+        (258, 16),
+        (259, 1),
+        (262, 2),
+        (273, 134),
+        (277, 3),
+        (278, 28),
+        (279, 4704),
+    ]
+    tags = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries]
+    tags[2] = struct.pack("<HHII", 258, 3, 3, 128)
+    return (
+        b"II*\0" + struct.pack("<IH", 8, 9) + b"".join(tags) + bytes(10) + b"\x10\0" * 3 + b"\x64\xc8" * 2352
+    )
+
+
+DEEP = {
+    "grey.png": deep_png(0, 1),
+    "colours.png": deep_png(2, 3),
+    "grey-alpha.png": deep_png(4, 2),
+    "colours-alpha.png": deep_png(6, 4),
+    "colours.tif": deep_tiff(),
+    "colours.ppm": b"P6 28 28 65535\n" + b"\x64\xc8" * 2352,
+    "text.ppm": b"P3 28 28 1000\n" + b"900 " * 2352,
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_more_than_eight_bits_a_channel_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "8").mkdir()
+    (tmp_path / "8" / name).write_bytes(DEEP[name])
+    with Image.open(tmp_path / "8" / name) as image:
+        assert image.load() is not None, "it is a whole image"
+    with pytest.raises(DataError, match="is not an 8-bit image: expected 8 bits a channel, got "):
+        load_split(SPEC, "test", root=tmp_path)
+    with pytest.raises(DataError, match="is not an 8-bit image"):
+        picture(open_index(SPEC, "test", tmp_path), 0, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 6000), (1404, 28)])
+def test_a_small_file_does_not_become_as_long_as_memory(tmp_path: Path, size: tuple[int, int]) -> None:
+    (tmp_path / "8").mkdir()
+    Image.new("L", size).save(tmp_path / "8" / "a.png")
+    cropped = SPEC.model_copy(update={"fit": "crop"})
+    words = rf"too long to be cropped: expected at most 50 times as long as wide, got {size[0]}x{size[1]}"
+    with pytest.raises(DataError, match=words):
+        load_split(cropped, "test", root=tmp_path)
+    with pytest.raises(DataError, match=words):
+        picture(open_index(cropped, "test", tmp_path), 0, 3)
+    Image.new("L", (28, 1400)).save(tmp_path / "8" / "a.png")
+    assert len(load_split(cropped, "test", root=tmp_path)) == 1

@@ -133,12 +133,14 @@ def picture(source: ImageIndex, index: int, channels: int) -> Any:
         A Pillow image of mode L or RGB, of its own size.
 
     Raises:
-        DataError: it cannot be read, is not a whole image, or has more than 8 bits a channel.
+        DataError: it cannot be read, is not a whole image, has more than 8 bits a channel, or is too long.
     """
     encoded = source.encoded(index)
     try:
         with pixels.opened(encoded) as image:
-            return pixels._upright(image, channels, source.where(index))
+            found = pixels._upright(image, channels, source.where(index))
+            pixels.check_sides(found, source.where(index))
+            return found
     except DataError:
         raise
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,12 @@ UNREAD = frozenset(
 
 TURNS: dict[object, int] = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """EXIF orientation → number of Pillow's `Image.Transpose` that turns the image upright."""
+
+MOST_SIDES = 50
+"""Longer side by shorter one of an image that is cropped: it is scaled as a whole before."""
+
+DEEP = re.compile(r";16[BLN]")
+"""What Pillow calls channels of 16 bits as they lie in a PNG or TIFF; it drops the lower 8 of colours."""
 
 
 def check_suffix(file: Path) -> None:
@@ -101,7 +108,8 @@ def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> ND
         Pixels in 0..255, (C, H, W).
 
     Raises:
-        DataError: not a readable image, more than 8 bits a channel, or another size.
+        DataError: not a readable image, more than 8 bits a channel, or another size; of those that are
+            cropped also one that is too long.
     """
     import numpy as np
 
@@ -119,9 +127,28 @@ def decode(encoded: bytes | Path, spec: DatasetSpec, where: str, fit: Fit) -> ND
                 expected=f"{spec.size}x{spec.size} pixels for '{spec.name}'",
                 got=f"{picture.width}x{picture.height}",
             )
-        picture = _cropped(picture, spec.size) if fit == "crop" else _scaled(picture, spec.size, spec.size)
+        if fit == "crop":
+            check_sides(picture, where)
+            picture = _cropped(picture, spec.size)
+        else:
+            picture = _scaled(picture, spec.size, spec.size)
     pixels = np.asarray(picture, dtype=np.uint8)
     return pixels[None] if spec.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def check_sides(picture: Any, where: str) -> None:
+    """Refuse an image that a small file makes as long as memory where its shorter side is scaled.
+
+    Raises:
+        DataError: its longer side is more than `MOST_SIDES` times the shorter one.
+    """
+    if max(picture.size) > MOST_SIDES * min(picture.size):
+        raise DataError(
+            f"{where} is too long to be cropped",
+            expected=f"at most {MOST_SIDES} times as long as wide",
+            got=f"{picture.width}x{picture.height}",
+            hint="cut it, or move it out of the folder",
+        )
 
 
 def _scaled(picture: Any, width: int, height: int) -> Any:  # Pillow's Image, imported only when needed
@@ -140,14 +167,26 @@ def _cropped(picture: Any, size: int) -> Any:
 def _upright(image: Any, channels: int, where: str) -> Any:
     if getattr(image, "n_frames", 1) > 1:
         raise DataError(f"{where} has several frames", expected="one image", got=f"{image.n_frames} frames")
+    deep = _deep(image)
     image.load()
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"{where} is not an 8-bit image", expected="8 bits a channel", got=image.mode)
+    if deep or image.mode.startswith(("I", "F")):
+        raise DataError(f"{where} is not an 8-bit image", expected="8 bits a channel", got=deep or image.mode)
     turn = TURNS.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if upright.mode == "P" and "transparency" in upright.info:
         upright = upright.convert("RGBA")
     return upright.convert("L" if channels == 1 else "RGB")
+
+
+def _deep(image: Any) -> str:
+    """Return the form of an image that is not loaded where colours have more than 8 bits, else nothing."""
+    for tile in image.tile:
+        form, *more = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if DEEP.search(str(form)):
+            return str(form)
+        if tile[0].startswith("ppm") and more[0] > 255:  # the largest value
+            return f"{form} up to {more[0]}"
+    return ""
 
 
 def _orientation(image: Any) -> object:
