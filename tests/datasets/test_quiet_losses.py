@@ -171,3 +171,21 @@ def test_a_small_file_does_not_become_as_long_as_memory(tmp_path: Path, size: tu
         picture(open_index(cropped, "test", tmp_path), 0, 3)
     Image.new("L", (28, 1400)).save(tmp_path / "8" / "a.png")
     assert len(load_split(cropped, "test", root=tmp_path)) == 1
+
+
+def test_links_to_folders_are_followed_wherever_images_are_read(tmp_path: Path) -> None:
+    """A link that leads back to a folder around it is not."""
+    home, other = tmp_path / "set", tmp_path / "other"
+    for folder, level in ((home / "8", 10), (other / "deep", 20), (home / "test" / "1", 30)):
+        folder.mkdir(parents=True)
+        Image.new("L", (28, 28), level).save(folder / "a.png")
+    (home / "8" / "more").symlink_to(other)
+    (home / "7").symlink_to(other / "deep")
+    (home / "8" / "round").symlink_to("..")
+    (other / "back").symlink_to(home / "8")
+    (home / "test").rename(tmp_path / "rest")
+    batch = load_split(SPEC, "test", root=home)
+    assert batch.names == ("7/a.png", "8/a.png", "8/more/deep/a.png")
+    index = open_index(SPEC, "test", home)
+    assert [index.where(at) for at in range(len(index.labels))] == [str(home / name) for name in batch.names]
+    assert index.labels.tolist() == batch.labels.tolist() == [7, 8, 8]

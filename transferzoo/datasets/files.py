@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.errors import DataError
 from transferzoo.datasets import pixels
@@ -12,7 +13,6 @@ from transferzoo.datasets.labels import of_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -98,16 +98,43 @@ class Files:
         return self._home / os.fsdecode(self._names[self._ends[index] : self._ends[index + 1]])
 
 
-def walk(folder: Path, below: str = "") -> Iterator[tuple[str, int]]:
-    """Yield (relative path, bytes) of every image in a folder, in no order."""
-    with os.scandir(folder / below) as entries:
-        for entry in entries:
-            suffix = entry.name[entry.name.rfind(".") :].lower()
+def walk(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield (relative path, bytes) of every image in a folder and in those it links to, in no order.
+
+    Raises:
+        DataError: one is of a format that is not read.
+        OSError: a folder cannot be read.
+    """
+    for name, entry in files_below(folder):
+        suffix = name[name.rfind(".") :].lower()
+        if suffix in pixels.UNREAD:
+            pixels.check_suffix(folder / name)
+        elif suffix in pixels.SUFFIXES and entry.is_file():
+            yield name, entry.stat().st_size
+
+
+def files_below(folder: Path, below: str = "", above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield (relative path, entry) of every file in a folder and in those it links to; hidden ones aside.
+
+    A link that leads back to a folder around it is not followed.
+
+    Args:
+        folder: where paths begin.
+        below: the part of it that is gone through, ends in "/".
+        above: the folders that links on the way there lie in, and lead to.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    with os.scandir(folder / below) as found:
+        for entry in found:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from walk(folder, f"{below}{entry.name}/")
-            elif suffix in pixels.UNREAD:
-                pixels.check_suffix(folder / below / entry.name)
-            elif suffix in pixels.SUFFIXES and entry.is_file():
-                yield f"{below}{entry.name}", entry.stat().st_size
+            if not entry.is_dir():
+                yield f"{below}{entry.name}", entry
+            elif not entry.is_symlink():
+                yield from files_below(folder, f"{below}{entry.name}/", above)
+            else:
+                there, around = Path(entry.path).resolve(), (*above, (folder / below).resolve())
+                if not any(one.is_relative_to(there) for one in around):
+                    yield from files_below(folder, f"{below}{entry.name}/", (*around, there))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
 from transferzoo.datasets import READERS, Batch, Contents, Reader
-from transferzoo.datasets.files import home_of
+from transferzoo.datasets.files import files_below, home_of, walk
 from transferzoo.datasets.labels import names_of_labels, of_folders
 from transferzoo.datasets.memory import rows_of, stacked
-from transferzoo.datasets.pixels import SUFFIXES, check_suffix, shape_of
+from transferzoo.datasets.pixels import SUFFIXES, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from transferzoo.datasets import OnProgress
     from transferzoo.zoo.schema import DatasetSpec
@@ -26,27 +27,43 @@ class Folder(Reader):
     CLASS is a class name or a 0-based class number; not every class need be there. Nameless classes may have
     any names that sort as they do, if all are there. Images of another size are scaled as `spec.fit` says and
     turned upright as their EXIF data says. Ids count the images in sorted order of their relative path.
-    Hidden files and files that are no images are passed over.
+    Links to folders are followed. Hidden files and files that are no images are passed over.
     """
 
     priority: ClassVar[int] = 3
     layout: ClassVar[str] = "a sub-folder of images a class, or {split}/ with those"
 
     def accepts(self, root: Path, split: str) -> bool:
-        """Return whether a sub-folder of `root` (or of `root/split`) holds an image."""
-        return root.is_dir() and next(_images(home_of(root, split)), None) is not None
+        """Return whether a sub-folder of `root` (or of `root/split`) holds an image.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        if not root.is_dir():
+            return False
+        with _readable(home := home_of(root, split)):
+            return any(
+                Path(name).suffix.lower() in SUFFIXES
+                for folder in _class_folders(home)
+                for name, entry in files_below(folder)
+                if entry.is_file()
+            )
 
     def shape(self, root: Path, split: str) -> tuple[int, int, int]:
         """Return channels, height and width of the first image by its relative path.
 
         Raises:
-            DataError: it cannot be decoded.
+            DataError: it cannot be decoded, or an image is of a format that is not read.
         """
         first = _sorted(home_of(root, split))[0]
         return shape_of(first, str(first))
 
     def contents(self, root: Path, split: str) -> Contents:
-        """Return the names of the class folders, sorted, and the images in them."""
+        """Return the names of the class folders, sorted, and the images in them.
+
+        Raises:
+            DataError: an image is of a format that is not read.
+        """
         home = home_of(root, split)
         files = _sorted(home)
         classes = names_of_labels(file.relative_to(home).parts[0] for file in files)
@@ -62,8 +79,6 @@ class Folder(Reader):
 
         home = home_of(root, split)
         files = _sorted(home)
-        for file in home.glob("*/**/*"):
-            check_suffix(file)
         if not files:
             raise DataError(f"{home} holds no image", expected=self.layout)
         classes = sorted({file.relative_to(home).parts[0] for file in files})
@@ -77,11 +92,27 @@ class Folder(Reader):
 
 
 def _sorted(home: Path) -> list[Path]:
-    return sorted(_images(home), key=lambda file: file.relative_to(home).as_posix())
+    with _readable(home):
+        return [
+            home / name
+            for name in sorted(
+                f"{folder.name}/{name}" for folder in _class_folders(home) for name, _ in walk(folder)
+            )
+        ]
 
 
-def _images(home: Path) -> Iterator[Path]:
-    for file in home.glob("*/**/*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(home).parts)
-        if file.suffix.lower() in SUFFIXES and not hidden and file.is_file():
-            yield file
+def _class_folders(home: Path) -> list[Path]:
+    return [path for path in home.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+@contextmanager
+def _readable(home: Path) -> Iterator[None]:
+    """Turn what the system refuses into a sentence.
+
+    Raises:
+        DataError: the block raised an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{home} cannot be read ({error})") from error
