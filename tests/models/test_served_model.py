@@ -109,6 +109,20 @@ def test_the_pace_is_kept_across_connections(tmp_path: Path) -> None:
     assert time.monotonic() - start >= 4 / 20
 
 
+def test_a_slow_pace_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, now = KeptAnswers(tmp_path / "kept.sqlite"), 2e9
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "time", lambda: now)
+    for _ in range(3):
+        kept.wait(0.001)
+    assert slept == [0, 1000, 2000]
+    now -= 1e8  # a clock that is set right
+    kept.wait(10)
+    kept.wait(0.001)
+    assert slept[3:] == pytest.approx([60.1, 1060.1], abs=1e-3)
+
+
 def test_the_pace_is_a_flag(cli: Run, few: Path) -> None:
     service = Served(scores)
     with serving(service) as url:

@@ -20,6 +20,8 @@ CREATE TABLE IF NOT EXISTS pace (one INTEGER PRIMARY KEY, last REAL NOT NULL);
 """
 _WAIT = 60.0
 """Seconds for which another process may hold the file."""
+_BEFORE = 32
+"""Requests of other processes that one waits for at most; more, a clock has been set back."""
 
 
 class KeptAnswers:
@@ -52,7 +54,8 @@ class KeptAnswers:
             self._base.execute("BEGIN IMMEDIATE")
             row = self._base.execute("SELECT last FROM pace").fetchone()
             now = time.time()
-            pause = min(max(0.0, (row[0] if row else 0.0) + 1 / per_second - now), _WAIT)
+            last = min(row[0] if row else 0.0, now + max(_WAIT, _BEFORE / per_second))
+            pause = max(0.0, last + 1 / per_second - now)
             self._base.execute("INSERT OR REPLACE INTO pace VALUES (1, ?)", (now + pause,))
         time.sleep(pause)
 
