@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import TYPE_CHECKING
 
 import onnx
@@ -83,6 +84,9 @@ def write_wrong_models(folder: Path) -> None:
 def _write_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     torch.save(weights, folder / "net.pt")
     (folder / "net.pth").write_bytes(b"\x80")
+    (folder / "torn.pt").write_bytes(
+        b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 3, 3, 178, 44947, 0)
+    )  # no directory
     save_file(weights, folder / "net.safetensors")
     (folder / "cut.safetensors").write_bytes((folder / "net.safetensors").read_bytes()[:-9])
     heads = [name for name, tensor in weights.items() if tensor.ndim and len(tensor) == 10]

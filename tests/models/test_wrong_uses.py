@@ -83,6 +83,8 @@ FILES = [
     Wrong("-t net.pt --architecture small_resnet18", "do not fit their architecture", "check the arch", 1),
     Wrong("-t five.safetensors --architecture small_vgg", "'five' has the wrong number of classes", MAP, 1),
     Wrong("-t net.pth --architecture small_vgg", "net.pth is not read: it is damaged", "again", 1),
+    Wrong("-t torn.pt", "'torn.pt' does not say which network its weights fit", "--architecture SPEC"),
+    Wrong("-t torn.pt --architecture small_vgg", "torn.pt is not read: it is damaged", "again", 1),
     Wrong("-t cut.safetensors --architecture small_vgg", "cannot read the weights", "again", 1),
     Wrong(
         "-t whole.pt --architecture small_vgg", "whole.pt is not read: it needs", "`state_dict()` alone", 1

@@ -66,8 +66,11 @@ def is_scripted(path: Path) -> bool:
     """Return whether a file is a TorchScript archive: one that has code beside its constants."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        parts = {PurePath(name).parts[1:2] for name in archive.namelist()}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = {PurePath(name).parts[1:2] for name in archive.namelist()}
+    except Exception:  # of a damaged directory zipfile raises all kinds
+        return False
     return {("code",), ("constants.pkl",)} <= parts
 
 
