@@ -55,6 +55,18 @@ def test_a_token_goes_to_nobody_else(monkeypatch: pytest.MonkeyPatch, token: str
     assert "cret" not in str(raised.value)
 
 
+def test_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    service, proxy = Served(scores, token="s3cret"), Served(scores, metadata={"name": "proxy"})
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(served.TOKEN, "s3cret")
+    with serving(service) as url, serving(proxy) as other:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, other.partition("/v2")[0])
+        assert served.Service(url).metadata().name == "net"
+    assert not proxy.headers
+
+
 # ---------------------------------------------------------------- wrong uses
 
 
