@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,8 +13,11 @@ from helpers.linear_model import expected, scores
 from helpers.oip_server import Fault, Served, serving
 from transferzoo import load_images, load_model
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError
-from transferzoo.models import served
+from transferzoo.models import kept_answers, served
 from transferzoo.models.sources import served_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick_retries")
 
@@ -84,6 +89,16 @@ IMAGES = tensor("FP32", -1, 1, 28, 28)
         ([IMAGES] * 2, [tensor("FP32", -1, 10)], "cannot read images"),
         ([tensor("BYTES", -1, 1)], [tensor("FP32", -1, 10)], r"got BYTES \[-1, 1\]; let the server declare"),
         ([tensor("FP32", -1, 4, 28, 28)], [tensor("FP32", -1, 10)], "expected 1 or 3 channels"),
+        (
+            [tensor("FP32", 10**9, 1, 28, 28)],
+            [tensor("FP32", -1, 10)],
+            "more at once than a request can hold",
+        ),
+        (
+            [tensor("FP32", -1, 3, 10**5, -1)],
+            [tensor("FP32", -1, 10)],
+            r"got shape \[-1, 3, 100000, -1\]; let",
+        ),
         ([IMAGES], [], "gives no classes: expected metadata with an output of scores"),
         ([IMAGES], [tensor("FP32", -1, 10, 3)], r"gives no classes.*got FP32 \[-1, 10, 3\]"),
         ([IMAGES], [tensor("BYTES", -1)], "gives no classes"),
@@ -124,12 +139,59 @@ def test_what_is_not_there_is_a_sentence(known: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault(500, '{"error": "out of \\u001b[31mmemory"}'), Fault(422, "<html>no")]
+    "fault",
+    [
+        Fault(500, '{"error": "out of \\u001b[31mmemory"}'),
+        Fault(422, "<html>no"),
+        Fault(500, "[" * 10**5),
+    ],
+    ids=["error", "page", "brackets"],
 )
 def test_reasons_of_the_server_are_said(known: torch.Tensor, fault: Fault) -> None:
     with serving(Served(scores, faults=[fault])) as url, pytest.raises(ModelError) as raised:
         load_model(f"oip:{url}")(known[:1])
     said = str(raised.value)
     assert f"gives no answer ({fault.status}" in said
-    assert "out of" in said or "<html>no" in said
+    assert any(words in said for words in ("out of", "<html>no", "500 Internal Server Error"))
     assert "\x1b" not in said
+
+
+def test_an_answer_that_cannot_be_unpacked_is_a_sentence(known: torch.Tensor) -> None:
+    faults = [Fault(200, "no gzip", (("Content-Encoding", "gzip"),))] * 5
+    with (
+        serving(Served(scores, faults=faults)) as url,
+        pytest.raises(TransferZooError, match="cannot be reached"),
+    ):
+        load_model(f"oip:{url}")(known[:1])
+
+
+# ---------------------------------------------------------------- the answers that are kept
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"), [("full", "disk is full"), ("locked", "is locked"), ("damaged", "is not a database")]
+)
+def test_answers_that_cannot_be_kept_are_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: str, said: str
+) -> None:
+    monkeypatch.setattr(kept_answers, "_WAIT", 0.05)
+    file = tmp_path / "kept.sqlite"
+    kept = kept_answers.KeptAnswers(file)
+    kept.add({b"one": b"1"})
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        if trouble == "full":
+            kept._base.execute("PRAGMA max_page_count = 1")
+        elif trouble == "locked":
+            other.execute("BEGIN EXCLUSIVE")
+        else:
+            file.write_bytes(b"damaged" * 1000)
+        words = rf"the answers kept in {file} cannot be used: \w+Error: .*{said}; free some space"
+        with pytest.raises(TransferZooError, match=words):
+            kept.add({bytes([number]): bytes(5000) for number in range(9)})
+        if trouble != "full":
+            with pytest.raises(TransferZooError, match="cannot be used"):
+                kept.known([b"one"])
+            with pytest.raises(TransferZooError, match="cannot be used"):
+                kept.wait(1000)
+    if trouble != "damaged":
+        assert kept.known([b"one"]) == {b"one": b"1"}, "and nothing is lost"

@@ -6,6 +6,7 @@ alone: integers (N,) or (N, 1).
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ INPUTS = {"FP32": "float32", "FP16": "float16", "UINT8": "uint8"}
 SCORES = ("FP64", "FP32", "FP16", "BF16")
 DECLARE = "let the server answer as its metadata say, or declare what it answers"
 """What is to be done where an answer is none."""
+MOST_PIXELS, USUAL_SIDE = 2**25, 224
+"""Numbers of a request at most, where an image has so many a side if the metadata do not say: a gigabyte."""
 LABELS = ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
 
 
@@ -81,7 +84,7 @@ def interface(metadata: Metadata, url: str) -> Interface:
     """Return how a model is asked.
 
     Raises:
-        ModelError: it does not read images alone, or answers neither scores nor labels.
+        ModelError: it does not read images alone, or too many at once, or answers neither scores nor labels.
     """
     inputs, outputs = metadata.inputs or [], metadata.outputs or []
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].datatype not in INPUTS:
@@ -99,6 +102,13 @@ def interface(metadata: Metadata, url: str) -> Interface:
             f"{url} cannot read images",
             expected="1 or 3 channels, (N, C, H, W) or (N, H, W, C)",
             got=f"shape {inputs[0].shape}",
+        )
+    if (batch or 1) * (channels or 3) * prod(side or USUAL_SIDE for side in (height, width)) > MOST_PIXELS:
+        raise ModelError(
+            f"{url} takes more at once than a request can hold",
+            expected=f"at most {MOST_PIXELS:,} pixels",
+            got=f"shape {inputs[0].shape}",
+            hint="let the server declare fewer images a request, or any number (-1)",
         )
     scores = [one for one in outputs if one.datatype in SCORES and len(one.shape) == 2]
     labels = [one for one in outputs if one.datatype in LABELS and one.shape[1:] in ([], [1])]

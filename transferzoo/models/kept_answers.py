@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from transferzoo.base.errors import TransferZooError, reason
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _TABLES = """
@@ -32,25 +34,30 @@ class KeptAnswers:
     """
 
     def __init__(self, path: Path) -> None:
-        self._base = _opened(path)
+        self._base, self._path = _opened(path), path
 
     def known(self, images: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Return the answers that are known, by the digest of their images."""
+        """Return the answers that are known, by the digest of their images.
+
+        Raises:
+            TransferZooError: the file cannot be used any more; so do `add` and `wait`.
+        """
         found = {}
-        for image in images:
-            row = self._base.execute("SELECT answer FROM answers WHERE image = ?", (image,)).fetchone()
-            if row is not None:
-                found[image] = row[0]
+        with self._usable():
+            for image in images:
+                row = self._base.execute("SELECT answer FROM answers WHERE image = ?", (image,)).fetchone()
+                if row is not None:
+                    found[image] = row[0]
         return found
 
     def add(self, answers: Mapping[bytes, bytes]) -> None:
         """Keep answers by the digest of their images."""
-        with self._base:
+        with self._usable(), self._base:
             self._base.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers.items())
 
     def wait(self, per_second: float) -> None:
         """Wait until one more request keeps to so many a second, of all processes together."""
-        with self._base:
+        with self._usable(), self._base:
             self._base.execute("BEGIN IMMEDIATE")
             row = self._base.execute("SELECT last FROM pace").fetchone()
             now = time.time()
@@ -58,6 +65,16 @@ class KeptAnswers:
             pause = max(0.0, last + 1 / per_second - now)
             self._base.execute("INSERT OR REPLACE INTO pace VALUES (1, ?)", (now + pause,))
         time.sleep(pause)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise TransferZooError(
+                f"the answers kept in {self._path} cannot be used: {reason(error)}",
+                hint="free some space, wait until nothing else uses it, or delete it: all is then asked anew",
+            ) from error
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from transferzoo.base.errors import ModelError, TransferZooError, UsageError, reason
+from transferzoo.base.foreign_files import parse_json
 from transferzoo.base.printable import printable
 from transferzoo.hub.sentences import retry_after
 from transferzoo.models.inference_protocol import Answer, Interface, Metadata, numbers, request
@@ -103,7 +104,7 @@ class Service:
                     self.kept.wait(self.requests_per_second)
                 try:
                     response = _bounded(client, method, url, content)
-                except httpx2.TransportError as error:
+                except httpx2.RequestError as error:
                     if pause is None:
                         raise TransferZooError(
                             f"{self.url} cannot be reached: {_clean(reason(error))}",
@@ -156,7 +157,7 @@ def _refusal(url: str, response: Any) -> TransferZooError:
     """Return the error that a status other than 200 stands for, with the server's own reason."""
     status = response.status_code
     try:
-        said = response.json()["error"]
+        said = parse_json(response.text)["error"]
     except (ValueError, KeyError, TypeError):
         said = response.text
     why = f"{status} {response.reason_phrase}: {_clean(str(said))}".rstrip(": ")
