@@ -48,14 +48,18 @@ class KeptRecords:
         job: of the run.
         selected: the images; records of others do not count.
         folder: of the run.
+        given: rows of images that others made.
 
     Attributes:
         rows: of each file.
     """
 
-    def __init__(self, job: Job, selected: SelectedImages, folder: RunFolder) -> None:
+    def __init__(
+        self, job: Job, selected: SelectedImages, folder: RunFolder, given: Sequence[Row] = ()
+    ) -> None:
         self._job, self._folder, self._selection = job, folder, folder.selection()
         self.rows = measured_rows(job.crafting_tasks, job.attacks, job.config.curve)
+        self.rows[RECORDS] += given
         self._examples = tuple(selected.ids[shown_places(job, selected)].tolist())
         self._known: dict[str, dict[Cell, Record]] = {}
         self._shown: dict[tuple[str, str, str], Predictions] = {}

@@ -19,7 +19,7 @@ from transferzoo.base.processes import one_thread, usual_jobs
 from transferzoo.evaluation.crafting import craft_all
 from transferzoo.evaluation.examples import drawn_examples, predicted, shown_target
 from transferzoo.evaluation.image_files import read_unit, write_clean, write_unit
-from transferzoo.evaluation.kept_records import shown_places
+from transferzoo.evaluation.kept_records import KeptRecords, Measured, shown_places
 from transferzoo.evaluation.measured_target import MeasuredTarget
 from transferzoo.evaluation.measuring import measure_all
 from transferzoo.evaluation.perturbation_metrics import PerturbationMetrics
@@ -142,21 +142,19 @@ def measure_given(
             write_unit(folder.unit_path(row.pair, unit), {0: row.images[places]}, 0, job.data.ids[places])
         visibility.append(metrics.result(row.pair))
     folder.save_visibility(visibility)
-    noise = measure_all(job, selected, folder, Team(device=device), lambda *_: None)[NOISE]
-    cells = [(row.pair, target.full_name) for row in given for target in job.targets]
-    known = {(r.pair, r.target): r for r in folder.records() if r.selection == folder.selection()}
-    examples = folder.predictions()
+    measure_all(job, selected, folder, Team(device=device), lambda *_: None)
+    rows = {(row.pair, int(row.fields["steps"])): row for row in given}
+    kept = KeptRecords(job, selected, folder, tuple(rows))
     for target in job.targets:
-        missing = [row for row in given if (row.pair, target.full_name) not in known]
+        missing = kept.missing(target, [row.pair for row in given])[RECORDS]
         if missing:
             with one_thread():
                 measured = MeasuredTarget(job, selected, folder, target, {}, device)
-                known |= {(row.pair, target.full_name): measured.given(row) for row in missing}
-            examples += measured.examples
-            folder.save_predictions(examples)
-            folder.save_records(known[cell] for cell in cells if cell in known)
+                records = [measured.given(rows[row]) for row in missing]
+            kept.add(Measured({RECORDS: records}, measured.examples))
     folder.tidy()
-    return Findings([known[cell] for cell in cells], visibility=visibility, noise=noise)
+    found = kept.all()
+    return Findings(found[RECORDS], visibility=visibility, noise=found[NOISE])
 
 
 def _keep_clean(job: Job, selected: SelectedImages, folder: RunFolder) -> None:
