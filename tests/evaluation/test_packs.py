@@ -119,6 +119,37 @@ def test_surrogates_alone_choose_and_are_white_boxes(cli: Run, small: Path) -> N
     assert pack.manifest.licence == "MIT"
 
 
+@pytest.fixture
+def two_rows(cli: Run) -> Path:
+    """The run of two attacks of one budget, out of a pack, on two targets."""
+    words = ("-s", "resnet50-sam", "-a", "bim", "-a", "mi", "--images", 8, "--steps", 1)
+    assert cli("attack", *words, "--pack", "rows.zip").code == 0
+    assert cli("score", "rows.zip", "-t", "vgg,vit").code == 0
+    (run,) = Path("runs").glob("score-*")
+    return run
+
+
+def test_what_a_killed_run_or_damage_leaves_is_finished_by_the_same_command(cli: Run, two_rows: Path) -> None:
+    files = [two_rows / name for name in ("records.jsonl", "predictions.jsonl")]
+    whole = [file.read_bytes() for file in files]
+    records, predictions = (text.splitlines(keepends=True) for text in whole)
+    assert len(records) == len(predictions) == 4
+    of_vgg = b"".join(records[::2])
+    for left in (
+        (of_vgg, b"".join(predictions[::2])),
+        (of_vgg, whole[1]),
+        (whole[0][:-20], whole[1]),
+        (whole[0], whole[1][:-20]),
+    ):
+        for file, text in zip(files, left, strict=True):
+            file.write_bytes(text)
+        if left[0] == of_vgg:
+            refused(cli("report", two_rows), 1, "is not finished", "4 records", "2")
+        assert cli("score", "rows.zip", "-t", "vgg,vit").code == 0
+        assert [file.read_bytes() for file in files] == whole
+        assert cli("report", two_rows).code == 0
+
+
 def test_target_classes_are_in_it(cli: Run) -> None:
     words = ("-s", "resnet50-sam", "--images", 12, "--steps", 3, "--targeted", "next")
     ran(cli, "attack", *words, *ANYONE, "--pack", "aimed.zip")

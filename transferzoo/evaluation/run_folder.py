@@ -261,7 +261,7 @@ def open_run(path: Path) -> RunFolder:
         content = read_json(path / "config.json")
         config, schema = content["config"], content.get("schema", 1)
         sources = 1 if config["ensemble"] else len(config["surrogates"])
-        cells = sources * len(config["attacks"]) * len(config["targets"])
+        rows, targets = sources * len(config["attacks"]), len(config["targets"])
     except (OSError, ValueError, KeyError, TypeError):
         raise TransferZooError(
             f"{path} is not a run folder",
@@ -275,6 +275,7 @@ def open_run(path: Path) -> RunFolder:
             got=str(schema),
             hint="run its attack command again, which makes a new folder",
         )
+    cells = (len(run.visibility()) or rows) * targets  # a pack may have several rows of a budget
     if (done := len(run.records())) < cells:
         raise TransferZooError(
             f"the run {path} is not finished",
