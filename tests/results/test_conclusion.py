@@ -172,3 +172,12 @@ def test_noise_is_that_of_the_same_images(change: dict[str, object]) -> None:
         assert shown["random noise\non images of b"] == "75.0"
     assert noise_beside([others], rows[0]) is None
     assert "random noise" not in conclusion(Findings(rows[:1], noise=[others]))
+
+
+@pytest.mark.parametrize("change", [{"selection": "others"}, {"seed": 1}])
+def test_noise_on_other_images_of_one_surrogate_has_a_row_of_its_own(change: dict[str, object]) -> None:
+    rows = [record("a", "c", "1000"), record("a", "c", "110000", attack="mi@linf,eps=8/255", **change)]
+    beside = [noise("c", "0001"), noise("c", "011100", **change)]
+    table = tables(Findings(rows, noise=beside))[0]
+    shown = {row[0]: row[-1].partition("\n")[0] for row in table.rows[2:]}
+    assert shown == {"random noise\non images of a, bim": "25.0", "random noise\non images of a, mi": "50.0"}

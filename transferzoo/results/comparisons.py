@@ -13,7 +13,6 @@ from transferzoo.attacks.techniques import TECHNIQUES
 from transferzoo.base.errors import UsageError
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.results import statistics
-from transferzoo.results.records import NOISE_SURROGATE
 from transferzoo.zoo.reader import read_zoo
 
 if TYPE_CHECKING:
@@ -155,44 +154,6 @@ def noise_mean(noise: Sequence[Record], cells: Mapping[str, Record]) -> float | 
     known = {name: record for name, record in found.items() if record is not None}
     mean = mean_rate(known) if len(known) == len(found) else None
     return mean and mean[0]
-
-
-def noise_rows(found: Findings) -> dict[str, tuple[Mean | None, dict[str, Record]]]:
-    """Return the rows of noise, one a budget and images, by what they are called.
-
-    Each is a mean and the records by target. The mean is over the targets that all rows beside it have in
-    their means; None where these differ, as where each surrogate is a target of the others.
-    """
-    rows: dict[tuple[str, str, int], dict[str, Record]] = defaultdict(dict)
-    for record in found.noise:
-        rows[record.attack, record.selection, record.seed][record.target] = record
-    budgets = {attack for attack, _, _ in rows}
-    images = {(r.selection, r.seed): r.surrogate_name for r in reversed(found.records)}
-    return {
-        NOISE_SURROGATE
-        + (f"\n{attack.partition('@')[2]}" if len(budgets) > 1 else "")
-        + (f"\non images of {images[selection, seed]}" if len(images) > 1 else ""): (
-            _mean_beside(found.records, cells),
-            cells,
-        )
-        for (attack, selection, seed), cells in rows.items()
-        if (selection, seed) in images
-    }
-
-
-def _mean_beside(records: Sequence[Record], noise: Mapping[str, Record]) -> Mean | None:
-    """Return the mean of noise over the targets of the means beside it.
-
-    None where these have different ones, or one of which there is no noise.
-    """
-    averaged = [
-        {name for name, r in cells.items() if not r.white_box}
-        for cells in rows_of(records).values()
-        if any(noise_beside(list(noise.values()), r) for r in cells.values())
-    ]
-    if not averaged or any(names != averaged[0] for names in averaged) or not averaged[0] <= noise.keys():
-        return None
-    return mean_rate({name: record for name, record in noise.items() if name in averaged[0]})
 
 
 def same_weights(records: Sequence[Record]) -> list[list[str]]:

@@ -30,7 +30,6 @@ from transferzoo.results.comparisons import (
     mean_rate,
     noise_beside,
     noise_mean,
-    noise_rows,
     p_value,
     paired,
     paired_tests,
@@ -39,6 +38,7 @@ from transferzoo.results.comparisons import (
     rows_of,
 )
 from transferzoo.results.conclusion import conclusion, notes
+from transferzoo.results.noise_rows import noise_rows
 from transferzoo.results.rivals import best_means, best_on
 from transferzoo.results.trainings import trainings, trainings_table
 
@@ -144,7 +144,7 @@ def _matrix(rows: Mapping[Row, Mapping[str, Record]], found: Findings) -> Table:
         lines.append((row_label(name, rows), average, *rates))
     records = [record for cells in rows.values() for record in cells.values()]
     extra, costs = _costs(rows, seconds)
-    for label, (mean, cells) in noise_rows(found).items():
+    for label, mean, cells in noise_rows(found):
         shown = (_matrix_cell(cells.get(target), None) for target in targets)
         lines.append((label, rate_text(*mean) if mean else "–", *shown))
         costs.append(("0", "–") if extra else ())
