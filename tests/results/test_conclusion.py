@@ -10,7 +10,7 @@ from helpers.records import record
 from transferzoo.results.comparisons import Findings, mean_rate, noise_beside
 from transferzoo.results.conclusion import conclusion, notes
 from transferzoo.results.records import short
-from transferzoo.results.statistics import wilson
+from transferzoo.results.statistics import paired_difference, wilson
 from transferzoo.results.tables import tables
 from transferzoo.results.writers import to_json
 
@@ -181,3 +181,16 @@ def test_noise_on_other_images_of_one_surrogate_has_a_row_of_its_own(change: dic
     table = tables(Findings(rows, noise=beside))[0]
     shown = {row[0]: row[-1].partition("\n")[0] for row in table.rows[2:]}
     assert shown == {"random noise\non images of a, bim": "25.0", "random noise\non images of a, mi": "50.0"}
+
+
+def test_the_best_of_many_rows_has_a_p_for_all_that_it_is_the_best_of() -> None:
+    first, best = "0" * 40, "1" * 5 + "0" * 35
+    rows = [record("a", "t", first), record("b", "t", best)]
+    p = paired_difference([0.0] * 40, [float(hit) for hit in best]).p
+    assert 0.05 / 3 < p < 0.05
+    assert conclusion(Findings(rows)).endswith(f"; +12.5 points over a, paired p = {p:.3f}.")
+    rows += [record(name, "t", "1" * 2 + "0" * 38) for name in "cd"]
+    said = f"; +12.5 points over a, which may be chance (paired p = {3 * p:.3f} after Holm's correction)."
+    assert conclusion(Findings(rows)).endswith(said)
+    rows.append(record("e", "t", "1" * 3 + "0" * 37, attack="bim@linf,eps=16/255"))
+    assert f"{3 * p:.3f} after" in conclusion(Findings(rows)), "one of another budget is no rival"

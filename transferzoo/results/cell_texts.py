@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.results.comparisons import attack_name, brief, mean_rate, percent
+from transferzoo.results.comparisons import attack_name, brief, mean_rate, p_value, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -90,6 +90,11 @@ def fools(record: Record, targets: str, *, several: bool = False) -> str:
 def counted_text(record: Record) -> str:
     """Return what a sentence says of images that count although they were wrong before."""
     return ", whether or not classified correctly before" if record.images_correct_for == "none" else ""
+
+
+def corrected_p(p: float, tests: int) -> str:
+    """Return what follows "p" of one of several tests: "= 0.030 after Holm's correction"."""
+    return p_value(p) + (" after Holm's correction" if tests > 1 else "")
 
 
 def _budget(attack: str) -> list[str]:

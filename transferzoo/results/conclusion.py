@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferzoo.results.cell_texts import counted_text, fools
+from transferzoo.results.cell_texts import corrected_p, counted_text, fools
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
     attack_name,
     brief,
     mean_rate,
     noise_mean,
-    p_value,
     paired_tests,
     percent,
     rows_of,
     same_weights,
 )
 from transferzoo.results.rivals import rivals
+from transferzoo.results.statistics import holm_adjusted
 from transferzoo.results.trainings import trainings, trainings_sentence
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 def conclusion(found: Findings) -> str:
     """Return a sentence on the row with the highest mean: its rate, noise beside it, and the first row.
 
-    Only rows with the images, targets and budget of the first that has a mean are compared. Empty where none
-    has a target that is not white-box. Where there are several trainings by one recipe, the sentence is on
-    recipes, since the best of several trainings is so by chance too.
+    Only rows with the images, targets and budget of the first that has a mean are compared. The best of many
+    equal rows is above the first by chance, so its p is corrected for all of them. Empty where no row has a
+    target that is not white-box. Where there are several trainings by one recipe, the sentence is on recipes,
+    since the best of several trainings is so by chance too.
     """
     if groups := trainings(found.records):
         return trainings_sentence(groups, found.noise)
@@ -73,14 +74,14 @@ def _against_the_first(records: Sequence[Record], best: Row, means: Mapping[Row,
         return ""
     if best == next(iter(means)):
         return "; no other row has a higher mean"
-    for test in paired_tests(records):
-        if (test["surrogate"], test["attack"]) == best:
-            difference = test["mean_difference"]
-            points = f"{100 * difference['mean']:+.1f} points over {_name(first, rows)}"
-            if difference["p"] < SIGNIFICANT:
-                return f"; {points}, paired p {p_value(difference['p'])}"
-            return f"; {points}, which may be chance (paired p {p_value(difference['p'])})"
-    return ""
+    tests = {(test["surrogate"], test["attack"]): test["mean_difference"] for test in paired_tests(records)}
+    tests = {row: difference for row, difference in tests.items() if row in means}
+    if best not in tests:
+        return ""
+    p = dict(zip(tests, holm_adjusted([each["p"] for each in tests.values()]), strict=True))[best]
+    points = f"{100 * tests[best]['mean']:+.1f} points over {_name(first, rows)}"
+    said = f"paired p {corrected_p(p, len(tests))}"
+    return f"; {points}, {said}" if p < SIGNIFICANT else f"; {points}, which may be chance ({said})"
 
 
 def _name(row: Row, rows: Rows) -> str:
