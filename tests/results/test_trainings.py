@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from helpers.records import record
-from transferzoo.results.comparisons import Findings
+from transferzoo.results.comparisons import Findings, p_value
 from transferzoo.results.conclusion import conclusion
-from transferzoo.results.statistics import crossed_difference
+from transferzoo.results.statistics import crossed_difference, holm_adjusted
 from transferzoo.results.tables import tables
 from transferzoo.results.trainings import difference, trainings
 from transferzoo.results.writers import to_json
@@ -84,6 +84,17 @@ def test_trainings_on_other_images_are_not_pooled() -> None:
     assert not trainings(records)
 
 
+def test_the_largest_group_of_like_trainings_is_pooled_in_any_order() -> None:
+    other = record("sgd@10", "x", draws(0.5), selection="other")
+    like = [record(f"sgd@{seed}", "x", draws(0.5)) for seed in (11, 12)]
+    sam = [record(f"sam@{seed}", "x", draws(0.5)) for seed in (11, 12)]
+    for records in ([other, *like, *sam], [*reversed(like), *sam, other]):
+        sgd, _ = trainings(records)
+        assert (list(sgd.cells), sgd.left_out) == ([11, 12], (10,))
+        pooled = next(t for t in tables(Findings(records)) if t.title.startswith("Over several"))
+        assert "most by their recipe, and left out: sgd@10." in pooled.caption
+
+
 def words(records: list[Record]) -> tuple[str, list[str]]:
     """Return the conclusion, and the titles of the tables."""
     return conclusion(Findings(records)), [table.title for table in tables(Findings(records))]
@@ -100,6 +111,24 @@ def test_the_sentence_is_on_recipes_and_never_on_the_best_training() -> None:
     assert f"; {100 * found.mean:+.1f} points over sgd (p " in said and "@1" not in said
     assert titles[1].startswith("Over several trainings")
     assert not any("trainings" in title for title in words(RECORDS[:2])[1])
+
+
+def test_a_difference_over_some_of_the_seeds_says_so() -> None:
+    both, more = ("sgd@10", "sgd@11", "sam@10", "sam@11"), ("sam@12", "sam@13")
+    records = [record(name, "x", draws(0.3)) for name in both] + [record(n, "x", draws(0.9)) for n in more]
+    sgd, sam = trainings(records)
+    found = difference(sgd, sam)
+    assert found is not None and sam.mean().mean - sgd.mean().mean > found.mean + 0.1
+    assert f"; over the 2 seeds in common {100 * found.mean:+.1f} points over sgd" in words(records)[0]
+    assert tables(Findings(records))[1].rows[1][3].endswith("]\nover the 2 seeds in common")
+    assert "in common" not in words(RECORDS)[0] + tables(Findings(RECORDS))[1].rows[1][3]
+
+
+def test_the_best_of_many_recipes_has_a_p_for_all_that_it_is_the_best_of() -> None:
+    others = [record(f"swa@{seed}", t, draws(0.2)) for seed in (10, 11, 12) for t in "xy"]
+    sgd, *rest = trainings([*RECORDS, *others])
+    p = holm_adjusted([found.p for group in rest if (found := difference(sgd, group))])[0]
+    assert f" points over sgd (p {p_value(p)} after Holm's correction)." in words([*RECORDS, *others])[0]
 
 
 def test_attacks_of_other_budgets_are_not_compared() -> None:

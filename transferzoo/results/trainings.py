@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.table import Mark, Marked, Table
-from transferzoo.results.cell_texts import counted_text, fools, interval_text, rate_text
+from transferzoo.results.cell_texts import corrected_p, counted_text, fools, interval_text, rate_text
 from transferzoo.results.comparisons import (
     SIGNIFICANT,
     attack_name,
@@ -25,7 +25,7 @@ from transferzoo.results.comparisons import (
     rows_of,
 )
 from transferzoo.results.records import short
-from transferzoo.results.statistics import Difference, crossed_difference
+from transferzoo.results.statistics import Difference, crossed_difference, holm_adjusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,10 @@ _TRAINING = re.compile(r"(?P<recipe>[^:&@]+)@(?P<seed>\d+)")
 """The name of one of several trainings; "hf-hub:OWNER/NAME@REVISION" is none."""
 
 
-UNLIKE = " Rows of other images, targets or budgets than the first are not compared with it."
+UNLIKE = (
+    " Rows of other images, targets or budgets than the first, or with fewer than two of its seeds, are not "
+    "compared with it."
+)
 """What a caption says where there are such rows."""
 
 
@@ -54,11 +57,13 @@ class Trainings:
         attack: canonical form.
         cells: training seed → target → record, at least two seeds; targets that are white-box for one of
             them are in none.
+        left_out: further seeds, of trainings on other images or targets.
     """
 
     recipe: str
     attack: str
     cells: Mapping[int, Mapping[str, Record]]
+    left_out: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -94,20 +99,24 @@ def trainings(records: Sequence[Record]) -> list[Trainings]:
     for (surrogate, attack), cells in rows_of(records).items():
         if match := _TRAINING.fullmatch(surrogate):
             found[match["recipe"], attack][int(match["seed"])] = cells
-    return [
-        group
-        for row, by_seed in found.items()
-        if (group := _without_white_boxes(row, by_seed)) and len(group.cells) > 1
-    ]
+    groups = (_most_alike(row, by_seed) for row, by_seed in found.items())
+    return [group for group in groups if len(group.cells) > 1]
 
 
-def _without_white_boxes(row: Row, by_seed: Mapping[int, Mapping[str, Record]]) -> Trainings | None:
-    """Return the trainings that have the first's images and targets; None if no target is left."""
+def _most_alike(row: Row, by_seed: Mapping[int, Mapping[str, Record]]) -> Trainings:
+    """Return as many trainings as have the same images and targets, white boxes aside."""
     known = {name for cells in by_seed.values() for name, record in cells.items() if record.white_box}
     kept = {seed: {n: r for n, r in cells.items() if n not in known} for seed, cells in by_seed.items()}
-    first = next(iter(kept.values()))
-    alike = {seed: cells for seed, cells in sorted(kept.items()) if comparable(first, cells)}
-    return Trainings(*row, alike) if alike else None
+    alike = [
+        {s: kept[s] for s in sorted(kept) if s == seed or comparable(kept[seed], kept[s])} for seed in kept
+    ]
+    most = max(alike, key=len)
+    return Trainings(*row, most, tuple(sorted(kept.keys() - most.keys())))
+
+
+def in_common(first: Trainings, second: Trainings) -> list[int]:
+    """Return the seeds that both have."""
+    return sorted(first.cells.keys() & second.cells.keys())
 
 
 def difference(first: Trainings, second: Trainings) -> Difference | None:
@@ -116,7 +125,7 @@ def difference(first: Trainings, second: Trainings) -> Difference | None:
     Seeds are paired as in studies: one seed is one order of the images and one initialisation. None where
     they have fewer than two seeds in common, or other images, targets or budgets.
     """
-    common = sorted(first.cells.keys() & second.cells.keys())
+    common = in_common(first, second)
     if len(common) < 2 or not first.is_rival(second):
         return None
     one, other = (
@@ -152,8 +161,16 @@ def trainings_table(groups: Sequence[Trainings]) -> Table:
         rows=lines,
         caption="Intervals over trainings and images (two-level bootstrap's variance, Student's t): "
         "they speak of the recipe, those of single rows of one training's weights."
-        + (UNLIKE if not all(map(groups[0].is_rival, groups)) else ""),
+        + _left_out(groups)
+        + (UNLIKE if None in [_behind(groups, group) for group in groups[1:]] else ""),
     )
+
+
+def _left_out(groups: Sequence[Trainings]) -> str:
+    """Return what a caption says of trainings that are in no mean."""
+    names = [f"{short(group.recipe)}@{seed}" for group in groups for seed in group.left_out]
+    others = ", ".join(dict.fromkeys(names))
+    return f" On other images or targets than most by their recipe, and left out: {others}." if names else ""
 
 
 def _behind(groups: Sequence[Trainings], group: Trainings) -> Difference | None:
@@ -170,6 +187,8 @@ def _against(groups: Sequence[Trainings], group: Trainings) -> tuple[Cell, Cell]
         Mark.NEGATIVE: significant and found.mean < 0,
     }
     text = f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    if group.cells.keys() != groups[0].cells.keys():
+        text += f"\nover the {len(in_common(groups[0], group))} seeds in common"
     return Marked.where(text, ends), p_value(found.p).removeprefix("= ")
 
 
@@ -184,7 +203,8 @@ def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> 
         groups: at least one.
         noise: records of random noise.
     """
-    best = max(filter(groups[0].is_rival, groups), key=lambda group: group.mean().mean)
+    rivals = [group for group in groups if groups[0].is_rival(group)]
+    best = max(rivals, key=lambda group: group.mean().mean)
     mean, cells = best.mean(), next(iter(best.cells.values()))
     record = next(iter(cells.values()))
     targets = f"{len(best.targets)} targets in the mean" if len(best.targets) > 1 else short(best.targets[0])
@@ -199,10 +219,28 @@ def trainings_sentence(groups: Sequence[Trainings], noise: Sequence[Record]) -> 
     sentence += counted_text(record)
     if (beside := noise_mean(noise, cells)) is not None:
         sentence += f"; random noise of the same budget on {percent(beside)} %"
-    if found := _behind(groups, best):
-        chance = "" if found.p < SIGNIFICANT else ", which may be chance"
-        sentence += f"; {100 * found.mean:+.1f} points over {first}{chance} (p {p_value(found.p)})"
-    return sentence + "."
+    return f"{sentence}{_lead(rivals, best, first)}."
+
+
+def _lead(rivals: Sequence[Trainings], best: Trainings, name: str) -> str:
+    """Return how far the best is ahead of the first, p corrected for all that it is the best of.
+
+    Args:
+        rivals: the first, and all that are compared with it.
+        best: one of them.
+        name: of the first.
+    """
+    first, *others = rivals
+    found = [(group, behind) for group in others if (behind := difference(first, group))]
+    corrected = holm_adjusted([behind.p for _, behind in found])
+    for (group, behind), p in zip(found, corrected, strict=True):
+        if group is best:
+            same = first.cells.keys() == best.cells.keys()
+            over = "" if same else f"over the {len(in_common(first, best))} seeds in common "
+            chance = "" if p < SIGNIFICANT else ", which may be chance"
+            points = f"{over}{100 * behind.mean:+.1f} points over {name}"
+            return f"; {points}{chance} (p {corrected_p(p, len(found))})"
+    return ""
 
 
 def to_dict(groups: Sequence[Trainings]) -> list[dict[str, Any]]:
