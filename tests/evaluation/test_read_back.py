@@ -162,6 +162,18 @@ def test_clean_predictions_are_asked_for_once(
     assert asked.count(60) == 2, "what is damaged is asked for again"
 
 
+def test_another_target_asks_no_model_again(
+    cli: Run, few: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although its defence needs a package that the others do not."""
+    _outcomes(cli, few)
+    before = {file: file.read_bytes() for file in cache.glob("predictions/*.safetensors")}
+    assert len(before) == 2
+    _outcomes(cli, few, "-t", "vgg|jpeg:quality=75")
+    after = {file: file.read_bytes() for file in cache.glob("predictions/*.safetensors")}
+    assert len(after) == 3 and after.items() > before.items()
+
+
 def _cast(tensors: Tensors) -> Tensors:
     return {
         name: tensor.long() if tensor.ndim and len(tensor) == 60 else tensor

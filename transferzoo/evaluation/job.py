@@ -22,6 +22,7 @@ from transferzoo.results.records import SurrogateAttack
 
 if TYPE_CHECKING:
     import hashlib
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -76,12 +77,6 @@ class Job:
         return tuple(CraftingTask(models, attack) for models in groups for attack in self.attacks)
 
     @property
-    def _packages(self) -> tuple[str, ...]:
-        """Packages whose versions the targets' defences depend on."""
-        defences = {m.defence for m in self.targets if m.defence}
-        return tuple(sorted({name for spec in defences for name in read_defence(spec).packages}))
-
-    @property
     def title(self) -> str:
         """What a run is about, as the name of its folder begins: "resnet50-sam-mi+di".
 
@@ -111,7 +106,7 @@ class Job:
             "images": tensors_state(self.data.ids, after=self._pixels).hexdigest(),
             "environment": self.content["environment"],
             **used(*DEFENCES.origins(model.defence)),
-            "versions": self.key["versions"],
+            "versions": _others(_versions([model])),
         }
 
     @cached_property
@@ -128,7 +123,7 @@ class Job:
         Raises:
             ModelError: see `content`.
         """
-        others = {name: text for name, text in self.content["versions"].items() if name != "transferzoo"}
+        others = _others(self.content["versions"])
         return {**self.content, "config": self.config.key(), "versions": others}
 
     @cached_property
@@ -140,9 +135,6 @@ class Job:
         """
         models = {m.full_name: m for m in (*self.surrogates, *self.targets)}
         identities = {name: identity(model) for name, model in models.items()}
-        needed: dict[str, str] = {}
-        for model in models.values():
-            needed |= loadable(model).versions()
         collected = {
             name: sha256(file)
             for name, file in {
@@ -176,8 +168,22 @@ class Job:
                 *(one for spec in self.config.attacks for one in TECHNIQUES.origins(spec.techniques)),
                 *(one for model in self.targets for one in DEFENCES.origins(model.defence)),
             ),
-            "versions": versions(*self._packages) | needed,
+            "versions": _versions([*models.values()]),
         }
+
+
+def _versions(models: Sequence[ModelSpec]) -> dict[str, str]:
+    """Return the versions of packages that what models predict depends on, behind their defences."""
+    defences = {model.defence for model in models if model.defence}
+    found = versions(*sorted({name for spec in defences for name in read_defence(spec).packages}))
+    for model in models:
+        found |= loadable(model).versions()
+    return found
+
+
+def _others(found: Mapping[str, str]) -> dict[str, str]:
+    """Return versions without this package's."""
+    return {name: text for name, text in found.items() if name != "transferzoo"}
 
 
 @dataclass(frozen=True)
