@@ -33,6 +33,11 @@ def test_a_path_may_be_the_end_of_another(tmp_path: Path) -> None:
     assert _answers(tmp_path, lines, ["a/coat/1.png", "1.png", "coat/1.png"]) == [5, 3, 4]
 
 
+def test_a_name_may_have_dots_and_no_suffix(tmp_path: Path) -> None:
+    for lines in (["val.0001,3", "adv/val.0002,5"], ["val.0001.JPG,3", "val.0002.png,5"]):
+        assert _answers(tmp_path, lines, ["adv/val.0001.png", "adv/val.0002.png"]) == [3, 5]
+
+
 @pytest.mark.parametrize(
     ("lines", "names", "sentence"),
     [

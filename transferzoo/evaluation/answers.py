@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transferzoo.base.errors import DataError, few, refusal
 from transferzoo.base.foreign_files import read_csv
 from transferzoo.datasets.labels import LABEL_COLUMNS, checked
+from transferzoo.datasets.pixels import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +134,7 @@ def read_answers(
 
 
 class _Rows:
-    """Lines of a file, looked up by the name of an image's file without its suffix.
+    """Lines of a file, looked up by the name of an image's file without the suffix of images.
 
     Files of several folders may have the same name: a line is of an image if their paths are the same, else
     if its path ends with the image's, else if it has no folder and no other image has its name.
@@ -177,7 +178,7 @@ class _Rows:
 
 def _parts(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name.replace("\\", "/"))
-    return (path.with_suffix("") if path.name else path).parts
+    return (path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).parts
 
 
 def _best(scores: Sequence[str | None], where: str) -> int:
