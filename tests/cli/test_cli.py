@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Result
 
@@ -228,7 +228,11 @@ def test_plan(cli: Run, few: Path) -> None:
     names = ["fashion-mnist/resnet18", "fashion-mnist/resnet50-sgd", "fashion-mnist/vgg"]
     assert sorted(plan["loads"]) == sorted(plan["models"]) == names
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in plan["models"].values())
-    said = " ".join(cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run").out.split())
+    written = [f"plan.{kind}" for kind in ("json", "csv", "md")]
+    done = cli(*ATTACK, "--data", few, "-a", "mi", "--dry-run", *(f"--output={name}" for name in written))
+    said = " ".join(done.out.split())
+    assert json.loads(Path("plan.json").read_text()) == plan
+    assert all("resnet50-sgd" in Path(name).read_text() for name in written)
     assert "resnet50-sgd 2 On 6 images, 12 gradient evaluations in all; targets: " in said
     assert f"Run folder: {plan['run_folder']}." in said
     both = ("-a", "mi", "-a", "di", "--images", 5000)

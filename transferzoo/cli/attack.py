@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from transferzoo.base.notes import Notes
 from transferzoo.cli.attack_request import AttackRequest
-from transferzoo.cli.output import as_written, log, progress, report_once, show_json
+from transferzoo.cli.output import as_written, log, progress, report_once
 from transferzoo.cli.parameters import command
 from transferzoo.cli.report import publish
-from transferzoo.cli.tables import print_tables
+from transferzoo.cli.tables import publish_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,22 +35,21 @@ def attack(request: AttackRequest) -> None:
     found = find(request, notes)
     if request.dry_run and (known := found.lacks()) is not None:
         notes.tell()
-        _show_plan(known, as_json=request.json)
+        _publish_plan(known, files, as_json=request.json)
         return
     run = prepare(found, notes)
     if request.dry_run:
-        _show_plan(plan_of(run), as_json=request.json)
+        _publish_plan(plan_of(run), files, as_json=request.json)
         return
     _attack(run, files)
 
 
-def _show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
+def _publish_plan(plan: Mapping[str, Any], files: Sequence[Path], *, as_json: bool) -> None:
+    """Print a plan and write it to files; CSV has a line for each surrogate and attack."""
     from transferzoo.cli.dry_run import plan_table
 
-    if as_json:
-        show_json(plan)
-    else:
-        print_tables(plan_table(plan))
+    costs = plan["gradient_evaluations"]["per_image"]
+    publish_tables([plan_table(plan)], lambda: plan, lambda: costs, files, as_json=as_json)
 
 
 def _attack(run: Prepared, files: Sequence[Path]) -> None:
