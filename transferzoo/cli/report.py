@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transferzoo.page.inputs import ReportInputs
     from transferzoo.page.parts import Part
     from transferzoo.results.comparisons import Findings
+    from transferzoo.studies.result_file import Results
 
 
 def report(
@@ -42,7 +43,7 @@ def report(
     ] = None,
     output: Output = None,
     verdicts: Annotated[
-        bool, typer.Option("--verdicts", help="Of a study, print no table but that of its verdicts.")
+        bool, typer.Option("--verdicts", help="Of a study, print its verdicts alone.")
     ] = False,
     visibility: Visible = False,
     json: Json = False,
@@ -103,7 +104,22 @@ def _publish(
     for runs in inputs.runs:
         publish(runs.findings, files, as_json=as_json, visibility=visibility)
     for results in inputs.studies:
-        publish_study(results, files, as_json=as_json, brief=brief)
+        if brief:
+            _publish_verdicts(results, files, as_json=as_json)
+        else:
+            publish_study(results, files, as_json=as_json)
+
+
+def _publish_verdicts(results: Results, files: Sequence[Path], *, as_json: bool) -> None:
+    """Print the verdicts of a study, the first of its tables, or as JSON, and write them to files."""
+    from transferzoo.studies.claims import judge
+    from transferzoo.studies.result_file import csv_rows
+    from transferzoo.studies.tables import tables, to_json
+
+    verdicts = judge(results)
+    shown = tables(results, verdicts)[:1]
+    content = {"verdicts": to_json(results, verdicts)["verdicts"]}
+    publish_tables(shown, lambda: content, partial(csv_rows, results), files, as_json=as_json)
 
 
 def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility: bool) -> None:
