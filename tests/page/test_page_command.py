@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,6 @@ from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Result
 
@@ -93,6 +93,19 @@ def test_verdicts_can_be_printed_alone(cli: Run, file: Path) -> None:
     assert "verdict" in verdicts
     assert "what was measured" in every.removeprefix(verdicts)
     assert "what was measured" not in verdicts
+    alone = json.loads(cli("report", file, "--verdicts", "--json", "--output", "v.json").out)
+    assert alone == {"verdicts": json.loads(cli("report", file, "--json").out)["verdicts"]}
+    assert alone == json.loads(Path("v.json").read_text())
+
+
+def test_a_row_in_several_runs_has_one_perturbation(cli: Run, few: Path) -> None:
+    """On other targets, counted by the same images."""
+    more = (*ATTACK[:3], "-t", "vit", *ATTACK[7:], "--images-correct-for", "none", "--data", few)
+    both = [cli(*more, "--runs", "a"), cli(*more[:4], "densenet", *more[5:], "--runs", "b")]
+    assert [done.code for done in both] == [0, 0], both
+    done = cli("report", *Path("a").iterdir(), *Path("b").iterdir(), "--visibility", "--json")
+    found = json.loads(done.out)
+    assert (len(found["records"]), len(found["visibility"])) == (2, 1)
 
 
 def test_a_page_of_runs_and_studies_shows_images(cli: Run, run: Path, file: Path, tmp_path: Path) -> None:

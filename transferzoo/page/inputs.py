@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from transferzoo.base.errors import DataError, TransferZooError, UnknownNameError, UsageError
 from transferzoo.evaluation.run_folder import CURVE, NOISE, open_run
 from transferzoo.results.comparisons import Findings, rows_of
+from transferzoo.results.records import SurrogateAttack
 from transferzoo.studies.result_file import RESULTS, SUFFIX, read_results, with_shared
 from transferzoo.studies.schema import built_in
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferzoo.evaluation.run_folder import RunFolder
-    from transferzoo.results.records import Record
+    from transferzoo.results.records import Record, Visibility
     from transferzoo.studies.result_file import Results
 
 
@@ -107,15 +108,23 @@ def _share_a_table(records: Sequence[Record]) -> bool:
 
 
 def merge_findings(runs: Sequence[RunFolder]) -> Findings:
-    """Return the findings of all runs as one; runs on the same images share their noise."""
+    """Return the findings of all runs as one.
+
+    Runs on the same images share their noise, and what is said of a row's perturbations.
+    """
     noise = {
         (r.attack, r.target, r.selection, r.seed, r.targeted): r for run in runs for r in run.records(NOISE)
     }
+    visible: dict[SurrogateAttack, Visibility] = {}
+    for line in (line for run in runs for line in run.visibility()):
+        pair = SurrogateAttack(line.surrogate, line.attack)
+        if pair not in visible or visible[pair].lacks_ssim:
+            visible[pair] = line
     return Findings(
         [record for run in runs for record in run.records()],
         [record for run in runs for record in run.records(CURVE)],
         {source: value for run in runs for source, value in run.seconds().items()},
-        [line for run in runs for line in run.visibility()],
+        list(visible.values()),
         list(noise.values()),
     )
 
