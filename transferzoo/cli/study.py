@@ -187,21 +187,20 @@ def read_finished(grid: Grid, store: Store, own: Path | None, build: Callable[..
     return found
 
 
-def publish(found: Results, files: Sequence[Path], *, as_json: bool, brief: bool = False) -> None:
+def publish(found: Results, files: Sequence[Path], *, as_json: bool) -> None:
     """Print the results of a study, tables or JSON, on stdout and write them to files.
 
     Args:
         found: the results.
         files: to write too.
         as_json: print JSON.
-        brief: of tables the first alone, the verdicts where there are claims.
     """
     from transferzoo.studies.claims import judge
     from transferzoo.studies.result_file import csv_rows
     from transferzoo.studies.tables import tables, to_json
 
     verdicts = judge(found)
-    shown = tables(found, verdicts)[: 1 if brief else None]
+    shown = tables(found, verdicts)
     content, lines = partial(to_json, found, verdicts), partial(csv_rows, found)
     publish_tables(shown, content, lines, files, as_json=as_json)
 
