@@ -237,7 +237,11 @@ def test_images_whose_digest_is_known_are_not_read(tmp_path: Path, monkeypatch: 
         tmp_path / "zoo.yaml",
         digests=tuple(grid.digests.items()),
     )
-    assert _worker_context(task).grid.cells == grid.cells
+    context = _worker_context(task)
+    assert context.grid.cells == grid.cells
+    assert _worker_context(task) is context
+    assert _worker_context(replace(task, store=tmp_path / "other")) is not context
+    assert _worker_context(task) is not context, "however many rounds a search has, the images are there once"
 
 
 def test_seeds_come_one_after_the_other(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class WorkerContext:
-    """Grid, data and store of a task, loaded once in each worker process."""
+    """Grid, data and store of a task; a worker process keeps those of its last one."""
 
     grid: Grid
     dataset: DatasetSpec
@@ -155,7 +155,7 @@ def _change_directory(base: Path) -> None:
         ) from None
 
 
-@cache
+@lru_cache(maxsize=1)  # each has the images, and a search has a task a round
 def _worker_context(task: Task) -> WorkerContext:
     study = Study.model_validate_json(task.study)
     zoo = measured(read_zoo(task.zoo), study.dataset, study.split, task.root)
