@@ -83,8 +83,8 @@ def run_audit(
         TransferZooError: a folder cannot be written.
     """
     began = time.monotonic()
+    baseline = None if request.baseline is None else read_audit(request.baseline)
     with formats.none_left(folder, request.baseline) as known:
-        baseline = None if request.baseline is None else read_audit(request.baseline)
         found = plan(request, talk)
         check_baseline(found, baseline)
         if folder is None and usual is not None:
