@@ -271,3 +271,7 @@ def test_a_model_that_attacks_itself_is_left_out(cli: Run, few: Path) -> None:
     kept = read_audit(Path("audits/resnet50-sgd/audit.json"))
     assert {one.surrogate for one in kept.attackers} == {"fashion-mnist/resnet50-sam"}
     assert "Left out, as they have the weights of the audited model" in done.out
+    named = ["audit", "resnet50-sgd", *words[2:6], "-s", "resnet50-sam", "-a", "fgsm", "--folder", "named"]
+    assert cli(*named, "--images", 20, "--max-rate", "100%").code == 0
+    controls = read_audit(Path("named/audit.json")).controls
+    assert kept.controls == controls, "the others are judged under the same attackers"

@@ -237,7 +237,7 @@ class _Outcome:
             )
 
     def controls(self) -> Controls:
-        """Return the noise beside the first attacker, and the best ones' rates on models that none has.
+        """Return the noise beside the first attacker, and what those that count do to models that none has.
 
         Raises:
             DataError: there is no noise, and the model was to be shown some.
@@ -246,9 +246,10 @@ class _Outcome:
         noise = noise_beside(self.found[0][1].noise, first)
         if noise is None and first.target not in self.jobs[0].noiseless:
             raise DataError("the noise beside the attackers is missing", hint="run the audit again")
-        references = []
+        references, pairs = [], {each.pair for each in self.kept}
+        found = [each for _, one in self.found for each in one.records if each.pair in pairs]
         for target in self.jobs[0].targets[1:]:
-            records = [r for _, one in self.found for r in one.records if r.target == target.full_name]
+            records = [each for each in found if each.target == target.full_name]
             if any(each.white_box for each in records) or records[0].n < 2:
                 continue
             references.append(Reference(name=target.full_name, rate=held_out(_hits(records)).rate))

@@ -119,7 +119,7 @@ class HeldOut(FrozenModel):
 
 
 class Reference(FrozenModel):
-    """A model of the zoo under the same attackers: the rate of the best one, held out."""
+    """A model of the zoo under the attackers that count: the rate of the best one, held out."""
 
     name: str
     rate: float = Field(ge=0, le=1)
