@@ -73,3 +73,11 @@ def test_functions_are_asked_as_often_as_is_said_and_filed_apart(
     places = [read_audit(folder(one) / "audit.json").model.place for one in (first, second)]
     assert places == ["python:first_net:net", "python:second_net:net"]
     assert folder(first).parent == folder(second).parent == Path("audits")
+
+
+def test_each_view_of_a_defence_counts(cli: Run, few: Path, counted: list[int]) -> None:
+    words = ("--allow-code", "--dataset", "fashion-mnist", "--data", few, *SHORT)
+    done = cli("audit", "first_net:net|smooth:n=3", *words)
+    assert done.code == 0, done.err
+    (said,) = re.findall(r"([\d,]+) images that \S+ classifies", done.err)
+    assert sum(counted) == int(said.replace(",", "")) == read_audit(folder(done) / "audit.json").queries

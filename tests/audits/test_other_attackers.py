@@ -184,7 +184,7 @@ def test_replicas_ask_no_more_than_they_may(
     assert len(re.findall(r"^training \S+: step ", done.err, re.MULTILINE)) == 3 * 4, "each quarter"
     (place,) = Path("audits").iterdir()
     record = read_audit(place / "audit.json")
-    assert record.answers == 120 and "120 of them before" in done.err
+    assert record.answers == 120 and "those for 120 answers before" in done.err
     assert {one.kind for one in record.attackers} == {"replica"}
     assert "who was told model's classes of 120 other images" in done.out
     assert "AML.T0005.001" in done.out and "otherwise than for 120 classes" in done.out

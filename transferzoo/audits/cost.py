@@ -17,6 +17,7 @@ from transferzoo.base.frozen_model import fingerprint
 from transferzoo.base.processes import one_thread
 from transferzoo.evaluation.crafting import load_surrogates
 from transferzoo.evaluation.job import CraftingTask
+from transferzoo.evaluation.queries import views_of
 from transferzoo.evaluation.select_images import next_look
 from transferzoo.models.download import loadable
 from transferzoo.models.load import load_classifier
@@ -44,7 +45,7 @@ class Cost:
         images: that are drawn.
         attackers: that each of them is given to.
         gradients: evaluations in all.
-        queries: images that the audited model classifies.
+        queries: images that the audited model classifies, each view of a defence counted.
         answers: those of them that its replicas are trained on.
         seconds: forecast.
     """
@@ -76,10 +77,11 @@ def cost_of(
     noise = 0 if jobs[0].targets[0].full_name in jobs[0].noiseless else len(jobs)  # once in each job
     target = jobs[0].targets[0]
     tried = TRIED if loadable(target).takes_queries() and not target.source.is_served else 0
-    queries = tried + clean + images * (attackers + noise)
+    asked = clean + images * (attackers + noise)
+    queries = tried + views_of(target, jobs[0].dataset) * (asked + answers)
     gradients = images * sum(task.cost for task in tasks)
-    seconds = images * sum(speed) + queries * asking
-    return Cost(images, attackers, gradients, queries + answers, answers, seconds)
+    seconds = images * sum(speed) + (tried + asked) * asking
+    return Cost(images, attackers, gradients, queries, answers, seconds)
 
 
 def measured_speed(jobs: Sequence[Job], processes: int, runs: Path) -> tuple[list[float], float]:

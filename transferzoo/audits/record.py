@@ -204,7 +204,8 @@ class AuditRecord(FrozenModel):
         verdict: the worse of both.
         pack: the images that were tried, where they existed before.
         gradients: evaluations in all.
-        queries: images that the audited model classified, `answers` among them.
+        queries: images that the audited model classified, those of `answers` among them; behind a defence
+            each view counts.
         answers: what it said of images that are not audited, which its replicas were trained on.
         left_out: attackers that have the audited model's own weights.
         cautions: what is doubtful about the model on these images, in sentences; none as a rule.

@@ -26,7 +26,7 @@ WEAK = 0.8
 
 def cost(model: str, spent: Cost) -> str:
     """Return what an audit of a model takes."""
-    told = f", {spent.answers:,} of them before" if spent.answers else ""
+    told = f", those for {spent.answers:,} answers before" if spent.answers else ""
     return (
         f"Cost: {_count(spent.attackers, 'attacker')}, {spent.images:,} images, {spent.gradients:,} gradient "
         f"evaluations, {spent.queries:,} images that {model} classifies{told}; "

@@ -110,7 +110,7 @@ def counted(
         images: that are attacked.
         clean: images that are classified unchanged.
     """
-    views = _views(target, dataset)
+    views = views_of(target, dataset)
     shown = measured_rows(tasks, [task.attack for task in tasks], config.curve)
     rows = {file: len(rows) * images * views for file, rows in shown.items()}
     noise = rows.pop(NOISE)
@@ -130,12 +130,13 @@ def timed(counts: Queries, target: ModelSpec, dataset: DatasetSpec, data: Batch)
         predict_images(target, model, data.images, data.ids, at)
         taken = time.monotonic() - began
         if taken > LONGEST / 2 or count >= min(MOST_IMAGES, len(data)):
-            asked = len(at) * _views(target, dataset)
+            asked = len(at) * views_of(target, dataset)
             return replace(counts, seconds=counts.in_all * taken / asked)
         count *= 2
 
 
-def _views(target: ModelSpec, dataset: DatasetSpec) -> int:
+def views_of(target: ModelSpec, dataset: DatasetSpec) -> int:
+    """Return how many images a target classifies for one that it is asked about: the views of its defence."""
     if not target.defence:
         return 1
     image = torch.zeros(1, dataset.channels, dataset.size, dataset.size, dtype=torch.uint8)
