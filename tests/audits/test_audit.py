@@ -153,7 +153,7 @@ def _compared(cli: Run, words: list[Any]) -> None:
 def _few_in_common(cli: Run, words: list[Any], baseline: dict[str, Any]) -> None:
     """Where not even an attacker that fools all common images would be beyond chance, none is a pass."""
     fewest = fewest_to_worsen(len(baseline["attackers"]))
-    for count, codes in ((fewest - 1, (4,)), (fewest, (0, 3))):
+    for count, codes in ((0, (4,)), (fewest - 1, (4,)), (fewest, (0, 3))):
         both = [at for at, one in enumerate(baseline["attackers"][0]["outcomes"]) if one != "-"][:count]
         images = [one if at in both else {**one, "id": -1 - at} for at, one in enumerate(baseline["images"])]
         Path("few.json").write_text(json.dumps({**baseline, "images": images}))

@@ -146,10 +146,11 @@ class Change(FrozenModel):
     """An attacker's rate less that on the baseline, on images that both models get right; p of a worsening.
 
     `p` is one-sided, of McNemar's exact test; `adjusted` is corrected for the attackers by Holm's method.
+    Without such images (`n` 0) the difference is 0, and p 1.
     """
 
     attacker: int
-    n: int = Field(ge=1)
+    n: int = Field(ge=0)
     difference: float = Field(ge=-1, le=1)
     p: float = Field(ge=0, le=1)
     adjusted: float = Field(ge=0, le=1)

@@ -147,7 +147,7 @@ def compare(now: AuditRecord, before: AuditRecord) -> Comparison:
     """Return how an audit differs from an earlier one, with the same attackers on the same images.
 
     Raises:
-        DataError: the attackers, the budget or the images differ.
+        DataError: the attackers differ.
     """
     earlier = {_who(one): one for one in before.attackers}
     mine = [_who(one) for one in now.attackers]
@@ -169,13 +169,8 @@ def compare(now: AuditRecord, before: AuditRecord) -> Comparison:
             for new, old in pairs
             if old is not None and "-" not in (other[old], attacker.outcomes[new])
         ]
-        if not both:
-            raise DataError(
-                "the baseline has no image in common with this audit that both models get right",
-                expected="the same data and --seed",
-            )
-        old_hits, new_hits = ([one == "1" for one in each] for each in zip(*both, strict=True))
-        difference = (sum(new_hits) - sum(old_hits)) / len(both)
+        old_hits, new_hits = ([pair[side] == "1" for pair in both] for side in (0, 1))
+        difference = (sum(new_hits) - sum(old_hits)) / max(1, len(both))
         found.append((len(both), difference, worsening_p(old_hits, new_hits)))
     adjusted = holm_adjusted([p for _, _, p in found])
     changes = tuple(
