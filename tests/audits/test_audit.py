@@ -66,6 +66,7 @@ def test_an_audit_from_its_verdicts_to_its_files(cli: Run, few: Path) -> None:
     ):
         assert said in passed.out
     everything = "".join(file.read_text() for file in Path("audits/vgg").iterdir())
+    assert "Holm: the lowest limit that the attacker is shown to be within" in everything
     assert "AML.T0043.002" in everything and "compliant" not in everything + passed.out
     found = written("vgg")
     jsonschema.validate(found, json.loads(SCHEMA_FILE.read_text()))

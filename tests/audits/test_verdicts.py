@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from transferzoo.audits.record import Verdict
 from transferzoo.audits.verdicts import ERROR, fewest_to_pass, held_out, images_to_settle, judge, worse_of
@@ -47,6 +47,18 @@ def test_upper_bounds_say_what_holms_test_says() -> None:
         tests = [binomtest(count, N, limit, alternative="less").pvalue for count in counts]
         rejected = [p <= ERROR for p in holm_adjusted(tests)]
         assert [bound <= limit for bound in holm_upper_bounds(counts, N, ERROR)] == rejected
+
+
+def test_upper_bounds_hold_for_one_limit_and_are_no_joint_ones() -> None:
+    """By all that two attackers can do: the error of every limit, and that either is above its own bound."""
+    n, rates = 40, np.array([0.32, 0.64])
+    counts = [(one, other) for one in range(n + 1) for other in range(n + 1)]
+    chances = np.array([binom.pmf(pair, n, rates).prod() for pair in counts])
+    bounds = np.array([holm_upper_bounds(pair, n, ERROR) for pair in counts])
+    for limit in np.linspace(0.01, 0.99, 99):
+        assert chances[((bounds <= limit) & (rates > limit)).any(1)].sum() <= ERROR
+    assert chances[(bounds.max(1) < rates.max())].sum() <= ERROR
+    assert chances[(bounds < rates).any(1)].sum() > ERROR
 
 
 def test_holms_correction_by_hand() -> None:

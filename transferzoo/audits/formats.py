@@ -134,7 +134,8 @@ def junit(record: AuditRecord) -> bytes:
 def _case(record: AuditRecord, attacker: Attacker) -> ElementTree.Element:
     name = f"{wording.attacker_name(attacker)} ({attacker.kind})"
     case = ElementTree.Element("testcase", classname="attackers", name=printable(name), time="0")
-    said = f"fools {wording.share_text(attacker.share)}; upper bound by Holm {percent(attacker.upper)} %"
+    within = f"shown to be within {percent(attacker.upper)} % by Holm"
+    said = f"fools {wording.share_text(attacker.share)}; {within}"
     if attacker.standing == "above":
         ElementTree.SubElement(case, "failure", message=f"{said}: above {100 * (record.max_rate or 0):g} %")
     elif attacker.standing == "cannot tell":

@@ -80,8 +80,10 @@ class Attacker(FrozenModel):
             on; of an ensemble the mean. None of others.
         outcomes: a character an image, in the order of `AuditRecord.images`.
         share: fooled images, of those that count.
-        upper: upper bound, by Holm's correction for the number of attackers.
-        lower: lower bound, likewise.
+        upper: the lowest limit that this one is shown to be within where all are held to the same, by Holm's
+            correction for their number. Whatever that limit, anything wrong is said of it in at most 2.5 % of
+            cases; that one of several attackers is above its own `upper` can be more frequent.
+        lower: the highest limit that it is shown to be above, likewise.
         standing: "within" the limit where `upper` is. "above" it where the verdict by the limit is fail, and
             `lower` is above or it is an attacker that was chosen on one half of the images and shown to be on
             the other. Else "cannot tell".

@@ -41,8 +41,8 @@ class Judgement:
 
     Attributes:
         verdict: by the limit; None without one.
-        uppers: of each attacker the upper bound, by Holm's correction.
-        lowers: likewise the lower bound.
+        uppers: of each attacker the lowest limit that it is shown to be within, see `holm_upper_bounds`.
+        lowers: likewise the highest that it is shown to be above.
         held_out: the best single attacker.
         images_to_settle: how many images would settle it, at these rates; None where it is settled, or no
             number up to `MOST_IMAGES` would.
@@ -85,7 +85,7 @@ def by_limit(uppers: Sequence[float], low: float, limit: float) -> Verdict:
     """Return the verdict by a limit.
 
     Args:
-        uppers: upper bounds of all attackers, corrected.
+        uppers: of all attackers, see `Judgement`.
         low: lower bound of the best one.
         limit: the highest rate that passes.
     """

@@ -251,9 +251,9 @@ def attackers_table(record: AuditRecord) -> Table:
         f"Images of {short(record.model.name)} that each attacker fools (%)",
         columns + (() if record.limit_verdict is None else ("limit",)),
         tuple(rows),
-        f"Of {record.counted:,} images. Bounds: exact, each wrong in at most 2.5 % of cases. Holm: upper "
-        "bounds corrected for the number of attackers, which a pass is judged by. accuracy: of the "
-        "surrogates, without an attack.",
+        f"Of {record.counted:,} images. Bounds: exact, each wrong in at most 2.5 % of cases. Holm: the "
+        "lowest limit that the attacker is shown to be within, corrected for their number; a pass takes "
+        "all. accuracy: of the surrogates, without an attack.",
     )
 
 

@@ -52,11 +52,13 @@ def clopper_pearson(successes: int, n: int, error: float) -> tuple[float, float]
 
 
 def holm_upper_bounds(successes: Sequence[int], n: int, error: float) -> list[float]:
-    """Return upper bounds of proportions, of which any is wrong with at most the probability `error`.
+    """Return the lowest limit that each proportion is shown to be within where all are held to the same.
 
     That a bound is at or below a limit is what Holm's step-down test of exact binomial p-values says of the
     hypothesis that the proportion is above it: the fewest successes are tested at `error` over the number of
-    proportions, the most at `error`, and after a bound no later one is lower.
+    proportions, the most at `error`, and after a bound no later one is lower. Whatever the limit, that any
+    proportion above it has a bound within it has at most the probability `error`; so has that the highest
+    bound is wrong. The bounds are no joint ones: that any proportion is above its own can be likelier.
 
     Args:
         successes: one number a proportion, each 0 ≤ successes ≤ n.
