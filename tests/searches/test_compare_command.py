@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,6 @@ from transferzoo.zoo.selection import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Result
 
@@ -116,6 +116,22 @@ def test_a_comparison(cli: Cli, tmp_path: Path) -> None:
         assert sentence in again.err
     (tmp_path / "all.yaml").write_text((tmp_path / "base.yaml").read_text() + "seed: 1")
     assert "all.yaml is there already and says something else" in cli(*run).err
+
+
+def test_the_study_says_how_many_images_have_chosen(cli: Cli, few: Path) -> None:
+    """Those that the validation targets get right, where fewer are there than were asked for."""
+    asked = ("--images", 5, "--choose-on", 1000, "--jobs", 1, "-s", "resnet50-sgd", "--json")
+    done = cli("compare", "di", "--alone", *asked, "--data", few, "--split", "test", "--save", "all.yaml")
+    assert done.code == 0, done.err
+    zoo = load_zoo()
+    spec = zoo.dataset("fashion-mnist")
+    data = load_split(spec, "test", root=few)
+    models = [load_checkpoint(zoo.models[f"fashion-mnist/{name}"].folder, spec) for name in VALIDATORS]
+    right = torch.stack([predict(one, data.images) == data.labels for one in models]).all(0)
+    there = int(right.sum())
+    assert there < len(data)
+    assert json.loads(done.out)["study"]["chosen_by"]["images"] == there
+    assert f" on {there} images of fashion-mnist" in Path("all.yaml").read_text()
 
 
 def _check_standings(found: dict[str, Any], said: str) -> None:

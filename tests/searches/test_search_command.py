@@ -7,11 +7,13 @@ import json
 import shutil
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from helpers.checkpoints import data_folder, labels
 from transferzoo.attacks.composition import compose
 from transferzoo.attacks.engine import Attack, craft
 from transferzoo.base.attack_config import AttackSpec
@@ -24,13 +26,13 @@ from transferzoo.zoo.reader import load_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Result
 
 IMAGES, GRADIENTS = 6, 2
 ASKED = ("search", "--images", IMAGES, "--max-gradients", GRADIENTS, "--jobs", 1, "--name", "mine")
 TECHNIQUES = ("mi", "vt", "sgm")
+FEW = ("--validator", "validator-vgg", "--images", 1000, "--max-gradients", 1, "--jobs", 1)
 
 OWN = 'datasets: {own: {classes: [a, b], splits: {test: ["local:images"]}}}'
 
@@ -103,6 +105,29 @@ def test_what_is_saved_is_a_preset(place: Path, whole: dict[str, Any], cli: Call
 
 def test_what_vt_costs_is_more_than_the_gradients(whole: dict[str, Any]) -> None:
     assert not any("vt" in name for one in whole["rounds"] for name in one["tried"])
+
+
+def test_the_images_that_choose_are_those_that_are_there(cli: Callable[..., Result], few: Path) -> None:
+    done = cli("search", "mi", *FEW, "--data", few, "--split", "test", "--save", "zoo.yaml", "--json")
+    assert done.code == 0, done.err
+    spec = load_zoo().dataset("fashion-mnist")
+    data = load_split(spec, "test", root=few)
+    validator = load_checkpoint(load_zoo().models["fashion-mnist/validator-vgg"].folder, spec)
+    there = int((predict(validator, data.images) == data.labels).sum())
+    assert there < len(data) == 60
+    assert json.loads(done.out)["images"] == there
+    assert f" on {there} images of fashion-mnist" in Path("zoo.yaml").read_text()
+
+
+def test_a_search_without_anything_to_measure(cli: Callable[..., Result], tmp_path: Path) -> None:
+    data_folder(tmp_path / "wrong", range(4), [(label + 1) % 10 for label in labels()[:4]])
+    for words, code, sentence in (
+        (("-s", "validator-vgg"), 2, "every validator has the weights of the surrogate 'validator-vgg'"),
+        (("--data", "wrong", "--split", "test"), 1, "no attack could be measured: "),
+    ):
+        done = cli("search", "mi", *FEW, *words)
+        assert (done.code, done.out) == (code, "")
+        assert done.err.splitlines()[-1].startswith(f"Error: {sentence}"), done.err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import UsageError
+from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.cli.grids import executor_of, run_cells
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Trials:
         paths: fields of `Task`, the study aside.
         executor: it runs the cells.
         failed: candidates that could not be measured → why.
+        counted: how many images the others were measured on.
         digests: of the user's own images, which are read once for all grids.
     """
 
@@ -87,6 +88,7 @@ class Trials:
     paths: Mapping[str, Any]
     executor: Executor
     failed: dict[str, str] = field(default_factory=dict)
+    counted: set[int] = field(default_factory=set)
     digests: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
@@ -148,16 +150,26 @@ class Trials:
         jobs = usual_jobs() if request.jobs is None else request.jobs
         return cls(measured(records, dataset, split, root), asked, paths, executor_of(jobs, request.ray))
 
+    @property
+    def images(self) -> int:
+        """How many images choose: as many as are asked for, until it is known that fewer are there."""
+        return min(self.counted, default=self.asked["images"])
+
     def how(self, candidates: Iterable[Candidate]) -> str:
         """Return what one of some candidates was chosen by, in a sentence; equal attacks count once."""
         return (
-            f"{CHOSEN} {len({one.attack for one in candidates})} attacks on {self.asked['images']} images of "
+            f"{CHOSEN} {len({one.attack for one in candidates})} attacks on {self.images} images of "
             f"{self.asked['dataset']}, "
             f"from {' and '.join(self.asked['surrogates'])} on {' and '.join(self.asked['validators'])}."
         )
 
     def measure(self, candidates: Sequence[Candidate], what: str = "search") -> dict[Candidate, float]:
-        """Return the success of those candidates that can be measured; `what` as of `run_cells`."""
+        """Return the success of those candidates that can be measured; `what` as of `run_cells`.
+
+        Raises:
+            UsageError: a surrogate has the weights of all validators.
+            TransferZooError: none can be, nor could any before.
+        """
         from transferzoo.searches.measured import rates, round_of
         from transferzoo.studies.finished import Finished, RecordedCells
         from transferzoo.studies.store import Store
@@ -168,7 +180,13 @@ class Trials:
         found = Finished(grid, Store(task.store), RecordedCells())
         for cell, error in run_cells(task, found, found.missing(), self.executor, what=what):
             self.failed[cell.label] = str(error)
-        return rates(candidates, found.results())
+        results = found.results()
+        if measured := rates(candidates, results):
+            self.counted.update(one.n for one in results.outcomes)
+        if not self.counted:
+            why = next(iter(self.failed.values()), "its cells are not done")
+            raise TransferZooError(f"no attack could be measured: {why.removesuffix('.')}")
+        return measured
 
     @property
     def build(self) -> Callable[..., Grid]:

@@ -111,7 +111,7 @@ def _study(
         split=asked["split"],
         surrogates=request.surrogate or asked["surrogates"],
         images=request.images or IMAGES,
-        chosen_by=ChosenBy(images=asked["images"], validators=asked["validators"]),
+        chosen_by=ChosenBy(images=trials.images, validators=asked["validators"]),
     )
 
 

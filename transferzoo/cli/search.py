@@ -112,7 +112,8 @@ def _as_json(
         "gradients": best.gradients,
         "success": rate,
         "curve": [{"gradients": one.gradients, "success": value} for one, value in curve.items()],
-        **{key: rounds.trials.asked[key] for key in ("dataset", "surrogates", "validators", "images")},
+        **{key: rounds.trials.asked[key] for key in ("dataset", "surrogates", "validators")},
+        "images": rounds.trials.images,
         "rounds": [
             {
                 "move": one.move,

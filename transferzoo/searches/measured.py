@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from transferzoo.base.errors import UsageError
 from transferzoo.results.target_means import contributions
 from transferzoo.studies.claim_sides import outcomes_by_target, stack_values
 from transferzoo.studies.entries import ModelEntry
@@ -56,7 +57,18 @@ def rates(candidates: Sequence[Candidate], found: Results) -> dict[Candidate, fl
     """Return the mean success of candidates over surrogates and validators, in [0, 1].
 
     A candidate that failed on a surrogate, or was not measured there, is left out.
+
+    Raises:
+        UsageError: a surrogate has the weights of every validator.
     """
+    for name in found.study.surrogates:
+        own = [one.white_box for one in found.outcomes if one.surrogate == name]
+        if own and all(own):
+            raise UsageError(
+                f"every validator has the weights of the surrogate '{name}'",
+                expected="one at least with others",
+                hint="name it with --validator",
+            )
     result: dict[Candidate, float] = {}
     for candidate in candidates:
         each = [outcomes_by_target(found, name, "last", candidate.label) for name in found.study.surrogates]
