@@ -23,7 +23,20 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize("there", [None, "schema: 1\n", OTHERS])
+@pytest.mark.parametrize(
+    "there",
+    [
+        None,
+        "",
+        "schema: 1\n",
+        OTHERS,
+        OTHERS.replace("  other", "    other"),
+        OTHERS.replace("attacks:\n", "attacks:   # mine\n\n # so far\n"),
+        "schema: 1\nattacks:\n",
+        "attacks:",
+        "schema: 1\nattacks:   # mine\n# none\nsuites:\n  both: [mi, di]\n",
+    ],
+)
 def test_the_preset_is_the_attack_that_was_found(there: str | None, tmp_path: Path) -> None:
     file = tmp_path / "zoo.yaml"
     if there is not None:
@@ -52,8 +65,15 @@ def test_the_preset_is_the_attack_that_was_found(there: str | None, tmp_path: Pa
     ("text", "name", "sentence"),
     [
         (None, "Mine+di", "cannot have this name"),
+        (None, "2nd", "a letter first"),
+        (None, "null", "cannot have this name"),
         (OTHERS, "other", "has another attack 'other' already"),
-        ("schema: 1\nattacks: {other: {spec: mi, about: another}}\n", "mine", "in braces"),
+        ("schema: 1\nattacks: {other: {spec: mi, about: another}}\n", "mine", "not in braces"),
+        ("schema: 1\nattacks: {}\n", "mine", "no attack can be added"),
+        ("{schema: 1}\n", "mine", "no attack can be added"),
+        ("schema: 1\nattacks:\n  {other: {spec: mi, about: another}}\n", "mine", "no attack can be added"),
+        ("schema: 1\nattacks: [mi]\n", "mine", "no attack can be added"),
+        ("schema: 1\n...\n", "mine", "no attack can be added"),
     ],
 )
 def test_what_cannot_be_written_is_said_before(

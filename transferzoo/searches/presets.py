@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from transferzoo.searches.moves import Candidate
 
-SECTION = "attacks:"
+SECTION = re.compile(r"^attacks:[ \t]*(#.*)?$", re.MULTILINE)
+"""The line of a zoo file below which its attacks are."""
 
 
 def preset_lines(name: str, best: Candidate, curve: Mapping[Candidate, float], how: str) -> list[str]:
@@ -53,23 +54,41 @@ def check_place(path: Path | None, name: str, gradients: int) -> None:
     Raises:
         UsageError: the name is no name of a preset, or the file has another one or cannot be added to.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or yaml.safe_load(name) != name:
         raise UsageError(
-            "the preset cannot have this name", expected="small letters, digits and hyphens", got=f"'{name}'"
+            "the preset cannot have this name",
+            expected="small letters, digits and hyphens, a letter first, no word like null",
+            got=f"'{name}'",
         )
-    if path is None or not path.exists():
+    if path is None:
         return
-    attacks = read_yaml(path).data.get("attacks", {})
-    if name in attacks and _about(gradients) not in str(attacks[name]):
+    attacks = _attacks(_content(path), path)
+    if name not in attacks:
+        _with_preset(path, [f"{name}: {{}}"])
+    elif _about(gradients) not in str(attacks[name]):
         raise _taken(path, name)
-    if attacks and SECTION not in path.read_text(encoding="utf-8").splitlines():
-        raise UsageError(
-            f"{path} has its attacks in braces, where nothing can be added", expected=f"a line `{SECTION}`"
-        )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    return read_yaml(path).data if path.exists() else {"schema": 1}
+
+
+def _attacks(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    attacks = content.get("attacks") or {}
+    if not isinstance(attacks, dict):
+        raise _no_place(path)
+    return attacks
 
 
 def _taken(path: Path, name: str) -> UsageError:
     return UsageError(f"{path} has another attack '{name}' already", expected="another --name")
+
+
+def _no_place(path: Path) -> UsageError:
+    return UsageError(
+        f"no attack can be added to {path}",
+        expected="a line `attacks:`, and the attacks on lines below it, not in braces",
+    )
 
 
 def save_preset(path: Path, name: str, lines: Sequence[str]) -> bool:
@@ -84,17 +103,39 @@ def save_preset(path: Path, name: str, lines: Sequence[str]) -> bool:
         Whether it was written; a file that has it already stays as it is.
 
     Raises:
-        UsageError: the file has another preset of that name.
+        UsageError: the file has another preset of that name, or cannot be added to.
         TransferZooError: it cannot be written.
     """
-    attacks = read_yaml(path).data.get("attacks", {}) if path.exists() else {}
+    attacks = _attacks(_content(path), path)
     if name in attacks:
         if attacks[name] != yaml.safe_load("\n".join(lines))[name]:
             raise _taken(path, name)
         return False
-    there = path.read_text(encoding="utf-8").splitlines() if path.exists() else ["schema: 1"]
-    if SECTION not in there:
-        there += ["", SECTION]
-    place = there.index(SECTION) + 1
-    write_text(path, "\n".join([*there[:place], *lines, *there[place:]]) + "\n")
+    write_text(path, _with_preset(path, lines))
     return True
+
+
+def _with_preset(path: Path, lines: Sequence[str]) -> str:
+    """Return the text of a zoo file with the lines of a preset that it has not, indented as its first one is.
+
+    Raises:
+        UsageError: lines there would not be a further preset, or change what else the file says.
+    """
+    content = _content(path)
+    text = path.read_text(encoding="utf-8") if path.exists() else "schema: 1\n"
+    if "attacks" not in content:
+        text = text.rstrip("\n") + "\n\nattacks:\n"
+    section = SECTION.search(text)
+    if section is None:
+        raise _no_place(path)
+    before, after = text[: section.end()], text[section.end() :] or "\n"
+    first = re.search(r"^( *)[^\s#]", after, re.MULTILINE)
+    indent = (first and first[1]) or "  "
+    found = "\n".join([before, *(indent + line.strip() for line in lines)]) + after
+    wanted = {**content, "attacks": _attacks(content, path) | yaml.safe_load("\n".join(lines))}
+    try:
+        if yaml.safe_load(found) == wanted:
+            return found
+    except yaml.YAMLError:
+        pass
+    raise _no_place(path)
