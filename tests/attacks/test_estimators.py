@@ -212,7 +212,6 @@ def test_a_channel_of_one_colour_has_no_path_and_moves_by_the_floor(spec: str, m
         ("gra:beta=0+mi", "mi"),
         ("rap:radius=0+mi", "mi"),
         ("mef:gamma=0,xi=0+mi", "mi"),
-        ("rap:after=9+mi", "mi"),
         ("geo:ratio=1+mi", "mi"),
         ("gra-mask:eta=1+mi", "mi"),
     ],

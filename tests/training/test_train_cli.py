@@ -71,6 +71,8 @@ FLIPS: dict[str, tuple[object, ...]] = {
     "storage": ("--storage", "fp16"),
     "seed": ("--seed", 1),
 }
+BESIDE: dict[str, tuple[object, ...]] = {"rho_floor": ("--rho-warmup", 0.2)}
+"""What a field has no effect without."""
 OTHERS = {"recipe", "data", "image_size", "output", "dry_run", "json", "zoo", "log_with", "workers"} | {
     "plugin",
     "allow_code",
@@ -98,7 +100,8 @@ def test_every_flag_arrives(cli: Run, tmp_path: Path, field: str) -> None:
         assert result.code == 0, result.err
         return dict(json.loads(result.out))
 
-    plain, flipped = plan(), plan(*FLIPS[field])
+    beside = BESIDE.get(field, ())
+    plain, flipped = plan(*beside), plan(*beside, *FLIPS[field])
     assert flipped["output"] != plain["output"]
     changed = {key for key, value in flipped["config"].items() if value != plain["config"][key]}
     assert changed == ({"dataset", "validators"} if field == "dataset" else {field})
