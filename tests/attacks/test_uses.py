@@ -24,8 +24,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "pi-patch": ({"norm": "l2", "epsilon": "0.5"}, "'pi-patch' needs another norm: expected linf, got l2"),
     "geo:ratio=2": ({"steps": 1100}, "last steps of 'geo' overflow.*got 1100 steps, ratio=2"),
     "mi+rap:after=500": ({"steps": 10}, "'rap' never joins the attack.*expected after=9 at most.*10 steps"),
-    "logit+smer": ({"ensemble": True}, "'smer' weighs surrogates.*expected ce, untargeted, got logit"),
-    "smer": ({"ensemble": True, "targeted": "random"}, "expected ce, untargeted, got a target class"),
+    "logit+smer": (
+        {"ensemble": True},
+        "'smer' weighs.*expected ce or lmargin, untargeted, got logit",
+    ),
+    "smer": ({"ensemble": True, "targeted": "random"}, "untargeted, got a target class"),
     "naa+adaea": ({"ensemble": True}, "'adaea' weighs surrogates.*got naa"),
     "fia+ens:fuse=probabilities": ({"ensemble": True}, "features have no probabilities"),
 }
@@ -36,6 +39,12 @@ def test_what_cannot_be_used_is_said_before_a_model_is_loaded(spec: str) -> None
     flags, message = REFUSED[spec]
     with pytest.raises(UsageError, match=message):
         configure(ZOO, "fashion-mnist", [spec], SEVERAL, ["fashion-mnist/vgg"], flags)
+
+
+@pytest.mark.parametrize("ensemble", ["adaea", "smer"])
+def test_losses_that_are_never_negative_can_be_weighed(ensemble: str) -> None:
+    models, batch = [small_cnn(seed=seed) for seed in (0, 1)], random_images(2)
+    assert perturb(make_attack(f"lmargin+{ensemble}", steps=2), models, batch).isfinite().all()
 
 
 def test_it_is_said_in_python_too() -> None:

@@ -120,6 +120,9 @@ models:
     mine:
       roles: [surrogate]
       source: "python:own:make"
+    hers:
+      roles: [target]
+      source: "python:own:make"
     target:
       roles: [target]
       source: "builtin:fashion-mnist/vgg"

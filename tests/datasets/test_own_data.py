@@ -19,6 +19,7 @@ from helpers.refusals import refused
 from helpers.stripes import draw
 from transferzoo.base.errors import DataError
 from transferzoo.datasets.disk import open_index
+from transferzoo.datasets.labels import checked, of_folder
 from transferzoo.datasets.own import own_images
 from transferzoo.datasets.sources import load_split, measured
 from transferzoo.zoo.reader import load_zoo
@@ -203,6 +204,17 @@ def test_numbers_of_classes_with_other_numbers_are_their_places(tmp_path: Path) 
     write_listing(tmp_path / "list", pixels(3, 3), ["0.png,1", "1.png,0"])
     with pytest.raises(DataError, match=r"line 3 of .* expected the name of one, 1, 2, 3, got '0'; classes"):
         load_split(stars, "test", root=tmp_path / "list")
+
+
+@pytest.mark.parametrize("label", ["0", "02", " 1", "-0"])
+def test_a_number_says_nothing_where_classes_are_called_by_others(label: str) -> None:
+    """Neither in a list nor as a folder: "0" would be the card "10"."""
+    cards = spec(3, classes=("10", "2", "3", "ace"))
+    with pytest.raises(DataError, match="no class of"):
+        checked(label, cards, "line 2")
+    with pytest.raises(DataError, match=r"no class of .*: expected one of 10, 2, 3, ace, got"):
+        of_folder(label, cards, "a folder")
+    assert checked("10", cards, "line 2") == of_folder("10", cards, "a folder") == 0
 
 
 def test_numbered_shards_are_all_there(tmp_path: Path) -> None:

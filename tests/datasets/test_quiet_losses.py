@@ -136,6 +136,13 @@ def deep_tiff() -> bytes:
     )
 
 
+def test_black_and_white_in_text_is_read(tmp_path: Path) -> None:
+    """Pillow says of it alone no largest value."""
+    (tmp_path / "8").mkdir()
+    (tmp_path / "8" / "a.ppm").write_bytes(b"P1 28 28\n" + b"0 1 " * 392)
+    assert load_split(SPEC, "test", root=tmp_path).images.unique().tolist() == [0, 255]
+
+
 DEEP = {
     "grey.png": deep_png(0, 1),
     "colours.png": deep_png(2, 3),
@@ -183,6 +190,8 @@ def test_links_to_folders_are_followed_wherever_images_are_read(tmp_path: Path) 
     (home / "7").symlink_to(other / "deep")
     (home / "8" / "round").symlink_to("..")
     (other / "back").symlink_to(home / "8")
+    (home / "8" / "itself").symlink_to("itself")
+    (home / "all").symlink_to(".")
     (home / "test").rename(tmp_path / "rest")
     batch = load_split(SPEC, "test", root=home)
     assert batch.names == ("7/a.png", "8/a.png", "8/more/deep/a.png")

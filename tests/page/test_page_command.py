@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -96,6 +97,11 @@ def test_verdicts_can_be_printed_alone(cli: Run, file: Path) -> None:
     alone = json.loads(cli("report", file, "--verdicts", "--json", "--output", "v.json").out)
     assert alone == {"verdicts": json.loads(cli("report", file, "--json").out)["verdicts"]}
     assert alone == json.loads(Path("v.json").read_text())
+    assert cli("report", file, "--verdicts", "--output", "v.csv").code == 0
+    with Path("v.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["verdict"] for row in rows] == [one["verdict"] for one in alone["verdicts"]]
+    assert float(rows[0]["mean"]) == alone["verdicts"][0]["difference"]["mean"]
 
 
 def test_a_row_in_several_runs_has_one_perturbation(cli: Run, few: Path) -> None:

@@ -82,6 +82,10 @@ LATER = {
     "a minimizer that does not exist": ({"sam:rho": "sem:rho"}, "surrogate 'sam'"),
     "a target that does not exist": ({"[judge]": "[nobody]"}, "unknown target 'nobody'"),
     "a technique that does not exist": ({"spec: pgd": "spec: nothing"}, "or one that --plugin FILE brings"),
+    "a technique that cannot be used": (
+        {"spec: pgd, epsilon: 8/255, steps: 2": "spec: 'mi+rap:after=9', steps: 5"},
+        "'rap' never joins the attack",
+    ),
     "an epoch after the last": ({"epoch: all": "epoch: 3"}, "expected 1 to 2, got 3"),
     "an epoch of several after the last": ({"epoch: all": "epoch: [1, 3]"}, "expected 1 to 2, got 3"),
     "sharpness at an epoch after the last": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,8 @@ from transferzoo.base.train_config import TrainConfig
 from transferzoo.training.unused import refuse_unused
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from helpers.refusals import Run
 
 WITHOUT: list[tuple[dict[str, Any], str]] = [
@@ -28,6 +31,7 @@ WITH: list[dict[str, Any]] = [
     {"rho_warmup": 0.3, "rho_floor": 0.1, "sync_perturbation": True, "minimizer": "looksam"},
     {"momentum": 0.5, "decay": 0.5, "decay_at": (0.5,)},
     {"momentum": 0.5, "minimizer": "wasam"},
+    {"rho_schedule": "constant", "decay": 0.1, "schedule": "cosine"},
 ]
 
 
@@ -45,7 +49,30 @@ def test_what_has_no_effect_is_refused(values: dict[str, Any], message: str) -> 
 
 @pytest.mark.parametrize("values", WITH)
 def test_what_has_one_is_not(values: dict[str, Any]) -> None:
+    """Nor what undoes a recipe's, which is as it would be without."""
     refuse_unused(config(values), values)
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from transferzoo.minimizers import MINIMIZERS, Rule
+
+@MINIMIZERS.register("noisy")
+@dataclass(frozen=True)
+class Noisy(Rule):
+    passes: ClassVar[float] = 1
+    rho: float = 0.1
+
+    def gradients(self, minimizer, closure):
+        return closure()
+"""
+
+
+def test_a_plugin_of_one_pass_may_have_a_radius(cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(PLUGIN)
+    training = ("train", "--plugin", "noisy.py", "--minimizer", "noisy", "--dry-run", "--json")
+    assert json.loads(cli(*training, "--rho-warmup", 0.3).out)["config"]["rho_warmup"] == 0.3
 
 
 def test_the_command_line_says_so(cli: Run) -> None:

@@ -11,6 +11,7 @@ from transferzoo.models.resolve import select_models
 from transferzoo.sync.on_this_machine import on_this_machine
 from transferzoo.training.adaptations import adaptations
 from transferzoo.training.replicas import Teacher
+from transferzoo.zoo import selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,8 @@ def public_surrogates(
         ModelError: one of them is not published.
         UsageError: one of them is code that is not allowed to run.
     """
-    listed = select_models(zoo, zoo.dataset(dataset).auditors, dataset, "surrogate", options)
-    found = [one for one in listed if one != audited]
+    named = select_models(zoo, zoo.dataset(dataset).auditors, dataset, "surrogate", options)
+    found = [one for one in named if one != audited]
     found = found or [
         *fitting_surrogates(zoo, dataset, SURROGATES, apart_from=[audited], is_here=on_this_machine)
     ]
@@ -74,14 +75,13 @@ def own_weights(model: str) -> ModelError:
 
 
 def reference_targets(
-    zoo: Zoo, dataset: str, audited: ModelSpec, surrogates: Sequence[ModelSpec], options: UnlistedOptions
+    zoo: Zoo, dataset: str, audited: ModelSpec, surrogates: Sequence[ModelSpec]
 ) -> tuple[ModelSpec, ...]:
     """Return the targets of the zoo that the audited model is ranked among: those nobody attacks from.
 
-    Raises:
-        UsageError: one of them is code that is not allowed to run.
+    A model that is code is for who names it.
     """
-    found = select_models(zoo, ["all"], dataset, "target", options)
+    found = [one for one in selection.listed(zoo, "all", dataset, "target") if not one.source.runs_code]
     return tuple(one for one in found if one != audited and one not in surrogates)
 
 

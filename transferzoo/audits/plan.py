@@ -183,7 +183,7 @@ def plan(request: AuditRequest, talk: Talk) -> Plan:
     audited = _audited(request, zoo, name, notes)
     surrogates, kind = _surrogates(request, zoo, name, audited, notes)
     surrogates, (audited,) = name_apart(surrogates, (audited,))
-    references = attackers.reference_targets(zoo, name, audited, surrogates, request.options)
+    references = attackers.reference_targets(zoo, name, audited, surrogates)
     request.options.check_used(zoo, distinct((*surrogates, audited, *references)))
     own = request.data is not None and root is None
     if own:
@@ -293,7 +293,7 @@ def _with_pack(request: AuditRequest, zoo: Zoo, pack: Pack, talk: Talk) -> Plan:
     name = named_dataset(zoo, request.dataset or packed, [request.model]) or pack.manifest.dataset
     audited = _audited(request, zoo, name, talk.notify)
     made_on = {each for row in pack.manifest.images for each in row.surrogate.split(" & ")}
-    targets = attackers.reference_targets(zoo, name, audited, (), request.options)
+    targets = attackers.reference_targets(zoo, name, audited, ())
     references = tuple(model for model in targets if model.full_name not in made_on)
     request.options.check_used(zoo, (audited, *references))
     _, (audited, *others) = download_models((), (audited, *references), talk.notify)

@@ -111,15 +111,24 @@ def _publish(
 
 
 def _publish_verdicts(results: Results, files: Sequence[Path], *, as_json: bool) -> None:
-    """Print the verdicts of a study, the first of its tables, or as JSON, and write them to files."""
+    """Print the verdicts of a study, the first of its tables, or as JSON, and write them to files.
+
+    Raises:
+        UsageError: it has no claims.
+    """
+    from transferzoo.studies.claims import as_json as claim_json
     from transferzoo.studies.claims import judge
-    from transferzoo.studies.result_file import csv_rows
-    from transferzoo.studies.tables import tables, to_json
+    from transferzoo.studies.tables import tables
 
     verdicts = judge(results)
+    if not verdicts:
+        raise UsageError("the study has no claims, and so no verdicts", hint="leave --verdicts out")
+    content = [claim_json(one) for one in verdicts]
+    lines = [{**one, **(one["difference"] or {})} for one in content]
+    for line in lines:
+        del line["difference"]
     shown = tables(results, verdicts)[:1]
-    content = {"verdicts": to_json(results, verdicts)["verdicts"]}
-    publish_tables(shown, lambda: content, partial(csv_rows, results), files, as_json=as_json)
+    publish_tables(shown, lambda: {"verdicts": content}, lambda: lines, files, as_json=as_json)
 
 
 def publish(found: Findings, files: Sequence[Path], *, as_json: bool, visibility: bool) -> None:

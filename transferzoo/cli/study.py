@@ -75,7 +75,7 @@ def study(
     from transferzoo.datasets.sources import measured
     from transferzoo.results.writers import check_output
     from transferzoo.studies.grid import build_grid
-    from transferzoo.studies.preflight import check_architectures, check_images
+    from transferzoo.studies.preflight import check_architectures, check_attacks, check_images
     from transferzoo.studies.result_file import RESULTS, SUFFIX, check_results
     from transferzoo.studies.schema import find_study
     from transferzoo.studies.store import Store
@@ -100,6 +100,7 @@ def study(
     )
     build = partial(build_grid, zoo=records, root=task.root, allow_code=allow_code)
     grid = build(chosen, notify=log)
+    check_attacks(chosen, records)
     check_architectures(grid, records.dataset(chosen.dataset))
     cell_store = Store(task.store)
     cell_store.check()

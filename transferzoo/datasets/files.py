@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferzoo.base.errors import DataError
+from transferzoo.base.errors import DataError, refusal
 from transferzoo.datasets import pixels
 from transferzoo.datasets.labels import of_folders
 
@@ -69,9 +70,8 @@ class Files:
         import numpy as np
 
         state, names, ends, lasts = hashlib.sha256(), bytearray(), [0], [0]
-        try:
-            found = sorted(path.name for path in home.iterdir() if path.is_dir())
-            found = [name for name in found if not name.startswith(".") and any(walk(home / name))]
+        with readable(home):
+            found = sorted(path.name for path in class_folders(home) if any(walk(path)))
             if not found:
                 raise DataError(f"{home} holds no image", expected="a sub-folder of images a class")
             label_of = of_folders(found, spec, str(home))
@@ -82,8 +82,6 @@ class Files:
                     ends.append(len(names))
                     state.update(encoded + f"\0{size}\0{label_of[folder]}\n".encode())
                 lasts.append(len(ends) - 1)
-        except OSError as error:
-            raise DataError(f"{home} cannot be read ({error})") from error
         self._home, self._names, self._ends = home, bytes(names), np.array(ends)
         self.labels = np.repeat([label_of[folder] for folder in found], np.diff(lasts)).astype(np.int64)
         self.bounds, self.sizes = np.array([0, len(self.labels)]), np.zeros(1, np.int64)
@@ -96,6 +94,26 @@ class Files:
     def encoded(self, index: int) -> Path:
         """See `ImageIndex.encoded`."""
         return self._home / os.fsdecode(self._names[self._ends[index] : self._ends[index + 1]])
+
+
+@contextmanager
+def readable(home: Path) -> Iterator[None]:
+    """Turn what the system refuses of a folder into a sentence.
+
+    Raises:
+        DataError: the block raised an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or home} cannot be read ({refusal(error)})") from error
+
+
+def class_folders(home: Path) -> list[Path]:
+    """Return the folders in a place, and those that it links to; hidden ones, and ones around it, aside."""
+    place = home.resolve()
+    found = [path for path in home.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return [path for path in found if not (path.is_symlink() and place.is_relative_to(path.resolve()))]
 
 
 def walk(folder: Path) -> Iterator[tuple[str, int]]:
@@ -128,8 +146,8 @@ def files_below(folder: Path, below: str = "", above: tuple[Path, ...] = ()) -> 
     """
     with os.scandir(folder / below) as found:
         for entry in found:
-            if entry.name.startswith("."):
-                continue
+            if entry.name.startswith(".") or (entry.is_symlink() and not Path(entry.path).exists()):
+                continue  # also a link that leads to itself
             if not entry.is_dir():
                 yield f"{below}{entry.name}", entry
             elif not entry.is_symlink():

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from transferzoo.base.errors import DataError
 from transferzoo.datasets import READERS, Batch, Contents, Reader
-from transferzoo.datasets.files import files_below, home_of, walk
+from transferzoo.datasets.files import class_folders, files_below, home_of, readable, walk
 from transferzoo.datasets.labels import names_of_labels, of_folders
 from transferzoo.datasets.memory import rows_of, stacked
 from transferzoo.datasets.pixels import SUFFIXES, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from transferzoo.datasets import OnProgress
     from transferzoo.zoo.schema import DatasetSpec
 
@@ -41,10 +38,10 @@ class Folder(Reader):
         """
         if not root.is_dir():
             return False
-        with _readable(home := home_of(root, split)):
+        with readable(home := home_of(root, split)):
             return any(
                 Path(name).suffix.lower() in SUFFIXES
-                for folder in _class_folders(home)
+                for folder in class_folders(home)
                 for name, entry in files_below(folder)
                 if entry.is_file()
             )
@@ -92,27 +89,10 @@ class Folder(Reader):
 
 
 def _sorted(home: Path) -> list[Path]:
-    with _readable(home):
+    with readable(home):
         return [
             home / name
             for name in sorted(
-                f"{folder.name}/{name}" for folder in _class_folders(home) for name, _ in walk(folder)
+                f"{folder.name}/{name}" for folder in class_folders(home) for name, _ in walk(folder)
             )
         ]
-
-
-def _class_folders(home: Path) -> list[Path]:
-    return [path for path in home.iterdir() if path.is_dir() and not path.name.startswith(".")]
-
-
-@contextmanager
-def _readable(home: Path) -> Iterator[None]:
-    """Turn what the system refuses into a sentence.
-
-    Raises:
-        DataError: the block raised an `OSError`.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{home} cannot be read ({error})") from error

@@ -37,7 +37,7 @@ def checked(label: object, spec: DatasetSpec, where: str, first: int = 0) -> int
     if isinstance(label, str) and not first:
         if label in spec.classes:
             return spec.classes.index(label)
-        if label.isdecimal() and _are_called_by_numbers(spec.classes):
+        if _is_number(label) and _are_called_by_numbers(spec.classes):
             raise DataError(
                 f"{where} has a label that is no class of '{spec.name}'",
                 expected=f"the name of one, {few(spec.classes, 20)}",
@@ -94,21 +94,24 @@ def of_folders(folders: Sequence[str], spec: DatasetSpec, home: str) -> dict[str
 def of_folder(name: str, spec: DatasetSpec, where: str) -> int:
     """Return the class a folder stands for.
 
-    The folder has the class name (case aside; `t-shirt-top` for `T-shirt/top`) or the 0-based class number.
+    The folder has the class name (case aside; `t-shirt-top` for `T-shirt/top`) or the 0-based class number,
+    which says nothing where classes are called by other numbers, as playing cards are.
 
     Raises:
         DataError: the name is neither.
     """
     if name in spec.classes:
         return spec.classes.index(name)
-    if name.isdecimal() and int(name) < len(spec.classes):
+    by_place = not _are_called_by_numbers(spec.classes)
+    if by_place and name.isdecimal() and int(name) < len(spec.classes):
         return int(name)
     meant = _meant(name, spec)
     if len(meant) == 1:
         return meant[0]
     raise DataError(
         f"{where} is a folder, but no class of '{spec.name}'",
-        expected=f"one of {few(spec.classes, 20)}, or a number in 0..{len(spec.classes) - 1}",
+        expected=f"one of {few(spec.classes, 20)}"
+        + (f", or a number in 0..{len(spec.classes) - 1}" if by_place else ""),
         got=repr(name),
         hint="rename the folder; the order of folders says nothing",
     )
@@ -117,6 +120,14 @@ def of_folder(name: str, spec: DatasetSpec, where: str) -> int:
 def _meant(name: str, spec: DatasetSpec) -> list[int]:
     """Return the classes of that name, spelling aside."""
     return [index for index, known in enumerate(spec.classes) if plain(known) == plain(name)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
 
 
 @cache

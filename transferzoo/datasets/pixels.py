@@ -184,7 +184,7 @@ def _deep(image: Any) -> str:
         form, *more = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
         if DEEP.search(str(form)):
             return str(form)
-        if tile[0].startswith("ppm") and more[0] > 255:  # the largest value
+        if tile[0].startswith("ppm") and more and more[0] > 255:  # the largest value
             return f"{form} up to {more[0]}"
     return ""
 

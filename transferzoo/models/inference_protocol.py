@@ -23,7 +23,7 @@ INPUTS = {"FP32": "float32", "FP16": "float16", "UINT8": "uint8"}
 SCORES = ("FP64", "FP32", "FP16", "BF16")
 DECLARE = "let the server answer as its metadata say, or declare what it answers"
 """What is to be done where an answer is none."""
-MOST_PIXELS, USUAL_SIDE = 2**25, 224
+MOST_NUMBERS, USUAL_SIDE = 2**25, 224
 """Numbers of a request at most, where an image has so many a side if the metadata do not say: a gigabyte."""
 LABELS = ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
 
@@ -103,10 +103,10 @@ def interface(metadata: Metadata, url: str) -> Interface:
             expected="1 or 3 channels, (N, C, H, W) or (N, H, W, C)",
             got=f"shape {inputs[0].shape}",
         )
-    if (batch or 1) * (channels or 3) * prod(side or USUAL_SIDE for side in (height, width)) > MOST_PIXELS:
+    if (batch or 1) * (channels or 3) * prod(side or USUAL_SIDE for side in (height, width)) > MOST_NUMBERS:
         raise ModelError(
             f"{url} takes more at once than a request can hold",
-            expected=f"at most {MOST_PIXELS:,} pixels",
+            expected=f"at most {MOST_NUMBERS:,} numbers",
             got=f"shape {inputs[0].shape}",
             hint="let the server declare fewer images a request, or any number (-1)",
         )

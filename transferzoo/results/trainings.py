@@ -99,18 +99,31 @@ def trainings(records: Sequence[Record]) -> list[Trainings]:
     for (surrogate, attack), cells in rows_of(records).items():
         if match := _TRAINING.fullmatch(surrogate):
             found[match["recipe"], attack][int(match["seed"])] = cells
-    groups = (_most_alike(row, by_seed) for row, by_seed in found.items())
-    return [group for group in groups if len(group.cells) > 1]
+    groups: list[Trainings] = []
+    for row, by_seed in found.items():
+        group = _most_alike(row, by_seed, next((one.cells for one in groups), {}))
+        groups += [group] if len(group.cells) > 1 else []
+    return groups
 
 
-def _most_alike(row: Row, by_seed: Mapping[int, Mapping[str, Record]]) -> Trainings:
-    """Return as many trainings as have the same images and targets, white boxes aside."""
+def _most_alike(
+    row: Row, by_seed: Mapping[int, Mapping[str, Record]], first: Mapping[int, Mapping[str, Record]]
+) -> Trainings:
+    """Return as many trainings as have the same images and targets, white boxes aside.
+
+    Of several as many, those that can be compared with the first recipe's, then those of the lowest seed.
+    """
     known = {name for cells in by_seed.values() for name, record in cells.items() if record.white_box}
     kept = {seed: {n: r for n, r in cells.items() if n not in known} for seed, cells in by_seed.items()}
     alike = [
         {s: kept[s] for s in sorted(kept) if s == seed or comparable(kept[seed], kept[s])} for seed in kept
     ]
-    most = max(alike, key=len)
+
+    def order(group: Mapping[int, Mapping[str, Record]]) -> tuple[int, bool, int]:
+        lowest = min(group)
+        return len(group), any(comparable(cells, group[lowest]) for cells in first.values()), -lowest
+
+    most = max(alike, key=order)
     return Trainings(*row, most, tuple(sorted(kept.keys() - most.keys())))
 
 
@@ -160,7 +173,7 @@ def trainings_table(groups: Sequence[Trainings]) -> Table:
         columns=("surrogate", "trainings", "mean", *against, *targets.values()),
         rows=lines,
         caption="Intervals over trainings and images (two-level bootstrap's variance, Student's t): "
-        "they speak of the recipe, those of single rows of one training's weights."
+        "they speak of the recipe, those of single rows of one training's weights; p is not corrected."
         + _left_out(groups)
         + (UNLIKE if None in [_behind(groups, group) for group in groups[1:]] else ""),
     )
@@ -170,7 +183,7 @@ def _left_out(groups: Sequence[Trainings]) -> str:
     """Return what a caption says of trainings that are in no mean."""
     names = [f"{short(group.recipe)}@{seed}" for group in groups for seed in group.left_out]
     others = ", ".join(dict.fromkeys(names))
-    return f" On other images or targets than most by their recipe, and left out: {others}." if names else ""
+    return f" On other images or targets than those pooled, and left out: {others}." if names else ""
 
 
 def _behind(groups: Sequence[Trainings], group: Trainings) -> Difference | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from transferzoo.attacks.composition import compose
+from transferzoo.attacks.configure import resolve
 from transferzoo.datasets.sources import load_split
 from transferzoo.models.build import create
 from transferzoo.studies.digests import split_root
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from transferzoo.studies.cells import Cell, Grid
     from transferzoo.studies.schema import Study
+    from transferzoo.zoo.reader import Zoo
     from transferzoo.zoo.schema import DatasetSpec
 
 
@@ -26,6 +29,17 @@ def check_architectures(grid: Grid, dataset: DatasetSpec) -> None:
     trained = (cell.inputs["config"] for cell in grid.cells.values() if cell.kind == "train")
     for architecture in dict.fromkeys(config["architecture"] for config in trained):
         create(architecture, dataset)
+
+
+def check_attacks(study: Study, zoo: Zoo) -> None:
+    """See that the attacks of a study can be used, before anything runs.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    for entry in (*study.attacks, *([study.robust] if study.robust else [])):
+        spec = resolve(zoo, study.dataset, entry.spec, entry.said)
+        compose(spec.techniques).check_use(spec.exact, targeted=False)
 
 
 def check_images(cells: Iterable[Cell], dataset: DatasetSpec, root: Path | None) -> None:

@@ -19,7 +19,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferzoo.attacks.technique import Stage, Technique
+from transferzoo.attacks.technique import SMALL as SMALL
+from transferzoo.attacks.technique import Stage as Stage
+from transferzoo.attacks.technique import Technique as Technique
 from transferzoo.base.options import Terms
 
 if TYPE_CHECKING:
@@ -75,9 +77,14 @@ class Patch(Technique):
 
 @dataclass(frozen=True)
 class Loss(Technique):
-    """What is maximised of the logits."""
+    """What is maximised of the logits.
+
+    Attributes:
+        never_negative: untargeted, it is at least 0; some ensembles divide by losses.
+    """
 
     stage: ClassVar[Stage] = Stage.LOSS
+    never_negative: ClassVar[bool] = False
 
     @abstractmethod
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from transferzoo.attacks.techniques import TECHNIQUES, Ensemble
-from transferzoo.attacks.techniques.losses import require_cross_entropy
+from transferzoo.attacks.techniques.losses import require_never_negative
 from transferzoo.attacks.techniques.oracles import mean, mean_normalised
 from transferzoo.base.options import NonNegative, Positive
 
@@ -147,7 +147,7 @@ class AdaptiveEnsemble(Ensemble):
 
     def check(self, composition: Composition, budget: Budget, *, targeted: bool) -> None:
         """See `Technique.check`: a ratio of losses needs them above 0."""
-        require_cross_entropy(self.name, composition, targeted=targeted)
+        require_never_negative(self.name, composition, targeted=targeted)
 
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from transferzoo.attacks.techniques import TECHNIQUES, Ensemble
-from transferzoo.attacks.techniques.losses import require_cross_entropy
+from transferzoo.attacks.techniques.losses import require_never_negative
 from transferzoo.attacks.techniques.oracles import mean_normalised
 from transferzoo.attacks.techniques.ranges import Few
 from transferzoo.base.options import NonNegative
@@ -74,7 +74,7 @@ class ModelReweighing(Ensemble):
 
     def check(self, composition: Composition, budget: Budget, *, targeted: bool) -> None:
         """See `Technique.check`: the logarithm of a loss needs it above 0."""
-        require_cross_entropy(self.name, composition, targeted=targeted)
+        require_never_negative(self.name, composition, targeted=targeted)
 
     def evaluations(self, models: int) -> int:
         """See `Ensemble.evaluations`."""

@@ -25,6 +25,7 @@ class CrossEntropy(Loss):
     """
 
     paper: ClassVar[str] = "Goodfellow et al. 2015, https://arxiv.org/abs/1412.6572"
+    never_negative: ClassVar[bool] = True
 
     def value(self, logits: Tensor, classes: Tensor, *, targeted: bool = False) -> Tensor:
         """See `Loss.value`."""
@@ -36,17 +37,18 @@ class CrossEntropy(Loss):
 DEFAULT_LOSS = CrossEntropy()
 
 
-def require_cross_entropy(name: str, composition: Composition, *, targeted: bool) -> None:
-    """Refuse another loss than the untargeted cross-entropy, which alone is never below 0.
+def require_never_negative(name: str, composition: Composition, *, targeted: bool) -> None:
+    """Refuse losses below 0, as those of target classes are.
 
     Raises:
-        UsageError: the attack has another.
+        UsageError: the attack may have some.
     """
-    others = [technique.name for technique in composition.of(Loss, Features)]
+    others = [technique.name for technique in composition.of(Features)]
+    others += [loss.name for loss in composition.of(Loss) if not loss.never_negative]
     require(
         not others and not targeted,
         f"'{name}' weighs surrogates by their losses, which may not be below 0",
-        expected="ce, untargeted",
+        expected="ce or lmargin, untargeted",
         got=", ".join([*others, *(["a target class"] if targeted else [])]),
     )
 
@@ -131,6 +133,7 @@ class ScaledCrossEntropy(Loss):
     """
 
     paper: ClassVar[str] = "Weng et al. 2023, https://arxiv.org/abs/2303.03680"
+    never_negative: ClassVar[bool] = True
 
     temperature: Positive = 1.0
     by: Literal["margin", "constant"] = "margin"
