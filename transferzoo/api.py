@@ -13,6 +13,7 @@ from transferzoo.audits.audit import run_audit
 from transferzoo.audits.plan import Talk
 from transferzoo.audits.request import LIMIT, AuditRequest
 from transferzoo.base.errors import UsageError
+from transferzoo.base.processes import check_jobs
 from transferzoo.datasets.hf_datasets import names_hf_dataset
 from transferzoo.datasets.own import own_images
 from transferzoo.datasets.sources import load_split, measured
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    name: str,
+    name: str | Path,
     dataset: str | Path | None = None,
     *,
     architecture: str = "",
@@ -64,7 +65,7 @@ def load_model(
         UsageError: nothing, or no single model, of that name; or code that is not allowed to run.
         ModelError: it is damaged or does not fit the data set.
     """
-    zoo = load_zoo()
+    zoo, name = load_zoo(), str(name)
     place = _place(zoo, dataset)
     zoo, home, root = own_images(
         zoo, named_dataset(zoo, None if place or dataset is None else str(dataset), [name]), place
@@ -185,7 +186,7 @@ def read_attack(
 
 
 def audit(
-    model: str,
+    model: str | Path,
     *,
     data: str | Path | None = None,
     dataset: str | None = None,
@@ -263,8 +264,9 @@ def audit(
         >>> record = transferzoo.audit("vgg", surrogates=["densenet"], images=100, max_rate=0.3)
         >>> record.verdict, record.held_out.rate, record.controls.noise.rate  # doctest: +SKIP
     """
+    check_jobs(jobs)
     request = AuditRequest(
-        model=model,
+        model=str(model),
         dataset=dataset,
         data=None if data is None else Path(data),
         split=split,

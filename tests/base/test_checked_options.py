@@ -9,7 +9,9 @@ import pickle
 from dataclasses import FrozenInstanceError, dataclass, replace
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
+import torch
 from pydantic import Field
 
 from transferzoo.attacks.techniques import TECHNIQUES
@@ -31,6 +33,26 @@ class Blur(Options):
     edge: Literal["black", "mirror"] = "black"
     layer: str = "last"
     new: int = added(2)
+
+
+def test_numbers_of_numpy_are_written_as_numbers() -> None:
+    """What seeds draws and names results; another kind of number is no number here."""
+    assert Blur(p=np.float64(0.25)).spec == Blur(p=0.25).spec
+    for other in (np.float32(0.25), torch.tensor(0.25)):
+        with pytest.raises(UsageError, match="cannot read option 'p' of thing 'blur'"):
+            Blur(p=other)  # type: ignore[arg-type]
+
+
+def test_what_is_refused_is_not_registered() -> None:
+    """So that a mended class can be, in the same program."""
+
+    class Bare(Options):
+        pass
+
+    with pytest.raises(UsageError, match="thing 'bare' is no dataclass"):
+        THINGS.register("bare")(Bare)
+    assert "bare" not in THINGS
+    assert THINGS.register("bare")(dataclass(frozen=True)(Bare)) is THINGS["bare"]
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,71 @@ def test_wrong_calls_are_sentences() -> None:
     assert (model.training, other.training) == (True, True)
 
 
+NUMBERS = torch.zeros(4, dtype=torch.int64)
+WRONG_CLASSES = {
+    "one for each image": (NUMBERS.repeat(2), r"not one an image: expected int64 \(4,\), got int64 \(8,\)"),
+    "no numbers": (NUMBERS.float(), r"not one an image: expected int64 \(4,\), got float32 \(4,\)"),
+    "too large": (NUMBERS + 99, "out of range: expected 0 to 9, got 99 to 99"),
+    "negative": (NUMBERS - 1, "out of range: expected 0 to 9, got -1 to -1"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_CLASSES)
+def test_target_classes_are_classes_of_the_images(kind: str) -> None:
+    """Otherwise no image would count as fooled."""
+    classes, said = WRONG_CLASSES[kind]
+    images, model = torch.full((4, 1, 28, 28), 100, dtype=torch.uint8), load_model("vgg")
+    with pytest.raises(UsageError, match=f"the target classes are {said}"):
+        evaluate(read_attack("bim", steps=1), model, {"b": model}, images, NUMBERS, target_classes=classes)
+    with pytest.raises(UsageError, match=f"the target classes are {said}"):
+        measure(images + 9, {"b": model}, images, NUMBERS, target_classes=classes)
+
+
+def test_labels_below_zero_are_no_classes() -> None:
+    """Otherwise every image would count as fooled."""
+    images, model = torch.full((4, 1, 28, 28), 100, dtype=torch.uint8), load_model("vgg")
+    with pytest.raises(UsageError, match="the labels are out of range: expected 0 to 9, got -1 to -1"):
+        evaluate(read_attack("bim", steps=1), model, {"b": model}, images, NUMBERS - 1)
+    with pytest.raises(UsageError, match="the labels are out of range"):
+        measure(images + 9, {"b": model}, images, NUMBERS - 1)
+
+
+def test_numbers_that_are_none_are_sentences(tmp_path: Path) -> None:
+    images = torch.full((4, 3, 4, 4), 100, dtype=torch.uint8)
+    attack, model = read_attack("bim", epsilon="16/255", steps=2), Dark()
+    calls: dict[str, Callable[[], object]] = {
+        "unknown norm 'l1'": lambda: measure(
+            images + 9,
+            {"b": model},
+            images,
+            NUMBERS,
+            norm="l1",  # type: ignore[arg-type]
+        ),
+        "number of processes is out of range: expected 1 or more, got 0": lambda: evaluate(
+            attack, model, {"b": model}, images, NUMBERS, jobs=0
+        ),
+        "these are no attacks": lambda: evaluate([], model, {"b": model}, images, NUMBERS),
+        "number of processes is out of range": lambda: transferzoo.audit("vgg", jobs=0),
+        "number of surrogates is out of range: expected 1 or more, got -1": lambda: (
+            transferzoo.load_surrogates("fashion-mnist", -1)
+        ),
+        "no audit can show that attackers fool 0% of": lambda: transferzoo.audit("vgg", max_rate=0),
+        "target classes are a tensor, or a rule's name": lambda: evaluate(
+            attack,
+            model,
+            {"b": model},
+            images,
+            NUMBERS,
+            target_classes=NUMBERS.numpy(),  # type: ignore[arg-type]
+        ),
+    }
+    for sentence, call in calls.items():
+        with pytest.raises(UsageError, match=sentence):
+            call()
+    with pytest.raises(UsageError, match="there is no"):
+        load_model(tmp_path / "nothing")
+
+
 def test_public_names_exist() -> None:
     assert {*transferzoo.__all__} == {*dir(transferzoo)}
     assert sorted([*transferzoo._PUBLIC, "__version__"]) == sorted(transferzoo.__all__)

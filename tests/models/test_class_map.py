@@ -157,3 +157,24 @@ def test_models_that_know_too_little_in_common(cli: Run, few: Path, tmp_path: Pa
     with_classes(copied("resnet18", tmp_path / "one"), (0, -1, -1), [OURS[0], "x", "y"])
     command = ("attack", "-s", "vgg", "--data", few, "--steps", 1, "-t", "./one")
     refused(cli(*command), 1, "know too few of the classes", "--classes FILE")
+
+
+ZOO = """schema: 1
+datasets:
+  mine: {{classes: [{names}], channels: 1, size: 28, splits: {{sample: [local:data]}}}}
+"""
+
+
+def test_a_mended_order_of_classes_is_another_run(cli: Run, few: Path, tmp_path: Path) -> None:
+    """Of a model that names its classes: with the same weights its logits stand in another order."""
+    (copied("vgg", tmp_path / "named") / "recipe.json").unlink()
+    runs = {}
+    for name, classes in (("wrong", reversed(OURS)), ("right", OURS)):
+        (tmp_path / f"{name}.yaml").write_text(ZOO.format(names=", ".join(map(json.dumps, classes))))
+        words = ("--zoo", f"{name}.yaml", "--dataset", "mine", "--data", few, "--images-correct-for", "none")
+        models = ("-s", "./named", "-t", "./named", "--allow-inaccurate")
+        done = cli("attack", *words, *models, "--steps", 1, "--json")
+        assert done.code == 0, done.err
+        (record,) = json.loads(done.out)["records"]
+        runs[name] = record["target_accuracy"]
+    assert runs["wrong"] < 0.2 < 0.8 < runs["right"]

@@ -11,7 +11,7 @@ import torch
 
 from helpers.refusals import nothing_written, once_run, refused
 from helpers.short_attack import TRY, by_pair
-from transferzoo import evaluate, load_images, load_model, read_attack
+from transferzoo import evaluate, load_images, load_model, measure, read_attack
 from transferzoo.base.errors import UsageError
 from transferzoo.models.sources import python_function
 from transferzoo.models.sources.python_function import PythonFunction
@@ -116,10 +116,31 @@ def test_programs_evaluate_targets_of_labels_only(few: Path, written: Written) -
     known = load_images(root=few)
     models = {name: load_model(f"{own}:{name}", allow_code=True) for name in ("labels", "target")}
     attack = read_attack("bim", steps=2)
-    found = evaluate(attack, load_model("resnet50-sgd"), models, known.images[:20], known.labels[:20])
+    with pytest.warns(UserWarning, match=r"labels says labels only: .*noise=True in Python") as warned:
+        found = evaluate(attack, load_model("resnet50-sgd"), models, known.images[:20], known.labels[:20])
+    assert warned[0].filename == __file__
     first, second = found.records
     assert first.outcomes == second.outcomes
     assert "1" in first.outcomes
+    assert [record.target for record in found.noise] == ["target"]
+
+
+@pytest.mark.filterwarnings("ignore:Note. own says labels only")
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_function_that_a_program_holds_is_shown_noise_if_asked(few: Path, asked: bool) -> None:
+    known, vgg = load_images(root=few), load_model("vgg")
+    images, labels, seen = known.images[:20], known.labels[:20], list[int]()
+
+    def answer(shown: torch.Tensor) -> torch.Tensor:
+        seen.append(len(shown))
+        scores: torch.Tensor = vgg(shown)
+        return scores.argmax(1)
+
+    attack = read_attack("bim", steps=1)
+    found = evaluate(attack, load_model("resnet50-sgd"), {"own": answer}, images, labels, noise=asked)
+    assert (len(found.noise), sum(seen) > 50) == (int(asked), asked), seen
+    measured = measure(255 - images, {"own": answer}, images, labels, noise=asked)
+    assert len(measured.noise) == int(asked)
 
 
 def test_labels_alone_are_scored(cli: Run, written: Written, tmp_path: Path) -> None:

@@ -137,6 +137,15 @@ def test_a_slice_has_the_model_in_its_middle(cli: Run, few: Path, tmp_path: Path
     assert len(result_files(tmp_path)) == 3 + 1
 
 
+def test_a_name_is_no_formula_in_a_picture(cli: Run, few: Path, tmp_path: Path) -> None:
+    odd = copied("vgg", tmp_path / r"$\frac{$ ^_")
+    few_points = ("--points", 3, *flags(few))
+    for words in (("--slice", odd, "--radius", 0.5), ("--between", "vgg", odd)):
+        done = cli("sharpness", *words, *few_points, "--picture", "odd.svg")
+        assert done.code == 0, done.err
+        assert r"$\frac{$ ^_" in (tmp_path / "odd.svg").read_text()
+
+
 # ---------------------------------------------------------------- refusals
 
 

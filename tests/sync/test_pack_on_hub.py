@@ -77,6 +77,8 @@ def test_there_and_back(hub: Hub, run: Run) -> None:
     place = f"hf-pack:someone/{NAME}"
     elsewhere = {"home": "other"}
     assert place not in {one["name"] for one in printed(run("list", "packs", "--json", **elsewhere))}
+    absent = f"HF_HUB_OFFLINE is set; unset it once and run `transferzoo pull {place}`."
+    refused(run("score", place, "-t", "vgg", home="other", offline="1"), 1, absent)
     plan = printed(run("pull", place, "--dry-run", "--json", **elsewhere))
     (item,) = plan["items"]
     assert (item["kind"], item["state"], item["missing"]) == ("pack", "hub", PACK.stat().st_size)

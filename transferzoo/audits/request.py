@@ -15,6 +15,8 @@ KINDS = ("public", "adapted", "replica")
 LIMIT, IMAGES, GRADIENTS = 0.2, 300, 50
 """The highest rate that passes, images that are drawn, and gradient evaluations an image and attacker, where
 the user says nothing."""
+LEAST_RATE = 0.001
+"""Lowest rate that an audit is judged by: some six thousand images, none of them fooled, would pass."""
 OF_PACKS = (
     "data",
     "split",
@@ -96,6 +98,12 @@ class AuditRequest:
             raise UnknownNameError("kind of attackers", str(self.attackers), KINDS)
         if self.max_rate is not None and not 0 <= self.max_rate <= 1:
             raise UsageError("the limit is out of range", expected="0 to 1", got=f"{self.max_rate:g}")
+        if self.max_rate is not None and self.max_rate < LEAST_RATE:
+            raise UsageError(
+                f"no audit can show that attackers fool {100 * self.max_rate:g}% of the images at most",
+                expected="a --max-rate of 0.1% or more",
+                hint="give one, as 5%, which takes some 150 images",
+            )
         if self.time_limit is not None and not self.time_limit > 0:
             raise UsageError(
                 "the time limit is out of range", expected="above 0 s", got=f"{self.time_limit:g}"
@@ -129,7 +137,7 @@ class AuditRequest:
         plain = {
             **{field.name: getattr(self, field.name) for field in fields(self) if field.name != "options"},
             **{field.name: getattr(self.options, field.name) for field in fields(self.options)},
-            "time_limit": None if self.time_limit is None else f"{self.time_limit:g}s",
+            "time_limit": None if self.time_limit is None else _seconds(self.time_limit),
             "max_rate": None if self.max_rate is None else f"{self.max_rate!r}",
             "columns": None,
             "image_column": self.columns.image,
@@ -149,3 +157,8 @@ class AuditRequest:
                 for each in value if isinstance(value, tuple) else (value,):
                     words += [flag, str(each)]
         return shlex.join(words)
+
+
+def _seconds(time: float) -> str:
+    """Return a time as `--time-limit` reads it, "90.5s"."""
+    return f"{time:.3f}".rstrip("0").rstrip(".") + "s"

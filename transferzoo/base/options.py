@@ -31,7 +31,7 @@ from transferzoo.base.registry import Registry
 from transferzoo.base.spec_strings import is_name, parse_number, parse_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Self
 
     from transferzoo.base.spec_strings import Term
@@ -146,7 +146,8 @@ def added(default: Any) -> Any:
 def _show(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
-    return repr(value).removesuffix(".0").replace("e+", "e")  # a + would begin another term
+    text = repr(float(value))  # NumPy's are floats too, which show themselves as NumPy's
+    return text.removesuffix(".0").replace("e+", "e")  # a + would begin another term
 
 
 class Named(Protocol):
@@ -197,6 +198,8 @@ class Option:
             UnknownNameError: none of the words.
             UsageError: of the wrong type, not finite or out of range.
         """
+        if not isinstance(value, int | float | str):
+            raise self._unreadable(repr(value))
         try:
             self._checks.validate_python(value)
         except ValidationError as error:
@@ -253,34 +256,22 @@ class Terms(Registry[type[T]]):
         super().__init__(kind, package, base)
         self._example = example
 
-    def register(self, name: str, module: str = "") -> Callable[[type[T]], type[T]]:
-        """Return a decorator that files its class under `name`.
-
-        Raises:
-            UsageError: the name is taken or none that a spec string can have, the class is not whole, or
-                an option has no annotation or no default.
-        """
-        file = super().register(name, module)
-
-        def decorate(cls: type[T]) -> type[T]:
-            if not is_name(name):
-                expected = "lower-case letters, digits and hyphens, a letter first"
-                raise UsageError(f"'{name}' cannot name a {self.kind}", expected=expected)
-            cls.kind, cls.name = self.kind, name
-            file(cls)
-            if "__dataclass_params__" not in vars(cls):
-                raise UsageError(f"{self.kind} '{name}' is no dataclass", expected="@dataclass(frozen=True)")
-            for option in dataclasses.fields(cls):
-                if option.default is dataclasses.MISSING:
-                    raise UsageError(f"option '{option.name}' of {self.kind} '{name}' has no default")
-            if bare := _unannotated(cls):
-                raise UsageError(
-                    f"'{bare}' of {self.kind} '{name}' has no annotation",
-                    expected=f"'{bare}: TYPE = …', or ClassVar where it is no option",
-                )
-            return cls
-
-        return decorate
+    def _complete(self, name: str, entry: type[T]) -> None:
+        """See `Registry`: the name is one that a spec string can have, every option has type and default."""
+        if not is_name(name):
+            expected = "lower-case letters, digits and hyphens, a letter first"
+            raise UsageError(f"'{name}' cannot name a {self.kind}", expected=expected)
+        entry.kind, entry.name = self.kind, name
+        if "__dataclass_params__" not in vars(entry):
+            raise UsageError(f"{self.kind} '{name}' is no dataclass", expected="@dataclass(frozen=True)")
+        for option in dataclasses.fields(entry):
+            if option.default is dataclasses.MISSING:
+                raise UsageError(f"option '{option.name}' of {self.kind} '{name}' has no default")
+        if bare := _unannotated(entry):
+            raise UsageError(
+                f"'{bare}' of {self.kind} '{name}' has no annotation",
+                expected=f"'{bare}: TYPE = …', or ClassVar where it is no option",
+            )
 
     def origins(self, spec: str) -> list[Plugin | Revision | None]:
         """Return what `plugins.used` tells of the names of a spec string: plug-ins and revisions.

@@ -45,6 +45,16 @@ def usual_jobs() -> int:
     return processors()
 
 
+def check_jobs(jobs: int | None) -> None:
+    """Refuse a number of processes that is none; None is as many as work best.
+
+    Raises:
+        UsageError: it is below 1.
+    """
+    if jobs is not None and jobs < 1:
+        raise UsageError("the number of processes is out of range", expected="1 or more", got=str(jobs))
+
+
 def processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -55,6 +55,7 @@ class Registry(Generic[T]):
         def decorate(entry: T) -> T:
             if self._base is not None:
                 _check_class(f"{self.kind} '{name}'", entry, self._base)
+            self._complete(name, entry)
             by = module or str(entry.__module__)
             if not plugins.is_built_in(by):
                 self._discover()  # no plug-in takes the name of what is built in
@@ -68,6 +69,13 @@ class Registry(Generic[T]):
             return entry
 
         return decorate
+
+    def _complete(self, name: str, entry: T) -> None:
+        """Check what else has to be right, and give it what a registry knows, before it is filed.
+
+        Raises:
+            UsageError: it is not whole.
+        """
 
     def __getitem__(self, name: str) -> T:
         """Return what `name` stands for.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 ATTACKERS = "Attackers"
 UNITS = {"s": 1, "m": 60, "h": 3600}
-LEAST_RATE = 0.001
-"""Lowest rate that an audit is judged by: some six thousand images, none of them fooled, would pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,16 +211,10 @@ def read_rate(text: str) -> float:
     """Read a rate, "20%" or "0.2".
 
     Raises:
-        UsageError: it is none in [0, 1], or so small that thousands of images could not show it.
+        UsageError: it is none in [0, 1].
     """
     found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(%?)\s*", text)
     rate = float(found[1]) / (100 if found[2] else 1) if found else -1.0
-    if 0 <= rate < LEAST_RATE:
-        raise UsageError(
-            f"no audit can show that attackers fool {text} of the images at most",
-            expected="a --max-rate of 0.1% or more",
-            hint="give one, as 5%, which takes some 150 images",
-        )
     if not 0 <= rate <= 1:
         raise UsageError("cannot read --max-rate", expected="20% or 0.2", got=f"'{text}'")
     return rate

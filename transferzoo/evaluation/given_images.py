@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from transferzoo.attacks.norms import NORMS
-from transferzoo.base.budget import Ball, Budget
-from transferzoo.base.errors import DataError, near_names
+from transferzoo.base.budget import BALLS, Ball, Budget
+from transferzoo.base.errors import DataError, UnknownNameError, near_names
 from transferzoo.base.spec_strings import require
 from transferzoo.datasets.archives import is_archive, unpacked
 from transferzoo.datasets.files import walk
@@ -193,8 +193,11 @@ def observed_budget(adversarial: Tensor, images: Tensor, norm: Ball) -> Budget:
     """Return the smallest budget that holds all perturbations; in L∞ a whole number of levels.
 
     Raises:
+        UnknownNameError: no such norm.
         UsageError: the images are the clean ones.
     """
+    if norm not in BALLS:
+        raise UnknownNameError("norm", str(norm), BALLS)
     farthest = float(NORMS[norm].distance(adversarial, images).max()) if len(images) else 0.0
     require(farthest > 0, "the adversarial images are the clean ones", expected="a change", got="none")
     epsilon = (

@@ -78,6 +78,10 @@ class HeldCode(InMemory):
 
     runs_code: ClassVar[bool] = True
 
+    def gives_gradients(self) -> bool:
+        """See `LoadableSource.gives_gradients`."""
+        return False
+
 
 @dataclass(frozen=True)
 class Held:
@@ -131,6 +135,7 @@ def held_still(surrogates: Mapping[str, Model], targets: Mapping[str, Model], da
             if (home := _device(model)) is not None:
                 still.callback(model.to, home)
         classes = _classes(every, data)
+        check_classes("labels", data.labels, len(data), classes)
         for predictor in (part for _, model in every for part in _predictors(model)):
             if predictor.classes is None:  # it does not say how many classes it knows
                 predictor.classes = classes
@@ -149,6 +154,33 @@ def held_still(surrogates: Mapping[str, Model], targets: Mapping[str, Model], da
         device = next((at for _, model in every if (at := _device(model)) is not None), torch.device("cpu"))
         first, others = tuple(specs[: len(surrogates)]), tuple(specs[len(surrogates) :])
         yield Held(data, dataset, first, others, device)
+
+
+def check_classes(what: str, classes: Tensor, images: int, count: int) -> None:
+    """Check that there is a class for each image.
+
+    Args:
+        what: what they are called.
+        classes: int64 (N,), in 0..`count` − 1.
+        images: how many there are.
+        count: of classes.
+
+    Raises:
+        UsageError: there is not.
+    """
+    if classes.dtype != torch.int64 or classes.shape != (images,):
+        kind = str(classes.dtype).removeprefix("torch.")
+        raise UsageError(
+            f"the {what} are not one an image",
+            expected=f"int64 ({images},)",
+            got=f"{kind} {tuple(classes.shape)}",
+        )
+    if not 0 <= int(classes.min()) <= int(classes.max()) < count:
+        raise UsageError(
+            f"the {what} are out of range",
+            expected=f"0 to {count - 1}",
+            got=f"{int(classes.min())} to {int(classes.max())}",
+        )
 
 
 def _networks(models: Sequence[tuple[str, Model]], channels: int) -> list[tuple[str, nn.Module]]:

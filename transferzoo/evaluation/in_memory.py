@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
@@ -22,11 +23,13 @@ from transferzoo.attacks.noise import noise_name
 from transferzoo.base.attack_config import AttackConfig, AttackSpec
 from transferzoo.base.distributed import Team
 from transferzoo.base.errors import UsageError
+from transferzoo.base.processes import check_jobs
 from transferzoo.base.spec_strings import parse_terms
 from transferzoo.datasets import Batch
 from transferzoo.evaluation.given_images import GivenImages, observed_budget
-from transferzoo.evaluation.held_models import Held, InMemory, held_still
+from transferzoo.evaluation.held_models import Held, InMemory, check_classes, held_still
 from transferzoo.evaluation.job import Job
+from transferzoo.evaluation.noise_images import of_labels_only
 from transferzoo.evaluation.run import measure_given, run
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.results.records import SurrogateAttack
@@ -58,6 +61,7 @@ def evaluate(
     most_images: int | None = None,
     batch_size: int = 100,
     jobs: int | None = 1,
+    noise: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Findings:
     """Craft on surrogates and try the 8-bit images on targets, as `transferzoo attack` does.
@@ -92,6 +96,7 @@ def evaluate(
         batch_size: images at a time.
         jobs: processes, in one thread each, but one alone where a function or a session is among the models,
             as a warning says; None for one a processor.
+        noise: show random noise to targets that say labels alone too; it takes as many queries as an attack.
         on_progress: called with what is being done, how much is done and how much there is.
 
     Raises:
@@ -101,13 +106,14 @@ def evaluate(
             images, or it is not finite.
     """
     several = [attacks] if isinstance(attacks, Attack) else [*attacks]
-    if not all(isinstance(attack, Attack) for attack in several):
+    if not several or not all(isinstance(attack, Attack) for attack in several):
         raise UsageError(
             "these are no attacks", expected="what read_attack('mi', steps=10) returns", got=repr(attacks)
         )
     seeds = {attack.seed for attack in several}
     if len(seeds) != 1:
         raise UsageError("the attacks of one call share a seed", expected="one", got=f"{len(seeds)} seeds")
+    check_jobs(jobs)
     named = dict(surrogates) if isinstance(surrogates, Mapping) else {"surrogate": surrogates}
     with held_still(named, targets, Batch(images, labels, _ids(images, ids))) as held:
         config = AttackConfig.of(
@@ -126,7 +132,7 @@ def evaluate(
         check_attacks(config)
         precision = " & ".join(sorted(map(_precision, held.surrogates)))
         config = config.model_copy(update={"precision": precision})
-        with _working(held, config, target_classes) as (job, folder):
+        with _working(held, config, target_classes, noise=noise) as (job, folder):
             team = Team(device=held.device)
             return run(job, folder, team=team, jobs=jobs, on_progress=on_progress, warn=_warn)
 
@@ -145,6 +151,7 @@ def measure(
     surrogate: str = "unknown",
     gradients: int = 0,
     seed: int = 0,
+    noise: bool = False,
 ) -> Findings:
     """Try adversarial images on targets, however they were crafted.
 
@@ -165,6 +172,7 @@ def measure(
         surrogate: what the results call the model, or models, it came from.
         gradients: evaluations an image took, for the results; 0 where nobody knows.
         seed: of noise.
+        noise: as for `evaluate`.
 
     Raises:
         UsageError: there is no target or no image, the images are of another shape or kind, or as they were.
@@ -192,14 +200,14 @@ def measure(
             images_correct_for=images_correct_for,
             seed=seed,
         )
-        with _working(held, config, target_classes) as (job, folder):
+        with _working(held, config, target_classes, noise=noise) as (job, folder):
             name = SurrogateAttack(surrogate, noise_name(budget).replace("noise", attack, 1))
             given = GivenImages(name, adversarial, {"gradients": gradients})
             return measure_given(job, folder, [given], held.device)
 
 
-def _warn(note: str) -> None:
-    warnings.warn(note, stacklevel=5)  # where `evaluate` is called
+def _warn(note: str, stacklevel: int = 5) -> None:
+    warnings.warn(note, stacklevel=stacklevel)  # where `evaluate` is called
 
 
 def _ids(images: Tensor, ids: Tensor | None) -> Tensor:
@@ -207,8 +215,20 @@ def _ids(images: Tensor, ids: Tensor | None) -> Tensor:
 
 
 def _rule(target_classes: Tensor | TargetClasses | None) -> str:
-    """Return how a configuration says that target classes are chosen."""
-    return "file" if isinstance(target_classes, Tensor) else target_classes or ""
+    """Return how a configuration says that target classes are chosen.
+
+    Raises:
+        UsageError: they are neither a tensor nor the name of a rule.
+    """
+    if target_classes is None or isinstance(target_classes, str):
+        return target_classes or ""
+    if not isinstance(target_classes, Tensor):
+        raise UsageError(
+            "target classes are a tensor, or a rule's name",
+            expected="int64 (N,)",
+            got=type(target_classes).__name__,
+        )
+    return "file"
 
 
 def _precision(model: ModelSpec) -> str:
@@ -221,10 +241,17 @@ def _precision(model: ModelSpec) -> str:
 
 @contextmanager
 def _working(
-    held: Held, config: AttackConfig, target_classes: Tensor | TargetClasses | None
+    held: Held, config: AttackConfig, target_classes: Tensor | TargetClasses | None, *, noise: bool
 ) -> Iterator[tuple[Job, RunFolder]]:
-    """Give the job, and a folder for as long as it takes."""
+    """Give the job, and a folder for as long as it takes.
+
+    Raises:
+        UsageError: target classes are not one a image, or no classes.
+    """
     listed = target_classes if isinstance(target_classes, Tensor) else None
+    if listed is not None:
+        check_classes("target classes", listed, len(held.data), len(held.dataset.classes))
+    asked = () if noise else [one for one in held.targets if one not in held.surrogates]
     names = frozenset(model.name for model in (*held.surrogates, *held.targets))
     with TemporaryDirectory(prefix="transferzoo-") as place:
         job = Job(
@@ -236,5 +263,6 @@ def _working(
             listed,
             trusted=names,
             cache=Path(place) / "predictions",
+            noiseless=of_labels_only(asked, held.dataset, partial(_warn, stacklevel=6)),
         )
         yield job, RunFolder(Path(place) / "run")

@@ -147,9 +147,9 @@ class Job:
         mapped = {
             name: list(found.places)
             for name, model in models.items()
-            if (found := classes_of(model, self.dataset))
-            and (model.classes or found.count != len(self.dataset.classes))
+            if (found := classes_of(model, self.dataset)) and (model.classes or not found.is_plain)
         }
+        by_names = any(loadable(model).takes_prompt for model in models.values())
         listed = () if self.target_classes is None else (self.target_classes,)
         others = (self.data.labels, self.data.ids, *listed)
         return {
@@ -158,6 +158,7 @@ class Job:
             "models": {name: weights for name, (weights, _) in identities.items()},
             "model_configs": {name: config for name, (_, config) in identities.items()},
             **({"class_places": mapped} if mapped else {}),
+            **({"classes": self.dataset.classes} if by_names else {}),
             **({"samples": collected} if collected else {}),
             "data": {
                 "n": len(self.data),

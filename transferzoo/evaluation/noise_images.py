@@ -102,6 +102,6 @@ def of_labels_only(
         names, each = ", ".join(found.values()), "say" if len(found) > 1 else "says"
         notify(
             f"Note: {names} {each} labels only: no random noise is shown, which would take as many queries "
-            "as an attack. --noise shows it."
+            "as an attack. --noise (noise=True in Python) shows it."
         )
     return frozenset(found)

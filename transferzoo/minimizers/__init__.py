@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from transferzoo.base.errors import TransferZooError
+from transferzoo.base.errors import TransferZooError, UsageError
 from transferzoo.base.on_device import carried
 from transferzoo.base.options import Options, Terms
 from transferzoo.minimizers.perturbation import Weights
@@ -144,9 +144,12 @@ class Minimizer:
         Raises:
             TransferZooError: in its first step with a radius, a rule of several passes did not restore the
                 weights.
+            UsageError: there is no closure.
         """
         import torch
 
+        if not closures:
+            raise UsageError("a step needs a closure", expected="one a micro-batch", got="none")
         moves = not self._restores and self.rho_factor > 0
         before = [p.detach().clone() for p in self.weights.parameters] if moves else []
         loss, gradients = self.gradients(closures)

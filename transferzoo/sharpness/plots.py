@@ -48,6 +48,7 @@ def plot_line(points: Sequence[LinePoint], ends: tuple[str, str], path: Path) ->
         TransferZooError: the file cannot be written.
     """
     figure = _figure(6, 5)
+    ends = (_as_is(ends[0]), _as_is(ends[1]))
     above, below = figure.subplots(2, 1, sharex=True)
     positions = [point.position for point in points]
     above.plot(positions, [point.loss for point in points], marker=".")
@@ -80,10 +81,15 @@ def plot_slice(found: Slice, name: str, path: Path) -> None:
     surface = axes.contourf(found.positions, found.positions, found.losses, levels=LEVELS)
     figure.colorbar(surface, label="loss")
     axes.plot(0, 0, marker="+", color="white")
-    axes.set_title(name)
+    axes.set_title(_as_is(name))
     axes.set_xlabel("first direction")
     axes.set_ylabel("second direction")
     _save(figure, path)
+
+
+def _as_is(name: str) -> str:
+    """Return a name for matplotlib, which would set what stands between two "$" as a formula."""
+    return name.replace("$", r"\$")
 
 
 def _figure(width: float, height: float) -> Figure:

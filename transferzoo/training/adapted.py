@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from transferzoo.base.atomic import writing
+from transferzoo.base.errors import UsageError
 from transferzoo.base.processes import share, shares, usual_jobs
 from transferzoo.models.fitting import COUNT, fitting_surrogates
 from transferzoo.models.resolve import silent
@@ -93,6 +94,8 @@ def adapted_surrogates(
         DataError: there are no training images, or too few.
         TransferZooError: a training diverges, or the cache cannot be written.
     """
+    if count < 1:
+        raise UsageError("the number of surrogates is out of range", expected="1 or more", got=str(count))
     found = fitting_surrogates(zoo, dataset, count, apart_from=apart_from, is_here=is_here)
     if found:
         return Surrogates(found, split or zoo.dataset(dataset).attack.split)
