@@ -61,6 +61,7 @@ def vit(few: Path) -> tuple[Any, Any]:
     return model.eval(), processor
 
 
+@pytest.mark.filterwarnings("ignore:Note. labels says labels only")
 def test_the_same_network_as_session_function_and_module(
     vgg: nn.Module, session: onnxruntime.InferenceSession, known: Batch
 ) -> None:
