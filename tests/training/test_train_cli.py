@@ -217,6 +217,8 @@ TRAIN = ("train", "--recipe", "resnet50-sam")
         (("--adversarial", "linf:-8/255"), ("'adversarial' is wrong", "greater than zero")),
         (("--adversarial", "linf:8/255,step=eps/0"), ("'adversarial' is wrong", "step size")),
         (("--adversarial", "linf:8/255,steps=0"), ("'adversarial.steps' is wrong", "greater than or equal")),
+        (("--adversarial", "l2:0.1,norm=linf"), ("'adversarial' is wrong", "each part once")),
+        (("--adversarial", "l2:0.1,steps=7,steps=3"), ("'adversarial' is wrong", "each part once")),
         (("--adversarial", "linf:8/255,7"), ("'adversarial' is wrong", "as in l2:0.1")),
         (("--from", "vggg"), ("'vggg'",)),
         (("--labels-from", "vggg"), ("unknown target 'vggg'", "vgg")),

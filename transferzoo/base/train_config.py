@@ -36,8 +36,9 @@ class Adversarial(WrittenBudget):
             return value
         norm, colon, rest = value.partition(":")
         first, *others = rest.split(",")
-        if not colon or not all("=" in pair for pair in others):
-            raise ValueError("a ball and its radius, as in l2:0.1 or linf:8/255,steps=7")
+        keys = ["norm", "epsilon", *(pair.partition("=")[0] for pair in others)]
+        if not colon or not all("=" in pair for pair in others) or len({*keys}) < len(keys):
+            raise ValueError("a ball and its radius, as in l2:0.1 or linf:8/255,steps=7, each part once")
         return {"norm": norm, "epsilon": first, **dict(pair.split("=", 1) for pair in others)}
 
 
