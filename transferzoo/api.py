@@ -65,7 +65,7 @@ def load_model(
         UsageError: nothing, or no single model, of that name; or code that is not allowed to run.
         ModelError: it is damaged or does not fit the data set.
     """
-    zoo, name = load_zoo(), str(name)
+    zoo, name = load_zoo(), _written(name)
     place = _place(zoo, dataset)
     zoo, home, root = own_images(
         zoo, named_dataset(zoo, None if place or dataset is None else str(dataset), [name]), place
@@ -266,7 +266,7 @@ def audit(
     """
     check_jobs(jobs)
     request = AuditRequest(
-        model=str(model),
+        model=_written(model),
         dataset=dataset,
         data=None if data is None else Path(data),
         split=split,
@@ -276,7 +276,7 @@ def audit(
         attacks=tuple(attacks),
         attackers=attackers,
         queries=queries,
-        pack=None if pack is None else str(pack),
+        pack=None if pack is None else _written(pack),
         epsilon=None if epsilon is None else str(epsilon),
         max_gradients=max_gradients,
         max_rate=LIMIT if max_rate is None and baseline is None else max_rate,
@@ -292,3 +292,11 @@ def audit(
     command = partial(request.command, jobs=jobs)
     record, _ = run_audit(request, Talk(notify), jobs, place, None, write_audit, command)
     return record
+
+
+def _written(name: str | Path) -> str:
+    """Return a name as the command line has it; a path is never one of the zoo."""
+    if not isinstance(name, Path):
+        return name
+    path = name.expanduser()
+    return str(path) if path.is_absolute() else f"./{path}"

@@ -7,6 +7,7 @@ import inspect
 import math
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, replace
+from fractions import Fraction
 from typing import Annotated, Literal
 
 import numpy as np
@@ -36,11 +37,12 @@ class Blur(Options):
 
 
 def test_numbers_of_numpy_are_written_as_numbers() -> None:
-    """What seeds draws and names results; another kind of number is no number here."""
-    assert Blur(p=np.float64(0.25)).spec == Blur(p=0.25).spec
-    for other in (np.float32(0.25), torch.tensor(0.25)):
-        with pytest.raises(UsageError, match="cannot read option 'p' of thing 'blur'"):
-            Blur(p=other)  # type: ignore[arg-type]
+    """What seeds draws and names results; a tensor is no number here."""
+    wanted = Blur(p=0.25, length=5.0).spec
+    for number in (np.float64(0.25), np.float32(0.25), Fraction(1, 4)):
+        assert Blur(p=number, length=np.int64(5)).spec == wanted  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="cannot read option 'p' of thing 'blur'"):
+        Blur(p=torch.tensor(0.25))  # type: ignore[arg-type]
 
 
 def test_what_is_refused_is_not_registered() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import transferzoo
+from helpers.checkpoints import copied
 from helpers.processes import printed
 from helpers.refusals import ATTACK
 from transferzoo import craft, evaluate, load_images, load_model, measure, read_attack, tables
@@ -286,6 +287,13 @@ def test_numbers_that_are_none_are_sentences(tmp_path: Path) -> None:
             call()
     with pytest.raises(UsageError, match="there is no"):
         load_model(tmp_path / "nothing")
+
+
+def test_a_path_is_no_name_of_the_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied("resnet18", tmp_path / "vgg")
+    monkeypatch.chdir(tmp_path)
+    count = sum(weight.numel() for weight in load_model("resnet18").parameters())
+    assert sum(weight.numel() for weight in load_model(Path("vgg")).parameters()) == count
 
 
 def test_public_names_exist() -> None:

@@ -168,7 +168,7 @@ datasets:
 def test_a_mended_order_of_classes_is_another_run(cli: Run, few: Path, tmp_path: Path) -> None:
     """Of a model that names its classes: with the same weights its logits stand in another order."""
     (copied("vgg", tmp_path / "named") / "recipe.json").unlink()
-    runs = {}
+    runs, planes = {}, set()
     for name, classes in (("wrong", reversed(OURS)), ("right", OURS)):
         (tmp_path / f"{name}.yaml").write_text(ZOO.format(names=", ".join(map(json.dumps, classes))))
         words = ("--zoo", f"{name}.yaml", "--dataset", "mine", "--data", few, "--images-correct-for", "none")
@@ -177,4 +177,8 @@ def test_a_mended_order_of_classes_is_another_run(cli: Run, few: Path, tmp_path:
         assert done.code == 0, done.err
         (record,) = json.loads(done.out)["records"]
         runs[name] = record["target_accuracy"]
+        plane = ("--zoo", f"{name}.yaml", "--dataset", "mine", "--data", few, "--split", "sample", "--json")
+        found = cli("sharpness", "--slice", "./named", "--points", 2, "--images", 20, *plane)
+        planes.add(json.loads(found.out)["losses"][0][0])
     assert runs["wrong"] < 0.2 < 0.8 < runs["right"]
+    assert len(planes) == 2

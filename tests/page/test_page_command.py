@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.pages import Page, few_results
+from helpers.pages import CLAIMS, Page, few_results, results
 from helpers.refusals import refused
 from transferzoo import load_model
 from transferzoo.base.errors import DataError
@@ -102,6 +102,16 @@ def test_verdicts_can_be_printed_alone(cli: Run, file: Path) -> None:
         rows = list(csv.DictReader(lines))
     assert [row["verdict"] for row in rows] == [one["verdict"] for one in alone["verdicts"]]
     assert float(rows[0]["mean"]) == alone["verdicts"][0]["difference"]["mean"]
+
+
+def test_verdicts_that_are_not_measured_are_lines_too(cli: Run) -> None:
+    """The first of them gives a CSV file its columns."""
+    write_results(results(claims=[CLAIMS[4], CLAIMS[0]]), Path("unmeasured.jsonl"))
+    done = cli("report", "unmeasured.jsonl", "--verdicts", "--output", "v.csv")
+    assert done.code == 0, done.err
+    with Path("v.csv").open(newline="") as lines:
+        first, second = csv.DictReader(lines)
+    assert not first["mean"] and float(second["mean"])
 
 
 def test_a_row_in_several_runs_has_one_perturbation(cli: Run, few: Path) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import cache
 from inspect import get_annotations
+from numbers import Integral, Real
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -144,9 +145,9 @@ def added(default: Any) -> Any:
 
 
 def _show(value: object) -> str:
-    if not isinstance(value, float):
+    if isinstance(value, Integral) or not isinstance(value, Real):
         return str(value)
-    text = repr(float(value))  # NumPy's are floats too, which show themselves as NumPy's
+    text = repr(float(value))  # NumPy's show themselves as NumPy's
     return text.removesuffix(".0").replace("e+", "e")  # a + would begin another term
 
 
@@ -198,7 +199,7 @@ class Option:
             UnknownNameError: none of the words.
             UsageError: of the wrong type, not finite or out of range.
         """
-        if not isinstance(value, int | float | str):
+        if not isinstance(value, Real | str):  # a tensor counts as a number for pydantic
             raise self._unreadable(repr(value))
         try:
             self._checks.validate_python(value)

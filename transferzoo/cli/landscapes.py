@@ -69,13 +69,13 @@ def report_line(
     from transferzoo.attacks.techniques import TECHNIQUES
     from transferzoo.base.frozen_model import fingerprint
     from transferzoo.base.plugins import used
-    from transferzoo.models.load import identity
+    from transferzoo.models.load import classes_key, identity
     from transferzoo.sharpness.job import measure_line, results_folder
     from transferzoo.sharpness.plots import plot_line
     from transferzoo.sharpness.tables import line_rows, line_table
     from transferzoo.training.threads import usual_threads
 
-    known = {model.full_name: (*identity(model), *model.classes) for model in targets}
+    known = {model.full_name: (*identity(model), *classes_key(model, setup.dataset)) for model in targets}
     options: dict[str, Any] = {"batch_norm_images": "in random order"}  # results from before had another one
     if known:
         behind = used(*TECHNIQUES.origins(attack.composition.spec))

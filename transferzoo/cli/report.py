@@ -116,6 +116,9 @@ def _publish_verdicts(results: Results, files: Sequence[Path], *, as_json: bool)
     Raises:
         UsageError: it has no claims.
     """
+    from dataclasses import fields
+
+    from transferzoo.results.statistics import Difference
     from transferzoo.studies.claims import as_json as claim_json
     from transferzoo.studies.claims import judge
     from transferzoo.studies.tables import tables
@@ -124,7 +127,8 @@ def _publish_verdicts(results: Results, files: Sequence[Path], *, as_json: bool)
     if not verdicts:
         raise UsageError("the study has no claims, and so no verdicts", hint="leave --verdicts out")
     content = [claim_json(one) for one in verdicts]
-    lines = [{**one, **(one["difference"] or {})} for one in content]
+    unknown = dict.fromkeys(field.name for field in fields(Difference))
+    lines = [{**one, **unknown, **(one["difference"] or {})} for one in content]
     for line in lines:
         del line["difference"]
     shown = tables(results, verdicts)[:1]

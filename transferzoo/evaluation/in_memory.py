@@ -66,7 +66,8 @@ def evaluate(
 ) -> Findings:
     """Craft on surrogates and try the 8-bit images on targets, as `transferzoo attack` does.
 
-    `tables` makes tables of the result, with random noise of the same budget beside it.
+    `tables` makes tables of the result, with random noise of the same budget beside it, but for targets that
+    say labels alone, see `noise`.
 
         evaluate(read_attack("mi"), load_model("resnet50-lsam"), {
             "torch": network,                                  # an nn.Module: [0, 1] pixels → logits
@@ -155,7 +156,8 @@ def measure(
 ) -> Findings:
     """Try adversarial images on targets, however they were crafted.
 
-    Beside them is random noise as strong as the strongest of their perturbations.
+    Beside them is random noise as strong as the strongest of their perturbations, but for targets that say
+    labels alone, see `noise`.
 
         measure(adversarial, {"onnx": onnxruntime.InferenceSession("net.onnx")}, images, labels)
 

@@ -16,7 +16,7 @@ from transferzoo.base.plugins import used
 from transferzoo.defences import DEFENCES, read_defence
 from transferzoo.models.download import loadable
 from transferzoo.models.kept_predictions import KeptPredictions
-from transferzoo.models.load import classes_of, identity
+from transferzoo.models.load import classes_key, identity
 from transferzoo.results.comparisons import brief
 from transferzoo.results.records import SurrogateAttack
 
@@ -144,12 +144,7 @@ class Job:
                 if file is not None
             }.items()
         }
-        mapped = {
-            name: list(found.places)
-            for name, model in models.items()
-            if (found := classes_of(model, self.dataset)) and (model.classes or not found.is_plain)
-        }
-        by_names = any(loadable(model).takes_prompt for model in models.values())
+        mapped = {name: key for name, model in models.items() if (key := classes_key(model, self.dataset))}
         listed = () if self.target_classes is None else (self.target_classes,)
         others = (self.data.labels, self.data.ids, *listed)
         return {
@@ -158,7 +153,6 @@ class Job:
             "models": {name: weights for name, (weights, _) in identities.items()},
             "model_configs": {name: config for name, (_, config) in identities.items()},
             **({"class_places": mapped} if mapped else {}),
-            **({"classes": self.dataset.classes} if by_names else {}),
             **({"samples": collected} if collected else {}),
             "data": {
                 "n": len(self.data),

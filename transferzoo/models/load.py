@@ -100,6 +100,18 @@ def classes_of(model: ModelSpec, dataset: DatasetSpec) -> ClassMap | None:
     return map_classes(theirs, dataset.classes) if theirs else None
 
 
+def classes_key(model: ModelSpec, dataset: DatasetSpec) -> list[object]:
+    """Return what of a data set's classes decides what a model says: nothing if they are its own, in order.
+
+    Raises:
+        ModelError: its files are damaged.
+    """
+    if loadable(model).takes_prompt:
+        return [*dataset.classes]
+    found = classes_of(model, dataset)
+    return [*found.places] if found and (model.classes or not found.is_plain) else []
+
+
 def identity(model: ModelSpec) -> tuple[str, str]:
     """Return what tells a model from others, see `LoadableSource.identity`; a plug-in's form counts too.
 

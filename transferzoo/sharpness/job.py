@@ -7,6 +7,7 @@ except the models, which are in the names of the files; other weights are anothe
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from functools import partial
 from itertools import count
@@ -23,7 +24,7 @@ from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
 from transferzoo.evaluation.in_memory import evaluate
 from transferzoo.evaluation.run_folder import RunFolder
-from transferzoo.models.load import identity, load_classifier
+from transferzoo.models.load import classes_key, identity, load_classifier
 from transferzoo.results.records import Record
 from transferzoo.sharpness import LinePoint, Measures, Sharpness, Slice
 from transferzoo.sharpness.landscape import filter_normalised_directions, interpolate, plane_losses
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from transferzoo.attacks.engine import Attack
     from transferzoo.models.classifier import Classifier
     from transferzoo.sharpness.measurement_setup import MeasurementSetup
-    from transferzoo.zoo.schema import ModelSpec
+    from transferzoo.zoo.schema import DatasetSpec, ModelSpec
 
 
 def results_folder(runs: Path, setup: MeasurementSetup, options: Mapping[str, Any]) -> RunFolder:
@@ -78,7 +79,7 @@ def measure_models(
     for number, model in enumerate(models):
         on_stage = _stage_progress(model.name, number, len(models), on_progress)
         content = _load_or_compute(
-            folder, _file_stem(model), partial(_sharpness, setup, model, options, on_stage)
+            folder, _file_stem(model, setup.dataset), partial(_sharpness, setup, model, options, on_stage)
         )
         both = {name: _measures(content[name]) for name in ("plain", "adaptive")}
         found[model.full_name] = Sharpness(**{**content, **both})
@@ -138,7 +139,7 @@ def measure_line(
     device = this_device()
     first, second = (load_classifier(model, setup.dataset).to(device) for model in ends)
     target_models = {model.full_name: load_classifier(model, setup.dataset).to(device) for model in targets}
-    name = "--".join(map(_file_stem, ends))
+    name = "--".join(_file_stem(model, setup.dataset) for model in ends)
     found = []
     for index in range(points):
         position, file = index / (points - 1), f"{name}/{index}-of-{points}"
@@ -163,15 +164,17 @@ def _point(
     with loss_surface(model, batch.images, batch.labels, size) as surface:
         loss, accuracy = surface.loss, surface.accuracy
     if targets:
-        evaluation = evaluate(
-            attack,
-            {f"{position:g}": model},
-            targets,
-            batch.images,
-            batch.labels,
-            ids=batch.ids,
-            batch_size=size,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* labels only: no random noise is shown")  # none is printed
+            evaluation = evaluate(
+                attack,
+                {f"{position:g}": model},
+                targets,
+                batch.images,
+                batch.labels,
+                ids=batch.ids,
+                batch_size=size,
+            )
         records = tuple(evaluation.records)
     return asdict(LinePoint(position, loss, accuracy, records))
 
@@ -211,7 +214,7 @@ def measure_plane(
     Raises:
         ModelError: the model is damaged or does not fit.
     """
-    batch, name, rows = setup.images, _file_stem(model), []
+    batch, name, rows = setup.images, _file_stem(model, setup.dataset), []
     classifier = load_classifier(model, setup.dataset).to(this_device())
     with loss_surface(classifier, batch.images, batch.labels, setup.batch_size) as surface:
         plane = filter_normalised_directions(
@@ -224,9 +227,10 @@ def measure_plane(
     return Slice(tuple(positions), tuple(rows))
 
 
-def _file_stem(model: ModelSpec) -> str:
+def _file_stem(model: ModelSpec, dataset: DatasetSpec) -> str:
     weights, form = identity(model)
-    form = fingerprint([form, *model.classes]) if model.classes else form
+    if classes := classes_key(model, dataset):
+        form = fingerprint([form, *classes])
     return f"{file_name(model.full_name)}-{weights[:12]}-{form[:6]}"
 
 
