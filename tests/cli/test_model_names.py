@@ -18,7 +18,6 @@ from conftest import Result
 from helpers.checkpoints import BUILTIN, copied, negated, swapped, with_weights
 from helpers.exported import export
 from helpers.hub_server import COMMIT, connect, running
-from helpers.refusals import refused
 from transferzoo import load_model
 from transferzoo.base.errors import TransferZooError
 from transferzoo.models import checkpoint
@@ -304,29 +303,3 @@ def test_code_is_known_for_code_and_not_run(here: Here) -> None:
         assert result.code == 2
         assert "'own:make' is code, which is not run unasked" in result.err
     assert "own" not in sys.modules
-
-
-def test_a_folder_of_a_zoo_name_gets_a_name_of_its_own(here: Here) -> None:
-    plan = json.loads(
-        here.cli(
-            "attack", "-s", "./vgg", "-t", "vgg", "-t", "./vgg", "--data", here.few, "--dry-run", "--json"
-        ).out
-    )
-    own = f"fashion-mnist/vgg ({here.place.name})"
-    assert plan["loads"] == {own: str(here.place / "vgg"), "fashion-mnist/vgg": str(BUILTIN / "vgg")}
-
-
-def test_models_named_in_full_tell_the_data_set(here: Here) -> None:
-    done = here.cli("attack", "-s", "cifar10/resnet18-lsam", "-t", "cifar10/vgg16-bn")
-    assert "nobody has published weights of 'cifar10/resnet18-lsam'" in done.err
-    mixed = here.cli("attack", "-s", "fashion-mnist/vgg", "-t", "cifar10/vgg16-bn")
-    assert "target 'cifar10/vgg16-bn' belongs to another data set" in mixed.err
-
-
-def test_a_comma_too_many_names_nothing(here: Here) -> None:
-    """Not the working folder, which "" as a path would be."""
-    plan = json.loads(here.cli("attack", "-s", "vgg", "-t", f"{OTHER},", "--dry-run", "--json").out)
-    assert plan["loads"].keys() == {"fashion-mnist/vgg", f"fashion-mnist/{OTHER}"}
-    refused(here.cli("attack", "-s", "vgg", "-t", "", "--dry-run"), 2, "a name of a model is empty")
-    for command in ("show", "pull"):
-        refused(here.cli(command, ""), 2, "''")
