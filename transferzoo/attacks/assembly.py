@@ -84,8 +84,8 @@ def _watched(technique: Patch, classifier: nn.Module, unit: WorkUnit) -> Iterato
     Raises:
         ModelError: it did not act.
     """
-    asked: list[bool] = []
-    note = classifier.register_forward_pre_hook(lambda *_: asked.append(True))
+    asked: set[bool] = set()
+    note = classifier.register_forward_pre_hook(lambda *_: asked.add(True))
     with hooked([note]), technique.patch(classifier, unit) as acted:
         yield
         if asked and not acted():

@@ -58,12 +58,9 @@ class HubPack:
         Raises:
             TransferZooError: see `hub.download_file`.
         """
-        place = hub.HubPath(self.repo, self.file, self.revision, "dataset")
-        try:
-            return hub.download_file(self.repo, self.file, revision=self.revision, repo_type="dataset")
-        except hub.NotCachedError as error:
-            said = str(error).replace(place.pull_command, f"`transferzoo pull {self}`")
-            raise hub.NotCachedError(said.removesuffix(".")) from None
+        return hub.download_file(
+            self.repo, self.file, revision=self.revision, repo_type="dataset", pulled_as=str(self)
+        )
 
 
 def pack_file(repo: str) -> str:

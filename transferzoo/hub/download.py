@@ -28,7 +28,13 @@ _on_bytes: ContextVar[Callable[[int], None] | None] = ContextVar("on_bytes", def
 
 
 def download_file(
-    repo: str, file: str, *, revision: str | None = None, repo_type: str = "model", sha256: str | None = None
+    repo: str,
+    file: str,
+    *,
+    revision: str | None = None,
+    repo_type: str = "model",
+    sha256: str | None = None,
+    pulled_as: str = "",
 ) -> Path:
     """Return a local copy of a file of the Hub, downloaded unless it is cached, and checked.
 
@@ -42,13 +48,14 @@ def download_file(
         revision: a commit, tag or branch; the default branch if None.
         repo_type: "model" or "dataset".
         sha256: the file's SHA-256 must be this, whatever the Hub keeps.
+        pulled_as: what `transferzoo pull` knows it by, where its repository does not say so.
 
     Raises:
         TransferZooError: the repository, revision or file does not exist or is not accessible, the Hub cannot
             be reached and the file is not cached, the file has more than `MAX_BYTES`, or it is not what its
             hash or `sha256` requires.
     """
-    path = HubPath(repo, file, revision, repo_type)
+    path = HubPath(repo, file, revision, repo_type, pulled_as)
     with translating(path):
         return _checked(path, sha256.lower() if sha256 else "")
 

@@ -36,12 +36,14 @@ class HubPath:
         file: path within the repository; empty for all of it.
         revision: a commit, tag or branch; None for the default branch.
         repo_type: "model" or "dataset".
+        pulled_as: what `transferzoo pull` knows it by, where its repository does not say so; else empty.
     """
 
     repo: str
     file: str
     revision: str | None
     repo_type: str
+    pulled_as: str = ""
 
     def __str__(self) -> str:
         repository = f"the {self.repo_type} {self.repo}"
@@ -50,6 +52,8 @@ class HubPath:
     @property
     def pull_command(self) -> str:
         """The command that downloads it."""
+        if self.pulled_as:
+            return f"`transferzoo pull {self.pulled_as}`"
         if self.repo_type != "model":
             return "`transferzoo pull` with the name of the data set"
         return f"`transferzoo pull {NAMED_ON_HUB}{self.repo}{f'@{self.revision}' if self.revision else ''}`"
