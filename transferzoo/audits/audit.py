@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from transferzoo.attacks.engine import Attack
 from transferzoo.audits import formats, wording
 from transferzoo.audits.cost import LEAST_IMAGES, Cost, cost_of, measured_speed, within
 from transferzoo.audits.measure import audited, is_finished, measure_jobs, run_folder
@@ -16,6 +17,7 @@ from transferzoo.base.distributed import Team, this_device
 from transferzoo.base.durations import duration
 from transferzoo.base.errors import UsageError
 from transferzoo.evaluation.run import measure_given, processes_for
+from transferzoo.results.comparisons import attack_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,10 +107,10 @@ def run_audit(
 
 
 def check_baseline(found: Plan, baseline: AuditRecord | None) -> None:
-    """Check that an earlier audit allowed the same change, before anything is spent.
+    """Check that an earlier audit allowed the same change and had the same attacks, before anything is spent.
 
     Raises:
-        UsageError: it allowed another one.
+        UsageError: it allowed another change, or had other attacks.
     """
     if baseline is None or not found.configs:
         return
@@ -120,6 +122,15 @@ def check_baseline(found: Plan, baseline: AuditRecord | None) -> None:
             expected=" ".join(theirs),
             got=" ".join(ours),
             hint=f"--epsilon {baseline.epsilon} is what it had",
+        )
+    asked = {Attack.of(one, config.seed).canonical for config in found.configs for one in config.attacks}
+    had = {one.attack for one in baseline.attackers}
+    if had - asked or (asked - had and not baseline.left_out):
+        raise UsageError(
+            "the baseline is of other attacks",
+            expected=f"the same {len(had)}",
+            got=f"one that only one of both audits has: {attack_name(min(had ^ asked))}",
+            hint="audit the earlier model again by this command",
         )
 
 
