@@ -46,6 +46,10 @@ CorrectFor = Literal["all", "target", "none"]
 TargetClasses = Literal["random", "next", "least-likely"]
 
 
+class NoNoiseShown(UserWarning):
+    """Warns that targets that say labels alone are shown no noise, see `evaluate`."""
+
+
 def evaluate(
     attacks: Attack | Sequence[Attack],
     surrogates: Model | Mapping[str, Model],
@@ -208,8 +212,8 @@ def measure(
             return measure_given(job, folder, [given], held.device)
 
 
-def _warn(note: str, stacklevel: int = 5) -> None:
-    warnings.warn(note, stacklevel=stacklevel)  # where `evaluate` is called
+def _warn(note: str, stacklevel: int = 5, category: type[Warning] = UserWarning) -> None:
+    warnings.warn(note, category, stacklevel=stacklevel)  # where `evaluate` is called
 
 
 def _ids(images: Tensor, ids: Tensor | None) -> Tensor:
@@ -265,6 +269,8 @@ def _working(
             listed,
             trusted=names,
             cache=Path(place) / "predictions",
-            noiseless=of_labels_only(asked, held.dataset, partial(_warn, stacklevel=6)),
+            noiseless=of_labels_only(
+                asked, held.dataset, partial(_warn, stacklevel=6, category=NoNoiseShown)
+            ),
         )
         yield job, RunFolder(Path(place) / "run")
