@@ -255,7 +255,8 @@ def audit(
         (the best single attacker), `attackers`, `controls`, and outcomes image by image.
 
     Raises:
-        UsageError: a name is unknown, or an argument is wrong or contradicts another.
+        UsageError: a name is unknown, an argument is wrong or contradicts another, or the baseline has
+            another budget or other attacks.
         DataError: the images are not there or too few, the pack is damaged, or the baseline does not fit.
         ModelError: a model is damaged, does not classify, or every attacker has the model's own weights.
         TransferZooError: the time limit is too short, or a folder cannot be written.

@@ -145,7 +145,7 @@ def _compared(cli: Run, words: list[Any]) -> None:
     refused(
         other, 2, "the baseline allowed another change of the images: expected linf 24/255, got linf 23/255"
     )
-    refused(cli(*words, "-a", "di", "--baseline", "robust.json"), 2, "the baseline is of other attacks")
+    refused(cli(*words, "-a", "di", "--baseline", "robust.json"), 2, "the baseline has other attacks")
     assert Path("audits/vgg/audit.json").exists()  # known before anything was measured
     robust["attackers"] = robust["attackers"][1:]
     Path("fewer.json").write_text(json.dumps(robust))

@@ -13,6 +13,7 @@ from helpers.refusals import nothing_written, once_run, refused
 from helpers.short_attack import TRY, by_pair
 from transferzoo import evaluate, load_images, load_model, measure, read_attack
 from transferzoo.base.errors import UsageError
+from transferzoo.evaluation.in_memory import NoNoiseWarning
 from transferzoo.models.sources import python_function
 from transferzoo.models.sources.python_function import PythonFunction
 
@@ -116,7 +117,7 @@ def test_programs_evaluate_targets_of_labels_only(few: Path, written: Written) -
     known = load_images(root=few)
     models = {name: load_model(f"{own}:{name}", allow_code=True) for name in ("labels", "target")}
     attack = read_attack("bim", steps=2)
-    with pytest.warns(UserWarning, match=r"labels says labels only: .*noise=True in Python") as warned:
+    with pytest.warns(NoNoiseWarning, match=r"labels says labels only: .*noise=True in Python") as warned:
         found = evaluate(attack, load_model("resnet50-sgd"), models, known.images[:20], known.labels[:20])
     assert warned[0].filename == __file__
     first, second = found.records

@@ -123,14 +123,18 @@ def check_baseline(found: Plan, baseline: AuditRecord | None) -> None:
             got=" ".join(ours),
             hint=f"--epsilon {baseline.epsilon} is what it had",
         )
-    asked = {Attack.of(one, config.seed).canonical for config in found.configs for one in config.attacks}
+    single, *together = (
+        {Attack.of(one, config.seed).canonical for one in config.attacks} for config in found.configs
+    )
     had = {one.attack for one in baseline.attackers}
-    if had - asked or (asked - had and not baseline.left_out):
+    lacking = had.difference(single, *together)
+    if odd := lacking or single - had:  # an audit of the model's own weights has left ensembles out
         raise UsageError(
-            "the baseline is of other attacks",
-            expected=f"the same {len(had)}",
-            got=f"one that only one of both audits has: {attack_name(min(had ^ asked))}",
-            hint="audit the earlier model again by this command",
+            "the baseline has other attacks, or other steps",
+            expected="the same in both",
+            got=f"{attack_name(min(odd))} in {'the baseline' if lacking else 'this audit'} alone",
+            hint="audit the earlier model again by this command; the steps on all surrogates together depend "
+            "on how many there are",
         )
 
 

@@ -46,7 +46,7 @@ CorrectFor = Literal["all", "target", "none"]
 TargetClasses = Literal["random", "next", "least-likely"]
 
 
-class NoNoiseShown(UserWarning):
+class NoNoiseWarning(UserWarning):
     """Warns that targets that say labels alone are shown no noise, see `evaluate`."""
 
 
@@ -102,6 +102,7 @@ def evaluate(
         jobs: processes, in one thread each, but one alone where a function or a session is among the models,
             as a warning says; None for one a processor.
         noise: show random noise to targets that say labels alone too; it takes as many queries as an attack.
+            Without, a `NoNoiseWarning` names them.
         on_progress: called with what is being done, how much is done and how much there is.
 
     Raises:
@@ -270,7 +271,7 @@ def _working(
             trusted=names,
             cache=Path(place) / "predictions",
             noiseless=of_labels_only(
-                asked, held.dataset, partial(_warn, stacklevel=6, category=NoNoiseShown)
+                asked, held.dataset, partial(_warn, stacklevel=6, category=NoNoiseWarning)
             ),
         )
         yield job, RunFolder(Path(place) / "run")

@@ -22,7 +22,7 @@ from transferzoo.base.errors import DataError, reason
 from transferzoo.base.file_names import file_name
 from transferzoo.base.foreign_files import read_json
 from transferzoo.base.frozen_model import fingerprint
-from transferzoo.evaluation.in_memory import NoNoiseShown, evaluate
+from transferzoo.evaluation.in_memory import NoNoiseWarning, evaluate
 from transferzoo.evaluation.run_folder import RunFolder
 from transferzoo.models.load import classes_key, identity, load_classifier
 from transferzoo.results.records import Record
@@ -165,7 +165,7 @@ def _point(
         loss, accuracy = surface.loss, surface.accuracy
     if targets:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NoNoiseShown)  # none is printed
+            warnings.simplefilter("ignore", NoNoiseWarning)  # none is printed
             evaluation = evaluate(
                 attack,
                 {f"{position:g}": model},
