@@ -88,7 +88,7 @@ class ModelsRequest(ZooRequest):
         str | None,
         typer.Option(
             metavar="NUMBERS",
-            show_default="the architecture's",
+            show_default="timm's of the architecture where it has colours, else the data set's",
             rich_help_panel=MODELS,
             help="What those weight files expect to be subtracted from [0, 1] pixels: 0.485,0.456,0.406.",
         ),
@@ -97,7 +97,7 @@ class ModelsRequest(ZooRequest):
         str | None,
         typer.Option(
             metavar="NUMBERS",
-            show_default="the architecture's",
+            show_default="timm's of the architecture where it has colours, else the data set's",
             rich_help_panel=MODELS,
             help="What divides them then: 0.229,0.224,0.225.",
         ),

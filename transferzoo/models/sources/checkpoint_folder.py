@@ -206,8 +206,8 @@ def _described(path: Path, written: str, dataset: DatasetSpec, options: Unlisted
         described = (path.parent / "config.json").is_file()
         raise UsageError(
             f"'{written}' does not say which network its weights fit",
-            expected="its architecture too, --architecture SPEC of `attack`, `sharpness` and `train` "
-            "(architecture= in Python)",
+            expected="its architecture too, --architecture SPEC of `attack`, `audit`, `sharpness` and "
+            "`train` (architecture= in Python)",
             hint="or name its folder, which has a config.json" if described else OWN_NETWORK,
         )
     if (
