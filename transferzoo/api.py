@@ -256,7 +256,7 @@ def audit(
 
     Raises:
         UsageError: a name is unknown, an argument is wrong or contradicts another, or the baseline has
-            another budget or other attacks.
+            another budget, other surrogates or other attacks.
         DataError: the images are not there or too few, the pack is damaged, or the baseline does not fit.
         ModelError: a model is damaged, does not classify, or every attacker has the model's own weights.
         TransferZooError: the time limit is too short, or a folder cannot be written.

@@ -146,6 +146,9 @@ def _compared(cli: Run, words: list[Any]) -> None:
         other, 2, "the baseline allowed another change of the images: expected linf 24/255, got linf 23/255"
     )
     refused(cli(*words, "-a", "di", "--baseline", "robust.json"), 2, "the baseline has other attacks")
+    at = words.index("resnet50-sgd")
+    for others in ([*words, "-s", "resnet50-asam"], [*words[: at - 1], *words[at + 1 :]]):
+        refused(cli(*others, "--baseline", "robust.json"), 2, "the baseline has other surrogates")
     assert Path("audits/vgg/audit.json").exists()  # known before anything was measured
     robust["attackers"] = robust["attackers"][1:]
     Path("fewer.json").write_text(json.dumps(robust))

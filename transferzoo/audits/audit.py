@@ -17,7 +17,9 @@ from transferzoo.base.distributed import Team, this_device
 from transferzoo.base.durations import duration
 from transferzoo.base.errors import UsageError
 from transferzoo.evaluation.run import measure_given, processes_for
+from transferzoo.models.load import identity
 from transferzoo.results.comparisons import attack_name
+from transferzoo.results.records import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,10 +109,10 @@ def run_audit(
 
 
 def check_baseline(found: Plan, baseline: AuditRecord | None) -> None:
-    """Check that an earlier audit allowed the same change and had the same attacks, before anything is spent.
+    """Check what is known of an earlier audit's attackers before anything is spent.
 
     Raises:
-        UsageError: it allowed another change, or had other attacks.
+        UsageError: it allowed another change of the images, or had other surrogates or attacks.
     """
     if baseline is None or not found.configs:
         return
@@ -123,19 +125,40 @@ def check_baseline(found: Plan, baseline: AuditRecord | None) -> None:
             got=" ".join(ours),
             hint=f"--epsilon {baseline.epsilon} is what it had",
         )
+    if not found.trainings:
+        _check_surrogates(found, baseline)
     single, *together = (
         {Attack.of(one, config.seed).canonical for one in config.attacks} for config in found.configs
     )
     had = {one.attack for one in baseline.attackers}
     lacking = had.difference(single, *together)
     if odd := lacking or single - had:  # an audit of the model's own weights has left ensembles out
-        raise UsageError(
-            "the baseline has other attacks, or other steps",
-            expected="the same in both",
-            got=f"{attack_name(min(odd))} in {'the baseline' if lacking else 'this audit'} alone",
-            hint="audit the earlier model again by this command; the steps on all surrogates together depend "
-            "on how many there are",
-        )
+        raise _other("attacks, or other steps", attack_name(min(odd)), in_baseline=bool(lacking))
+
+
+def _check_surrogates(found: Plan, baseline: AuditRecord) -> None:
+    """Check that an earlier audit had the surrogates that are not the audited model.
+
+    Raises:
+        UsageError: it had others.
+    """
+    ours = {identity(model)[0]: model.full_name for model in found.surrogates}
+    single = [one for one in baseline.attackers if "&" not in one.surrogate_sha256]
+    had = {one.surrogate_sha256: one.surrogate for one in single}
+    lacking = had.keys() - ours
+    more = set() if baseline.left_out else ours.keys() - had - {identity(found.audited)[0]}
+    if odd := lacking or more:
+        name = min((had if lacking else ours)[one] for one in odd)
+        raise _other("surrogates", short(name), in_baseline=bool(lacking))
+
+
+def _other(what: str, odd: str, *, in_baseline: bool) -> UsageError:
+    return UsageError(
+        f"the baseline has other {what}",
+        expected="the same in both",
+        got=f"{odd} in {'the baseline' if in_baseline else 'this audit'} alone",
+        hint="audit the earlier model again by this command",
+    )
 
 
 def prepare(plan: Plan, talk: Talk, processes: int | None, began: float) -> Prepared:

@@ -127,7 +127,7 @@ def _by_baseline(record: AuditRecord) -> str:
         )
     return (
         f"Not significantly worse than {short(record.comparison.model)}, which does not show that it is as "
-        f"good: at the most, {found}."
+        f"good: nearest to a worsening, {found}."
     )
 
 
