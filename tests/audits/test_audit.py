@@ -281,3 +281,8 @@ def test_a_model_that_attacks_itself_is_left_out(cli: Run, few: Path) -> None:
     assert cli(*named, "--images", 20, "--max-rate", "100%").code == 0
     controls = read_audit(Path("named/audit.json")).controls
     assert kept.controls == controls, "the others are judged under the same attackers"
+    one, other = "audits/resnet50-sgd/audit.json", "named/audit.json"
+    for asked, baseline in ((named[:-2], one), ([*words, "-a", "fgsm"], other)):
+        same = cli(*asked, "--images", 20, "--folder", f"by-{len(asked)}", "--baseline", baseline)
+        assert same.code == 0, same.err
+        assert "PASS. Not significantly worse" in same.out
